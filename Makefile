@@ -1,0 +1,39 @@
+.PHONY: venv lint test test-slow demo bench format clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+venv: $(STAMP)
+
+# Installed once; again when a dependency may have changed.
+$(STAMP): pyproject.toml hatch_build.py runtime/pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ./runtime -e '.[export,demo,dev]'
+	touch $@
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: venv
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: venv
+	$(BIN)/python -m pytest -m slow
+
+demo: venv
+	$(BIN)/python -m samples.demo
+
+bench: venv
+	$(BIN)/python -m benchmarks.bench $(if $(ROW),--row $(ROW))
+
+clean:
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,0 +1,41 @@
+"""ONNX → OpenVINO IR, with the keys that Intel's Model API reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import openvino as ov
+
+from patchcore_edge_runtime.verdict import Thresholds
+
+__all__ = ["convert"]
+
+
+def convert(onnx_file: Path, xml: Path, thresholds: Thresholds, compress_to_fp16: bool) -> None:
+    """Write ``xml`` and the ``.bin`` beside it.
+
+    Args:
+        onnx_file: what ``export_onnx`` wrote.
+        xml: IR to write.
+        thresholds: for ``rt_info/model_info``; the graph itself has none.
+        compress_to_fp16: store the weights in half precision.
+    """
+    model = ov.convert_model(str(onnx_file))
+    model.inputs[0].get_node().set_layout(ov.Layout("NHWC"))
+    for key, value in _model_info(thresholds).items():
+        model.set_rt_info(value, ["model_info", key])
+    ov.save_model(model, str(xml), compress_to_fp16=compress_to_fp16)
+
+
+def _model_info(thresholds: Thresholds) -> dict[str, str]:
+    # https://github.com/open-edge-platform/model_api, AnomalyDetection: (raw − threshold) / scale + 0.5
+    return {
+        "model_type": "AnomalyDetection",
+        "task": "segmentation",
+        "image_threshold": repr(thresholds.image),
+        "pixel_threshold": repr(thresholds.pixel),
+        "normalization_scale": repr(2 * thresholds.image),
+        "labels": "Good Anomaly",
+        "resize_type": "standard",
+        "reverse_input_channels": "NO",
+    }

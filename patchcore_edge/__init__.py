@@ -1,0 +1,5 @@
+"""PatchCore for the edge: fit, calibrate and evaluate on a host; export to OpenVINO for the PC beside the line."""
+
+from patchcore_edge_runtime.version import __version__
+
+__all__ = ["__version__"]

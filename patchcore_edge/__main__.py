@@ -1,0 +1,5 @@
+"""``python -m patchcore_edge``."""
+
+from .cli import main
+
+main()

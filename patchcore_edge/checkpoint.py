@@ -1,0 +1,186 @@
+"""A RUN folder: what a fit leaves for calibration, evaluation and export; safetensors and JSON, never pickle.
+
+run.json                 what was fitted, on what (``RunFacts``)
+model.safetensors        the backbone's used part and the memory bank
+calibration/             after ``calibrate``:
+    calibration.json     thresholds and how they were found (``Calibration``)
+    *.png                model-size good images that span the calibration scores
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from patchcore_edge_runtime.errors import CheckpointError
+from patchcore_edge_runtime.manifest import CalibrationFacts
+from patchcore_edge_runtime.preprocess import Image, PreprocessSpec, as_bgr8
+from patchcore_edge_runtime.sinks.images import write_image
+from patchcore_edge_runtime.sources import read_image
+from patchcore_edge_runtime.verdict import Thresholds
+
+from .models import Patchcore
+from .pre_processor import PreProcessor
+
+__all__ = [
+    "Calibration",
+    "RunFacts",
+    "calibration_images",
+    "load_calibration",
+    "load_run",
+    "new_folder",
+    "save_calibration",
+    "save_run",
+]
+
+RUN_FILE = "run.json"
+MODEL_FILE = "model.safetensors"
+CALIBRATION_FILE = "calibration.json"
+CALIBRATION_FOLDER = "calibration"
+
+_Document = TypeVar("_Document", bound=BaseModel)
+
+
+class RunFacts(BaseModel):
+    """What was fitted.
+
+    Attributes:
+        train_sha256: digests of the training files; none of them may calibrate.
+        patches: how many the images gave.
+        bank_size: how many of them the memory bank keeps.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    name: str
+    backbone: str
+    layers: tuple[str, ...]
+    num_neighbors: PositiveInt
+    coreset_sampling_ratio: float
+    seed: int
+    preprocess: PreprocessSpec
+    train_data: str
+    train_sha256: tuple[str, ...]
+    patches: PositiveInt
+    bank_size: PositiveInt
+    tools: dict[str, str]
+
+
+class Calibration(BaseModel):
+    """Thresholds, how they were found, and the kept images (file name → raw score of float32 torch)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    thresholds: Thresholds
+    facts: CalibrationFacts
+    images: dict[str, float]
+
+
+@contextmanager
+def new_folder(target: Path, marker: str) -> Iterator[Path]:
+    """A folder to fill that takes ``target``'s place when all went well, and is gone otherwise.
+
+    Args:
+        target: may exist when it is empty or holds the file ``marker``, and is then replaced.
+        marker: file that says a folder is of the kind that may be replaced.
+
+    Raises:
+        CheckpointError: ``target`` is something else, or cannot be written.
+    """
+    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
+    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    old = fresh.with_suffix(".old")
+    try:
+        try:
+            fresh.mkdir(parents=True)
+        except OSError as error:
+            raise CheckpointError(f"{target} cannot be written ({error.strerror}); choose another place.") from None
+        yield fresh
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def save_run(folder: Path, model: Patchcore, facts: RunFacts) -> None:
+    """Write a RUN folder, whole or not at all."""
+    with new_folder(folder, RUN_FILE) as fresh:
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in model.model.state_dict().items()}
+        save_file(tensors, fresh / MODEL_FILE)
+        _write(fresh / RUN_FILE, facts)
+
+
+def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
+    """The fitted model, on the CPU and in evaluation mode.
+
+    Raises:
+        CheckpointError: the folder is no checkpoint, or a damaged one.
+    """
+    facts = _read(folder / RUN_FILE, RunFacts)
+    if facts is None:
+        raise CheckpointError(f"{folder} is no checkpoint (it has no {RUN_FILE}); give a folder that `train` wrote.")
+    model = Patchcore(
+        facts.backbone,
+        facts.layers,
+        pre_trained=False,
+        coreset_sampling_ratio=facts.coreset_sampling_ratio,
+        num_neighbors=facts.num_neighbors,
+        pre_processor=PreProcessor(facts.preprocess),
+        seed=facts.seed,
+    )
+    try:
+        model.model.load_state_dict(load_file(folder / MODEL_FILE))
+    except (OSError, SafetensorError, RuntimeError):
+        raise CheckpointError(f"{folder / MODEL_FILE} is missing or damaged; copy it again or train anew.") from None
+    if not torch.isfinite(model.model.memory_bank).all():
+        raise CheckpointError(f"{folder / MODEL_FILE} holds numbers that are not finite; train anew.")
+    return model.eval(), facts
+
+
+def save_calibration(folder: Path, calibration: Calibration, images: Iterable[tuple[str, Image]]) -> None:
+    """Write a run's calibration with its kept images, in place of an earlier one."""
+    with new_folder(folder / CALIBRATION_FOLDER, CALIBRATION_FILE) as fresh:
+        for name, image in images:
+            write_image(fresh / name, image)
+        _write(fresh / CALIBRATION_FILE, calibration)
+
+
+def load_calibration(folder: Path) -> Calibration | None:
+    """The calibration of a RUN folder; None before ``calibrate``."""
+    return _read(folder / CALIBRATION_FOLDER / CALIBRATION_FILE, Calibration)
+
+
+def calibration_images(folder: Path, calibration: Calibration) -> dict[str, Image]:
+    """The kept images by file name: HxWx3 uint8 BGR of the model's size, from least to most anomalous."""
+    return {name: as_bgr8(read_image(folder / CALIBRATION_FOLDER / name)) for name in calibration.images}
+
+
+def _write(path: Path, document: BaseModel) -> None:
+    path.write_text(json.dumps(document.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+
+
+def _read(path: Path, kind: type[_Document]) -> _Document | None:
+    if not path.is_file():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "JSON"
+        raise CheckpointError(f"{path} is damaged ({where}: {first['msg']}); copy it again or train anew.") from None

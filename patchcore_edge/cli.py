@@ -1,0 +1,161 @@
+"""``patchcore-edge``: fit, calibrate, evaluate, export, verify."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from patchcore_edge_runtime.command import new_app, run_app
+from patchcore_edge_runtime.errors import ConfigError
+
+from . import __version__
+
+app = new_app("Fit PatchCore on photos of good parts and export it for the PC beside the line.")
+
+DataArgument = Annotated[Path, typer.Argument(help="MVTec AD layout, or a folder of good images.")]
+DataOption = Annotated[Path, typer.Option("--data", help="MVTec AD layout, or a folder of good images.")]
+RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
+TorchDevice = Annotated[str, typer.Option(help="torch device: auto, cpu, cuda, xpu.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Precision(StrEnum):
+    """Precision of the exported weights."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
+@app.command()
+def train(
+    data: DataArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
+    backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_efficientnet_lite0",
+    layers: Annotated[str, typer.Option(help="Layers by timm's names, comma separated.")] = "blocks.2,blocks.4",
+    coreset_sampling_ratio: Annotated[float, typer.Option(help="Share of the patches to keep, in (0, 1].")] = 0.01,
+    num_neighbors: Annotated[int, typer.Option(help="Neighbours that re-weight the score; 1 for none.")] = 9,
+    image_size: Annotated[str, typer.Option(help="Model input in pixels: SIZE or HEIGHTxWIDTH.")] = "256",
+    weights: Annotated[
+        str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides the coreset's first pick.")] = 0,
+    device: TorchDevice = "auto",
+) -> None:
+    """Fit a memory bank on images of good parts."""
+    from .workflow import TrainOptions, train_run
+
+    options = TrainOptions(
+        backbone=backbone,
+        layers=tuple(name.strip() for name in layers.split(",") if name.strip()),
+        coreset_sampling_ratio=coreset_sampling_ratio,
+        num_neighbors=num_neighbors,
+        image_size=_parse_size(image_size),
+        weights=weights,
+        seed=seed,
+        device=device,
+    )
+    fitted = train_run(data, output, options)
+    typer.echo(
+        f"Fitted {len(fitted.train_sha256)} images: {fitted.bank_size:,} of {fitted.patches:,} patches kept. "
+        f"Wrote {output}."
+    )
+
+
+@app.command()
+def calibrate(
+    run: RunArgument,
+    data: DataOption,
+    target_fpr: Annotated[float, typer.Option(help="Share of good parts that may be called NG.")] = 0.001,
+    device: TorchDevice = "auto",
+) -> None:
+    """Set the thresholds from good images that were held out: validation/good, or a plain folder."""
+    from .workflow import calibrate_run
+
+    typer.echo(calibrate_run(run, data, target_fpr, device))
+
+
+@app.command(name="eval")
+def evaluate(
+    run: RunArgument,
+    data: DataOption,
+    report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
+    device: TorchDevice = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a run on the test images and write a report."""
+    from .workflow import evaluate_run
+
+    path = report or run / "report.html"
+    facts = evaluate_run(run, data, device, path).as_json()
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        if value is not None:
+            typer.echo(f"{name:18} {value:.4f}" if isinstance(value, float) else f"{name:18} {value}")
+    typer.echo(f"Wrote {path}.")
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
+    precision: Annotated[Precision, typer.Option(help="Precision of the weights.")] = Precision.FP32,
+) -> None:
+    """Export a calibrated run to an OpenVINO bundle, behind a gate that compares it with torch."""
+    from patchcore_edge_export.bundle import export_bundle
+
+    manifest = export_bundle(run, output, precision.value)
+    _print_parity(manifest.parity.model_dump())
+    typer.echo(f"Wrote {output}: {manifest.model_id}.")
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder that `export` wrote.")],
+    run: Annotated[Path, typer.Option("--run", help="The run it was exported from.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Images to compare on; the run's calibration images by default.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU.")] = "CPU",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a bundle with the run it came from, on this machine."""
+    from patchcore_edge_export.bundle import verify_bundle
+
+    facts = verify_bundle(bundle, run, data, device)
+    if as_json:
+        typer.echo(json.dumps(facts.model_dump()))
+    else:
+        _print_parity(facts.model_dump())
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point."""
+    run_app(app)
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--image-size {text!r} is not SIZE or HEIGHTxWIDTH in pixels, such as 224 or 256x384.")
+    return int(parts[0]), int(parts[-1])
+
+
+def _print_parity(facts: dict[str, object]) -> None:
+    typer.echo(
+        f"Parity on {facts['images']} images, torch float32 against {facts['device']}: "
+        f"score deviation {facts['max_score_deviation']:.2e} (limit {facts['score_limit']:.0e}), "
+        f"map deviation {facts['max_map_deviation']:.2e}, {facts['verdict_flips']} verdict flips."
+    )

@@ -1,0 +1,172 @@
+"""PatchCore in PyTorch: embeddings, memory bank, distances and scores (Roth et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from patchcore_edge_runtime.errors import CheckpointError
+
+from .anomaly_map import AnomalyMapGenerator
+from .feature_extractor import TimmFeatureExtractor
+from .k_center_greedy import KCenterGreedy
+
+__all__ = ["InferenceBatch", "PatchcoreModel"]
+
+_BLOCK_ELEMENTS = 1 << 24
+
+
+class InferenceBatch(NamedTuple):
+    """Raw outputs for N images: ``pred_score`` ``[N]`` and ``anomaly_map`` ``[N,1,H,W]``, float32."""
+
+    pred_score: Tensor
+    anomaly_map: Tensor
+
+
+class PatchcoreModel(nn.Module):
+    """The network and its memory bank.
+
+    Args:
+        layers: names of the backbone's layers as timm lists them; the first sets the grid of patches.
+        backbone: timm name.
+        pre_trained: load ImageNet weights; where from, see ``patchcore_edge.weights``.
+        num_neighbors: neighbours that re-weight the image score (b in eq. 7); 1 turns re-weighting off.
+
+    Attributes:
+        memory_bank: ``[M, D]`` float32 patch features; empty until fitted or loaded.
+    """
+
+    memory_bank: Tensor
+
+    def __init__(
+        self,
+        layers: Sequence[str],
+        backbone: str = "wide_resnet50_2",
+        pre_trained: bool = True,
+        num_neighbors: int = 9,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.layers = tuple(layers)
+        self.num_neighbors = num_neighbors
+        self.feature_extractor = TimmFeatureExtractor(backbone, self.layers, pre_trained)
+        self.feature_pooler = nn.AvgPool2d(3, 1, 1)
+        self.anomaly_map_generator = AnomalyMapGenerator()
+        self.register_buffer("memory_bank", torch.empty(0))
+
+    def forward(self, input_tensor: Tensor) -> Tensor | InferenceBatch:
+        """Embed in training mode, score in evaluation mode.
+
+        Args:
+            input_tensor: ``[N,3,H,W]`` float RGB, normalised as the backbone was trained.
+
+        Returns:
+            in training mode the embeddings ``[N*h*w, D]``; otherwise scores and maps.
+
+        Raises:
+            CheckpointError: evaluation with an empty memory bank.
+        """
+        with torch.no_grad():
+            features = self.feature_extractor(input_tensor)
+        embedding = self.generate_embedding(features)
+        batch, _, height, width = embedding.shape
+        flat = self.reshape_embedding(embedding)
+        if self.training:
+            return flat
+        if not len(self.memory_bank):
+            raise CheckpointError("The memory bank is empty; fit the model or load a checkpoint before scoring.")
+        distances, locations = self.nearest_neighbors(flat, 1)
+        patch_scores, locations = distances.reshape(batch, -1), locations.reshape(batch, -1)
+        pred_score = self.compute_anomaly_score(patch_scores, locations, flat)
+        anomaly_map = self.anomaly_map_generator(
+            patch_scores.reshape(batch, 1, height, width), (input_tensor.shape[-2], input_tensor.shape[-1])
+        )
+        return InferenceBatch(pred_score, anomaly_map)
+
+    def generate_embedding(self, features: dict[str, Tensor]) -> Tensor:
+        """Pool each layer's features over 3x3 and merge them on the first layer's grid.
+
+        Args:
+            features: layer → ``[N,C,h,w]``, as the feature extractor returns it.
+
+        Returns:
+            ``[N, sum of C, h, w]``.
+        """
+        pooled = [self.feature_pooler(features[layer]) for layer in self.layers]
+        size = pooled[0].shape[-2:]
+        merged = [F.interpolate(layer, size=size, mode="bilinear", align_corners=False) for layer in pooled[1:]]
+        return torch.cat([pooled[0], *merged], dim=1)
+
+    @staticmethod
+    def reshape_embedding(embedding: Tensor) -> Tensor:
+        """``[N,D,h,w]`` → ``[N*h*w, D]``, patches in row-major order."""
+        return embedding.permute(0, 2, 3, 1).reshape(-1, embedding.shape[1])
+
+    def subsample_embedding(self, embedding: Tensor, sampling_ratio: float, seed: int = 0) -> None:
+        """Set the memory bank to a greedy k-center coreset of ``[n, D]`` embeddings."""
+        self.memory_bank = KCenterGreedy(embedding, sampling_ratio, seed).sample_coreset().float()
+
+    @staticmethod
+    def euclidean_dist(x: Tensor, y: Tensor) -> Tensor:
+        """Pairwise distances of ``[..., n, d]`` and ``[..., m, d]`` as ``[..., n, m]``, without ``cdist``."""
+        # Distances do not change when a common offset is taken off, and ‖x‖²−2xy+‖y‖² keeps its digits.
+        center = y.mean(-2, keepdim=True)
+        x, y = x - center, y - center
+        x_norm = (x * x).sum(-1, keepdim=True)
+        y_norm = (y * y).sum(-1).unsqueeze(-2)
+        return (x_norm + y_norm - 2 * x @ y.transpose(-2, -1)).clamp_min_(0).sqrt_()
+
+    def nearest_neighbors(self, embedding: Tensor, n_neighbors: int) -> tuple[Tensor, Tensor]:
+        """Distances and bank indices of each row's nearest neighbours, nearest first.
+
+        Args:
+            embedding: ``[n, D]``.
+            n_neighbors: at most the size of the bank is returned.
+
+        Returns:
+            ``[n]`` each for one neighbour, else ``[n, min(n_neighbors, M)]``.
+        """
+        count = min(n_neighbors, len(self.memory_bank))
+        step = max(1, _BLOCK_ELEMENTS // len(self.memory_bank))
+        # In blocks: the whole [n, M] matrix of a large batch and bank would not fit.
+        blocks = [self.euclidean_dist(rows, self.memory_bank) for rows in embedding.split(step)]
+        if n_neighbors == 1:
+            minima = [block.min(1) for block in blocks]
+            return torch.cat([m.values for m in minima]), torch.cat([m.indices for m in minima])
+        nearest = [block.topk(count, largest=False) for block in blocks]
+        return torch.cat([k.values for k in nearest]), torch.cat([k.indices for k in nearest])
+
+    def compute_anomaly_score(self, patch_scores: Tensor, locations: Tensor, embedding: Tensor) -> Tensor:
+        """Image scores (Roth et al. 2022, eq. 6 and 7).
+
+        Args:
+            patch_scores: ``[N, P]`` distance of each patch to its nearest neighbour.
+            locations: ``[N, P]`` bank index of that neighbour.
+            embedding: ``[N*P, D]`` the patches.
+
+        Returns:
+            ``[N]``: the largest patch score, times one minus its softmax weight among the distances to the
+            ``num_neighbors`` bank vectors around the neighbour; just the largest for ``num_neighbors=1``.
+        """
+        score, worst = patch_scores.max(1)
+        # A bank of one has no neighbourhood: its softmax weight would be 1 and every score 0.
+        if self.num_neighbors == 1 or len(self.memory_bank) == 1:
+            return score
+        rows = torch.arange(len(worst), device=worst.device)
+        patch = embedding.reshape(*patch_scores.shape, -1)[rows, worst]
+        neighbor = self.memory_bank[locations[rows, worst]]
+        _, support = self.nearest_neighbors(neighbor, self.num_neighbors)
+        # Differences, not euclidean_dist: few vectors, and close to each other.
+        distances = (patch.unsqueeze(1) - self.memory_bank[support]).norm(dim=2)
+        return score * (1 - distances.softmax(1)[:, 0])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The bank's size is whatever was fitted; torch would refuse any but today's.
+        bank = state_dict.get(f"{prefix}memory_bank")
+        if bank is not None:
+            self.memory_bank = torch.empty_like(bank, device=self.memory_bank.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)

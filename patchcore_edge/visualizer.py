@@ -1,0 +1,39 @@
+"""Pictures of predictions for people: the image, its heatmap, the outline of the labelled defect."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from patchcore_edge_runtime.overlay import heatmap
+from patchcore_edge_runtime.preprocess import Image
+
+__all__ = ["visualize"]
+
+_GREEN = (80, 220, 60)
+
+
+def visualize(
+    image: Image,
+    anomaly_map: NDArray[np.float32],
+    pixel_threshold: float,
+    mask: NDArray[np.bool_] | None = None,
+) -> Image:
+    """The image and its heatmap side by side.
+
+    Args:
+        image: HxWx3 uint8 BGR of the model's size.
+        anomaly_map: HxW float32 raw scores.
+        pixel_threshold: the middle of the heatmap's colours.
+        mask: HxW bool; its outline is drawn on both in green.
+
+    Returns:
+        Hx2Wx3 uint8 BGR.
+    """
+    pair = [image.copy(), heatmap(image, anomaly_map, pixel_threshold)]
+    if mask is not None and mask.any():
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        for picture in pair:
+            cv2.drawContours(picture, contours, -1, _GREEN, 1, cv2.LINE_AA)
+    return np.concatenate(pair, axis=1)

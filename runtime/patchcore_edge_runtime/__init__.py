@@ -1,0 +1,47 @@
+"""PatchCore at the line: torch-free inspection of camera frames with an OpenVINO bundle.
+
+>>> from patchcore_edge_runtime import Inspector, draw_overlay      # doctest: +SKIP
+>>> inspector = Inspector("bottle_bundle", device="CPU")            # doctest: +SKIP
+>>> result = inspector(frame)                                       # doctest: +SKIP
+>>> print(result.verdict, result.pred_score)                        # doctest: +SKIP
+"""
+
+from .bundle import Bundle
+from .errors import (
+    BundleError,
+    ConfigError,
+    DeviceError,
+    FrameError,
+    ParityError,
+    PatchcoreEdgeError,
+    SourceError,
+)
+from .inspector import Inspector, available_devices
+from .overlay import draw_overlay
+from .preprocess import PreprocessSpec, preprocess
+from .result import InspectionResult, Timings
+from .sources import open_source
+from .verdict import Thresholds, Verdict
+from .version import __version__
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "ConfigError",
+    "DeviceError",
+    "FrameError",
+    "InspectionResult",
+    "Inspector",
+    "ParityError",
+    "PatchcoreEdgeError",
+    "PreprocessSpec",
+    "SourceError",
+    "Thresholds",
+    "Timings",
+    "Verdict",
+    "__version__",
+    "available_devices",
+    "draw_overlay",
+    "open_source",
+    "preprocess",
+]

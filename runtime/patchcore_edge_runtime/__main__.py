@@ -1,0 +1,5 @@
+"""``python -m patchcore_edge_runtime``."""
+
+from .cli import main
+
+main()

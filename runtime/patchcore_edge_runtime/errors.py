@@ -1,0 +1,72 @@
+"""The errors a user can meet, each with the exit code its command ends with.
+
+PatchcoreEdgeError            2
+├── ConfigError               2   an option, a configuration or a file that is not what it should be
+│   ├── DataError             2   images: missing, unreadable, too small
+│   └── CheckpointError       2   RUN is not a checkpoint, or not one that can do what was asked
+├── FrameError                3   one frame that cannot be inspected; in a loop its verdict is ERROR
+├── SourceError               3   a camera, stream, video or folder that gives no frames
+├── DeviceError               3   an OpenVINO device that is not there or refuses the model
+└── BundleError               4   a bundle that is incomplete, changed or of another schema
+    └── ParityError           4   a bundle whose scores are not those of the fitted model
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BundleError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DeviceError",
+    "FrameError",
+    "ParityError",
+    "PatchcoreEdgeError",
+    "SourceError",
+]
+
+
+class PatchcoreEdgeError(Exception):
+    """Base of every error raised on purpose; its text is one sentence that says what to do."""
+
+    exit_code = 2
+
+
+class ConfigError(PatchcoreEdgeError):
+    """An option, a configuration or a file that is not what it should be."""
+
+
+class DataError(ConfigError):
+    """Images that are missing, unreadable or too small."""
+
+
+class CheckpointError(ConfigError):
+    """A RUN folder that is no checkpoint, or not one that can do what was asked."""
+
+
+class FrameError(PatchcoreEdgeError):
+    """One frame that cannot be inspected; the inspection loop turns it into the verdict ERROR."""
+
+    exit_code = 3
+
+
+class SourceError(PatchcoreEdgeError):
+    """A camera, stream, video or folder that gives no frames."""
+
+    exit_code = 3
+
+
+class DeviceError(PatchcoreEdgeError):
+    """An OpenVINO device that is not there or refuses the model."""
+
+    exit_code = 3
+
+
+class BundleError(PatchcoreEdgeError):
+    """A bundle that is incomplete, changed since its export, or of an unknown schema."""
+
+    exit_code = 4
+
+
+class ParityError(BundleError):
+    """A bundle whose scores are not those of the fitted model."""
