@@ -78,7 +78,8 @@ def collect_scores(batches: Iterable[Batch]) -> Scores:
     labels: list[NDArray[np.bool_]] = []
     scores: list[NDArray[np.float32]] = []
     for batch in batches:
-        assert batch.pred_score is not None and batch.anomaly_map is not None
+        assert batch.pred_score is not None
+        assert batch.anomaly_map is not None
         result.paths.extend(batch.image_path)
         result.maps.extend(batch.anomaly_map[:, 0].numpy())
         result.masks.extend([None] * len(batch.image_path) if batch.gt_mask is None else list(batch.gt_mask.numpy()))

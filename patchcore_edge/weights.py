@@ -69,7 +69,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both readers raise whatever their parsers meet
+    except Exception as error:  # noqa: BLE001 - both readers raise whatever their parsers meet
         raise ConfigError(f"{path} holds no tensors that can be read safely ({type(error).__name__}).") from None
     tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
     return {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}

@@ -79,9 +79,7 @@ def _with_pixels_folded_in(model: PatchcoreModel, std: Tensor) -> PatchcoreModel
     network = model.feature_extractor.network
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None or first.in_channels != 3 or first.groups != 1:
-        raise ConfigError(
-            f"{model.backbone} does not begin with a convolution of three channels; it has no export yet."
-        )
+        raise ConfigError(f"{model.backbone} does not begin with a convolution of RGB pixels; choose another backbone.")
     first.weight = nn.Parameter((first.weight / std).flip(1), requires_grad=False)
     return model.eval()
 
@@ -102,4 +100,5 @@ def _upsampling(generator: AnomalyMapGenerator, patches: int, pixels: int) -> Te
     """
     with torch.inference_mode():
         unit = torch.eye(patches).reshape(patches, 1, patches, 1).expand(-1, -1, -1, 2)
-        return generator(unit, (pixels, 2))[:, 0, :, 0].T.clone()
+        answers: Tensor = generator(unit, (pixels, 2))
+        return answers[:, 0, :, 0].T.clone()

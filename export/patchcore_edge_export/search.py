@@ -32,7 +32,8 @@ class ExactSearch(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """``[N, P, D]`` embeddings, centred → ``[N, P]`` distances."""
-        return (self.linear(patches).amin(2) + (patches * patches).sum(2)).clamp_min(0).sqrt()
+        nearest: Tensor = self.linear(patches).amin(2)
+        return (nearest + (patches * patches).sum(2)).clamp_min(0).sqrt()
 
     def neighbor(self, patch: Tensor) -> Tensor:
         """``[N, D]`` one patch an image, centred → ``[N]`` index of its nearest bank vector.

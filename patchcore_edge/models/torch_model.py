@@ -133,7 +133,7 @@ class PatchcoreModel(nn.Module):
         count = min(n_neighbors, len(self.memory_bank))
         step = max(1, _BLOCK_ELEMENTS // len(self.memory_bank))
         # In blocks: the whole [n, M] matrix of a large batch and bank would not fit.
-        blocks = [self.euclidean_dist(rows, self.memory_bank) for rows in embedding.split(step)]
+        blocks = [self.euclidean_dist(rows, self.memory_bank) for rows in torch.split(embedding, step)]
         if n_neighbors == 1:
             minima = [block.min(1) for block in blocks]
             return torch.cat([m.values for m in minima]), torch.cat([m.indices for m in minima])
@@ -161,8 +161,8 @@ class PatchcoreModel(nn.Module):
         neighbor = self.memory_bank[locations[rows, worst]]
         _, support = self.nearest_neighbors(neighbor, self.num_neighbors)
         # Differences, not euclidean_dist: few vectors, and close to each other.
-        distances = (patch.unsqueeze(1) - self.memory_bank[support]).norm(dim=2)
-        return score * (1 - distances.softmax(1)[:, 0])
+        weights: Tensor = torch.linalg.vector_norm(patch.unsqueeze(1) - self.memory_bank[support], dim=2).softmax(1)
+        return score * (1 - weights[:, 0])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The bank's size is whatever was fitted; torch would refuse any but today's.

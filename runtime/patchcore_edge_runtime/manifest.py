@@ -118,7 +118,7 @@ class Manifest(_Facts):
         tools: name → version of what made the bundle.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: str
     created: str
     input_layout: Literal["NHWC uint8 BGR"] = "NHWC uint8 BGR"

@@ -69,7 +69,7 @@ def draw_overlay(frame: NDArray[Any], result: InspectionResult, *, opacity: floa
 
 
 def _line(canvas: Image) -> int:
-    return max(1, round(min(canvas.shape[:2]) / 240))
+    return max(1, int(min(canvas.shape[:2])) // 240)
 
 
 def _draw_contours(canvas: Image, result: InspectionResult) -> None:
@@ -104,4 +104,4 @@ def _put_text(canvas: Image, text: str, x: int, height: int, share: float) -> in
     thickness = max(1, round(scale * 1.4))
     (width, text_height), _ = cv2.getTextSize(text, _FONT, scale, thickness)
     cv2.putText(canvas, text, (x, (height + text_height) // 2), _FONT, scale, _WHITE, thickness, cv2.LINE_AA)
-    return x + width
+    return int(x + width)

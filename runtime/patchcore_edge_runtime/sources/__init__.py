@@ -39,6 +39,7 @@ def open_source(text: str) -> Source:
     if path.is_file():
         return ImageSource([path], text) if path.suffix.lower() in IMAGE_SUFFIXES else VideoSource(path)
     if glob.has_magic(text):
-        matches = sorted(Path(name) for name in glob.glob(text, recursive=True))
+        names = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+        matches = sorted(Path(name) for name in names)
         return ImageSource([match for match in matches if match.is_file()], text)
     raise SourceError(f"There is no {text}; give a camera index, a URL, a video, an image, a folder or a pattern.")

@@ -1,0 +1,117 @@
+"""Fixtures: a small synthetic line whose model is fitted and exported once, and the real images where there are any."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
+TINY_BACKBONE = "resnet18"
+TINY_SIZE = 64
+
+
+def part(rng: np.random.Generator, defect: bool = False, size: int = 80) -> np.ndarray:
+    """A grey disc on a striped belt, jittered; a defective one has a bright scratch."""
+    image = np.tile(np.uint8([70, 80, 90, 80]).repeat(4), (size, size // 16 + 1))[:, :size].copy()
+    x, y = (int(v) for v in size // 2 + rng.integers(-2, 3, 2))
+    cv2.circle(image, (x, y), size // 3, int(150 + rng.integers(-5, 6)), -1, cv2.LINE_AA)
+    if defect:
+        angle = rng.uniform(0, np.pi)
+        reach = np.array([np.cos(angle), np.sin(angle)]) * size / 5
+        ends = [tuple(int(v) for v in np.array([x, y]) + sign * reach) for sign in (-1, 1)]
+        cv2.line(image, ends[0], ends[1], 255, 3, cv2.LINE_AA)
+    noisy = image + rng.normal(0, 3, image.shape)
+    return cv2.cvtColor(np.clip(noisy, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset in the MVTec layout, with masks, made on the spot."""
+    root = tmp_path_factory.mktemp("data") / "discs"
+    rng = np.random.default_rng(0)
+    for folder, count, defect in (
+        ("train/good", 12, False),
+        ("validation/good", 10, False),
+        ("test/good", 6, False),
+        ("test/scratch", 6, True),
+    ):
+        (root / folder).mkdir(parents=True)
+        for index in range(count):
+            image = part(rng, defect)
+            cv2.imwrite(str(root / folder / f"{index:03d}.png"), image)
+            if defect:
+                mask = (image[..., 0] > 200).astype(np.uint8) * 255
+                (root / "ground_truth/scratch").mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(root / "ground_truth/scratch" / f"{index:03d}_mask.png"), mask)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seeded random weights of the tiny backbone: no download, and enough to tell a scratch from a disc."""
+    torch.manual_seed(0)
+    network = timm.create_model(TINY_BACKBONE, features_only=True, out_indices=(2, 3))
+    path = tmp_path_factory.mktemp("weights") / f"{TINY_BACKBONE}.safetensors"
+    save_file(network.state_dict(), path)
+    return path
+
+
+def run_cli(*words: object, program: str = "patchcore_edge") -> subprocess.CompletedProcess[str]:
+    """Run a command line as a user does, in a process of its own."""
+    command = [sys.executable, "-m", program, *(str(word) for word in words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_data: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fitted and calibrated RUN folder; not to be changed."""
+    from patchcore_edge.workflow import TrainOptions, calibrate_run, train_run
+
+    run = tmp_path_factory.mktemp("run") / "discs"
+    options = TrainOptions(
+        backbone=TINY_BACKBONE,
+        layers=("layer2", "layer3"),
+        coreset_sampling_ratio=0.25,
+        num_neighbors=9,
+        image_size=(TINY_SIZE, TINY_SIZE),
+        weights=str(tiny_weights),
+        seed=0,
+        device="cpu",
+    )
+    train_run(tiny_data, run, options)
+    calibrate_run(run, tiny_data, 0.1, "cpu")
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle exported from ``tiny_run``; not to be changed."""
+    from patchcore_edge_export.bundle import export_bundle
+
+    bundle = tmp_path_factory.mktemp("bundle") / "discs"
+    export_bundle(tiny_run, bundle, "fp32")
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def elpv_folder() -> Path:
+    """The folder of the package ``elpv-dataset`` that holds ``labels.csv`` and ``images``."""
+    package = pytest.importorskip("elpv_dataset", reason="needs the package elpv-dataset: pip install '.[demo]'")
+    return Path(package.__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real images and weights that lie beside the checkout and are not part of it."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the shared images and weights beside the checkout (../shared), which are not here")
+    return SHARED
