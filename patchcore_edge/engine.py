@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -11,7 +14,10 @@ from tqdm import tqdm
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
 from .data import Batch, DataModule, ImageDataset
+from .embedder import Embedder
+from .feature_store import FeatureStore
 from .models import Patchcore
+from .storage import Storage, open_store
 
 __all__ = ["Engine", "resolve_device"]
 
@@ -55,12 +61,31 @@ class Engine:
         Raises:
             DataError: an image cannot be read.
         """
+        with self.features(model, datamodule) as store:
+            model.fit(store.pool())
+
+    @contextmanager
+    def features(
+        self, model: Patchcore, datamodule: DataModule, storage: Storage | None = None
+    ) -> Iterator[FeatureStore]:
+        """The features of the training images; what an earlier, interrupted call left in ``storage`` is used.
+
+        Raises:
+            DataError: an image cannot be read.
+            ConfigError: memory and disk cannot hold the features.
+        """
         model.to(self.device)
         # channels_last: three times as fast for depthwise convolutions on the CPU.
         model.model.feature_extractor.to(memory_format=torch.channels_last)
-        for batch in self._batches(datamodule.dataset(datamodule.train, model.pre_processor.spec), "features"):
-            model.training_step(batch)
-        model.fit()
+        items = datamodule.train
+        positions = {item.path: position for position, item in enumerate(items)}
+        with open_store(model, len(items), storage or Storage()) as store:
+            dataset = datamodule.dataset(items[store.next_image :], model.pre_processor.spec)
+            embed = Embedder(model, len(dataset))
+            for batch in self._batches(dataset, "features"):
+                store.append([positions[path] for path in batch.image_path], embed(batch.image))
+            datamodule.train = [items[position] for position in store.images]
+            yield store
 
     def predict(self, model: Patchcore, dataset: ImageDataset) -> Iterator[Batch]:
         """Score a dataset, batch by batch; results are on the CPU.
@@ -78,9 +103,22 @@ class Engine:
 
     def _batches(self, dataset: ImageDataset, what: str) -> Iterator[Batch]:
         with tqdm(total=len(dataset), desc=what, unit="image", disable=None if self.progress else True) as bar:
-            for batch in dataset.batches(self.batch_size):
+            for batch in _ahead(dataset.batches(self.batch_size)):
                 yield batch._replace(image=batch.image.to(self.device))
                 bar.update(len(batch.image))
+
+
+def _ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
+    """The batches, decoded in a thread while earlier ones are worked on."""
+    with ThreadPoolExecutor(1, "decode") as thread:
+        coming = deque(thread.submit(next, batches, None) for _ in range(depth))
+        try:
+            while (batch := coming.popleft().result()) is not None:
+                coming.append(thread.submit(next, batches, None))
+                yield batch
+        finally:
+            for future in coming:
+                future.cancel()
 
 
 def _cpu(values: Tensor | None) -> Tensor:
