@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -188,8 +188,10 @@ class Engine:
 
 
 def _on_cpu(batch: Batch) -> Batch:
-    tensors = {name: value.cpu() for name, value in batch._asdict().items() if isinstance(value, Tensor)}
-    return batch._replace(**tensors)
+    def move(value: Any) -> Any:
+        return value.cpu() if isinstance(value, Tensor) else value
+
+    return Batch(*map(move, batch))
 
 
 def _middle(model: Patchcore, scored: list[Batch]) -> float:

@@ -19,24 +19,22 @@ from .split import hold_out
 
 __all__ = ["CATEGORIES", "MVTec"]
 
-CATEGORIES = tuple(
-    [
-        "bottle",
-        "cable",
-        "capsule",
-        "carpet",
-        "grid",
-        "hazelnut",
-        "leather",
-        "metal_nut",
-        "pill",
-        "screw",
-        "tile",
-        "toothbrush",
-        "transistor",
-        "wood",
-        "zipper",
-    ]
+CATEGORIES = (
+    "bottle",
+    "cable",
+    "capsule",
+    "carpet",
+    "grid",
+    "hazelnut",
+    "leather",
+    "metal_nut",
+    "pill",
+    "screw",
+    "tile",
+    "toothbrush",
+    "transistor",
+    "wood",
+    "zipper",
 )
 """The fifteen categories of MVTec AD."""
 
