@@ -6,8 +6,8 @@ the images are too few for α; then the largest score is taken and the rate it s
 false-reject rate of the k-th smallest follows Beta(n + 1 − k, k) (Vovk 2012, "Conditional validity"), which gives the
 confidence bound.
 
-With labelled defects in the validation split, the threshold of the highest F1. It is chosen by looking at the scores, so
-the bound on its false-reject rate has to hold for all thresholds at once (Massart 1990, the one-sided
+With labelled defects in the validation split, the threshold of the highest F1. It is chosen by looking at the scores,
+so the bound on its false-reject rate has to hold for all thresholds at once (Massart 1990, the one-sided
 Dvoretzky-Kiefer-Wolfowitz inequality).
 """
 

@@ -21,6 +21,7 @@ DataOption = Annotated[Path, typer.Option("--data", help="MVTec AD layout, or a 
 RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
 TorchDevice = Annotated[str, typer.Option(help="torch device: auto, cpu, cuda, xpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
 
 
 class Precision(StrEnum):
@@ -44,6 +45,7 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides the coreset's first pick.")] = 0,
     device: TorchDevice = "auto",
+    strict: StrictOption = False,
 ) -> None:
     """Fit a memory bank on images of good parts."""
     from .workflow import TrainOptions, train_run
@@ -57,6 +59,7 @@ def train(
         weights=weights,
         seed=seed,
         device=device,
+        strict=strict,
     )
     fitted = train_run(data, output, options)
     typer.echo(
@@ -71,11 +74,12 @@ def calibrate(
     data: DataOption,
     target_fpr: Annotated[float, typer.Option(help="Share of good parts that may be called NG.")] = 0.001,
     device: TorchDevice = "auto",
+    strict: StrictOption = False,
 ) -> None:
     """Set the thresholds from good images that were held out: validation/good, or a plain folder."""
     from .workflow import calibrate_run
 
-    typer.echo(calibrate_run(run, data, target_fpr, device))
+    typer.echo(calibrate_run(run, data, target_fpr, device, strict=strict))
 
 
 @app.command(name="eval")
@@ -84,13 +88,14 @@ def evaluate(
     data: DataOption,
     report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
     device: TorchDevice = "auto",
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a run on the test images and write a report."""
     from .workflow import evaluate_run
 
     path = report or run / "report.html"
-    facts = evaluate_run(run, data, device, path).as_json()
+    facts = evaluate_run(run, data, device, path, strict=strict).as_json()
     if as_json:
         typer.echo(json.dumps(facts))
         return

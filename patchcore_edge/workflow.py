@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.preprocess import PreprocessSpec
 from patchcore_edge_runtime.verdict import Thresholds
 
 from . import __version__
 from .calibration import calibrate, describe
 from .checkpoint import Calibration, RunFacts, load_calibration, load_run, save_calibration, save_run
-from .data import DataModule, ImageItem, open_data
+from .data import DataModule, ImageItem, open_data, prediction_items
 from .engine import Engine
 from .evaluator import Evaluation, Scores, collect_scores, evaluate
 from .models import Patchcore
@@ -24,7 +24,7 @@ from .pre_processor import PreProcessor
 from .report import write_report
 from .weights import HUB, local_weights
 
-__all__ = ["TrainOptions", "calibrate_run", "evaluate_run", "train_run"]
+__all__ = ["TrainOptions", "calibrate_run", "evaluate_run", "save_fitted", "train_run"]
 
 _KEPT_IMAGES = 128
 
@@ -41,6 +41,7 @@ class TrainOptions:
     weights: str | None
     seed: int
     device: str
+    strict: bool = False
 
 
 def train_run(data: Path, folder: Path, options: TrainOptions) -> RunFacts:
@@ -60,17 +61,25 @@ def train_run(data: Path, folder: Path, options: TrainOptions) -> RunFacts:
         coreset_sampling_ratio=options.coreset_sampling_ratio,
         num_neighbors=options.num_neighbors,
         pre_processor=PreProcessor(PreprocessSpec(height=height, width=width)),
+        post_processor=False,  # thresholds are `calibrate`'s
         weights=_weights_file(options),
         seed=options.seed,
     )
-    Engine(options.device).fit(model, module)
+    Engine(options.device, strict=options.strict).fit(model, module)
+    return save_fitted(folder, model, module)
+
+
+def save_fitted(folder: Path, model: Patchcore, module: DataModule) -> RunFacts:
+    """Write the RUN folder of a model that was fitted on ``module.train``."""
+    if model.pre_processor.prepared:
+        raise ConfigError("A model without a pre-processor cannot be saved as a run; build it with one.")
     facts = RunFacts(
         name=folder.resolve().name,
-        backbone=options.backbone,
-        layers=options.layers,
-        num_neighbors=options.num_neighbors,
-        coreset_sampling_ratio=options.coreset_sampling_ratio,
-        seed=options.seed,
+        backbone=model.model.backbone,
+        layers=model.model.layers,
+        num_neighbors=model.model.num_neighbors,
+        coreset_sampling_ratio=model.coreset_sampling_ratio,
+        seed=model.seed,
         preprocess=model.pre_processor.spec,
         train_data=str(module.root),
         train_sha256=tuple(_sha256(item) for item in module.train),
@@ -82,7 +91,9 @@ def train_run(data: Path, folder: Path, options: TrainOptions) -> RunFacts:
     return facts
 
 
-def calibrate_run(folder: Path, data: Path, target_fpr: float, device: str) -> str:
+def calibrate_run(
+    folder: Path, data: Path | DataModule, target_fpr: float, device: str, *, strict: bool = False
+) -> str:
     """Set a run's thresholds from good images it was not trained on; returns what a person should know.
 
     Raises:
@@ -92,7 +103,7 @@ def calibrate_run(folder: Path, data: Path, target_fpr: float, device: str) -> s
     model, facts = load_run(folder)
     items = _held_out(open_data(data), facts)
     dataset = DataModule.dataset(items, model.pre_processor.spec)
-    scores = collect_scores(Engine(device).predict(model, dataset))
+    scores = collect_scores(Engine(device, strict=strict).stream(model, dataset))
     thresholds, found = calibrate(scores.scores, scores.map_maxima, target_fpr, str(data))
     # Least to most anomalous, both ends included: export compares torch and IR on these.
     order = np.argsort(scores.scores)
@@ -107,7 +118,7 @@ def calibrate_run(folder: Path, data: Path, target_fpr: float, device: str) -> s
     return describe(thresholds, found)
 
 
-def evaluate_run(folder: Path, data: Path, device: str, report: Path) -> Evaluation:
+def evaluate_run(folder: Path, data: Path, device: str, report: Path, *, strict: bool = False) -> Evaluation:
     """Score the test images under ``data`` and write the report.
 
     Raises:
@@ -117,10 +128,8 @@ def evaluate_run(folder: Path, data: Path, device: str, report: Path) -> Evaluat
     model, facts = load_run(folder)
     calibration = load_calibration(folder)
     module = open_data(data)
-    if not module.test:
-        raise DataError(f"{data} has no test images; put them into test/good and test/<defect>.")
-    dataset = DataModule.dataset(module.test, model.pre_processor.spec)
-    scores = collect_scores(Engine(device).predict(model, dataset))
+    dataset = DataModule.dataset(prediction_items(module), model.pre_processor.spec)
+    scores = collect_scores(Engine(device, strict=strict).stream(model, dataset))
     thresholds = calibration.thresholds if calibration else None
     evaluation = evaluate(scores, thresholds)
     write_report(
