@@ -87,7 +87,8 @@ def save_fitted(folder: Path, model: Patchcore, module: DataModule) -> RunFacts:
         bank_size=len(model.model.memory_bank),
         tools={"patchcore-edge": __version__, **{name: version(name) for name in ("torch", "timm", "opencv-python")}},
     )
-    save_run(folder, model, facts)
+    dataset = DataModule.dataset(module.train, model.pre_processor.spec)
+    save_run(folder, model, facts, (dataset.image(index) for index in _evenly(len(dataset))))
     return facts
 
 
@@ -107,7 +108,7 @@ def calibrate_run(
     thresholds, found = calibrate(scores.scores, scores.map_maxima, target_fpr, str(data))
     # Least to most anomalous, both ends included: export compares torch and IR on these.
     order = np.argsort(scores.scores)
-    chosen = np.unique(np.linspace(0, len(order) - 1, min(_KEPT_IMAGES, len(order))).round().astype(int))
+    chosen = _evenly(len(order))
     kept = {f"{place:03d}.png": int(index) for place, index in enumerate(order[chosen])}
     calibration = Calibration(
         thresholds=thresholds,
@@ -189,6 +190,11 @@ def _held_out(module: DataModule, facts: RunFacts) -> list[ImageItem]:
                 "calibrate with good images that were held out."
             )
     return items
+
+
+def _evenly(count: int) -> list[int]:
+    """Up to ``_KEPT_IMAGES`` places from first to last."""
+    return [int(v) for v in np.unique(np.linspace(0, count - 1, min(_KEPT_IMAGES, count)).round())]
 
 
 def _sha256(item: ImageItem) -> str:
