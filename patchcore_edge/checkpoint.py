@@ -34,12 +34,14 @@ from .models import Patchcore
 from .pre_processor import PreProcessor
 
 __all__ = [
+    "RUN_FILE",
     "Calibration",
     "RunFacts",
     "calibration_images",
     "load_calibration",
     "load_run",
     "new_folder",
+    "require_replaceable",
     "save_calibration",
     "save_run",
     "train_samples",
@@ -90,6 +92,12 @@ class Calibration(BaseModel):
     images: dict[str, float]
 
 
+def require_replaceable(target: Path, marker: str) -> None:
+    """Raise ``CheckpointError`` where ``new_folder`` would."""
+    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
+
+
 @contextmanager
 def new_folder(target: Path, marker: str) -> Iterator[Path]:
     """A folder to fill that takes ``target``'s place when all went well, and is gone otherwise.
@@ -101,8 +109,7 @@ def new_folder(target: Path, marker: str) -> Iterator[Path]:
     Raises:
         CheckpointError: ``target`` is something else, or cannot be written.
     """
-    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
+    require_replaceable(target, marker)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     old = fresh.with_suffix(".old")
     try:

@@ -19,6 +19,7 @@ from patchcore_edge_runtime.errors import DataError
 
 from .models import PatchcoreModel
 from .models.k_center_greedy import KCenterGreedy, Pool, pool_rows
+from .outliers import patch_grid
 
 __all__ = ["FOLDS", "cross_fitted_scores", "folds"]
 
@@ -73,7 +74,7 @@ def cross_fitted_scores(
         DataError: there are fewer than two images.
     """
     patches = len(pool) // images
-    grid = _grid(model, image_size)
+    grid = patch_grid(model, image_size)
     scores, maxima = np.zeros(images, np.float32), np.zeros(images, np.float32)
     bank = model.memory_bank
     try:
@@ -97,9 +98,3 @@ def _score(
     score = model.compute_anomaly_score(distances, locations, rows)
     anomaly_map = model.anomaly_map_generator(distances.reshape(1, 1, *grid), image_size)
     return float(score[0]), float(anomaly_map.max())
-
-
-def _grid(model: PatchcoreModel, image_size: tuple[int, int]) -> tuple[int, int]:
-    features = model.feature_extractor(torch.zeros(1, 3, *image_size, device=model.memory_bank.device))
-    height, width = features[model.layers[0]].shape[-2:]
-    return int(height), int(width)

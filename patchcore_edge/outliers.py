@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .models import PatchcoreModel
 from .models.k_center_greedy import Pool, pool_rows
 
-__all__ = ["Outliers", "find_outliers"]
+__all__ = ["Outliers", "find_outliers", "patch_grid"]
 
 _PICKS = 1024
 _OUTLYING = 3.5
@@ -32,12 +33,14 @@ class Outliers:
         distances: ``[n]`` float32: of an image's patches, the largest distance to the nearest of the earliest picks
             that come from other images.
         patches: ``[n, P]`` float32: that distance of each patch.
+        grid: rows and columns of the P patches.
         z_scores: ``[n]`` float32: of the distances, from their median, in units of their spread.
     """
 
     paths: tuple[Path, ...]
     distances: NDArray[np.float32]
     patches: NDArray[np.float32]
+    grid: tuple[int, int]
     z_scores: NDArray[np.float32]
 
     @property
@@ -52,13 +55,14 @@ class Outliers:
 
 
 @torch.inference_mode()
-def find_outliers(pool: Pool, picks: Sequence[int], paths: Sequence[Path]) -> Outliers:
+def find_outliers(pool: Pool, picks: Sequence[int], paths: Sequence[Path], grid: tuple[int, int]) -> Outliers:
     """Compare each image with the picks of the others.
 
     Args:
         pool: ``[n * P, D]`` features, image after image.
         picks: rows of the coreset in the order they were picked; the first 1,024 are enough to tell what is far.
         paths: the n images.
+        grid: rows and columns of an image's P patches.
     """
     patches = len(pool) // len(paths)
     chosen = list(picks[:_PICKS])
@@ -76,7 +80,15 @@ def find_outliers(pool: Pool, picks: Sequence[int], paths: Sequence[Path]) -> Ou
     # One image has no others: its distances are infinite.
     found[~np.isfinite(found)] = 0
     distances = found.max(1)
-    return Outliers(tuple(paths), distances, found, _modified_z(distances))
+    return Outliers(tuple(paths), distances, found, grid, _modified_z(distances))
+
+
+@torch.inference_mode()
+def patch_grid(model: PatchcoreModel, image_size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the patches of an image of ``image_size`` (height, width)."""
+    features = model.feature_extractor(torch.zeros(1, 3, *image_size, device=model.memory_bank.device))
+    height, width = features[model.layers[0]].shape[-2:]
+    return int(height), int(width)
 
 
 def _modified_z(values: NDArray[np.float32]) -> NDArray[np.float32]:
