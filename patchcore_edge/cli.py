@@ -37,7 +37,11 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
     backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_efficientnet_lite0",
     layers: Annotated[str, typer.Option(help="Layers by timm's names, comma separated.")] = "blocks.2,blocks.4",
-    coreset_sampling_ratio: Annotated[float, typer.Option(help="Share of the patches to keep, in (0, 1].")] = 0.01,
+    coreset_sampling_ratio: Annotated[
+        float | None, typer.Option(help="Share of the patches to keep, in (0, 1]; 0.01 unless a size is given.")
+    ] = None,
+    coreset_size: Annotated[int | None, typer.Option(help="Patches to keep, in place of a ratio.")] = None,
+    bank_mb: Annotated[float | None, typer.Option(help="Memory bank's size in MB, in place of a ratio.")] = None,
     num_neighbors: Annotated[int, typer.Option(help="Neighbours that re-weight the score; 1 for none.")] = 9,
     image_size: Annotated[str, typer.Option(help="Model input in pixels: SIZE or HEIGHTxWIDTH.")] = "256",
     weights: Annotated[
@@ -45,9 +49,16 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides the coreset's first pick.")] = 0,
     device: TorchDevice = "auto",
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Memory for features, such as 4GB; beyond it they go to disk. Default: half.")
+    ] = None,
+    projection_eps: Annotated[
+        float | None, typer.Option(help="Choose the coreset after a random projection, as the paper did: 0.9.")
+    ] = None,
     strict: StrictOption = False,
 ) -> None:
-    """Fit a memory bank on images of good parts."""
+    """Fit a memory bank on images of good parts; interrupted, it goes on when called again."""
+    from .memory import parse_bytes
     from .workflow import TrainOptions, train_run
 
     options = TrainOptions(
@@ -60,8 +71,12 @@ def train(
         seed=seed,
         device=device,
         strict=strict,
+        coreset_size=coreset_size,
+        bank_mb=bank_mb,
+        projection_eps=projection_eps,
+        memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
     )
-    fitted = train_run(data, output, options)
+    fitted = train_run(data, output, options, notify=typer.echo)
     typer.echo(
         f"Fitted {len(fitted.train_sha256)} images: {fitted.bank_size:,} of {fitted.patches:,} patches kept. "
         f"Wrote {output}."
@@ -72,11 +87,14 @@ def train(
 def calibrate(
     run: RunArgument,
     data: DataOption,
-    target_fpr: Annotated[float, typer.Option(help="Share of good parts that may be called NG.")] = 0.001,
+    target_fpr: Annotated[
+        float | None,
+        typer.Option(help="Share of good parts that may be called NG; 0.001, or the highest F1 on labelled defects."),
+    ] = None,
     device: TorchDevice = "auto",
     strict: StrictOption = False,
 ) -> None:
-    """Set the thresholds from good images that were held out: validation/good, or a plain folder."""
+    """Set the thresholds from held-out images (validation/ or a plain folder), else from the training images."""
     from .workflow import calibrate_run
 
     typer.echo(calibrate_run(run, data, target_fpr, device, strict=strict))

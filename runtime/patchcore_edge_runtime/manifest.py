@@ -59,6 +59,10 @@ class CalibrationFacts(_Facts):
     """How the thresholds were found (DESIGN section 3: thresholds without defects).
 
     Attributes:
+        method: ``held-out`` good images; ``cross-fitted``, training images scored by banks that had not seen them;
+            or ``f1``, the highest F1 on images with labelled defects.
+        defects: labelled defective images that were used.
+        f1: of the image threshold on them; None without defects.
         n: good images scored that the memory bank had not seen.
         target_fpr: the false-reject rate that was asked for.
         rank: the threshold is the ``rank``-th smallest of the ``n`` scores.
@@ -69,6 +73,9 @@ class CalibrationFacts(_Facts):
     """
 
     data: str
+    method: Literal["held-out", "cross-fitted", "f1"] = "held-out"
+    defects: NonNegativeInt = 0
+    f1: float | None = None
     n: PositiveInt
     target_fpr: float
     rank: PositiveInt
