@@ -56,8 +56,8 @@ class Bundle:
             if name not in manifest.files:
                 raise BundleError(f"The manifest of {path} lists no {name}; export the bundle again.")
         if not manifest.parity.passed:
-            why = " ".join(manifest.parity.reasons) or "It does not score as the fitted model does."
-            _LOG.warning("%s was exported with --force after it failed the parity gate: %s", path, why)
+            why = "; ".join(manifest.parity.failures) or "it does not score as the fitted model does"
+            _LOG.warning("%s was exported with --force after it failed the parity gate (%s).", path, why)
         return cls(path, manifest)
 
     @property

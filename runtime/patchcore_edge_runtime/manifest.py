@@ -25,10 +25,12 @@ __all__ = [
     "Labels",
     "Manifest",
     "ModelFacts",
+    "OnnxParity",
     "ParityFacts",
     "Polygon",
     "QuantizationFacts",
     "ScoreStats",
+    "SearchFacts",
     "manifest_digest",
     "manifest_schema",
     "upgrade",
@@ -94,29 +96,60 @@ class CalibrationFacts(_Facts):
     scores: ScoreStats
 
 
+class OnnxParity(_Facts):
+    """torch float32 against the ONNX file in ONNX Runtime, before it became IR."""
+
+    max_score_deviation: NonNegative
+    max_map_deviation: NonNegative
+
+
 class ParityFacts(_Facts):
     """torch float32 against the compiled model on the same images, each judged by its own thresholds.
 
-    Deviations are relative to the torch value: of the score per image, of the map to the map's largest value.
-
     Attributes:
-        rank_correlation: Spearman's, of the image scores; None for fewer than three images.
-        auroc_torch, auroc_graph: image AUROC where good and defective images were compared.
-        score_limit: largest score deviation that passes; None where the deviation is not what decides.
-        reasons: why it did not pass; empty when it did.
+        images: how many; of them ``synthetic`` carry a defect that the export made.
+        max_score_deviation: of an image's score, relative to torch's.
+        max_map_deviation: of a map, relative to the larger of torch's maximum and the pixel threshold.
+        verdict_flips: images that the thresholds judge otherwise.
+        flip_limit: how many of them pass; only INT8 and compressed weights are allowed any.
+        rank_correlation: Spearman's, of the scores; absent where all are equal.
+        auroc_torch, auroc_graph: image AUROC where the images are labelled.
+        score_limit, map_limit: largest deviations that pass.
+        onnx: the same for the ONNX file; absent when it was not at hand.
+        failures: what did not pass, a phrase each; a bundle that has any was forced.
     """
 
     device: Text
     images: PositiveInt
+    synthetic: NonNegativeInt = 0
     max_score_deviation: NonNegative
     max_map_deviation: NonNegative
     verdict_flips: NonNegativeInt
+    flip_limit: NonNegativeInt = 0
     rank_correlation: Annotated[float, Field(ge=-1, le=1)] | None = None
     auroc_torch: Share | None = None
     auroc_graph: Share | None = None
-    score_limit: NonNegative | None
-    reasons: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
+    score_limit: NonNegative
+    map_limit: NonNegative = 1.0
+    onnx: OnnxParity | None = None
+    failures: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
     passed: bool
+
+
+class SearchFacts(_Facts):
+    """How the graph searches the memory bank.
+
+    Attributes:
+        reason: why ``exact`` or ``fast``, in one sentence.
+        dimensions: of the coarse space; absent for exact search.
+        refined_patches: how many patches of an image have exact distances; absent when all have.
+        residual_correlation: of near neighbours, outside the coarse space.
+    """
+
+    reason: Text
+    dimensions: PositiveInt | None = None
+    refined_patches: PositiveInt | None = None
+    residual_correlation: Finite | None = None
 
 
 class QuantizationFacts(_Facts):
@@ -199,6 +232,7 @@ class Manifest(_Facts):
     compressed_weights: bool = False
     quantization: QuantizationFacts | None = None
     search: Literal["exact", "fast"]
+    search_facts: SearchFacts = SearchFacts(reason="as asked")
     thresholds: Thresholds
     labels: Labels = Labels()
     ignore_masks: Masks = ()
