@@ -3,14 +3,20 @@
 from .base import LineSink, Record, Sink, SinkContext, SinkSettings
 from .images import ArchiveSink, OverlaySink
 from .jsonl import JsonlSink
+from .modbus import ModbusSink
+from .mqtt import MqttSink
 from .sqlite import SqliteSink
 from .video import VideoSegmentSink, VideoSink
+from .web import HttpSink
 from .webhook import WebhookSink
 from .worker import SinkGroup, SinkWorker, open_sinks
 
 SINKS: dict[str, type[LineSink]] = {
     "archive": ArchiveSink,
+    "http": HttpSink,
     "jsonl": JsonlSink,
+    "modbus": ModbusSink,
+    "mqtt": MqttSink,
     "sqlite": SqliteSink,
     "video": VideoSegmentSink,
     "webhook": WebhookSink,
@@ -20,8 +26,11 @@ SINKS: dict[str, type[LineSink]] = {
 __all__ = [
     "SINKS",
     "ArchiveSink",
+    "HttpSink",
     "JsonlSink",
     "LineSink",
+    "ModbusSink",
+    "MqttSink",
     "OverlaySink",
     "Record",
     "Sink",

@@ -63,9 +63,10 @@ class SinkWorker:
         self._thread.start()
 
     def counts(self) -> SinkCounts:
-        """The counters of this moment."""
+        """The counters of this moment; a sink with a ``backlog`` or a ``trouble`` of its own has them shown too."""
+        backlog, trouble = getattr(self._sink, "backlog", 0), getattr(self._sink, "trouble", "")
         with self._changed:
-            return replace(self._counts, waiting=len(self._queue))
+            return replace(self._counts, waiting=len(self._queue) + backlog, error=self._counts.error or trouble)
 
     def write(self, record: Record) -> None:
         """Queue a record; returns at once unless ``wait`` was asked for."""
