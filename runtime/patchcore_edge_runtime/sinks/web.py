@@ -120,11 +120,12 @@ class HttpSink:
 
     def __init__(self, settings: HttpSettings, context: SinkContext) -> None:
         try:
+            import starlette  # noqa: F401
             import uvicorn
-
-            from .webapp import build_app
         except ImportError:
             raise missing_extra("http") from None
+        from .webapp import build_app
+
         self._view = LiveView(settings.results, settings.live_width)
         app = build_app(settings, context, self._view, secret(settings.token_env))
         listener = _listen(settings.host, settings.port)
