@@ -1,0 +1,1 @@
+"""Measurements that the docs quote; each prints how it was made."""

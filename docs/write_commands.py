@@ -1,0 +1,46 @@
+"""Writes docs/commands.md from the command lines' own help: python docs/write_commands.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import patchcore_edge.cli
+import patchcore_edge_runtime.cli
+
+APPS = {"patchcore-edge": patchcore_edge.cli.app, "patchcore-edge-runtime": patchcore_edge_runtime.cli.app}
+INTRO = """# Commands
+
+Written by `python docs/write_commands.py` from the programs' own `--help`.
+
+Exit codes: 0 done; 2 usage, configuration or data; 3 device or source; 4 bundle integrity or parity; 130 Ctrl-C.
+"""
+
+
+def _options(command: Any) -> list[str]:
+    rows = ["| option | meaning | default |", "|---|---|---|"]
+    for parameter in command.params:
+        names = ", ".join([*parameter.opts, *parameter.secondary_opts])
+        name = parameter.name.upper() if parameter.param_type_name == "argument" else names
+        default = "required" if parameter.required else parameter.default
+        shown = "" if default is None or default is False or callable(default) else str(default)
+        meaning = parameter.help.replace("|", "\\|")
+        rows.append(f"| `{name}` | {meaning} | {shown} |")
+    return rows
+
+
+def document() -> str:
+    """The whole page as Markdown."""
+    parts = [INTRO]
+    for program, app in APPS.items():
+        group: Any = typer.main.get_command(app)
+        parts.append(f"## {program}\n\n{group.help}\n")
+        for name, command in group.commands.items():
+            parts.append("\n".join([f"### `{program} {name}`", "", command.help, "", *_options(command), ""]))
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("commands.md").write_text(document(), encoding="utf-8")

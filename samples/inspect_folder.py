@@ -1,0 +1,16 @@
+"""Sort a folder of images by score: python samples/inspect_folder.py BUNDLE FOLDER."""
+
+from __future__ import annotations
+
+import sys
+
+from patchcore_edge_runtime import Inspector, open_source
+
+bundle, folder = sys.argv[1:3]
+inspector = Inspector(bundle)
+scored = []
+for frame in open_source(folder):
+    result = inspector.error(frame.error) if frame.image is None else inspector(frame.image)
+    scored.append((result.pred_score, result.verdict, frame.name))
+for score, verdict, name in sorted(scored, reverse=True):
+    print(f"{score:10.3f}  {verdict:5}  {name}")

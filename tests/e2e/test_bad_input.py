@@ -1,0 +1,133 @@
+"""Wrong input: one sentence that says what to do, the exit code of the design, nothing half-written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import TINY_BACKBONE, run_cli
+
+RUNTIME = "patchcore_edge_runtime"
+
+
+def refused(code: int, words: tuple[object, ...], program: str = "patchcore_edge") -> str:
+    """Run a command that must fail and return its one sentence."""
+    done = run_cli(*words, program=program)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert re.fullmatch(r"error: \S.*[.)]", line)
+    assert "Traceback" not in done.stderr
+    return line
+
+
+def train_words(data: Path, run: Path, weights: Path) -> tuple[object, ...]:
+    options = ("--backbone", TINY_BACKBONE, "--layers", "layer2,layer3", "--weights", weights, "--image-size", 64)
+    return ("train", data, "-o", run, *options)
+
+
+@pytest.fixture
+def good_folder(tiny_data: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "good"))
+
+
+def nothing_but(folder: Path, *names: str) -> bool:
+    return {path.name for path in folder.iterdir()} == set(names)
+
+
+def test_a_missing_folder(tmp_path: Path, tiny_weights: Path) -> None:
+    line = refused(2, train_words(tmp_path / "nowhere", tmp_path / "run", tiny_weights))
+    assert "nowhere" in line
+    assert nothing_but(tmp_path)
+
+
+def test_a_folder_without_images(tmp_path: Path, tiny_weights: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no images" in refused(2, train_words(tmp_path / "empty", tmp_path / "run", tiny_weights))
+    assert nothing_but(tmp_path, "empty")
+
+
+def test_an_unreadable_image_when_all_must_be_read(good_folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
+    (good_folder / "broken.png").write_bytes(b"\x89PNG but not for long")
+    assert "broken.png" in refused(2, train_words(good_folder, tmp_path / "run", tiny_weights))
+    assert nothing_but(tmp_path, "good")
+
+
+def test_an_image_smaller_than_8_pixels(good_folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
+    cv2.imwrite(str(good_folder / "dot.png"), np.zeros((7, 20), np.uint8))
+    line = refused(2, train_words(good_folder, tmp_path / "run", tiny_weights))
+    assert "dot.png" in line
+    assert "8" in line
+    assert nothing_but(tmp_path, "good")
+
+
+@pytest.mark.parametrize("command", ["calibrate", "eval"])
+def test_a_run_that_is_no_checkpoint(command: str, tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert "no checkpoint" in refused(2, (command, tmp_path / "run", "--data", tiny_data))
+    assert nothing_but(tmp_path / "run")
+
+
+def test_an_export_of_what_is_no_checkpoint_or_not_calibrated(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no checkpoint" in refused(2, ("export", tmp_path / "empty", "-o", tmp_path / "bundle"))
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    shutil.rmtree(run / "calibration")
+    assert "calibrate" in refused(2, ("export", run, "-o", tmp_path / "bundle"))
+    assert nothing_but(tmp_path, "empty", "run")
+
+
+def test_a_folder_that_is_something_else_is_not_overwritten(
+    tiny_data: Path, tiny_weights: Path, good_folder: Path
+) -> None:
+    before = sorted(good_folder.iterdir())
+    refused(2, train_words(tiny_data, good_folder, tiny_weights))
+    assert sorted(good_folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["model.xml", "model.bin", "manifest.json", "golden/0.png"])
+def test_a_bundle_with_a_changed_byte(name: str, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    content = bytearray((bundle / name).read_bytes())
+    # A digit of a number keeps the manifest valid JSON.
+    place = re.search(rb"\d\.\d(\d)", content).start(1) if name == "manifest.json" else len(content) // 2
+    content[place] ^= 1
+    (bundle / name).write_bytes(content)
+    words = ("run", "-m", bundle, "-s", tiny_data / "test" / "good", "--results", tmp_path / "out" / "r.jsonl")
+    refused(4, words, RUNTIME)
+    assert nothing_but(tmp_path, "bundle")
+
+
+def test_a_video_that_cannot_be_opened(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"not a film")
+    results = tmp_path / "results.jsonl"
+    for source in (tmp_path / "film.mp4", tmp_path / "nowhere.mp4"):
+        refused(3, ("run", "-m", tiny_bundle, "-s", source, "--results", results), RUNTIME)
+    assert nothing_but(tmp_path, "film.mp4")
+
+
+def test_a_device_that_is_not_there_names_those_that_are(tiny_bundle: Path, tiny_data: Path) -> None:
+    words = ("run", "-m", tiny_bundle, "-s", tiny_data / "test" / "good", "-d", "TPU")
+    assert "CPU" in refused(3, words, RUNTIME)
+
+
+def test_a_layer_that_does_not_exist_lists_those_that_do(tiny_data: Path, tmp_path: Path, tiny_weights: Path) -> None:
+    words = (*train_words(tiny_data, tmp_path / "run", tiny_weights), "--layers", "layer9")
+    assert "layer2, layer3" in refused(2, words)
+
+
+def test_an_image_the_model_was_trained_on_does_not_calibrate_it(tiny_run: Path, tiny_data: Path) -> None:
+    assert "trained on" in refused(2, ("calibrate", tiny_run, "--data", tiny_data / "train" / "good"))
+
+
+def test_one_bad_image_among_good_ones_is_an_error_and_the_rest_is_inspected(
+    tiny_bundle: Path, good_folder: Path, tmp_path: Path
+) -> None:
+    (good_folder / "broken.png").write_bytes(b"")
+    results = tmp_path / "results.jsonl"
+    done = run_cli("run", "-m", tiny_bundle, "-s", good_folder, "--results", results, program=RUNTIME)
+    assert done.returncode == 0, done.stderr
+    assert "ERROR 1" in done.stdout

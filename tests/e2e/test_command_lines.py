@@ -1,0 +1,79 @@
+"""Both command lines: every command and option has help, and what is public is declared."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import runpy
+import tomllib
+
+import click
+import pytest
+import typer
+from conftest import REPOSITORY, run_cli
+
+import patchcore_edge
+import patchcore_edge.cli
+import patchcore_edge_export
+import patchcore_edge_runtime
+import patchcore_edge_runtime.cli
+
+APPS = {"patchcore-edge": patchcore_edge.cli.app, "patchcore-edge-runtime": patchcore_edge_runtime.cli.app}
+PACKAGES = (patchcore_edge, patchcore_edge_export, patchcore_edge_runtime)
+
+
+def commands() -> list[tuple[str, str, click.Command]]:
+    groups = {program: typer.main.get_command(app) for program, app in APPS.items()}
+    return [
+        (program, name, command)
+        for program, group in groups.items()
+        for name, command in getattr(group, "commands").items()  # noqa: B009 - typer's group is a click.Group
+    ]
+
+
+@pytest.mark.parametrize(("program", "name", "command"), commands())
+def test_every_command_and_every_option_has_help(program: str, name: str, command: click.Command) -> None:
+    assert command.help
+    assert command.help.endswith(".")
+    bare = [parameter.name for parameter in command.params if not getattr(parameter, "help", None)]
+    assert bare == []
+
+
+def test_the_commands_page_is_what_the_programs_say_of_themselves() -> None:
+    module = runpy.run_path(str(REPOSITORY / "docs" / "write_commands.py"))
+    page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert page == module["document"](), "run: python docs/write_commands.py"
+
+
+@pytest.mark.parametrize("program", ["patchcore_edge", "patchcore_edge_runtime"])
+def test_an_unknown_option_is_a_usage_error(program: str) -> None:
+    assert run_cli("--no-such-option", program=program).returncode == 2
+
+
+@pytest.mark.parametrize("program", ["patchcore_edge", "patchcore_edge_runtime"])
+def test_both_distributions_say_the_same_version(program: str) -> None:
+    assert run_cli("--version", program=program).stdout.strip() == patchcore_edge_runtime.__version__
+
+
+def test_the_version_stands_in_one_place() -> None:
+    for file in ("pyproject.toml", "runtime/pyproject.toml"):
+        project = tomllib.loads((REPOSITORY / file).read_text(encoding="utf-8"))
+        assert "version" in project["project"]["dynamic"]
+        path = (REPOSITORY / file).parent / project["tool"]["hatch"]["version"]["path"]
+        assert path.resolve() == (REPOSITORY / "runtime/patchcore_edge_runtime/version.py").resolve()
+
+
+def test_every_module_declares_what_is_public_and_has_it() -> None:
+    for package in PACKAGES:
+        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if info.name.endswith(("__main__", ".cli", ".version")):
+                continue
+            module = importlib.import_module(info.name)
+            assert module.__doc__, info.name
+            assert all(hasattr(module, name) for name in module.__all__), info.name
+
+
+def test_the_packages_are_typed() -> None:
+    for package in PACKAGES:
+        (folder,) = package.__path__
+        assert (REPOSITORY / folder / "py.typed").is_file()

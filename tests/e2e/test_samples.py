@@ -1,0 +1,71 @@
+"""The samples run as their first line says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from conftest import REPOSITORY
+
+
+def run_sample(name: str, *words: object) -> str:
+    command = [sys.executable, str(REPOSITORY / "samples" / name), *(str(word) for word in words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_camera_loop_judges_every_frame_of_a_video(tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
+    video = tmp_path / "line.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10, (80, 80))
+    for path in sorted((tiny_data / "test" / "scratch").iterdir()):
+        writer.write(cv2.imread(str(path)))
+    writer.release()
+    lines = run_sample("camera_loop.py", tiny_bundle, video, "--headless").splitlines()
+    assert [line.split()[0] for line in lines] == ["NG"] * 6
+
+
+def test_inspect_folder_sorts_by_score(tiny_bundle: Path, tiny_data: Path) -> None:
+    lines = run_sample("inspect_folder.py", tiny_bundle, tiny_data / "test" / "*" / "*.png").splitlines()
+    assert [("scratch" in line) for line in lines] == [True] * 6 + [False] * 6
+
+
+def test_the_demos_splits_never_overlap_and_hold_what_the_readme_says(elpv_folder: Path, tmp_path: Path) -> None:
+    from samples.demo.cells import cell_files, write_cells
+
+    write_cells(tmp_path)
+    good, defective = cell_files()
+    splits = {str(path.relative_to(tmp_path).parent): set() for path in tmp_path.rglob("*.png")}
+    for path in tmp_path.rglob("*.png"):
+        splits[str(path.relative_to(tmp_path).parent)].add(path.name)
+    assert len(splits["train/good"]) == 300
+    assert splits["test/defective"] == {path.name for path in defective}
+    assert abs(len(splits["validation/good"]) - len(splits["test/good"])) <= 1
+    assert sum(len(names) for names in splits.values()) == len(good) + len(defective)
+    assert len(set().union(*splits.values())) == len(good) + len(defective)
+
+
+def test_the_demos_video_shows_one_part_a_frame_and_keeps_the_truth(tiny_data: Path, tmp_path: Path) -> None:
+    from samples.demo.line_video import HEIGHT, WIDTH, render
+
+    cells = []
+    for index, kind in enumerate(("good", "defective", "good")):
+        path = tmp_path / kind / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), cv2.resize(cv2.imread(str(tiny_data / "test/good/000.png")), (300, 300)))
+        cells.append(path)
+    render(cells, tmp_path / "line.mp4", tmp_path / "truth.jsonl")
+    capture = cv2.VideoCapture(str(tmp_path / "line.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert capture.read()[1].shape == (HEIGHT, WIDTH, 3)
+    truth = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
+    assert [part["defective"] for part in truth] == [False, True, False]
+
+
+@pytest.mark.parametrize("name", ["camera_loop.py", "inspect_folder.py"])
+def test_a_sample_is_short_enough_to_be_read_at_a_glance(name: str) -> None:
+    assert len((REPOSITORY / "samples" / name).read_text().splitlines()) <= 40
