@@ -46,7 +46,7 @@ def run(
     """Inspect a camera, a stream, a video or images, frame by frame."""
     from .inspector import Inspector
     from .loop import run_loop
-    from .sinks import JsonlSink, NgImageSink, VideoSink
+    from .sinks import ArchiveSink, JsonlSink, VideoSink
     from .sources import open_source
 
     frames = open_source(source)
@@ -56,7 +56,7 @@ def run(
     if results is not None:
         sinks.append(JsonlSink(results))
     if save_ng is not None:
-        sinks.append(NgImageSink(save_ng))
+        sinks.append(ArchiveSink(save_ng))
     if save_video is not None:
         sinks.append(VideoSink(save_video, frames.fps))
     summary = run_loop(frames, inspector, sinks, show=_show if show else None)
