@@ -23,7 +23,7 @@ from .sources import open_source
 from .system import resident_memory
 from .verdict import Verdict
 
-__all__ = ["benchmark", "golden_frames"]
+__all__ = ["benchmark", "describe", "golden_frames"]
 
 _STAGES = ("preprocess_ms", "sanity_ms", "inference_ms", "judge_ms", "total_ms")
 _FRAMES_HELD = 32
@@ -137,3 +137,19 @@ def _frame_map_ms(result: InspectionResult) -> float:
 def _percentiles(values: list[float]) -> dict[str, float]:
     p50, p95, p99 = np.percentile(values, [50, 95, 99])
     return {"p50": round(float(p50), 3), "p95": round(float(p95), 3), "p99": round(float(p99), 3)}
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """What ``benchmark`` found, as lines of text."""
+    width, height = facts["frame"]
+    lines = [
+        f"{facts['model_id']} on {facts['device']}, hint {facts['hint']}, {facts['requests']} in flight, "
+        f"frames of {width}x{height}",
+        f"{facts['fps']} frames/s over {facts['frames']} frames ({facts['errors']} ERROR), "
+        f"start {facts['startup_seconds']} s, memory {facts['memory_bytes'] / 2**20:.0f} MiB",
+        f"{'ms':>14}{'p50':>10}{'p95':>10}{'p99':>10}",
+    ]
+    for name, found in {**facts["stages"], "frame_map_ms": facts["frame_map_ms"]}.items():
+        stage = name.removesuffix("_ms").replace("_", " ")
+        lines.append(f"{stage:>14}{found['p50']:>10.2f}{found['p95']:>10.2f}{found['p99']:>10.2f}")
+    return "\n".join(lines)

@@ -14,10 +14,10 @@ import numpy as np
 from .debounce import Debounce, DebounceRule
 from .inspector import Inspector
 from .result import InspectionResult
-from .system import stop_signals
 from .sinks import Record, Sink
 from .sources import Frame, Source
 from .swap import BundleSwap
+from .system import stop_signals
 from .verdict import Verdict
 
 __all__ = ["RunSummary", "inspect_frame", "run_loop"]

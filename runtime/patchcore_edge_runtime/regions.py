@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,9 +66,7 @@ def find_regions(anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> t
     return tuple(sorted(regions, key=lambda region: -region.peak))
 
 
-def _region(
-    anomaly_map: NDArray[np.float32], labels: NDArray[np.int32], stats: NDArray[np.int32], label: int
-) -> Region:
+def _region(anomaly_map: NDArray[np.float32], labels: NDArray[Any], stats: NDArray[Any], label: int) -> Region:
     x, y, width, height, area = (int(value) for value in stats[label])
     cut = (slice(y, y + height), slice(x, x + width))
     inside = (labels[cut] == label).astype(np.uint8)

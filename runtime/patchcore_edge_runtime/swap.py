@@ -28,10 +28,17 @@ class BundleSwap:
         path: bundle folder, or a link to it.
         build: loads the bundle and checks it on the device; the settings of the line are its own.
         poll_seconds: between two looks; a change must be there in two of them to be taken.
+        taken: told each new inspector when the line takes it.
     """
 
-    def __init__(self, path: Path, build: Callable[[Path], Inspector], poll_seconds: float = 2.0) -> None:
-        self._path, self._build, self._poll = path, build, poll_seconds
+    def __init__(
+        self,
+        path: Path,
+        build: Callable[[Path], Inspector],
+        poll_seconds: float = 2.0,
+        taken: Callable[[Inspector], None] = lambda _: None,
+    ) -> None:
+        self._path, self._build, self._poll, self._tell = path, build, poll_seconds, taken
         self._taken = _stamp(path)
         self._ready: Inspector | None = None
         self._lock = threading.Lock()
@@ -59,6 +66,8 @@ class BundleSwap:
             return None
         with self._lock:
             inspector, self._ready = self._ready, None
+        if inspector is not None:
+            self._tell(inspector)
         return inspector
 
     def close(self) -> None:

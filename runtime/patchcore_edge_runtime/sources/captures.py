@@ -113,7 +113,8 @@ class MjpegCapture:
         return data
 
     def _up_to_the_boundary(self) -> bytes:
-        lines, size = [], 0
+        size = 0
+        lines: list[bytes] = []
         while size <= _MAX_JPEG_BYTES:
             line = self._response.readline(_MAX_LINE)
             if not line:
