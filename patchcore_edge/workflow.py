@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from patchcore_edge_runtime.errors import DataError
-from patchcore_edge_runtime.preprocess import PreprocessSpec
+from patchcore_edge_runtime.preprocess import PreprocessSpec, preprocess
+from patchcore_edge_runtime.sanity import SanityLimits, learn_limits, measure
+from patchcore_edge_runtime.sources import read_image
 from patchcore_edge_runtime.verdict import Thresholds
 
 from . import __version__
@@ -102,6 +104,7 @@ def calibrate_run(folder: Path, data: Path, target_fpr: float, device: str) -> s
         thresholds=thresholds,
         facts=found,
         images={name: float(scores.scores[index]) for name, index in kept.items()},
+        sanity=_sanity_limits(items, model.pre_processor.spec),
     )
     save_calibration(folder, calibration, ((name, dataset.image(index)) for name, index in kept.items()))
     return describe(thresholds, found)
@@ -180,6 +183,12 @@ def _held_out(module: DataModule, facts: RunFacts) -> list[ImageItem]:
                 "calibrate with good images that were held out."
             )
     return items
+
+
+def _sanity_limits(items: list[ImageItem], spec: PreprocessSpec) -> SanityLimits | None:
+    """What the frames of these good images have in common; files that cannot be used have been refused before."""
+    frames = (read_image(item.path) for item in items)
+    return learn_limits(measure(preprocess(frame, spec), frame.shape[:2]) for frame in frames)
 
 
 def _sha256(item: ImageItem) -> str:

@@ -177,6 +177,7 @@ def _manifest(
         search="exact",
         thresholds=calibration.thresholds,
         calibration=calibration.facts,
+        sanity=calibration.sanity,
         parity=parity,
         golden=golden,
         files={path.relative_to(folder).as_posix(): file_facts(path) for path in files},

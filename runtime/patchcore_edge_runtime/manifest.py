@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
 from .preprocess import PreprocessSpec
+from .sanity import SanityLimits
 from .verdict import Thresholds
 
 __all__ = [
@@ -114,6 +115,7 @@ class Manifest(_Facts):
     Attributes:
         input_layout: the graph takes uint8 pixels ``[batch, height, width, 3]`` in BGR order.
         batch: static batch size of the graph.
+        sanity: what a frame has to be like to be scored; absent in bundles whose images were not measured.
         files: path inside the bundle, with forward slashes → its size and sha256.
         tools: name → version of what made the bundle.
     """
@@ -129,6 +131,7 @@ class Manifest(_Facts):
     search: Literal["exact"]
     thresholds: Thresholds
     calibration: CalibrationFacts
+    sanity: SanityLimits | None = None
     parity: ParityFacts
     golden: tuple[GoldenImage, ...] = Field(min_length=1)
     files: dict[str, FileFacts]
