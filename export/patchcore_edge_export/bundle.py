@@ -159,6 +159,7 @@ def _manifest(
         search_facts=built.search_facts,
         thresholds=calibration.thresholds,
         calibration=calibration.facts,
+        sanity=calibration.sanity,
         parity=built.parity,
         golden=golden,
         files={path.relative_to(folder).as_posix(): file_facts(path) for path in files},

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
 from .preprocess import PreprocessSpec
+from .sanity import SanityLimits
 from .verdict import Thresholds
 
 __all__ = [
@@ -224,6 +225,7 @@ class Manifest(_Facts):
         quantization: present for INT8.
         ignore_masks: parts of the frame whose scores do not count.
         history: edits after the export, oldest first.
+        sanity: what a frame has to be like to be scored; absent in bundles whose images were not measured.
         files: path inside the bundle, with forward slashes → its size and sha256.
         tools: name → version of what made the bundle.
     """
@@ -244,6 +246,7 @@ class Manifest(_Facts):
     labels: Labels = Labels()
     ignore_masks: Masks = ()
     calibration: CalibrationFacts
+    sanity: SanityLimits | None = None
     parity: ParityFacts
     golden: Annotated[tuple[GoldenImage, ...], Field(min_length=1, max_length=64)]
     history: Annotated[tuple[Edit, ...], Field(max_length=1000)] = ()
