@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch import Tensor
 
 from patchcore_edge.data import ImageDataset
 from patchcore_edge.evaluator import AUPRO_FPR_LIMIT, Scores
@@ -64,10 +65,9 @@ def peer_scores(peer: Peer, model: Patchcore, dataset: ImageDataset, ours: Score
         return PeerScores(scores, found["embeddings"], found["distances"], facts["aupro"])
 
 
-def our_patches(model: Patchcore, dataset: ImageDataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Embeddings ``[P,D]`` and distances ``[P]`` of the first images."""
-    frames = torch.from_numpy(np.stack([dataset.image(index) for index in range(COMPARED)]))
+def our_patches(model: Patchcore, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Embeddings ``[P,D]`` and distances ``[P]`` of normalised images."""
     with torch.inference_mode():
-        embedding = model.model.reshape_embedding(model.model.embed(model.pre_processor(frames)))
+        embedding = model.model.reshape_embedding(model.model.embed(images))
         distances, _ = model.model.nearest_neighbors(embedding, 1)
     return embedding.numpy(), distances[:, 0].numpy()

@@ -31,13 +31,13 @@ class Work:
     ratio: float = 0.01
     weights: Path | None = None
 
-    def model(self) -> Patchcore:
-        """The model of this work, not fitted."""
+    def model(self, *, prepared: bool = False) -> Patchcore:
+        """The model of this work, not fitted; with ``prepared`` it takes normalised images."""
         return Patchcore(
             self.backbone,
             self.layers,
             coreset_sampling_ratio=self.ratio,
-            pre_processor=Patchcore.configure_pre_processor((self.size, self.size)),
+            pre_processor=not prepared and Patchcore.configure_pre_processor((self.size, self.size)),
             post_processor=False,
             weights=self.weights,
         )

@@ -108,7 +108,8 @@ class PatchcoreModel(nn.Module):
             >>> scored.pred_score.shape, scored.anomaly_map.shape
             (torch.Size([2]), torch.Size([2, 1, 224, 224]))
         """
-        embedding = self.embed(input_tensor)
+        with torch.no_grad():
+            embedding = self.embed(input_tensor)
         batch, _, height, width = embedding.shape
         flat = self.reshape_embedding(embedding)
         if self.training:
@@ -124,8 +125,7 @@ class PatchcoreModel(nn.Module):
 
     def embed(self, input_tensor: Tensor) -> Tensor:
         """``[N,3,H,W]`` normalised images → ``[N,D,h,w]`` patch features, pooled and merged."""
-        with torch.no_grad():
-            features = self.feature_extractor(input_tensor)
+        features = self.feature_extractor(input_tensor)
         return self.generate_embedding({layer: self.feature_pooler(feature) for layer, feature in features.items()})
 
     def generate_embedding(self, features: dict[str, Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_BACKBONE, run_cli
+from conftest import TINY_BACKBONE, spawn_cli
 
 from patchcore_edge.data import CATEGORIES, Folder, ImageDataset, ImageItem, MVTec, hold_out, prediction_items
 from patchcore_edge.workflow import calibrate_run, evaluate_run
@@ -189,7 +189,7 @@ def test_every_job_skips_a_broken_file_and_says_so_unless_strict(
         (data / kind / "good" / "000.png").write_bytes(b"no image")
     run = tmp_path / "run"
     train = ("train", data, "-o", run, "--backbone", TINY_BACKBONE, "--layers", "layer1", "--weights", tiny_weights)
-    done = run_cli(*train, "--image-size", 32)
+    done = spawn_cli(*train, "--image-size", 32)
     assert "Fitted 11 images" in done.stdout
     assert "000.png" in done.stderr
     assert "1 of 12 images were skipped" in done.stderr

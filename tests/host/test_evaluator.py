@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def brute_force_aupro(maps: np.ndarray, masks: np.ndarray, limit: float) -> floa
         overlap = np.mean([above[index][region].mean() for index, region in regions])
         curve.append((above[~masks].mean(), float(overlap)))
     area = 0.0
-    for (x0, y0), (x1, y1) in zip(curve, curve[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(curve):
         if x1 <= limit:
             area += (x1 - x0) * (y0 + y1) / 2
         elif x0 < limit:
