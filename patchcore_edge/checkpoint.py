@@ -2,6 +2,7 @@
 
 run.json                 what was fitted, on what (``RunFacts``)
 model.safetensors        the backbone's used part and the memory bank
+train_samples/*.png      some of the training images at the model's size; INT8 export takes its ranges from them
 calibration/             after ``calibrate``:
     calibration.json     thresholds and how they were found (``Calibration``)
     *.png                model-size good images that span the calibration scores
@@ -33,20 +34,24 @@ from .models import Patchcore
 from .pre_processor import PreProcessor
 
 __all__ = [
+    "RUN_FILE",
     "Calibration",
     "RunFacts",
     "calibration_images",
     "load_calibration",
     "load_run",
     "new_folder",
+    "require_replaceable",
     "save_calibration",
     "save_run",
+    "train_samples",
 ]
 
 RUN_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
 CALIBRATION_FILE = "calibration.json"
 CALIBRATION_FOLDER = "calibration"
+SAMPLES_FOLDER = "train_samples"
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
@@ -87,6 +92,12 @@ class Calibration(BaseModel):
     images: dict[str, float]
 
 
+def require_replaceable(target: Path, marker: str) -> None:
+    """Raise ``CheckpointError`` where ``new_folder`` would."""
+    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
+
+
 @contextmanager
 def new_folder(target: Path, marker: str) -> Iterator[Path]:
     """A folder to fill that takes ``target``'s place when all went well, and is gone otherwise.
@@ -98,8 +109,7 @@ def new_folder(target: Path, marker: str) -> Iterator[Path]:
     Raises:
         CheckpointError: ``target`` is something else, or cannot be written.
     """
-    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
+    require_replaceable(target, marker)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     old = fresh.with_suffix(".old")
     try:
@@ -118,9 +128,11 @@ def new_folder(target: Path, marker: str) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def save_run(folder: Path, model: Patchcore, facts: RunFacts) -> None:
-    """Write a RUN folder, whole or not at all."""
+def save_run(folder: Path, model: Patchcore, facts: RunFacts, samples: Iterable[Image] = ()) -> None:
+    """Write a RUN folder, whole or not at all; ``samples`` are training images of the model's size."""
     with new_folder(folder, RUN_FILE) as fresh:
+        for place, image in enumerate(samples):
+            write_image(fresh / SAMPLES_FOLDER / f"{place:03d}.png", image)
         tensors = {name: tensor.contiguous().cpu() for name, tensor in model.model.state_dict().items()}
         save_file(tensors, fresh / MODEL_FILE)
         _write(fresh / RUN_FILE, facts)
@@ -151,6 +163,11 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
     if not torch.isfinite(model.model.memory_bank).all():
         raise CheckpointError(f"{folder / MODEL_FILE} holds numbers that are not finite; train anew.")
     return model.eval(), facts
+
+
+def train_samples(folder: Path) -> list[Image]:
+    """The kept training images of a RUN folder: HxWx3 uint8 BGR of the model's size; none where none were kept."""
+    return [as_bgr8(read_image(path)) for path in sorted((folder / SAMPLES_FOLDER).glob("*.png"))]
 
 
 def save_calibration(folder: Path, calibration: Calibration, images: Iterable[tuple[str, Image]]) -> None:

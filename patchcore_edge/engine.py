@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,8 +15,12 @@ from tqdm import tqdm
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
 from .data import Batch, DataModule, ImageDataset, prediction_items
+from .embedder import Embedder
 from .evaluator import Evaluation, collect_scores
+from .feature_store import FeatureStore
 from .models import Patchcore
+from .prefetch import ahead
+from .storage import Storage, open_store
 
 if TYPE_CHECKING:
     from patchcore_edge_runtime.manifest import Manifest
@@ -68,17 +73,36 @@ class Engine:
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
         """
-        model.to(self.device)
-        # channels_last: three times as fast for depthwise convolutions on the CPU.
-        model.model.feature_extractor.to(memory_format=torch.channels_last)
-        dataset = datamodule.dataset(datamodule.train, model.pre_processor.spec)
-        for batch in self._batches(dataset, "features"):
-            model.training_step(batch)
-        datamodule.train = dataset.items
-        model.fit()
+        with self.features(model, datamodule) as store:
+            model.fit(store.pool())
         if model.post_processor is not None and model.post_processor.thresholds is None and datamodule.validation:
             held_out = datamodule.dataset(datamodule.validation, model.pre_processor.spec)
             model.post_processor.calibrate(collect_scores(self.stream(model, held_out)), str(datamodule.root))
+
+    @contextmanager
+    def features(
+        self, model: Patchcore, datamodule: DataModule, storage: Storage | None = None
+    ) -> Iterator[FeatureStore]:
+        """The features of the training images; what an earlier, interrupted call left in ``storage`` is used.
+
+        Images that could not be read are taken out of ``datamodule.train``.
+
+        Raises:
+            DataError: no image can be read; with ``strict``, one cannot.
+            ConfigError: memory and disk cannot hold the features.
+        """
+        model.to(self.device)
+        # channels_last: three times as fast for depthwise convolutions on the CPU.
+        model.model.feature_extractor.to(memory_format=torch.channels_last)
+        items = datamodule.train
+        positions = {item.path: position for position, item in enumerate(items)}
+        with open_store(model, len(items), storage or Storage()) as store:
+            dataset = datamodule.dataset(items[store.next_image :], model.pre_processor.spec)
+            embed = Embedder(model, len(dataset))
+            for batch in self._batches(dataset, "features"):
+                store.append([positions[path] for path in batch.image_path], embed(batch.image))
+            datamodule.train = [items[position] for position in store.images]
+            yield store
 
     def test(self, model: Patchcore, datamodule: DataModule, *, output: Path | None = None) -> Evaluation:
         """Measure a fitted model on the test images.
@@ -182,7 +206,7 @@ class Engine:
 
     def _batches(self, dataset: ImageDataset, what: str) -> Iterator[Batch]:
         with tqdm(total=len(dataset), desc=what, unit="image", disable=None if self.progress else True) as bar:
-            for batch in dataset.batches(self.batch_size, strict=self.strict):
+            for batch in ahead(dataset.batches(self.batch_size, strict=self.strict)):
                 yield batch._replace(image=batch.image.to(self.device))
                 bar.update(len(batch.image))
 

@@ -2,6 +2,8 @@
 
 <category>/train/good/*.png
 <category>/validation/good/*.png                        optional; as in MVTec LOCO and AD 2
+<category>/validation/<defect>/*.png                    optional; labelled defects set the thresholds of the highest F1
+<category>/validation/ground_truth/<defect>/<name>_mask.png   optional; as in AD 2's public test set
 <category>/test/good/*.png, test/<defect>/*.png
 <category>/ground_truth/<defect>/<name>_mask.png        optional
 """
@@ -69,10 +71,11 @@ class MVTec(DataModule):
             raise DataError(_missing(Path(root), category))
         train, held_out = good_images(folder / "train" / "good"), folder / "validation" / "good"
         if held_out.is_dir():
-            validation = good_images(held_out)
+            validation = good_images(held_out) + _items(folder / "validation", folder / "validation" / "ground_truth")
         else:
             train, validation = hold_out(train, val_split_ratio, seed)
-        super().__init__(folder, train, validation, _test_items(folder))
+        test = folder / "test"
+        super().__init__(folder, train, validation, _items(test, folder / "ground_truth", with_good=True))
 
 
 def _missing(root: Path, category: str) -> str:
@@ -94,14 +97,16 @@ def _missing(root: Path, category: str) -> str:
     )
 
 
-def _test_items(folder: Path) -> list[ImageItem]:
-    test = folder / "test"
-    kinds = sorted(path for path in test.iterdir() if path.is_dir()) if test.is_dir() else []
+def _items(split: Path, masks: Path, with_good: bool = False) -> list[ImageItem]:
+    kinds = sorted(path for path in split.iterdir() if path.is_dir() and path != masks) if split.is_dir() else []
     return [
-        ImageItem(path, kind.name, _mask_of(folder, kind.name, path)) for kind in kinds for path in image_files(kind)
+        ImageItem(path, kind.name, _mask_of(masks, kind.name, path))
+        for kind in kinds
+        if with_good or kind.name != "good"
+        for path in image_files(kind)
     ]
 
 
-def _mask_of(folder: Path, kind: str, image: Path) -> Path | None:
-    mask = folder / "ground_truth" / kind / f"{image.stem}_mask.png"
+def _mask_of(masks: Path, kind: str, image: Path) -> Path | None:
+    mask = masks / kind / f"{image.stem}_mask.png"
     return mask if mask.is_file() else None

@@ -49,6 +49,7 @@ from ..post_processor import PostProcessor
 from ..pre_processor import PreProcessor
 from ..visualizer import Visualizer
 from ..weights import load_weights, report_unused
+from .k_center_greedy import KCenterGreedy, Pool, pool_rows
 from .torch_model import InferenceBatch, PatchcoreModel
 
 __all__ = ["LearningType", "Patchcore"]
@@ -82,6 +83,7 @@ class Patchcore(nn.Module):
     Attributes:
         embeddings: ``[n, D]`` float32 per training step, until ``fit``.
         pool_size: patches that ``fit`` chose from.
+        coreset_rows: which of them it chose, in the order of choice.
 
     Raises:
         ConfigError: an argument that cannot be met, or no weights.
@@ -124,6 +126,7 @@ class Patchcore(nn.Module):
         self.seed = seed
         self.embeddings: list[Tensor] = []
         self.pool_size = 0
+        self.coreset_rows: list[int] = []
 
     @classmethod
     def configure_pre_processor(
@@ -198,16 +201,27 @@ class Patchcore(nn.Module):
         scored = batch._replace(pred_score=output.pred_score, anomaly_map=output.anomaly_map)
         return scored if self.post_processor is None else self.post_processor(scored)
 
-    def fit(self) -> None:
-        """Make the pool a memory bank and let go of the pool.
+    def fit(self, pool: Pool | None = None, *, size: int | None = None, projection_eps: float | None = None) -> None:
+        """Make a coreset of the pool the memory bank.
+
+        Args:
+            pool: ``[n, D]`` features; what the training steps gathered when absent, which is then let go of.
+            size: patches to keep, in place of the sampling ratio.
+            projection_eps: see ``KCenterGreedy``.
 
         Raises:
             ConfigError: no training step came before.
         """
-        if not self.embeddings:
-            raise ConfigError("There are no embeddings to fit; run the training steps first.")
-        pool = torch.cat(self.embeddings)
-        self.embeddings.clear()
+        if pool is None:
+            if not self.embeddings:
+                raise ConfigError("There are no embeddings to fit; run the training steps first.")
+            pool = torch.cat(self.embeddings)
+            self.embeddings.clear()
         self.pool_size = len(pool)
-        self.model.subsample_embedding(pool, self.coreset_sampling_ratio, self.seed)
+        device = self.model.memory_bank.device
+        sampler = KCenterGreedy(
+            pool, self.coreset_sampling_ratio, self.seed, size=size, projection_eps=projection_eps, device=device
+        )
+        self.coreset_rows = sampler.select_coreset_idxs()
+        self.model.memory_bank = pool_rows(pool, self.coreset_rows).to(device)
         self.model.eval()

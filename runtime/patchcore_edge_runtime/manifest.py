@@ -23,8 +23,10 @@ __all__ = [
     "GoldenImage",
     "Manifest",
     "ModelFacts",
+    "OnnxParity",
     "ParityFacts",
     "ScoreStats",
+    "SearchFacts",
     "manifest_digest",
 ]
 
@@ -59,6 +61,10 @@ class CalibrationFacts(_Facts):
     """How the thresholds were found (DESIGN section 3: thresholds without defects).
 
     Attributes:
+        method: ``held-out`` good images; ``cross-fitted``, training images scored by banks that had not seen them;
+            or ``f1``, the highest F1 on images with labelled defects.
+        defects: labelled defective images that were used.
+        f1: of the image threshold on them; None without defects.
         n: good images scored that the memory bank had not seen.
         target_fpr: the false-reject rate that was asked for.
         rank: the threshold is the ``rank``-th smallest of the ``n`` scores.
@@ -69,6 +75,9 @@ class CalibrationFacts(_Facts):
     """
 
     data: str
+    method: Literal["held-out", "cross-fitted", "f1"] = "held-out"
+    defects: NonNegativeInt = 0
+    f1: float | None = None
     n: PositiveInt
     target_fpr: float
     rank: PositiveInt
@@ -78,19 +87,57 @@ class CalibrationFacts(_Facts):
     scores: ScoreStats
 
 
+class OnnxParity(_Facts):
+    """torch float32 against the ONNX file in ONNX Runtime, before it became IR."""
+
+    max_score_deviation: float
+    max_map_deviation: float
+
+
 class ParityFacts(_Facts):
     """torch float32 against the compiled model on the same images.
 
-    Deviations are relative to the torch value: of the score per image, of the map to the map's largest value.
+    Attributes:
+        images: how many; of them ``synthetic`` carry a defect that the export made.
+        max_score_deviation: of an image's score, relative to torch's.
+        max_map_deviation: of a map, relative to the larger of torch's maximum and the pixel threshold.
+        verdict_flips: images that the thresholds judge otherwise.
+        rank_correlation: Spearman's, of the scores; absent where all are equal.
+        auroc_torch, auroc_graph: image AUROC where the images are labelled.
+        onnx: the same for the ONNX file; absent when it was not at hand.
+        failures: what did not pass, a phrase each; a bundle that has any was forced.
     """
 
     device: str
     images: PositiveInt
+    synthetic: NonNegativeInt = 0
     max_score_deviation: float
     max_map_deviation: float
     verdict_flips: NonNegativeInt
+    rank_correlation: float | None = None
+    auroc_torch: float | None = None
+    auroc_graph: float | None = None
     score_limit: float
+    map_limit: float = 1.0
+    onnx: OnnxParity | None = None
+    failures: tuple[str, ...] = ()
     passed: bool
+
+
+class SearchFacts(_Facts):
+    """How the graph searches the memory bank.
+
+    Attributes:
+        reason: why ``exact`` or ``fast``, in one sentence.
+        dimensions: of the coarse space; absent for exact search.
+        refined_patches: how many patches of an image have exact distances; absent when all have.
+        residual_correlation: of near neighbours, outside the coarse space.
+    """
+
+    reason: str
+    dimensions: PositiveInt | None = None
+    refined_patches: PositiveInt | None = None
+    residual_correlation: float | None = None
 
 
 class GoldenImage(_Facts):
@@ -126,7 +173,8 @@ class Manifest(_Facts):
     preprocess: PreprocessSpec
     model: ModelFacts
     precision: Literal["fp32", "fp16"]
-    search: Literal["exact"]
+    search: Literal["exact", "fast"]
+    search_facts: SearchFacts = SearchFacts(reason="as asked")
     thresholds: Thresholds
     calibration: CalibrationFacts
     parity: ParityFacts
