@@ -11,10 +11,7 @@ calibration/             after ``calibrate``:
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -24,8 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from patchcore_edge_runtime.errors import CheckpointError
+from patchcore_edge_runtime.folders import new_folder
 from patchcore_edge_runtime.manifest import CalibrationFacts
 from patchcore_edge_runtime.preprocess import Image, PreprocessSpec, as_bgr8
+from patchcore_edge_runtime.sanity import SanityLimits
 from patchcore_edge_runtime.sinks.images import write_image
 from patchcore_edge_runtime.sources import read_image
 from patchcore_edge_runtime.verdict import Thresholds
@@ -40,8 +39,6 @@ __all__ = [
     "calibration_images",
     "load_calibration",
     "load_run",
-    "new_folder",
-    "require_replaceable",
     "save_calibration",
     "save_run",
     "train_samples",
@@ -83,49 +80,14 @@ class RunFacts(BaseModel):
 
 
 class Calibration(BaseModel):
-    """Thresholds, how they were found, and the kept images (file name → raw score of float32 torch)."""
+    """Thresholds, how they were found, the kept images (file name → raw score of float32 torch), frame limits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     thresholds: Thresholds
     facts: CalibrationFacts
     images: dict[str, float]
-
-
-def require_replaceable(target: Path, marker: str) -> None:
-    """Raise ``CheckpointError`` where ``new_folder`` would."""
-    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
-
-
-@contextmanager
-def new_folder(target: Path, marker: str) -> Iterator[Path]:
-    """A folder to fill that takes ``target``'s place when all went well, and is gone otherwise.
-
-    Args:
-        target: may exist when it is empty or holds the file ``marker``, and is then replaced.
-        marker: file that says a folder is of the kind that may be replaced.
-
-    Raises:
-        CheckpointError: ``target`` is something else, or cannot be written.
-    """
-    require_replaceable(target, marker)
-    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    old = fresh.with_suffix(".old")
-    try:
-        try:
-            fresh.mkdir(parents=True)
-        except OSError as error:
-            raise CheckpointError(f"{target} cannot be written ({error.strerror}); choose another place.") from None
-        yield fresh
-        if target.exists():
-            target.rename(old)
-        fresh.rename(target)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if old.exists() and not target.exists():
-            old.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+    sanity: SanityLimits | None = None
 
 
 def save_run(folder: Path, model: Patchcore, facts: RunFacts, samples: Iterable[Image] = ()) -> None:

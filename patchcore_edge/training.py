@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.folders import require_replaceable
 from patchcore_edge_runtime.preprocess import PreprocessSpec
 
 from . import __version__
-from .checkpoint import RUN_FILE, RunFacts, require_replaceable, save_run
+from .checkpoint import RUN_FILE, RunFacts, save_run
 from .data import DataModule, ImageItem, open_data
 from .engine import Engine
 from .models import Patchcore

@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.preprocess import PreprocessSpec, preprocess
+from patchcore_edge_runtime.sanity import SanityLimits, learn_limits, measure
+from patchcore_edge_runtime.sources import read_image
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .calibration import DEFAULT_TARGET_FPR, calibrate, calibrate_on_defects, describe
@@ -72,6 +75,7 @@ def calibrate_run(
         thresholds=thresholds,
         facts=found,
         images={name: float(scores[index]) for name, index in kept.items()},
+        sanity=_sanity_limits([dataset.items[i] for i in good], model.pre_processor.spec),
     )
     save_calibration(folder, calibration, ((name, dataset.image(index)) for name, index in kept.items()))
     return describe(thresholds, found)
@@ -163,3 +167,9 @@ def _facts_table(model: Patchcore, facts: RunFacts, calibration: Calibration | N
         "thresholds": describe(calibration.thresholds, calibration.facts) if calibration else "not calibrated",
         "made with": ", ".join(f"{name} {version}" for name, version in facts.tools.items()),
     }
+
+
+def _sanity_limits(items: list[ImageItem], spec: PreprocessSpec) -> SanityLimits | None:
+    """What the frames of these good images have in common; files that cannot be used have been refused before."""
+    frames = (read_image(item.path) for item in items)
+    return learn_limits(measure(preprocess(frame, spec), frame.shape[:2]) for frame in frames)
