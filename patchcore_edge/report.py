@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def write_report(
     pixel_threshold: float,
     image: Callable[[int], Image],
 ) -> None:
-    """Write the report of an evaluation.
+    """Write the report of an evaluation, and its metrics as JSON beside it.
 
     Args:
         path: HTML file to write.
@@ -59,7 +60,8 @@ def write_report(
         pixel_threshold: the middle of the heatmaps' colours, which begin at what good images usually have.
         image: gives the model-size BGR pixels of an image by its index.
     """
-    _write(
+    _write_text(path.with_suffix(".json"), json.dumps(evaluation.as_json(), indent=2) + "\n")
+    _write_page(
         path,
         "report.html.j2",
         title=title,
@@ -88,7 +90,7 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
         _Picture(f"{outliers.paths[i].name} · distance {outliers.distances[i]:.3g}", _heat(image(i), grid, span))
         for i, grid in ((i, outliers.patches[i].reshape(outliers.grid)) for i in shown)
     ]
-    _write(
+    _write_page(
         path,
         "outliers.html.j2",
         title=title,
@@ -102,13 +104,17 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
     )
 
 
-def _write(path: Path, template: str, **values: Any) -> None:
+def _write_page(path: Path, template: str, **values: Any) -> None:
     # Not select_autoescape: it goes by the suffix, and .j2 is none that it escapes.
     environment = Environment(loader=PackageLoader("patchcore_edge"), autoescape=True)
-    html = environment.get_template(template).render(**values)
+    _write_text(path, environment.get_template(template).render(**values))
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(html, encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 

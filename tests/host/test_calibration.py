@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from conftest import run_cli
 
 from patchcore_edge.calibration import calibrate, calibrate_on_defects, describe
+from patchcore_edge.checkpoint import Calibration, load_calibration
 from patchcore_edge.crossfit import FOLDS, cross_fitted_scores, folds
 from patchcore_edge.models import PatchcoreModel
 from patchcore_edge_runtime.errors import ConfigError, DataError
@@ -186,3 +192,55 @@ def test_a_cross_fitted_threshold_keeps_the_rate_on_new_images_of_the_full_bank(
         new_scores = small_model.nearest_neighbors(new, 1)[0].reshape(200, 16).amax(1)
         realised.append(float((new_scores > thresholds.image).float().mean()))
     assert np.mean(realised) <= target + 2 * np.std(realised) / np.sqrt(len(realised))
+
+
+def of_run(run: Path) -> Calibration:
+    found = load_calibration(run)
+    assert found is not None
+    return found
+
+
+def test_labelled_defects_in_the_validation_split_set_the_thresholds(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    shutil.copytree(data / "test" / "scratch", data / "validation" / "scratch")
+    shutil.copytree(data / "ground_truth", data / "validation" / "ground_truth")
+    done = run_cli("calibrate", run, "--data", data)
+    assert "10 good and 6 defective images, F1 1.000" in done.stdout
+    found = of_run(run)
+    assert (found.facts.method, found.facts.defects, found.facts.f1) == ("f1", 6, 1.0)
+    assert found.facts.scores.max < found.thresholds.image
+    # Only good images are kept: the export takes them for such.
+    assert len(found.images) == 10
+
+    assert run_cli("calibrate", run, "--data", data, "--target-fpr", 0.2).returncode == 0
+    assert of_run(run).facts.method == "held-out"
+    assert of_run(run).thresholds.image < found.thresholds.image
+
+
+def test_without_held_out_images_the_training_images_are_cross_fitted(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    done = run_cli("calibrate", run, "--data", tiny_data / "train" / "good", "--target-fpr", 0.1)
+    assert "12 good images, cross-fitted" in done.stdout
+    found, held_out = of_run(run), of_run(tiny_run)
+    assert found.facts.method == "cross-fitted"
+    # Scored by banks that hold them, these images would have scored far below the held-out ones.
+    assert found.thresholds.image == pytest.approx(held_out.thresholds.image, rel=0.5)
+    assert found.facts.scores.median > 0.7 * held_out.facts.scores.median
+    evaluation = json.loads(run_cli("eval", run, "--data", tiny_data, "--json", "--report", tmp_path / "r.html").stdout)
+    assert evaluation["recall"] == 1.0
+
+
+def test_data_that_neither_was_trained_on_nor_is_held_out_is_refused(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data / "validation" / "good", data / "train" / "good")
+    shutil.copytree(tiny_data / "test", data / "test")
+    done = run_cli("calibrate", tiny_run, "--data", data)
+    assert done.returncode == 2
+    assert "not trained on its train/good" in done.stderr

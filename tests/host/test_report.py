@@ -61,7 +61,14 @@ def test_the_report_is_one_file_that_asks_for_nothing(evaluated: Path) -> None:
     assert page.sources
     assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
     assert all(link.startswith("#") for link in page.links)
-    assert [path.name for path in evaluated.parent.iterdir()] == ["report.html"]
+    assert {path.name for path in evaluated.parent.iterdir()} == {"report.html", "report.json"}
+
+
+def test_the_metrics_are_saved_as_they_are_printed(evaluated: Path, tiny_run: Path, tiny_data: Path) -> None:
+    saved = json.loads(evaluated.with_suffix(".json").read_text(encoding="utf-8"))
+    done = run_cli("eval", tiny_run, "--data", tiny_data, "--report", evaluated, "--json")
+    assert saved == json.loads(done.stdout)
+    assert saved["image_auroc"] == 1.0
 
 
 def test_the_report_says_what_a_line_engineer_asks_first(evaluated: Path) -> None:
