@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .models import Patchcore
 from .telemetry import silence
 
-__all__ = ["EMBEDDING_LIMIT", "Embedder"]
+__all__ = ["EMBEDDING_LIMIT", "Embedder", "deviation"]
 
 _log = logging.getLogger(__name__)
 
@@ -71,14 +71,14 @@ class Embedder:
         """The compiled backbone, if it gives what torch gave for the first frames."""
         try:
             compiled = _Compiled(self._model, frames[:1])
-            deviation = _deviation(torch.from_numpy(compiled(frames.numpy())), expected)
+            found = deviation(torch.from_numpy(compiled(frames.numpy())), expected)
         except Exception as error:  # noqa: BLE001 - a converter raises whatever it meets; torch can do the work
             _log.warning("Features come from torch: OpenVINO cannot run the backbone (%s).", str(error).split("\n")[0])
             return None
         # Written so that NaN fails.
-        if deviation <= EMBEDDING_LIMIT:
+        if found <= EMBEDDING_LIMIT:
             return compiled
-        _log.warning("Features come from torch: OpenVINO's deviate by %.1e.", deviation)
+        _log.warning("Features come from torch: OpenVINO's deviate by %.1e.", found)
         return None
 
 
@@ -139,5 +139,6 @@ class _Compiled:
         self._rows[index] = request.get_output_tensor(0).data.copy()
 
 
-def _deviation(rows: Tensor, expected: Tensor) -> float:
+def deviation(rows: Tensor, expected: Tensor) -> float:
+    """Largest distance of a row of ``[n, D]`` from the expected one, as a share of the expected rows' mean length."""
     return float((rows - expected).norm(dim=1).max() / expected.norm(dim=1).mean())

@@ -26,9 +26,9 @@ _CANDIDATES = 1024
 235,200 patches of solar cells and no time (``benchmarks/coreset.py``)."""
 _ROWS_PER_CANDIDATE = 256
 """Of a large pool K grows with its rows: a pass over ten million is worth thousands of candidates."""
-_MAX_CANDIDATES = 8192
+_MAX_CANDIDATES = 4096
 _BLOCK_ELEMENTS = 1 << 23
-"""Floats of one block of the pool: 32 MiB."""
+"""Floats of one block of the pool, or of distances to it: 32 MiB."""
 _BLOCK_ELEMENTS_ACCELERATOR = 1 << 26
 
 
@@ -155,19 +155,20 @@ class KCenterGreedy:
         """Lower every point's squared distance to its nearest pick."""
         centers = self._prepared(self._rows(picks))
         weights, bias = -2 * centers.T, (centers * centers).sum(1)
-        for rows, block in self._blocks():
+        for rows, block in self._blocks(len(picks)):
             distances = torch.addmm(bias, block, weights).amin(1).add_(norms[rows]).clamp_(min=0)
             torch.minimum(nearest[rows], distances, out=nearest[rows])
         nearest[picks] = -1.0
 
-    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        for rows, block in self._raw_blocks():
+    def _blocks(self, width: int = 1) -> Iterator[tuple[slice, Tensor]]:
+        """The pool in blocks, of which neither the rows nor ``width`` numbers for each of them get too large."""
+        for rows, block in self._raw_blocks(width):
             yield rows, self._prepared(block)
 
-    def _raw_blocks(self) -> Iterator[tuple[slice, Tensor]]:
+    def _raw_blocks(self, width: int = 1) -> Iterator[tuple[slice, Tensor]]:
         count, dimensions = self.embedding.shape
         elements = _BLOCK_ELEMENTS if self._device.type == "cpu" else _BLOCK_ELEMENTS_ACCELERATOR
-        step = max(1, elements // dimensions)
+        step = max(1, elements // max(dimensions, width))
         for start in range(0, count, step):
             rows = slice(start, min(start + step, count))
             yield rows, self._rows(rows)
