@@ -17,12 +17,12 @@ from patchcore_edge.checkpoint import (
     calibration_images,
     load_calibration,
     load_run,
-    new_folder,
 )
 from patchcore_edge.data import DataModule, open_data
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle import MANIFEST, Bundle, file_facts, write_manifest
 from patchcore_edge_runtime.errors import BundleError, CheckpointError
+from patchcore_edge_runtime.folders import new_folder
 from patchcore_edge_runtime.inspector import CompiledGraph
 from patchcore_edge_runtime.manifest import GoldenImage, Manifest, ModelFacts, ParityFacts
 from patchcore_edge_runtime.preprocess import Image
@@ -159,6 +159,7 @@ def _manifest(
         search_facts=built.search_facts,
         thresholds=calibration.thresholds,
         calibration=calibration.facts,
+        sanity=calibration.sanity,
         parity=built.parity,
         golden=golden,
         files={path.relative_to(folder).as_posix(): file_facts(path) for path in files},
