@@ -11,6 +11,7 @@ import typer
 
 from patchcore_edge_runtime.command import new_app, run_app
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.manifest import ParityFacts
 
 from . import __version__
 
@@ -28,6 +29,21 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     FP16 = "fp16"
+
+
+class Search(StrEnum):
+    """How the exported graph searches the memory bank."""
+
+    EXACT = "exact"
+    FAST = "fast"
+    AUTO = "auto"
+
+
+class Format(StrEnum):
+    """What is in the bundle besides its manifest; the IR always is."""
+
+    OPENVINO = "openvino"
+    ONNX = "onnx"
 
 
 @app.command()
@@ -105,12 +121,23 @@ def export(
     run: RunArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
     precision: Annotated[Precision, typer.Option(help="Precision of the weights.")] = Precision.FP32,
+    search: Annotated[
+        Search, typer.Option(help="Distances: all exact, coarse to fine, or whichever the gate certifies.")
+    ] = Search.EXACT,
+    batch: Annotated[int, typer.Option(min=1, help="Images per inference; fixed in the graph.")] = 1,
+    format_: Annotated[
+        Format, typer.Option("--format", help="openvino, or onnx to keep the ONNX file beside the IR.")
+    ] = Format.OPENVINO,
+    force: Annotated[bool, typer.Option("--force", help="Write the bundle even when the gate refuses it.")] = False,
 ) -> None:
     """Export a calibrated run to an OpenVINO bundle, behind a gate that compares it with torch."""
+    from patchcore_edge_export.build import GraphOptions
     from patchcore_edge_export.bundle import export_bundle
 
-    manifest = export_bundle(run, output, precision.value)
-    _print_parity(manifest.parity.model_dump())
+    options = GraphOptions(precision.value, search.value, batch, format_ is Format.ONNX, force)
+    manifest = export_bundle(run, output, options)
+    typer.echo(f"Search: {manifest.search} ({manifest.search_facts.reason}).")
+    _print_parity(manifest.parity)
     typer.echo(f"Wrote {output}: {manifest.model_id}.")
 
 
@@ -126,12 +153,14 @@ def verify(
 ) -> None:
     """Compare a bundle with the run it came from, on this machine."""
     from patchcore_edge_export.bundle import verify_bundle
+    from patchcore_edge_export.parity import require_parity
 
     facts = verify_bundle(bundle, run, data, device)
     if as_json:
         typer.echo(json.dumps(facts.model_dump()))
     else:
-        _print_parity(facts.model_dump())
+        _print_parity(facts)
+    require_parity(facts)
 
 
 @app.callback(invoke_without_command=True)
@@ -153,9 +182,22 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
-def _print_parity(facts: dict[str, object]) -> None:
-    typer.echo(
-        f"Parity on {facts['images']} images, torch float32 against {facts['device']}: "
-        f"score deviation {facts['max_score_deviation']:.2e} (limit {facts['score_limit']:.0e}), "
-        f"map deviation {facts['max_map_deviation']:.2e}, {facts['verdict_flips']} verdict flips."
-    )
+def _print_parity(facts: ParityFacts) -> None:
+    made = f" ({facts.synthetic} with a synthetic defect)" if facts.synthetic else ""
+    lines = [
+        f"Parity on {facts.images} images{made}, torch float32 against {facts.device}: "
+        f"score deviation {facts.max_score_deviation:.2e} (limit {facts.score_limit:.0e}), "
+        f"map deviation {facts.max_map_deviation:.2e} (limit {facts.map_limit:.0e}), "
+        f"{facts.verdict_flips} verdict flips."
+    ]
+    if facts.rank_correlation is not None:
+        lines.append(f"Rank correlation of the scores {facts.rank_correlation:.6f}.")
+    if facts.auroc_torch is not None and facts.auroc_graph is not None:
+        lines.append(f"Image AUROC {facts.auroc_torch:.4f} in torch, {facts.auroc_graph:.4f} on {facts.device}.")
+    if facts.onnx is not None:
+        lines.append(
+            f"ONNX Runtime: score deviation {facts.onnx.max_score_deviation:.2e}, "
+            f"map deviation {facts.onnx.max_map_deviation:.2e}."
+        )
+    lines += [f"FAILED: {failure}." for failure in facts.failures]
+    typer.echo("\n".join(lines))

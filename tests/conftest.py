@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -66,6 +70,20 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_cli(*words: object, program: str = "patchcore_edge") -> subprocess.CompletedProcess[str]:
+    """Run a command line up to its exit code, in this process: importing torch for each would take most of the time."""
+    main = importlib.import_module(f"{program}.cli").main
+    command = [program, *(str(word) for word in words)]
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", command):
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+
+
+def spawn_cli(*words: object, program: str = "patchcore_edge") -> subprocess.CompletedProcess[str]:
     """Run a command line as a user does, in a process of its own."""
     command = [sys.executable, "-m", program, *(str(word) for word in words)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -95,10 +113,11 @@ def tiny_run(tiny_data: Path, tiny_weights: Path, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle exported from ``tiny_run``; not to be changed."""
+    from patchcore_edge_export.build import GraphOptions
     from patchcore_edge_export.bundle import export_bundle
 
     bundle = tmp_path_factory.mktemp("bundle") / "discs"
-    export_bundle(tiny_run, bundle, "fp32")
+    export_bundle(tiny_run, bundle, GraphOptions())
     return bundle
 
 

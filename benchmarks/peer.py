@@ -1,0 +1,56 @@
+"""anomalib 2.7.0 in a venv of its own, outside the project, and the way to run a task there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+VERSION = "2.7.0"
+TASKS = Path(__file__).with_name("peer_tasks.py")
+
+
+def default_folder() -> Path:
+    """Where the peer's venv is kept between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "patchcore-edge" / "peer"
+
+
+class Peer:
+    """A Python that has anomalib.
+
+    Args:
+        python: an interpreter to use; by default one is made in ``default_folder`` with this machine's torch version.
+    """
+
+    def __init__(self, python: Path | None = None) -> None:
+        self.python = python or self._install(default_folder())
+
+    def run(self, task: str, **arguments: Any) -> dict[str, Any]:
+        """Run a task of ``peer_tasks.py`` and return the JSON it ends with."""
+        words = [str(self.python), str(TASKS), task, json.dumps(arguments, default=str)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"The peer failed at {task}:\n{done.stderr[-2000:]}")
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return answer
+
+    @staticmethod
+    def _install(folder: Path) -> Path:
+        python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        if not python.exists():
+            import torch
+            import torchvision
+
+            print(f"Installing anomalib {VERSION} into {folder} …")
+            venv.create(folder, with_pip=True)
+            pins = (
+                f"torch=={torch.__version__.split('+')[0]}",
+                f"torchvision=={torchvision.__version__.split('+')[0]}",
+            )
+            for packages in (pins, (f"anomalib=={VERSION}", "openvino", "onnx", "onnxscript")):
+                subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
+        return python

@@ -1,0 +1,82 @@
+"""Run by the peer's Python: python peer_tasks.py TASK JSON. Prints one line of JSON; imports nothing of ours."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+warnings.simplefilter("ignore")
+
+
+def export_ir(
+    folder: str, backbone: str, layers: list[str], network: str, bank: str, size: int, neighbors: int
+) -> dict:
+    """Write the peer's IR with the given weights and bank, for batch 1.
+
+    Its default export gives an IR that takes batch 2 only; without dynamic axes it is static.
+    """
+    from anomalib.models import Patchcore
+    from safetensors.torch import load_file
+
+    model = Patchcore(
+        backbone=backbone,
+        layers=layers,
+        pre_trained=False,
+        num_neighbors=neighbors,
+        pre_processor=Patchcore.configure_pre_processor(image_size=(size, size)),
+    )
+    given = load_file(network)
+    own = model.model.feature_extractor.state_dict()
+    prefix = next(name for name in own if name.endswith(next(iter(given))))[: -len(next(iter(given)))]
+    model.model.feature_extractor.load_state_dict(
+        {prefix + name: tensor for name, tensor in given.items()}, strict=False
+    )
+    missing = [name for name in own if name.removeprefix(prefix) not in given and "num_batches" not in name]
+    model.model.memory_bank = load_file(bank)["bank"]
+    model.eval()
+    path = model.to_openvino(folder, input_size=(size, size), onnx_kwargs={"dynamic_axes": None})
+    return {"xml": str(path), "missing": missing}
+
+
+def coreset(pool: str, ratio: float, picks: int) -> dict:
+    """Time the peer's sampler: its preparation, and ``picks`` of its picks."""
+    import numpy as np
+    import torch
+    from anomalib.models.components import KCenterGreedy
+
+    embedding = torch.from_numpy(np.load(pool))
+    torch.manual_seed(0)
+    sampler = KCenterGreedy(embedding, sampling_ratio=ratio)
+    size = sampler.coreset_size
+    seconds = []
+    for count in (1, picks + 1):
+        sampler.coreset_size = count
+        start = time.perf_counter()
+        chosen = sampler.select_coreset_idxs()
+        seconds.append(time.perf_counter() - start)
+    return {"size": size, "prepare": seconds[0], "per_pick": (seconds[1] - seconds[0]) / picks, "chosen": chosen}
+
+
+def imported() -> dict:
+    """Time and resident memory of importing what the peer's users import to run an IR."""
+    start = time.perf_counter()
+    from anomalib.deploy import OpenVINOInferencer  # noqa: F401
+
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "mib": peak, "modules": len(sys.modules)}
+
+
+TASKS: dict[str, Any] = {"export_ir": export_ir, "coreset": coreset, "imported": imported}
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[2])
+    if "folder" in arguments:
+        Path(arguments["folder"]).mkdir(parents=True, exist_ok=True)
+    # Progress bars and logs of the peer go to stderr; the answer is the last line of stdout.
+    print(json.dumps(TASKS[sys.argv[1]](**arguments)))
