@@ -24,6 +24,7 @@ from patchcore_edge_runtime.errors import CheckpointError
 from patchcore_edge_runtime.folders import new_folder
 from patchcore_edge_runtime.manifest import CalibrationFacts
 from patchcore_edge_runtime.preprocess import Image, PreprocessSpec, as_bgr8
+from patchcore_edge_runtime.sanity import SanityLimits
 from patchcore_edge_runtime.sinks.images import write_image
 from patchcore_edge_runtime.sources import read_image
 from patchcore_edge_runtime.verdict import Thresholds
@@ -32,6 +33,7 @@ from .models import Patchcore
 from .pre_processor import PreProcessor
 
 __all__ = [
+    "RUN_FILE",
     "Calibration",
     "RunFacts",
     "calibration_images",
@@ -78,13 +80,14 @@ class RunFacts(BaseModel):
 
 
 class Calibration(BaseModel):
-    """Thresholds, how they were found, and the kept images (file name → raw score of float32 torch)."""
+    """Thresholds, how they were found, the kept images (file name → raw score of float32 torch), frame limits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     thresholds: Thresholds
     facts: CalibrationFacts
     images: dict[str, float]
+    sanity: SanityLimits | None = None
 
 
 def save_run(folder: Path, model: Patchcore, facts: RunFacts, samples: Iterable[Image] = ()) -> None:

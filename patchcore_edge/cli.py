@@ -22,6 +22,7 @@ DataOption = Annotated[Path, typer.Option("--data", help="MVTec AD layout, or a 
 RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
 TorchDevice = Annotated[str, typer.Option(help="torch device: auto, cpu, cuda, xpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
 
 
 class Precision(StrEnum):
@@ -53,7 +54,11 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
     backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_efficientnet_lite0",
     layers: Annotated[str, typer.Option(help="Layers by timm's names, comma separated.")] = "blocks.2,blocks.4",
-    coreset_sampling_ratio: Annotated[float, typer.Option(help="Share of the patches to keep, in (0, 1].")] = 0.01,
+    coreset_sampling_ratio: Annotated[
+        float | None, typer.Option(help="Share of the patches to keep, in (0, 1]; 0.01 unless a size is given.")
+    ] = None,
+    coreset_size: Annotated[int | None, typer.Option(help="Patches to keep, in place of a ratio.")] = None,
+    bank_mb: Annotated[float | None, typer.Option(help="Memory bank's size in MB, in place of a ratio.")] = None,
     num_neighbors: Annotated[int, typer.Option(help="Neighbours that re-weight the score; 1 for none.")] = 9,
     image_size: Annotated[str, typer.Option(help="Model input in pixels: SIZE or HEIGHTxWIDTH.")] = "256",
     weights: Annotated[
@@ -61,8 +66,16 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides the coreset's first pick.")] = 0,
     device: TorchDevice = "auto",
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Memory for features, such as 4GB; beyond it they go to disk. Default: half.")
+    ] = None,
+    projection_eps: Annotated[
+        float | None, typer.Option(help="Choose the coreset after a random projection, as the paper did: 0.9.")
+    ] = None,
+    strict: StrictOption = False,
 ) -> None:
-    """Fit a memory bank on images of good parts."""
+    """Fit a memory bank on images of good parts; interrupted, it goes on when called again."""
+    from .memory import parse_bytes
     from .workflow import TrainOptions, train_run
 
     options = TrainOptions(
@@ -74,8 +87,13 @@ def train(
         weights=weights,
         seed=seed,
         device=device,
+        strict=strict,
+        coreset_size=coreset_size,
+        bank_mb=bank_mb,
+        projection_eps=projection_eps,
+        memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
     )
-    fitted = train_run(data, output, options)
+    fitted = train_run(data, output, options, notify=typer.echo)
     typer.echo(
         f"Fitted {len(fitted.train_sha256)} images: {fitted.bank_size:,} of {fitted.patches:,} patches kept. "
         f"Wrote {output}."
@@ -86,13 +104,17 @@ def train(
 def calibrate(
     run: RunArgument,
     data: DataOption,
-    target_fpr: Annotated[float, typer.Option(help="Share of good parts that may be called NG.")] = 0.001,
+    target_fpr: Annotated[
+        float | None,
+        typer.Option(help="Share of good parts that may be called NG; 0.001, or the highest F1 on labelled defects."),
+    ] = None,
     device: TorchDevice = "auto",
+    strict: StrictOption = False,
 ) -> None:
-    """Set the thresholds from good images that were held out: validation/good, or a plain folder."""
+    """Set the thresholds from held-out images (validation/ or a plain folder), else from the training images."""
     from .workflow import calibrate_run
 
-    typer.echo(calibrate_run(run, data, target_fpr, device))
+    typer.echo(calibrate_run(run, data, target_fpr, device, strict=strict))
 
 
 @app.command(name="eval")
@@ -101,13 +123,14 @@ def evaluate(
     data: DataOption,
     report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
     device: TorchDevice = "auto",
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a run on the test images and write a report."""
     from .workflow import evaluate_run
 
     path = report or run / "report.html"
-    facts = evaluate_run(run, data, device, path).as_json()
+    facts = evaluate_run(run, data, device, path, strict=strict).as_json()
     if as_json:
         typer.echo(json.dumps(facts))
         return

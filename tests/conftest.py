@@ -17,6 +17,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from patchcore_edge_runtime import Inspector
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 TINY_BACKBONE = "resnet18"
@@ -134,3 +136,19 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("needs the shared images and weights beside the checkout (../shared), which are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_inspector(tiny_bundle: Path) -> Inspector:
+    """An inspector of ``tiny_bundle`` on the CPU."""
+    return Inspector(tiny_bundle)
+
+
+def good_part(seed: int = 0, size: int = 80) -> np.ndarray:
+    """A good disc that nobody trained on."""
+    return part(np.random.default_rng(1000 + seed), size=size)
+
+
+def bad_part(seed: int = 0, size: int = 80) -> np.ndarray:
+    """A scratched disc."""
+    return part(np.random.default_rng(1000 + seed), defect=True, size=size)

@@ -177,6 +177,7 @@ def _manifest(
         thresholds=built.thresholds,
         torch_thresholds=None if built.quantization is None else calibration.thresholds,
         calibration=calibration.facts,
+        sanity=calibration.sanity,
         parity=built.parity,
         golden=golden,
         files={path.relative_to(folder).as_posix(): file_facts(path) for path in files},

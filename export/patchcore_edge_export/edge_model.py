@@ -46,7 +46,7 @@ class EdgeModel(nn.Module):
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """``[N,H,W,3]`` uint8 BGR → ``pred_score`` ``[N]`` and ``anomaly_map`` ``[N,1,H,W]``, float32, raw."""
         images = frame.permute(0, 3, 1, 2).float() - self.mean
-        embedding = self.backbone.generate_embedding(self.backbone.feature_extractor(images))
+        embedding = self.backbone.embed(images)
         batch, dimension, height, width = embedding.shape
         patches = embedding.reshape(batch, dimension, height * width).transpose(1, 2) - self.search.center
         found: Found = self.search(patches)

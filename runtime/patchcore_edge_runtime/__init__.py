@@ -6,6 +6,7 @@
 >>> print(result.verdict, result.pred_score)                        # doctest: +SKIP
 """
 
+from ._pixels import MAX_PIXELS
 from .bundle import Bundle
 from .errors import (
     BundleError,
@@ -25,6 +26,7 @@ from .verdict import Thresholds, Verdict
 from .version import __version__
 
 __all__ = [
+    "MAX_PIXELS",
     "Bundle",
     "BundleError",
     "ConfigError",

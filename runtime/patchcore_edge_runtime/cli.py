@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,29 +15,56 @@ from .errors import ConfigError
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .line import MakeSink
     from .loop import RunSummary
     from .result import Roi
-    from .sinks import Record, Sink
+    from .sinks import Record
 
 app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
 
 BundleOption = Annotated[Path, typer.Option("--model", "-m", help="Bundle folder that `patchcore-edge export` wrote.")]
 SourceOption = Annotated[
     str,
-    typer.Option("--source", "-s", help="Camera index, stream URL, video, image, folder or 'glob*.png'."),
+    typer.Option("--source", "-s", help="Camera, stream URL, video, image, folder, 'watch:FOLDER' or 'glob*.png'."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU, AUTO.")]
 RoiOption = Annotated[str | None, typer.Option("--roi", help="Part of each frame to inspect: X,Y,WIDTH,HEIGHT.")]
 CacheOption = Annotated[Path | None, typer.Option(help="Folder for OpenVINO's compiled models; speeds up starts.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="The line's TOML file; options win over it.")]
+
+
+class HintChoice(StrEnum):
+    """What a device is tuned for."""
+
+    LATENCY = "latency"
+    THROUGHPUT = "throughput"
 
 
 @app.command()
-def run(
-    model: BundleOption,
-    source: SourceOption,
-    device: DeviceOption = "CPU",
+def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
+    config: ConfigOption = None,
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="Bundle folder; needed without -c.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            "-s",
+            help="Camera, stream URL, video, image, folder, 'watch:FOLDER' or 'glob*.png'; needed without -c.",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU, AUTO; CPU unless told.")
+    ] = None,
     roi: RoiOption = None,
+    threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is NG.")] = None,
+    warn_threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is WARN.")] = None,
+    min_defect_area: Annotated[float | None, typer.Option(help="Smallest defect that counts, in frame pixels.")] = None,
+    every_ms: Annotated[float | None, typer.Option(help="Inspect the newest frame every so many milliseconds.")] = None,
+    wait: Annotated[
+        bool | None, typer.Option("--wait/--no-wait", help="Wait for a camera that is not there at the start.")
+    ] = None,
+    hot_swap: Annotated[bool | None, typer.Option(help="Change to a new bundle when the folder changes.")] = None,
     show: Annotated[bool, typer.Option(help="Show the annotated frames in a window; q or Esc ends.")] = False,
     save_ng: Annotated[Path | None, typer.Option(help="Folder for NG, WARN and ERROR frames.")] = None,
     results: Annotated[Path | None, typer.Option(help="JSONL file with a line per frame.")] = None,
@@ -43,24 +72,79 @@ def run(
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Inspect a camera, a stream, a video or images, frame by frame."""
-    from .inspector import Inspector
-    from .loop import run_loop
-    from .sinks import JsonlSink, NgImageSink, VideoSink
-    from .sources import open_source
+    """Inspect a camera, a stream, a video or images, frame by frame.
 
-    frames = open_source(source)
-    inspector = Inspector(model, device, cache_dir=cache_dir, roi=_parse_roi(roi))
-    # Sinks come last: a start that fails leaves no empty files behind.
-    sinks: list[Sink] = []
+    Ctrl-C and SIGTERM end it after the frame in hand. Every setting of the file can also be given in the environment:
+    PATCHCORE_EDGE_DEVICE is `device`, PATCHCORE_EDGE_SOURCE__WAIT is `wait` in the table `source`.
+    """
+    from .config_file import load_line
+    from .line import run_line
+    from .sinks import ArchiveSink, JsonlSink, VideoSink
+
+    overrides = {
+        "bundle": model,
+        "source.uri": source,
+        "device": device,
+        "inspect.roi": _parse_roi(roi),
+        "thresholds.image": threshold,
+        "thresholds.warn": warn_threshold,
+        "inspect.min_defect_area": min_defect_area,
+        "trigger.mode": None if every_ms is None else "interval",
+        "trigger.every_ms": every_ms,
+        "source.wait": wait,
+        "hot_swap": hot_swap,
+        "cache_dir": cache_dir,
+    }
+    line = load_line(config, overrides, os.environ)
+    more: list[MakeSink] = []
     if results is not None:
-        sinks.append(JsonlSink(results))
+        more.append(lambda _: JsonlSink(results))
     if save_ng is not None:
-        sinks.append(NgImageSink(save_ng))
+        more.append(lambda _: ArchiveSink(save_ng))
     if save_video is not None:
-        sinks.append(VideoSink(save_video, frames.fps))
-    summary = run_loop(frames, inspector, sinks, show=_show if show else None)
-    _print_summary(summary, as_json)
+        more.append(lambda frames: VideoSink(save_video, frames.fps))
+    summary, sinks = run_line(line, more, _show if show else None)
+    _print_summary(summary, as_json, sinks)
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The line's TOML file.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the settings as JSON, with all that is implied.")
+    ] = False,
+) -> None:
+    """Check a line's file: every key, the sinks, the bundle and its self-test on the device; starts nothing."""
+    from .config_file import load_line
+    from .line import open_inspector
+
+    line = load_line(config, {}, os.environ)
+    inspector = open_inspector(line)
+    if as_json:
+        typer.echo(json.dumps({**line.model_dump(mode="json"), "model_id": inspector.manifest.model_id}))
+        return
+    typer.echo(f"{config} is in order: {line.name}, {line.source.uri} → {inspector.manifest.model_id} on {line.device}")
+
+
+@app.command()
+def benchmark(
+    model: BundleOption,
+    device: DeviceOption = "CPU",
+    hint: Annotated[HintChoice | None, typer.Option(help="One of the two only.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", "-s", help="Pictures to use; golden images if none.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure for each hint.")] = 5.0,
+    cache_dir: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure latency per stage, throughput and memory on varied pictures, for both of OpenVINO's hints."""
+    from .benchmark import benchmark as measure
+    from .benchmark import describe
+
+    hints = [hint] if hint is not None else list(HintChoice)
+    found = [measure(model, device, one.value, seconds=seconds, source=source, cache_dir=cache_dir) for one in hints]
+    typer.echo(json.dumps(found) if as_json else "\n\n".join(describe(facts) for facts in found))
 
 
 @app.command()
@@ -170,12 +254,16 @@ def _show(record: Record) -> bool:
     return cv2.waitKey(1) & 0xFF not in (ord("q"), 27)
 
 
-def _print_summary(summary: RunSummary, as_json: bool) -> None:
-    facts = summary.as_json()
+def _print_summary(summary: RunSummary, as_json: bool, sinks: dict[str, Any] | None = None) -> None:
+    facts = {**summary.as_json(), **({"sinks": sinks} if sinks else {})}
     if as_json:
         typer.echo(json.dumps(facts))
         return
     counts = "  ".join(f"{verdict} {count}" for verdict, count in facts["verdicts"].items())
     typer.echo(f"{facts['frames']} frames in {facts['seconds']:.1f} s: {counts}")
     if facts["latency_ms_p50"] is not None:
-        typer.echo(f"{facts['fps']} fps, latency p50 {facts['latency_ms_p50']} ms, p95 {facts['latency_ms_p95']} ms")
+        latency = f"latency p50 {facts['latency_ms_p50']} ms, p95 {facts['latency_ms_p95']} ms"
+        typer.echo(f"{facts['fps']} fps, {facts['dropped']} dropped, {latency}")
+    for name, counts in (sinks or {}).items():
+        if counts["dropped"] or counts["failed"]:
+            typer.echo(f"sink {name}: {counts['dropped']} dropped, {counts['failed']} refused ({counts['error']})")

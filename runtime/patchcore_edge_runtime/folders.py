@@ -11,7 +11,13 @@ from pathlib import Path
 
 from .errors import CheckpointError
 
-__all__ = ["new_folder"]
+__all__ = ["new_folder", "require_replaceable"]
+
+
+def require_replaceable(target: Path, marker: str) -> None:
+    """Raise ``CheckpointError`` where ``new_folder`` would, before hours of work go into what cannot be written."""
+    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
 
 
 @contextmanager
@@ -31,8 +37,7 @@ def new_folder(target: Path, marker: str) -> Iterator[Path]:
     """
     target = target.resolve()
     _clear_leftovers(target)
-    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
+    require_replaceable(target, marker)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         try:

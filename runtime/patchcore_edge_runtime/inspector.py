@@ -2,66 +2,48 @@
 
 from __future__ import annotations
 
+import logging
+import time as clock
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
 from .bundle import Bundle
-from .errors import DeviceError, FrameError, ParityError
+from .errors import FrameError, ParityError
+from .graph import CompiledGraph, Hint, InferenceSlot, available_devices
 from .preprocess import Image, preprocess
 from .result import InspectionResult, Roi, Timings
+from .rules import LineRules, cut, forgive_small, visible_score
+from .sanity import SanityLimits, measure
 from .verdict import Thresholds, Verdict
 
-__all__ = ["Hint", "Inspector", "available_devices"]
+__all__ = ["CompiledGraph", "Hint", "Inspector", "LineRules", "available_devices"]
 
-Hint = Literal["latency", "throughput"]
-
-
-def available_devices() -> dict[str, str]:
-    """OpenVINO's device names on this machine, each with its full name."""
-    core = ov.Core()
-    return {name: str(core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
+_LOG = logging.getLogger(__name__)
+_FLAT = "The frame is one flat colour; check the camera and its cable."
 
 
-class CompiledGraph:
-    """A bundle's graph on one device: uint8 BGR pixels in, raw score and map out."""
+@dataclass
+class _Job:
+    """A frame on its way through the inspector."""
 
-    def __init__(self, model_xml: Path, device: str, hint: Hint, cache_dir: Path | None = None) -> None:
-        core = ov.Core()
-        config: dict[str, Any] = {
-            "PERFORMANCE_HINT": hint.upper(),
-            # Left alone, hosts with AMX compute in bf16 and GPUs in f16: map errors of 1e-2 (DESIGN section 4).
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
-        if cache_dir is not None:
-            config["CACHE_DIR"] = str(cache_dir)
-        base = device.split(":", maxsplit=1)[0].split(".", maxsplit=1)[0]
-        present = core.available_devices
-        if base not in ("AUTO", "MULTI", "HETERO") and not any(name.split(".")[0] == base for name in present):
-            raise DeviceError(f"There is no device {device!r} here; OpenVINO finds {', '.join(present) or 'none'}.")
-        try:
-            self.compiled = core.compile_model(str(model_xml), device, config)
-        except RuntimeError as error:
-            first_line = str(error).strip().splitlines()[-1]
-            raise DeviceError(f"{device} does not take the model ({first_line}); try -d CPU.") from error
-        self._request = self.compiled.create_infer_request()
-
-    def infer(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Score a batch.
-
-        Args:
-            images: ``[N,H,W,3]`` uint8 BGR of the graph's static shape, C-contiguous.
-
-        Returns:
-            raw scores ``[N]`` and raw maps ``[N,1,H,W]``, float32, valid until the next call.
-        """
-        self._request.infer({"frame": images}, share_inputs=True)
-        score = self._request.get_tensor("pred_score").data
-        return score, self._request.get_tensor("anomaly_map").data
+    frame_id: int
+    time: float
+    frame_size: tuple[int, int]
+    roi: Roi
+    image: Image | None = None
+    reason: str = ""
+    preprocess_ms: float = 0.0
+    sanity_ms: float = 0.0
+    started: float = 0.0
+    slot: InferenceSlot | None = None
 
 
 class Inspector:
@@ -74,6 +56,7 @@ class Inspector:
         cache_dir: where OpenVINO may keep the compiled model; makes the next start faster.
         roi: the part of each frame to inspect, as x, y, width, height; the whole frame when absent.
         thresholds: limits to use in place of the bundle's.
+        rules: all that a line may ask for, in place of ``roi`` and ``thresholds``.
 
     Raises:
         BundleError: the bundle is incomplete or was changed.
@@ -90,76 +73,206 @@ class Inspector:
         cache_dir: Path | None = None,
         roi: Roi | None = None,
         thresholds: Thresholds | None = None,
+        rules: LineRules | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.manifest = self.bundle.manifest
         self.device = device
-        self.roi = roi
-        self.thresholds = thresholds or self.manifest.thresholds
+        self.rules = rules or LineRules(roi=roi, thresholds=thresholds)
+        self.roi = self.rules.roi
+        self.thresholds = self.rules.thresholds or self.manifest.thresholds
+        self._limits: SanityLimits | None = self.manifest.sanity if self.rules.check_sanity else None
+        self._warn_of_old_tools()
         self._graph = CompiledGraph(self.bundle.model_xml, device, hint, cache_dir)
+        self.depth = self._graph.optimal_requests
+        self._free: list[InferenceSlot] = []
+        self._pending: deque[_Job] = deque()
+        self._count = 0
         self.golden_deviation = self._self_test()
 
-    def __call__(self, frame: NDArray[Any]) -> InspectionResult:
+    def __call__(
+        self, frame: NDArray[Any], *, frame_id: int | None = None, time: float | None = None
+    ) -> InspectionResult:
         """Inspect one frame.
 
         Args:
             frame: HxWx3 BGR, HxW grey or HxWx4 BGRA, uint8 or uint16.
+            frame_id: number of the frame; counted when absent.
+            time: seconds since the epoch at capture; now when absent.
 
         Returns:
             the result; never raises for a bad frame, whose verdict is ERROR with the reason.
         """
-        start = perf_counter()
-        size = frame.shape[:2] if frame.ndim >= 2 else (0, 0)
-        roi = self.roi or (0, 0, size[1], size[0])
+        job = self._prepare(frame, frame_id, time)
+        if job.image is None:
+            return self._failed(job)
         try:
-            image = preprocess(_cut(frame, roi), self.manifest.preprocess)
-        except FrameError as error:
-            return self.error(str(error), (int(size[0]), int(size[1])))
-        prepared = perf_counter()
-        try:
-            scores, maps = self._graph.infer(np.repeat(image[None], self.manifest.batch, axis=0))
+            scores, maps = self._graph.infer(self._batch(job.image))
         except RuntimeError as error:
-            return self.error(f"Inference failed: {str(error).splitlines()[0]}", size)
-        score, model_map = float(scores[0]), maps[0, 0].copy()
-        timings = Timings((prepared - start) * 1e3, (perf_counter() - prepared) * 1e3)
+            return self._failed(job, error)
+        return self._judge(job, float(scores[0]), maps[0, 0].copy())
+
+    @property
+    def execution_devices(self) -> list[str]:
+        """The devices that do the work; what AUTO has chosen."""
+        return self._graph.execution_devices
+
+    def submit(self, frame: NDArray[Any], *, frame_id: int | None = None, time: float | None = None) -> bool:
+        """Start on a frame and return; its result comes from ``results``, in the order of the frames.
+
+        Frames may be changed by their owner once this returns. From one thread only.
+
+        Returns:
+            False, and nothing was started, when ``depth`` results wait to be collected.
+        """
+        if len(self._pending) >= self.depth:
+            return False
+        job = self._prepare(frame, frame_id, time)
+        if job.image is not None:
+            job.slot = self._free.pop() if self._free else self._graph.new_slot()
+            # A frame of the model's size is not copied by preprocessing, and its owner may write the next one there.
+            image = job.image.copy() if np.may_share_memory(job.image, frame) else job.image
+            job.image = self._batch(image)
+            job.slot.start(job.image)
+        self._pending.append(job)
+        return True
+
+    def results(self, *, wait: bool = False) -> Iterator[InspectionResult]:
+        """The results that are there, oldest first; with ``wait``, those of all frames in flight."""
+        while self._pending:
+            job = self._pending[0]
+            if job.slot is not None and not wait and not job.slot.is_done:
+                return
+            yield self.next_result()
+
+    def next_result(self) -> InspectionResult:
+        """Wait for the result of the oldest frame in flight; raises ``IndexError`` when there is none."""
+        return self._collect(self._pending.popleft())
+
+    def error(
+        self,
+        reason: str,
+        frame_size: tuple[int, int] = (0, 0),
+        *,
+        frame_id: int | None = None,
+        time: float | None = None,
+    ) -> InspectionResult:
+        """The result for a frame that could not be had or could not be scored."""
+        job = self._new_job(frame_size, frame_id, time)
+        job.reason = reason
+        return self._failed(job)
+
+    def _new_job(self, frame_size: tuple[int, int], frame_id: int | None, time: float | None) -> _Job:
+        roi = self.roi or (0, 0, frame_size[1], frame_size[0])
+        job = _Job(
+            self._count if frame_id is None else frame_id, clock.time() if time is None else time, frame_size, roi
+        )
+        self._count += 1
+        return job
+
+    def _prepare(self, frame: NDArray[Any], frame_id: int | None, time: float | None) -> _Job:
+        start = perf_counter()
+        if not isinstance(frame, np.ndarray):
+            frame = np.zeros(0, np.object_)  # preprocess says what is wrong with it
+        size = (int(frame.shape[0]), int(frame.shape[1])) if frame.ndim >= 2 else (0, 0)
+        job = self._new_job(size, frame_id, time)
+        try:
+            image = preprocess(cut(frame, job.roi), self.manifest.preprocess)
+        except FrameError as error:
+            job.reason = str(error)
+            return job
+        prepared = perf_counter()
+        job.reason = self._sanity_reason(image, job)
+        job.started = perf_counter()
+        job.preprocess_ms, job.sanity_ms = (prepared - start) * 1e3, (job.started - prepared) * 1e3
+        if not job.reason:
+            job.image = image
+        return job
+
+    def _sanity_reason(self, image: Image, job: _Job) -> str:
+        if self.rules.ignore is not None and self._hidden(job, image.shape[:2]).all():
+            return "The ignore masks leave nothing of the frame to inspect; make them smaller."
+        if self._limits is not None:
+            reason = self._limits.reason(measure(image, (job.roi[3], job.roi[2])))
+            if reason:
+                return reason
+        return _FLAT if image.min() == image.max() else ""
+
+    def _hidden(self, job: _Job, map_size: tuple[int, ...]) -> NDArray[np.bool_]:
+        assert self.rules.ignore is not None
+        x, y, width, height = job.roi
+        inner_x, inner_y, inner_width, inner_height = self.manifest.preprocess.crop_box(height, width)
+        box = (x + inner_x, y + inner_y, inner_width, inner_height)
+        return self.rules.ignore.hidden_cells(job.frame_size, box, (map_size[0], map_size[1]))
+
+    def _batch(self, image: Image) -> Image:
+        return image[None] if self.manifest.batch == 1 else np.repeat(image[None], self.manifest.batch, axis=0)
+
+    def _collect(self, job: _Job) -> InspectionResult:
+        if job.slot is None:
+            return self._failed(job)
+        try:
+            scores, maps = job.slot.wait()
+            result = self._judge(job, float(scores[0]), maps[0, 0].copy())
+        except RuntimeError as error:
+            result = self._failed(job, error)
+        self._free.append(job.slot)
+        return result
+
+    def _judge(self, job: _Job, score: float, model_map: NDArray[np.float32]) -> InspectionResult:
+        inferred = perf_counter()
+        if self.rules.ignore is not None:
+            score = visible_score(score, model_map, self._hidden(job, model_map.shape), self.thresholds)
         verdict = self.thresholds.judge(score)
         reason = "The model's score is not a finite number." if verdict is Verdict.ERROR else ""
-        return self._result(verdict, reason, score, size, roi, timings, model_map)
+        result = self._result(job, verdict, reason, score, model_map)
+        if verdict is Verdict.NG and self.rules.min_defect_area > 1:
+            result = forgive_small(result)
+        timings = Timings(
+            job.preprocess_ms, (inferred - job.started) * 1e3, job.sanity_ms, (perf_counter() - inferred) * 1e3
+        )
+        return replace(result, timings=timings)
 
-    def error(self, reason: str, frame_size: tuple[int, int] = (0, 0)) -> InspectionResult:
-        """The result for a frame that could not be had or could not be scored."""
-        roi = self.roi or (0, 0, frame_size[1], frame_size[0])
-        return self._result(Verdict.ERROR, reason, float("nan"), frame_size, roi, Timings(), None)
+    def _failed(self, job: _Job, error: RuntimeError | None = None) -> InspectionResult:
+        reason = job.reason if error is None else f"Inference failed: {str(error).splitlines()[0]}"
+        return self._result(job, Verdict.ERROR, reason, float("nan"), None)
 
     def _result(
-        self,
-        verdict: Verdict,
-        reason: str,
-        score: float,
-        frame_size: tuple[int, int],
-        roi: Roi,
-        timings: Timings,
-        model_map: NDArray[np.float32] | None,
+        self, job: _Job, verdict: Verdict, reason: str, score: float, model_map: NDArray[np.float32] | None
     ) -> InspectionResult:
         return InspectionResult(
             verdict=verdict,
             reason=reason,
             pred_score=score,
             thresholds=self.thresholds,
-            frame_size=frame_size,
-            roi=roi,
-            timings=timings,
+            frame_size=job.frame_size,
+            roi=job.roi,
+            timings=Timings(job.preprocess_ms, 0.0, job.sanity_ms),
             model_id=self.manifest.model_id,
             preprocess=self.manifest.preprocess,
             model_map=model_map,
+            ignore=self.rules.ignore,
+            min_defect_area=self.rules.min_defect_area,
+            frame_id=job.frame_id,
+            time=job.time,
         )
+
+    def _warn_of_old_tools(self) -> None:
+        made_with = self.manifest.tools.get("openvino", "")
+        if _release(made_with) > _release(ov.__version__):
+            _LOG.warning(
+                "this machine's OpenVINO %s is older than %s, which exported %s; update it if the self-test fails.",
+                ov.__version__,
+                made_with,
+                self.manifest.model_id,
+            )
 
     def _self_test(self) -> float:
         """Score the golden images on this very device; also warms it up."""
         worst = 0.0
         for golden in self.manifest.golden:
             image = self.bundle.golden_image(golden)
-            score = float(self._graph.infer(np.repeat(image[None], self.manifest.batch, axis=0))[0][0])
+            score = float(self._graph.infer(self._batch(image))[0][0])
             deviation = abs(score - golden.pred_score) / abs(golden.pred_score)
             # Written so that NaN fails.
             if not deviation <= golden.tolerance:
@@ -172,13 +285,7 @@ class Inspector:
         return worst
 
 
-def _cut(frame: NDArray[Any], roi: Roi) -> NDArray[Any]:
-    if frame.ndim < 2:
-        return frame  # preprocess says what is wrong with it
-    x, y, width, height = roi
-    if x < 0 or y < 0 or y + height > frame.shape[0] or x + width > frame.shape[1]:
-        raise FrameError(
-            f"The region of interest {x},{y},{width},{height} does not fit a frame of "
-            f"{frame.shape[1]}x{frame.shape[0]} pixels; give one that does."
-        )
-    return frame[y : y + height, x : x + width]
+def _release(version: str) -> tuple[int, int]:
+    """Year and number of an OpenVINO version such as ``2026.4.0-19000``; zeros where it has none."""
+    parts = version.split(".")[:2]
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(part.isdecimal() for part in parts) else (0, 0)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
 from .preprocess import PreprocessSpec
+from .sanity import SanityLimits
 from .verdict import Thresholds
 
 __all__ = [
@@ -77,6 +78,10 @@ class CalibrationFacts(_Facts):
     """How the thresholds were found (DESIGN section 3: thresholds without defects).
 
     Attributes:
+        method: ``held-out`` good images; ``cross-fitted``, training images scored by banks that had not seen them;
+            or ``f1``, the highest F1 on images with labelled defects.
+        defects: labelled defective images that were used.
+        f1: of the image threshold on them; None without defects.
         n: good images scored that the memory bank had not seen.
         target_fpr: the false-reject rate that was asked for.
         rank: the threshold is the ``rank``-th smallest of the ``n`` scores.
@@ -87,6 +92,9 @@ class CalibrationFacts(_Facts):
     """
 
     data: Text
+    method: Literal["held-out", "cross-fitted", "f1"] = "held-out"
+    defects: NonNegativeInt = 0
+    f1: Share | None = None
     n: PositiveInt
     target_fpr: Share
     rank: PositiveInt
@@ -221,6 +229,7 @@ class Manifest(_Facts):
         torch_thresholds: the run's, on torch's scores, where ``thresholds`` were found again on the graph's own.
         ignore_masks: parts of the frame whose scores do not count.
         history: edits after the export, oldest first.
+        sanity: what a frame has to be like to be scored; absent in bundles whose images were not measured.
         files: path inside the bundle, with forward slashes → its size and sha256.
         tools: name → version of what made the bundle.
     """
@@ -242,6 +251,7 @@ class Manifest(_Facts):
     labels: Labels = Labels()
     ignore_masks: Masks = ()
     calibration: CalibrationFacts
+    sanity: SanityLimits | None = None
     parity: ParityFacts
     golden: Annotated[tuple[GoldenImage, ...], Field(min_length=1, max_length=64)]
     history: Annotated[tuple[Edit, ...], Field(max_length=1000)] = ()

@@ -1,8 +1,46 @@
 """Where results go; all sinks speak the protocol of ``base``."""
 
-from .base import Record, Sink
-from .images import NgImageSink, OverlaySink
+from .base import LineSink, Record, Sink, SinkContext, SinkSettings
+from .images import ArchiveSink, OverlaySink
 from .jsonl import JsonlSink
-from .video import VideoSink
+from .modbus import ModbusSink
+from .mqtt import MqttSink
+from .sqlite import SqliteSink
+from .video import VideoSegmentSink, VideoSink
+from .web import HttpSink
+from .webhook import WebhookSink
+from .worker import SinkGroup, SinkWorker, open_sinks
 
-__all__ = ["JsonlSink", "NgImageSink", "OverlaySink", "Record", "Sink", "VideoSink"]
+SINKS: dict[str, type[LineSink]] = {
+    "archive": ArchiveSink,
+    "http": HttpSink,
+    "jsonl": JsonlSink,
+    "modbus": ModbusSink,
+    "mqtt": MqttSink,
+    "sqlite": SqliteSink,
+    "video": VideoSegmentSink,
+    "webhook": WebhookSink,
+}
+"""The sinks that a line's configuration can name: ``[sinks.<name>]`` holds the keys of the sink's ``Settings``."""
+
+__all__ = [
+    "SINKS",
+    "ArchiveSink",
+    "HttpSink",
+    "JsonlSink",
+    "LineSink",
+    "ModbusSink",
+    "MqttSink",
+    "OverlaySink",
+    "Record",
+    "Sink",
+    "SinkContext",
+    "SinkGroup",
+    "SinkSettings",
+    "SinkWorker",
+    "SqliteSink",
+    "VideoSegmentSink",
+    "VideoSink",
+    "WebhookSink",
+    "open_sinks",
+]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from ..errors import FrameError
+from ..errors import ConfigError, FrameError
 from ..overlay import draw_overlay
 from ..preprocess import Image, as_bgr8
 from ..result import InspectionResult
 from ..sources.base import Frame
+from ..status import LineStatus
+from ..verdict import Verdict
 
-__all__ = ["Record", "Sink"]
+__all__ = ["LineSink", "Record", "Sink", "SinkContext", "SinkSettings", "missing_extra", "secret", "token"]
 
 _NO_PICTURE = (480, 640, 3)
 
@@ -25,10 +32,16 @@ class Record:
 
     frame: Frame
     result: InspectionResult
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    @cached_property
+    @property
     def overlay(self) -> Image:
         """The annotated frame, drawn once however many sinks want it; a grey field where there is no picture."""
+        with self._lock:
+            return self._overlay
+
+    @cached_property
+    def _overlay(self) -> Image:
         try:
             canvas = _blank() if self.frame.image is None else as_bgr8(self.frame.image)
         except FrameError:
@@ -37,12 +50,23 @@ class Record:
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values: where the frame comes from, then the result."""
+        return dict(self._facts)
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
         return {
             "frame": self.frame.index,
             "name": self.frame.name,
             "time": round(self.frame.time, 6),
             **self.result.as_record(),
         }
+
+    def without_pictures(self) -> Record:
+        """The same record without pixels, a few hundred bytes that may wait in a queue."""
+        light = Record(replace(self.frame, image=None), replace(self.result, model_map=None))
+        # What as_json says may come from the map.
+        light.__dict__["_facts"] = self._facts
+        return light
 
 
 def _blank() -> Image:
@@ -57,3 +81,79 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish what was written; may be called more than once."""
+
+
+class SinkSettings(BaseModel):
+    """What every ``[sinks.<name>]`` table may say; each sink adds its own keys.
+
+    Attributes:
+        verdicts: the records to store; all of them unless said otherwise.
+        queue: records that may wait for a slow sink before further ones are dropped and counted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdicts: tuple[Verdict, ...] = tuple(Verdict)
+    queue: PositiveInt = 512
+
+
+@dataclass(frozen=True)
+class SinkContext:
+    """What a line tells its sinks.
+
+    Attributes:
+        status: the line's counters, for those who show them.
+        fps: frames per second of the source; 0 where it does not know.
+        folder: what relative paths are relative to.
+        trigger: asks the source for one frame; None where it runs free.
+        live: the source cannot wait, so a slow sink loses records rather than delaying verdicts.
+    """
+
+    status: LineStatus = field(default_factory=LineStatus)
+    fps: float = 0.0
+    folder: Path = field(default_factory=Path)
+    trigger: Callable[[], object] | None = None
+    live: bool = True
+
+
+class LineSink(Sink, Protocol):
+    """A sink that a line's configuration can name.
+
+    Attributes:
+        Settings: the pydantic model of its table.
+        pictures: whether it needs pixels; the others are given records without, which may wait in numbers.
+    """
+
+    Settings: ClassVar[type[SinkSettings]]
+    pictures: ClassVar[bool]
+
+    @classmethod
+    def from_settings(cls, settings: Any, context: SinkContext) -> Self:
+        """Build the sink from its own ``Settings``; raises ``ConfigError`` when its place refuses."""
+
+
+def missing_extra(extra: str) -> ConfigError:
+    """The error for an optional dependency that is not installed."""
+    return ConfigError(f"The {extra} sink needs pip install 'patchcore-edge-runtime[{extra}]'.")
+
+
+def token(variable: str | None) -> str | None:
+    """A secret that travels in an HTTP header, which takes ASCII only."""
+    text = secret(variable)
+    if text is not None and not (text.isascii() and text.isprintable()):
+        raise ConfigError(f"The token in {variable} has characters beyond ASCII; choose letters and digits.")
+    return text
+
+
+def secret(variable: str | None) -> str | None:
+    """A password or token from the environment variable of that name; None when no variable is named.
+
+    Raises:
+        ConfigError: the variable is not set or empty.
+    """
+    if variable is None:
+        return None
+    value = os.environ.get(variable, "")
+    if not value:
+        raise ConfigError(f"The environment variable {variable} is not set; put the secret there.")
+    return value

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
+from pydantic import PositiveFloat
 
 from ..errors import ConfigError
-from .base import Record
+from .base import Record, SinkContext, SinkSettings
+from .budget import ByteBudget
 
-__all__ = ["VideoSink"]
+__all__ = ["VideoSegmentSink", "VideoSettings", "VideoSink"]
 
 _DEFAULT_FPS = 10.0
+_SEGMENT = re.compile(r"(\d{8}T\d{6}Z)\.mp4")
+# OpenCV says nothing when the disk is full, so stop before it is.
+_MIN_FREE_BYTES = 16 << 20
 
 
 class VideoSink:
@@ -33,6 +43,8 @@ class VideoSink:
     def write(self, record: Record) -> None:
         """Append one frame."""
         picture = record.overlay
+        if shutil.disk_usage(self._path.parent).free < _MIN_FREE_BYTES:
+            raise ConfigError(f"The disk of {self._path} is full; make room or choose another place.")
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
             codec = cv2.VideoWriter.fourcc(*"mp4v")
@@ -48,3 +60,50 @@ class VideoSink:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
+
+
+class VideoSettings(SinkSettings):
+    """``[sinks.video]``: files of ``minutes`` each in ``folder``, the oldest removed beyond ``max_mb`` MiB."""
+
+    folder: Path
+    minutes: PositiveFloat = 10.0
+    max_mb: PositiveFloat = 10_000.0
+    fps: PositiveFloat | None = None
+
+
+class VideoSegmentSink:
+    """Videos of a few minutes each, named by their start in UTC; a crash costs the last one at most."""
+
+    Settings: ClassVar[type[SinkSettings]] = VideoSettings
+    pictures: ClassVar[bool] = True
+
+    def __init__(self, folder: Path, fps: float, minutes: float, max_bytes: int) -> None:
+        self._folder, self._fps, self._seconds = folder, fps, 60 * minutes
+        self._budget = ByteBudget(folder, _SEGMENT, max_bytes)
+        self._path, self._start = folder, 0.0
+        self._video: VideoSink | None = None
+
+    @classmethod
+    def from_settings(cls, settings: VideoSettings, context: SinkContext) -> VideoSegmentSink:
+        """Record into the folder that the settings name."""
+        fps = settings.fps or context.fps
+        return cls(context.folder / settings.folder, fps, settings.minutes, round(settings.max_mb * 2**20))
+
+    def write(self, record: Record) -> None:
+        """Append one frame to the segment of this moment."""
+        if self._video is not None and time.monotonic() - self._start > self._seconds:
+            self.close()
+        if self._video is None:
+            self._path = self._folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.mp4"
+            self._start = time.monotonic()
+            self._video = VideoSink(self._path, self._fps)
+        self._video.write(record)
+
+    def close(self) -> None:
+        """Finish the segment and remove the oldest ones beyond the budget."""
+        if self._video is not None:
+            self._video.close()
+            self._video = None
+            if self._path.is_file():
+                self._budget.add([self._path])
+                self._budget.make_room(0)

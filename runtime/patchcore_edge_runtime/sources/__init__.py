@@ -7,32 +7,54 @@ from pathlib import Path
 
 from ..errors import SourceError
 from .base import Frame, Source
+from .captures import OpenCvCapture, open_http, without_password
 from .files import IMAGE_SUFFIXES, ImageSource, image_files, read_image
-from .video import CameraSource, VideoSource
+from .iterable import IterableSource
+from .live import Capture, LiveSettings, LiveSource
+from .video import VideoSource
+from .watch import WatchedFolder
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "CameraSource",
+    "Capture",
     "Frame",
     "ImageSource",
+    "IterableSource",
+    "LiveSettings",
+    "LiveSource",
     "Source",
     "VideoSource",
+    "WatchedFolder",
     "image_files",
+    "is_live",
     "open_source",
     "read_image",
 ]
 
+_WATCH = "watch:"
+_DEVICES = "/dev/"
 
-def open_source(text: str) -> Source:
-    """Open what ``-s`` names: a camera index, a stream URL, a video or image file, a folder or a glob pattern.
+
+def is_live(text: str) -> bool:
+    """Whether ``text`` names a camera or a stream."""
+    return text.isdecimal() or "://" in text or text.startswith(_DEVICES)
+
+
+def open_source(text: str, settings: LiveSettings | None = None) -> Source:
+    """Open what ``-s`` names.
+
+    Args:
+        text: a camera index or device path, a stream URL, a video or image file, a folder, ``watch:FOLDER`` for the
+            pictures that come into it from now on, or a glob pattern.
+        settings: how long a camera or stream is waited for.
 
     Raises:
         SourceError: there is nothing of that name, or it gives no frames.
     """
-    if text.isdecimal():
-        return CameraSource(int(text))
-    if "://" in text:
-        return CameraSource(text)
+    if is_live(text):
+        return _open_live(text, settings or LiveSettings())
+    if text.startswith(_WATCH):
+        return WatchedFolder(Path(text.removeprefix(_WATCH)))
     path = Path(text)
     if path.is_dir():
         return ImageSource(image_files(path), text)
@@ -43,3 +65,11 @@ def open_source(text: str) -> Source:
         matches = sorted(Path(name) for name in names)
         return ImageSource([match for match in matches if match.is_file()], text)
     raise SourceError(f"There is no {text}; give a camera index, a URL, a video, an image, a folder or a pattern.")
+
+
+def _open_live(text: str, settings: LiveSettings) -> LiveSource:
+    if text.lower().startswith(("http://", "https://")):
+        return LiveSource(without_password(text), lambda: open_http(text, settings), settings)
+    target = int(text) if text.isdecimal() else text
+    name = f"camera {text}" if isinstance(target, int) else without_password(text) if "://" in text else text
+    return LiveSource(name, lambda: OpenCvCapture(target, name, settings), settings)

@@ -21,6 +21,7 @@ class Frame:
         image: HxWx3 BGR or HxW, uint8 or uint16; None when it could not be read.
         time: seconds since the epoch at capture.
         error: why there is no image; empty otherwise.
+        part: which part it shows, where a trigger said so; empty otherwise.
     """
 
     index: int
@@ -28,17 +29,49 @@ class Frame:
     image: NDArray[Any] | None
     time: float
     error: str = ""
+    part: str = ""
 
 
 class Source(Protocol):
-    """Frames in order. Iterating raises ``SourceError`` when the source is lost, and just ends when it is at its end.
+    """Frames in order; the iteration ends when the source is at its end or was stopped.
 
-    ``fps`` is the rate it was recorded at, where that is known, and 0 otherwise.
+    A live source never ends by itself: a lost one gives a frame without an image, once, and goes on when it is back.
+
+    Attributes:
+        fps: the rate it was recorded at, where that is known, and 0 otherwise.
+        live: whether frames come at their own pace and are gone when nobody takes them.
     """
 
     fps: float
+    live: bool
 
     def __iter__(self) -> Iterator[Frame]: ...
 
+    def status(self) -> tuple[str, int]:
+        """What it is doing, in a word (``running``, ``connecting``, ``lost``), and how many frames nobody took."""
+
+    def stop(self) -> None:
+        """End the iteration after the frame in hand; may be called from a signal handler and from any thread."""
+
     def close(self) -> None:
         """Let go of files and devices; may be called more than once."""
+
+
+class Stoppable:
+    """What sources have in common that read as fast as they are asked."""
+
+    fps = 0.0
+    live = False
+    # A plain attribute: a lock could be held by the very thread that the signal handler interrupts.
+    _stopped = False
+
+    def status(self) -> tuple[str, int]:
+        """Always running, and nothing is left out."""
+        return "running", 0
+
+    def stop(self) -> None:
+        """End the iteration after the frame in hand."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """Nothing is held open between two frames."""

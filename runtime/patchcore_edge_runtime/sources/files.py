@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, SourceError
-from .base import Frame
+from .base import Frame, Stoppable
 
 __all__ = ["IMAGE_SUFFIXES", "ImageSource", "image_files", "read_image"]
 
@@ -54,10 +54,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     return image
 
 
-class ImageSource:
+class ImageSource(Stoppable):
     """The given files in order; one that cannot be read becomes a frame without an image."""
-
-    fps = 0.0
 
     def __init__(self, files: Sequence[Path], name: str) -> None:
         if not files:
@@ -66,10 +64,9 @@ class ImageSource:
 
     def __iter__(self) -> Iterator[Frame]:
         for index, path in enumerate(self._files):
+            if self._stopped:
+                return
             try:
                 yield Frame(index, str(path), read_image(path), time.time())
             except DataError as error:
                 yield Frame(index, str(path), None, time.time(), str(error))
-
-    def close(self) -> None:
-        """Nothing is held open between two files."""

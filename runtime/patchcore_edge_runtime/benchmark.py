@@ -1,0 +1,155 @@
+"""How fast a bundle is on a device, stage by stage, on pictures that differ from one another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle import Bundle
+from .errors import SourceError
+from .graph import Hint
+from .inspector import Inspector
+from .preprocess import Image
+from .result import InspectionResult
+from .sources import open_source
+from .system import resident_memory
+from .verdict import Verdict
+
+__all__ = ["benchmark", "describe", "golden_frames"]
+
+_STAGES = ("preprocess_ms", "sanity_ms", "inference_ms", "judge_ms", "total_ms")
+_FRAMES_HELD = 32
+_NOISE = 2.0
+
+
+def benchmark(
+    bundle: Path,
+    device: str,
+    hint: Hint,
+    *,
+    seconds: float = 5.0,
+    source: str | None = None,
+    cache_dir: Path | None = None,
+) -> dict[str, Any]:
+    """Inspect frames for a while.
+
+    Args:
+        bundle: folder that ``patchcore-edge export`` wrote.
+        device: as OpenVINO names it.
+        hint: ``latency`` has one frame in flight, ``throughput`` as many as the device asks for.
+        seconds: to measure; as long again, a tenth of it at most, is spent on getting warm.
+        source: pictures to use, as ``-s`` takes them; the first 32. Noisy variants of the golden images when absent.
+
+    Returns:
+        plain JSON values: milliseconds per stage (p50, p95, p99), frames per second, bytes of memory.
+
+    Raises:
+        SourceError: the source gives no picture.
+    """
+    before = resident_memory()
+    start = perf_counter()
+    inspector = Inspector(bundle, device, hint=hint, cache_dir=cache_dir)
+    startup = perf_counter() - start
+    frames = _source_frames(source) if source is not None else golden_frames(inspector.bundle)
+    measure = _pipelined if hint == "throughput" else _one_by_one
+    for _ in measure(inspector, frames, seconds / 10):
+        pass
+    start = perf_counter()
+    results = list(measure(inspector, frames, seconds))
+    elapsed = perf_counter() - start
+    height, width = frames[0].shape[:2]
+    return {
+        "model_id": inspector.manifest.model_id,
+        "device": device,
+        "hint": hint,
+        "requests": inspector.depth if hint == "throughput" else 1,
+        "frame": [width, height],
+        "frames": len(results),
+        "errors": sum(result.verdict is Verdict.ERROR for result in results),
+        "fps": round(len(results) / elapsed, 2),
+        "startup_seconds": round(startup, 3),
+        "memory_bytes": resident_memory(),
+        "memory_bytes_before": before,
+        "stages": {stage: _percentiles([getattr(result.timings, stage) for result in results]) for stage in _STAGES},
+        "frame_map_ms": _percentiles([_frame_map_ms(result) for result in results[:100]]),
+    }
+
+
+def golden_frames(bundle: Bundle) -> list[Image]:
+    """The golden images with a little noise, each time another one, at the size of the frames the limits come from."""
+    random = np.random.default_rng(0)
+    golden = [bundle.golden_image(image) for image in bundle.manifest.golden]
+    limits = bundle.manifest.sanity
+    frames = []
+    for image in islice(cycle(golden), _FRAMES_HELD):
+        noisy = np.clip(image + random.normal(0, _NOISE, image.shape), 0, 255).astype(np.uint8)
+        if limits is not None and bundle.manifest.preprocess.crop_height is None:
+            # The limits are twice the largest good frame; enlarged without smoothing, so that it stays sharp.
+            size = (max(8, limits.max_width // 2), max(8, limits.max_height // 2))
+            noisy = cv2.resize(noisy, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+        frames.append(noisy)
+    return frames
+
+
+def _source_frames(text: str) -> list[NDArray[Any]]:
+    source = open_source(text)
+    try:
+        found = [frame.image for frame in islice(source, _FRAMES_HELD) if frame.image is not None]
+    finally:
+        source.close()
+    if not found:
+        raise SourceError(f"{text} gave no picture; check it, or leave -s out to use the bundle's own images.")
+    return found
+
+
+def _one_by_one(inspector: Inspector, frames: list[NDArray[Any]], seconds: float) -> Iterator[InspectionResult]:
+    end = time.monotonic() + seconds
+    for frame in cycle(frames):
+        yield inspector(frame)
+        if time.monotonic() >= end:
+            return
+
+
+def _pipelined(inspector: Inspector, frames: list[NDArray[Any]], seconds: float) -> Iterator[InspectionResult]:
+    end = time.monotonic() + seconds
+    for frame in cycle(frames):
+        while not inspector.submit(frame):
+            yield inspector.next_result()
+        if time.monotonic() >= end:
+            break
+    yield from inspector.results(wait=True)
+
+
+def _frame_map_ms(result: InspectionResult) -> float:
+    start = perf_counter()
+    _ = result.pred_mask
+    return (perf_counter() - start) * 1e3
+
+
+def _percentiles(values: list[float]) -> dict[str, float]:
+    p50, p95, p99 = np.percentile(values, [50, 95, 99])
+    return {"p50": round(float(p50), 3), "p95": round(float(p95), 3), "p99": round(float(p99), 3)}
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """What ``benchmark`` found, as lines of text."""
+    width, height = facts["frame"]
+    lines = [
+        f"{facts['model_id']} on {facts['device']}, hint {facts['hint']}, {facts['requests']} in flight, "
+        f"frames of {width}x{height}",
+        f"{facts['fps']} frames/s over {facts['frames']} frames ({facts['errors']} ERROR), "
+        f"start {facts['startup_seconds']} s, memory {facts['memory_bytes'] / 2**20:.0f} MiB",
+        f"{'ms':>14}{'p50':>10}{'p95':>10}{'p99':>10}",
+    ]
+    for name, found in {**facts["stages"], "frame_map_ms": facts["frame_map_ms"]}.items():
+        stage = name.removesuffix("_ms").replace("_", " ")
+        lines.append(f"{stage:>14}{found['p50']:>10.2f}{found['p95']:>10.2f}{found['p99']:>10.2f}")
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""A line from its configuration: everything opened in the order in which it may fail, and closed whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from .bundle import Bundle
+from .config import LineConfig
+from .inspector import Inspector
+from .loop import RunSummary, run_loop
+from .sinks import Record, Sink, SinkContext, SinkWorker, open_sinks
+from .sources import Source
+from .status import LineStatus
+from .swap import BundleSwap
+from .triggers import TriggeredSource
+
+__all__ = ["MakeSink", "open_inspector", "run_line"]
+
+MakeSink = Callable[[Source], Sink]
+
+
+def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
+    """The line's bundle, or the one at ``path``, on its device and with its rules; raises as ``Inspector`` does."""
+    bundle = Bundle.load(config.folder / (path or config.bundle))
+    cache = config.folder / config.cache_dir if config.cache_dir is not None else None
+    rules = config.rules(bundle.manifest.thresholds)
+    return Inspector(bundle, config.device, hint=config.hint, cache_dir=cache, rules=rules)
+
+
+def run_line(
+    config: LineConfig,
+    more_sinks: Sequence[MakeSink] = (),
+    show: Callable[[Record], bool] | None = None,
+) -> tuple[RunSummary, dict[str, Any]]:
+    """Run a line to the end of its source, or until it is told to stop.
+
+    Args:
+        config: of the line.
+        more_sinks: make further sinks; beside a live source each gets a queue of its own.
+        show: called with each record; the line stops when it returns False.
+
+    Returns:
+        the summary, and the counters of each sink as plain JSON values.
+
+    Raises:
+        BundleError, DeviceError, SourceError, ConfigError: the line cannot start.
+    """
+    inspector = open_inspector(config)
+    with ExitStack() as stack:
+        source = config.open_source()
+        stack.callback(source.close)
+        status = LineStatus(config.name, inspector.manifest.model_id, source.status)
+        swap = _watch_bundle(config, status) if config.hot_swap else None
+        # Sinks come last: a start that fails leaves no empty files behind.
+        sinks: list[Sink] = [open_sinks(config.sink_settings, _context(config, source, status))]
+        stack.callback(sinks[0].close)
+        for number, make in enumerate(more_sinks):
+            sink = make(source)
+            sinks.append(SinkWorker(f"option {number + 1}", sink) if source.live else sink)
+        stack.pop_all()
+    summary = run_loop(source, inspector, sinks, show=show, debounce=config.inspect.debounce, swap=swap)
+    counts = {sink.name: sink.counts() for sink in sinks if isinstance(sink, SinkWorker)}
+    return summary, {name: vars(count) for name, count in (status.snapshot().sinks | counts).items()}
+
+
+def _watch_bundle(config: LineConfig, status: LineStatus) -> BundleSwap:
+    def say(inspector: Inspector) -> None:
+        status.model_id = inspector.manifest.model_id
+
+    return BundleSwap(config.folder / config.bundle, lambda path: open_inspector(config, path), taken=say)
+
+
+def _context(config: LineConfig, source: Source, status: LineStatus) -> SinkContext:
+    trigger = source.trigger if isinstance(source, TriggeredSource) else None
+    return SinkContext(status=status, fps=source.fps, folder=config.folder, trigger=trigger, live=source.live)

@@ -1,0 +1,154 @@
+"""Is this a picture of a part at all? Measured before scoring, against limits learned from the good images.
+
+A camera that lost its light, its focus or its place still delivers frames, and a model still scores them. Four numbers
+of the model-size picture and the size of the frame tell such frames apart. The host learns the limits when it
+calibrates, the runtime applies them; both measure with the one function of this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from .preprocess import Image
+
+__all__ = ["FrameStats", "SanityLimits", "learn_limits", "measure"]
+
+DARK = 8
+"""A grey level up to which a pixel counts as black."""
+BRIGHT = 247
+"""A grey level from which a pixel counts as saturated."""
+_BRIGHTNESS_MARGIN = 16.0
+_SHARPNESS_SHARE = 0.3
+_SIZE_FACTOR = 2.0
+_ASPECT_TOLERANCE = 1.1
+
+
+@dataclass(frozen=True)
+class FrameStats:
+    """What a frame looks like.
+
+    Attributes:
+        frame_size: height and width in pixels of the frame, or of its region of interest, before resizing.
+        brightness: mean grey level of the model-size image, in [0, 255].
+        sharpness: variance of its Laplacian (Pech-Pacheco et al. 2000), in grey levels squared.
+        dark_share: share of its pixels up to grey level 8, in [0, 1].
+        bright_share: share of its pixels from grey level 247, in [0, 1].
+    """
+
+    frame_size: tuple[int, int]
+    brightness: float
+    sharpness: float
+    dark_share: float
+    bright_share: float
+
+
+class SanityLimits(BaseModel):
+    """What a frame has to be like to be scored; learned from good images.
+
+    Attributes:
+        min_height, max_height, min_width, max_width: of the frame or its region of interest, in pixels.
+        min_aspect, max_aspect: width over height.
+        min_brightness, max_brightness: mean grey level.
+        min_sharpness: variance of the Laplacian.
+        max_dark_share: share of black pixels above which the frame is all black.
+        max_bright_share: share of saturated pixels above which the frame is saturated.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_height: PositiveInt
+    max_height: PositiveInt
+    min_width: PositiveInt
+    max_width: PositiveInt
+    min_aspect: float = Field(gt=0, allow_inf_nan=False)
+    max_aspect: float = Field(gt=0, allow_inf_nan=False)
+    min_brightness: float = Field(ge=0, le=255)
+    max_brightness: float = Field(ge=0, le=255)
+    min_sharpness: float = Field(ge=0, allow_inf_nan=False)
+    max_dark_share: float = Field(ge=0, le=1)
+    max_bright_share: float = Field(ge=0, le=1)
+
+    def reason(self, stats: FrameStats) -> str:
+        """Why a frame must not be scored, as one sentence; empty when it may be."""
+        return self._size_reason(stats.frame_size) or self._content_reason(stats)
+
+    def _size_reason(self, size: tuple[int, int]) -> str:
+        height, width = size
+        fits = self.min_height <= height <= self.max_height and self.min_width <= width <= self.max_width
+        if fits and self.min_aspect <= width / height <= self.max_aspect:
+            return ""
+        return (
+            f"Unlike the training images in size: {width}x{height} pixels where {self.min_width}x{self.min_height} to "
+            f"{self.max_width}x{self.max_height} and width/height {self.min_aspect:.2f} to {self.max_aspect:.2f} "
+            "are expected; check the camera's resolution and the region of interest."
+        )
+
+    def _content_reason(self, stats: FrameStats) -> str:
+        if stats.dark_share > self.max_dark_share:
+            return f"All black: {stats.dark_share:.0%} of the pixels; check the light, the lens cap and the exposure."
+        if stats.bright_share > self.max_bright_share:
+            return f"Saturated: {stats.bright_share:.0%} of the pixels are white; check the light and the exposure."
+        if not self.min_brightness <= stats.brightness <= self.max_brightness:
+            return (
+                f"Unlike the training images in brightness: mean {stats.brightness:.0f} where "
+                f"{self.min_brightness:.0f} to {self.max_brightness:.0f} is expected; check the light and the exposure."
+            )
+        if stats.sharpness < self.min_sharpness:
+            return (
+                f"Blurred: sharpness {stats.sharpness:.1f} where at least {self.min_sharpness:.1f} is expected; "
+                "check the focus and the lens, and whether the part moves."
+            )
+        return ""
+
+
+def measure(image: Image, frame_size: tuple[int, int]) -> FrameStats:
+    """Measure a frame.
+
+    Args:
+        image: HxWx3 uint8 BGR of the model's size, as ``preprocess`` returns it.
+        frame_size: height and width of what it was made from.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    histogram = np.bincount(grey.ravel(), minlength=256) / grey.size
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))
+    return FrameStats(
+        frame_size=(int(frame_size[0]), int(frame_size[1])),
+        brightness=float(histogram @ np.arange(256)),
+        sharpness=float(deviation.item() ** 2),
+        dark_share=float(histogram[: DARK + 1].sum()),
+        bright_share=float(histogram[BRIGHT:].sum()),
+    )
+
+
+def learn_limits(stats: Iterable[FrameStats]) -> SanityLimits | None:
+    """Limits that leave room around what good images measure; None without images.
+
+    The room: half to twice the size; a tenth in aspect ratio; the observed range of brightness, or 16 grey levels where
+    that is more, to either side; three tenths of the lowest sharpness; half the way from the largest share of black or
+    saturated pixels to all of them.
+    """
+    seen = list(stats)
+    if not seen:
+        return None
+    heights, widths = ([s.frame_size[axis] for s in seen] for axis in (0, 1))
+    aspects = [width / height for height, width in zip(heights, widths, strict=True)]
+    brightness = [s.brightness for s in seen]
+    margin = max(_BRIGHTNESS_MARGIN, max(brightness) - min(brightness))
+    return SanityLimits(
+        min_height=max(1, int(min(heights) / _SIZE_FACTOR)),
+        max_height=int(max(heights) * _SIZE_FACTOR),
+        min_width=max(1, int(min(widths) / _SIZE_FACTOR)),
+        max_width=int(max(widths) * _SIZE_FACTOR),
+        min_aspect=min(aspects) / _ASPECT_TOLERANCE,
+        max_aspect=max(aspects) * _ASPECT_TOLERANCE,
+        min_brightness=max(0.0, min(brightness) - margin),
+        max_brightness=min(255.0, max(brightness) + margin),
+        min_sharpness=min(s.sharpness for s in seen) * _SHARPNESS_SHARE,
+        max_dark_share=(1 + max(s.dark_share for s in seen)) / 2,
+        max_bright_share=(1 + max(s.bright_share for s in seen)) / 2,
+    )

@@ -1,0 +1,196 @@
+"""Results to an MQTT broker (extra ``mqtt``)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from ..errors import ConfigError
+from .base import Record, SinkContext, SinkSettings, missing_extra, secret
+from .spool import Spool
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+
+__all__ = ["MqttSettings", "MqttSink"]
+
+_FLUSH_SECONDS = 5.0
+_MAX_RECONNECT_SECONDS = 30
+_POLL_SECONDS = 0.2
+_BATCH = 100
+
+
+class MqttSettings(SinkSettings):
+    """``[sinks.mqtt]``: JSON records go to ``<topic>/result`` with QoS 1; ``<topic>/state`` says online or offline.
+
+    Attributes:
+        client_id: must differ between lines; made from the topic when absent.
+        password_env: environment variable that holds the password.
+        tls: encrypt; implied by ``ca_file``, and against the system's authorities without one.
+        ca_file, cert_file, key_file: PEM files of the authority and of this client.
+        spool: file that keeps records while the broker is away; in memory when absent.
+        spool_limit: records the spool holds; beyond it the oldest is lost, which counts as failed.
+        keepalive: seconds of silence after which the broker announces the last will.
+    """
+
+    host: str = "127.0.0.1"
+    port: PositiveInt = Field(default=1883, le=65535)
+    topic: str = Field(default="patchcore-edge/line", pattern=r"^[^#+\x00/][^#+\x00]*[^#+\x00/]$")
+    client_id: str | None = None
+    username: str | None = None
+    password_env: str | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    spool: Path | None = None
+    spool_limit: PositiveInt = 100_000
+    keepalive: PositiveInt = 30
+    flush_seconds: PositiveFloat = _FLUSH_SECONDS
+
+    @model_validator(mode="after")
+    def _check(self) -> MqttSettings:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        if self.password_env and not self.username:
+            raise ValueError("password_env needs username")
+        return self
+
+
+class MqttSink:
+    """Each record goes to the spool first and leaves it when the broker has acknowledged it: at least once, in order.
+
+    Attributes:
+        backlog: records that the broker has not acknowledged yet.
+        trouble: why the broker does not take them; empty while it does.
+    """
+
+    Settings: ClassVar[type[SinkSettings]] = MqttSettings
+    pictures: ClassVar[bool] = False
+
+    def __init__(self, settings: MqttSettings, folder: Path = Path()) -> None:
+        try:
+            from paho.mqtt.client import Client
+            from paho.mqtt.enums import CallbackAPIVersion
+        except ImportError:
+            raise missing_extra("mqtt") from None
+        self._settings = settings
+        self.trouble = f"{settings.host}:{settings.port} has not answered yet."
+        self._changed = threading.Condition()
+        self._connected = self._closing = self._closed = False
+        self._client = Client(CallbackAPIVersion.VERSION2, settings.client_id or settings.topic.replace("/", "-"))
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        _set_up(self._client, settings, folder)
+        self._spool = Spool(None if settings.spool is None else folder / settings.spool, settings.spool_limit)
+        self._client.connect_async(settings.host, settings.port, settings.keepalive)
+        self._client.loop_start()
+        self._pump = threading.Thread(target=self._run, name="mqtt-pump", daemon=True)
+        self._pump.start()
+
+    @classmethod
+    def from_settings(cls, settings: MqttSettings, context: SinkContext) -> MqttSink:
+        """Start talking to the broker; a broker that is away now is tried again for good."""
+        return cls(settings, context.folder)
+
+    @property
+    def backlog(self) -> int:
+        """Records that wait for the broker."""
+        return len(self._spool)
+
+    def write(self, record: Record) -> None:
+        """Spool one record; the broker gets it as soon as it is there."""
+        lost = self._spool.append(json.dumps(record.as_json(), ensure_ascii=False, allow_nan=False))
+        with self._changed:
+            self._changed.notify_all()
+        if lost:
+            raise ConfigError(
+                f"{self._settings.host} has been away so long that the oldest of {self._settings.spool_limit} spooled "
+                "records was lost; bring the broker back or raise spool_limit."
+            )
+
+    def close(self) -> None:
+        """Deliver what is spooled while the broker takes it, for ``flush_seconds`` at most, and say goodbye."""
+        if self._closed:
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: not self._connected or not len(self._spool), self._settings.flush_seconds)
+            self._closing = self._closed = True
+            self._changed.notify_all()
+        self._pump.join()
+        if self._connected:
+            # A client that leaves in peace does not trigger its will.
+            self._client.publish(self._state_topic, "offline", qos=1, retain=True)
+        self._client.disconnect()
+        self._client.loop_stop()
+        left = len(self._spool)
+        self._spool.close()
+        if left and self._settings.spool is None:
+            raise ConfigError(f"{left} records were not delivered; name a spool file, and they wait for the next run.")
+
+    @property
+    def _state_topic(self) -> str:
+        return f"{self._settings.topic}/state"
+
+    def _run(self) -> None:
+        while self._has_work():
+            try:
+                for number, text in self._spool.oldest(_BATCH):
+                    if not self._deliver(text):
+                        break
+                    self._spool.remove(number)
+            except sqlite3.Error as error:
+                self.trouble = f"The spool cannot be used ({error}); make room."
+                time.sleep(_POLL_SECONDS)
+            with self._changed:
+                self._changed.notify_all()
+
+    def _has_work(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or (self._connected and len(self._spool) > 0))
+            return not self._closing
+
+    def _deliver(self, text: str) -> bool:
+        message = self._client.publish(f"{self._settings.topic}/result", text, qos=1)
+        try:
+            # For as long as it takes: after a reconnect paho sends again what was not acknowledged.
+            while not self._closing and not message.is_published():
+                message.wait_for_publish(_POLL_SECONDS)
+            return message.is_published()
+        except (RuntimeError, ValueError):
+            # The connection broke just now; the spool still has it.
+            return False
+
+    def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        with self._changed:
+            self._connected = not reason.is_failure
+            self.trouble = f"{self._settings.host} refuses: {reason}." if reason.is_failure else ""
+            self._changed.notify_all()
+        if self._connected:
+            client.publish(self._state_topic, "online", qos=1, retain=True)
+
+    def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        with self._changed:
+            self._connected = False
+            self.trouble = self.trouble or f"{self._settings.host} is away: {reason}."
+            self._changed.notify_all()
+
+
+def _set_up(client: Client, settings: MqttSettings, folder: Path) -> None:
+    client.will_set(f"{settings.topic}/state", "offline", qos=1, retain=True)
+    client.reconnect_delay_set(1, _MAX_RECONNECT_SECONDS)
+    if settings.username is not None:
+        client.username_pw_set(settings.username, secret(settings.password_env))
+    if settings.tls or settings.ca_file is not None:
+        named = (settings.ca_file, settings.cert_file, settings.key_file)
+        authority, cert, key = (None if file is None else str(folder / file) for file in named)
+        try:
+            client.tls_set(authority, cert, key)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"The TLS files of the mqtt sink cannot be used ({error}); check ca_file.") from None

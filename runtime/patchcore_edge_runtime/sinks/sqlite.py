@@ -1,0 +1,95 @@
+"""Results in a database that every tool can query."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import PositiveInt
+
+from ..errors import ConfigError
+from .base import Record, SinkContext, SinkSettings
+
+__all__ = ["SqliteSettings", "SqliteSink"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS results (
+    id INTEGER PRIMARY KEY,
+    time REAL NOT NULL,
+    frame INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    pred_score REAL,
+    model_id TEXT NOT NULL,
+    record TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS results_time ON results (time);
+"""
+_INSERT = "INSERT INTO results (time, frame, name, verdict, pred_score, model_id, record) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM results WHERE id <= (SELECT max(id) FROM results) - ?"
+# The oldest rows go in batches.
+_PRUNE_EVERY = 1000
+
+
+class SqliteSettings(SinkSettings):
+    """``[sinks.sqlite]``: the file, and how many of the newest rows it keeps."""
+
+    path: Path
+    max_rows: PositiveInt = 1_000_000
+
+
+class SqliteSink:
+    """A row per frame in the table ``results``; ``record`` holds the JSON that the JSONL sink would write.
+
+    Args:
+        path: database file, made when absent and gone on with otherwise.
+        max_rows: the oldest rows beyond it are deleted, at most 1,000 late.
+    """
+
+    Settings: ClassVar[type[SinkSettings]] = SqliteSettings
+    pictures: ClassVar[bool] = False
+
+    def __init__(self, path: Path, max_rows: int = 1_000_000) -> None:
+        self._path, self._max_rows, self._since_prune = path, max_rows, 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Opened here and used by the worker's thread, never by two at once.
+            self._database = sqlite3.connect(path, check_same_thread=False)
+            # Readers do not block the writer, and a power failure costs the last rows at most, not the file.
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise self._refused(error) from None
+
+    @classmethod
+    def from_settings(cls, settings: SqliteSettings, context: SinkContext) -> SqliteSink:
+        """Open the database that the settings name."""
+        return cls(context.folder / settings.path, settings.max_rows)
+
+    def write(self, record: Record) -> None:
+        """Insert and commit one row."""
+        facts = record.as_json()
+        keys = ("time", "frame", "name", "verdict", "pred_score", "model_id")
+        values = [*(facts[key] for key in keys), json.dumps(facts, ensure_ascii=False, allow_nan=False)]
+        try:
+            with self._database:
+                self._database.execute(_INSERT, values)
+                self._prune()
+        except sqlite3.Error as error:
+            raise self._refused(error) from None
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def _prune(self) -> None:
+        self._since_prune += 1
+        if self._since_prune >= min(_PRUNE_EVERY, self._max_rows):
+            self._since_prune = 0
+            self._database.execute(_DELETE, [self._max_rows])
+
+    def _refused(self, error: Exception) -> ConfigError:
+        return ConfigError(f"{self._path} cannot be written ({error}); make room or choose another place.")

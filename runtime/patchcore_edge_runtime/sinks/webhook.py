@@ -1,0 +1,90 @@
+"""Results posted to a web address."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from http.client import HTTPException, HTTPMessage
+from typing import IO, ClassVar
+
+from pydantic import Field, NonNegativeInt, PositiveFloat
+
+from ..errors import ConfigError
+from .base import Record, SinkContext, SinkSettings, token
+
+__all__ = ["WebhookSettings", "WebhookSink"]
+
+_FIRST_PAUSE_SECONDS = 0.5
+
+
+class WebhookSettings(SinkSettings):
+    """``[sinks.webhook]``: JSON records are POSTed to ``url``.
+
+    Attributes:
+        token_env: environment variable with a token, sent as ``Authorization: Bearer``.
+        timeout: seconds until an attempt is given up.
+        retries: further attempts, after pauses of 0.5 s, 1 s, 2 s and so on; then the record counts as failed.
+    """
+
+    url: str = Field(pattern=r"^https?://[^\s/]+")
+    token_env: str | None = None
+    timeout: PositiveFloat = 5.0
+    retries: NonNegativeInt = Field(default=2, le=10)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would turn the POST into a GET, and carry the token to somebody else."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> None:
+        return None
+
+
+class WebhookSink:
+    """POSTs each record as JSON; any answer below 300 means stored."""
+
+    Settings: ClassVar[type[SinkSettings]] = WebhookSettings
+    pictures: ClassVar[bool] = False
+
+    def __init__(self, settings: WebhookSettings) -> None:
+        self._settings = settings
+        self._headers = {"Content-Type": "application/json"}
+        text = token(settings.token_env)
+        if text is not None:
+            self._headers["Authorization"] = f"Bearer {text}"
+        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._closed = threading.Event()
+
+    @classmethod
+    def from_settings(cls, settings: WebhookSettings, context: SinkContext) -> WebhookSink:
+        """Post to the address that the settings name."""
+        return cls(settings)
+
+    def write(self, record: Record) -> None:
+        """Post one record, retrying as the settings say."""
+        body = json.dumps(record.as_json(), ensure_ascii=False, allow_nan=False).encode()
+        # The pattern of the settings lets only http and https through.
+        request = urllib.request.Request(self._settings.url, body, self._headers, method="POST")  # noqa: S310
+        pause = _FIRST_PAUSE_SECONDS
+        for attempt in range(self._settings.retries + 1):
+            if attempt and self._closed.wait(pause):
+                break
+            pause *= 2
+            reason = self._post(request)
+            if reason is None:
+                return
+        raise ConfigError(f"{self._settings.url} did not take the record ({reason}); check the address and the server.")
+
+    def close(self) -> None:
+        """Nothing is held open."""
+        self._closed.set()
+
+    def _post(self, request: urllib.request.Request) -> str | None:
+        try:
+            with self._opener.open(request, timeout=self._settings.timeout):
+                return None
+        except (OSError, HTTPException) as error:
+            return str(getattr(error, "reason", "") or error)

@@ -1,0 +1,203 @@
+"""Sinks behind queues: however slow or dead one is, the verdicts and the other sinks go on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..errors import PatchcoreEdgeError
+from ..status import SinkCounts
+from .base import LineSink, Record, Sink, SinkContext, SinkSettings
+
+__all__ = ["SinkGroup", "SinkWorker", "open_sinks"]
+
+_LOG = logging.getLogger(__name__)
+# Waiting pixels of one sink; eleven frames at 1080p, and never less than one frame.
+_MAX_WAITING_BYTES = 64 << 20
+_CLOSE_SECONDS = 10.0
+# One line a minute per sink in the log, however often it refuses.
+_LOG_SECONDS = 60.0
+
+
+class SinkWorker:
+    """One sink, one thread, one bounded queue.
+
+    Args:
+        name: what the sink is called in the log and in the counters.
+        sink: only ever used from the worker's thread.
+        settings: which verdicts it takes and how many records may wait.
+        pictures: whether it needs pixels.
+        wait: let ``write`` wait for room in the queue instead of dropping; for sources that can wait.
+        close_seconds: how long ``close`` waits for the queue to drain.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        settings: SinkSettings | None = None,
+        *,
+        pictures: bool = True,
+        wait: bool = False,
+        close_seconds: float = _CLOSE_SECONDS,
+    ) -> None:
+        self.name = name
+        self._sink = sink
+        self._settings = settings or SinkSettings()
+        self._pictures = pictures
+        self._wait = wait
+        self._close_seconds = close_seconds
+        self._queue: deque[Record] = deque()
+        self._bytes = 0
+        self._counts = SinkCounts()
+        self._logged = -_LOG_SECONDS
+        self._closing = False
+        self._in_hand = 0
+        self._changed = threading.Condition()
+        # A daemon: a sink that hangs for good must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
+        self._thread.start()
+
+    def counts(self) -> SinkCounts:
+        """The counters of this moment; a sink with a ``backlog`` or a ``trouble`` of its own has them shown too."""
+        backlog, trouble = getattr(self._sink, "backlog", 0), getattr(self._sink, "trouble", "")
+        with self._changed:
+            return replace(self._counts, waiting=len(self._queue) + backlog, error=self._counts.error or trouble)
+
+    def write(self, record: Record) -> None:
+        """Queue a record; returns at once unless ``wait`` was asked for."""
+        if record.result.verdict not in self._settings.verdicts:
+            return
+        record = record if self._pictures else record.without_pictures()
+        with self._changed:
+            if self._wait:
+                self._changed.wait_for(lambda: self._has_room(record) or self._closing)
+            if self._closing or not self._has_room(record):
+                self._counts.dropped += 1
+                self._log(f"is too slow; {self._counts.dropped} records were dropped so far")
+                return
+            self._queue.append(record)
+            self._bytes += _size(record)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Drain the queue, then close the sink; what is still waiting after ``close_seconds`` counts as dropped."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(self._close_seconds)
+        with self._changed:
+            left = len(self._queue) + self._in_hand
+            self._queue.clear()
+            self._counts.dropped += left
+        if self._thread.is_alive():
+            seconds = self._close_seconds
+            _LOG.warning("sink %s did not finish within %g s; %d records were dropped.", self.name, seconds, left)
+
+    def _has_room(self, record: Record) -> bool:
+        if not self._queue:
+            return True
+        return len(self._queue) < self._settings.queue and self._bytes + _size(record) <= _MAX_WAITING_BYTES
+
+    def _run(self) -> None:
+        while (record := self._next()) is not None:
+            self._store(record)
+        try:
+            self._sink.close()
+        except Exception as error:  # noqa: BLE001 - whatever a sink throws, the line goes on
+            with self._changed:
+                self._counts.error = _text(error)
+            _LOG.warning("sink %s did not close: %s", self.name, _text(error))
+
+    def _next(self) -> Record | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            if not self._queue:
+                return None
+            record = self._queue.popleft()
+            self._bytes -= _size(record)
+            self._in_hand = 1
+            self._changed.notify_all()
+            return record
+
+    def _store(self, record: Record) -> None:
+        try:
+            self._sink.write(record)
+        except Exception as error:  # noqa: BLE001 - whatever a sink throws, the line goes on
+            self._fail(error)
+            return
+        with self._changed:
+            self._in_hand = 0
+            self._counts.written += 1
+            if self._counts.error:
+                _LOG.warning("sink %s works again.", self.name)
+                self._counts.error = ""
+
+    def _fail(self, error: Exception) -> None:
+        with self._changed:
+            self._in_hand = 0
+            self._counts.failed += 1
+            self._counts.error = _text(error)
+            self._log(f"refused {self._counts.failed} records so far: {self._counts.error}")
+
+    def _log(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._logged >= _LOG_SECONDS:
+            self._logged = now
+            _LOG.warning("sink %s %s", self.name, text)
+
+
+class SinkGroup:
+    """Counts each record for the line's status, then hands it to every sink."""
+
+    def __init__(self, workers: Mapping[str, SinkWorker], context: SinkContext) -> None:
+        self._workers = dict(workers)
+        self._status = context.status
+        for name, worker in self._workers.items():
+            self._status.sinks[name] = worker.counts
+
+    def write(self, record: Record) -> None:
+        """Count and queue one record."""
+        self._status.add(record.result)
+        for worker in self._workers.values():
+            worker.write(record)
+
+    def close(self) -> None:
+        """Close all sinks, each within its own time."""
+        for worker in self._workers.values():
+            worker.close()
+
+
+def open_sinks(settings: Mapping[str, SinkSettings], context: SinkContext) -> SinkGroup:
+    """Build the sinks of a line, by name in ``SINKS``.
+
+    Raises:
+        ConfigError: one of them cannot start; those already open are closed.
+    """
+    from . import SINKS
+
+    workers: dict[str, SinkWorker] = {}
+    try:
+        for name, table in settings.items():
+            kind: type[LineSink] = SINKS[name]
+            sink = kind.from_settings(table, context)
+            workers[name] = SinkWorker(name, sink, table, pictures=kind.pictures, wait=not context.live)
+    except BaseException:
+        for worker in workers.values():
+            worker.close()
+        raise
+    return SinkGroup(workers, context)
+
+
+def _size(record: Record) -> int:
+    frame, model_map = record.frame.image, record.result.model_map
+    # Twice the frame: the overlay will be drawn on a copy.
+    return (0 if frame is None else 2 * frame.nbytes) + (0 if model_map is None else model_map.nbytes)
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, PatchcoreEdgeError) else f"{type(error).__name__}: {error}"

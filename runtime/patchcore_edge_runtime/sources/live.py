@@ -1,0 +1,264 @@
+"""Cameras and streams: the newest frame, and a connection that is opened again for as long as it takes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, PositiveFloat
+
+from ..errors import FrameError, SourceError
+from .base import Frame
+
+__all__ = ["Capture", "LiveSettings", "LiveSource"]
+
+_LOG = logging.getLogger(__name__)
+_FIRST_BACKOFF = 0.25
+# A driver that hangs for good keeps its thread; beyond this many the source waits for one to come back.
+_MAX_HUNG = 4
+_POLL_SECONDS = 0.1
+
+
+class Capture(Protocol):
+    """An open camera or stream, used from one thread."""
+
+    fps: float
+
+    def read(self) -> NDArray[Any]:
+        """The next frame; raises ``FrameError`` for one that is broken and ``SourceError`` when there are no more."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class LiveSettings(BaseModel):
+    """Seconds that a live source waits.
+
+    Attributes:
+        open_timeout: for a connection to be opened.
+        read_timeout: for a frame; then the source counts as lost.
+        max_backoff: the longest pause between two attempts; they start at a quarter of a second and double.
+        wait: be content with a source that is not there at the start, and go on trying.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    open_timeout: PositiveFloat = 10.0
+    read_timeout: PositiveFloat = 5.0
+    max_backoff: PositiveFloat = 5.0
+    wait: bool = False
+
+
+@dataclass
+class _Connection:
+    """One attempt, with a thread of its own that may hang."""
+
+    progress: float
+    opened: bool = False
+    frames: int = 0
+    reason: str = ""
+    done: bool = False
+    abandoned: bool = False
+
+
+@dataclass(frozen=True)
+class _Shot:
+    image: NDArray[Any] | None
+    error: str
+    time: float
+    moment: float
+
+
+class LiveSource:
+    """The newest frame of a camera or stream.
+
+    Capture runs in a thread; a frame that is not taken before the next one comes is dropped and counted. A watchdog
+    gives up a connection that hangs, and opens another one. Each time the source is lost the iteration gives one frame
+    without an image, and goes on when frames come again.
+
+    Args:
+        name: what people call it.
+        open_capture: opens a connection; raises ``SourceError``.
+        settings: how long to wait.
+
+    Raises:
+        SourceError: it cannot be opened, unless ``settings.wait``.
+    """
+
+    live = True
+
+    def __init__(self, name: str, open_capture: Callable[[], Capture], settings: LiveSettings | None = None) -> None:
+        self.name = name
+        self.fps = 0.0
+        self.losses = 0
+        self._open = open_capture
+        self._settings = settings or LiveSettings()
+        self._changed = threading.Condition()
+        self._state, self._reason = "connecting", ""
+        self._shot: _Shot | None = None
+        self._loss: _Shot | None = None
+        self._dropped = 0
+        self._index = 0
+        self._taking = False
+        self._stopped = False
+        self._hung: list[threading.Thread] = []
+        self._supervisor = threading.Thread(target=self._supervise, name=f"source {name}", daemon=True)
+        self._supervisor.start()
+        if not self._settings.wait:
+            self._require_a_start()
+
+    def __iter__(self) -> Iterator[Frame]:
+        while not self._stopped:
+            frame = self.poll()
+            if frame is not None:
+                yield frame
+
+    def poll(self, after: float = 0.0, timeout: float = _POLL_SECONDS) -> Frame | None:
+        """The newest frame, or the news that the source was lost; None when nothing came within ``timeout`` seconds.
+
+        Args:
+            after: a frame must have been captured at this ``time.monotonic`` or later; an older one is passed over.
+            timeout: in seconds.
+        """
+        end = time.monotonic() + timeout
+        self._taking = True
+        with self._changed:
+            while not self._stopped:
+                shot, loss = self._shot, self._loss
+                if loss is not None and (shot is None or loss.moment <= shot.moment):
+                    self._loss = None
+                    return self._frame(loss)
+                if shot is not None:
+                    self._shot = None
+                    if shot.moment >= after:
+                        return self._frame(shot)
+                left = end - time.monotonic()
+                if left <= 0:
+                    return None
+                self._changed.wait(min(left, _POLL_SECONDS))
+        return None
+
+    def lost_frame(self) -> Frame | None:
+        """A frame without an image that says why there is none; None while there are frames."""
+        with self._changed:
+            if self._state != "lost":
+                return None
+            self._loss = None
+            return self._frame(_Shot(None, self._reason, time.time(), time.monotonic()))
+
+    @property
+    def lost_reason(self) -> str:
+        """Why there are no frames now; empty while there are."""
+        with self._changed:
+            return self._reason if self._state == "lost" else ""
+
+    def status(self) -> tuple[str, int]:
+        """``connecting``, ``running`` or ``lost``, and the frames dropped since the start."""
+        return self._state, self._dropped
+
+    def stop(self) -> None:
+        """End the iteration after the frame in hand."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """End the threads; one that hangs in a driver is left to itself."""
+        self._stopped = True
+        self._supervisor.join(2.0)
+
+    def _frame(self, shot: _Shot) -> Frame:
+        frame = Frame(self._index, f"{self.name}#{self._index}", shot.image, shot.time, shot.error)
+        self._index += 1
+        return frame
+
+    def _require_a_start(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._state != "connecting", self._settings.open_timeout + 5.0)
+            state = self._state
+        if state != "running":
+            reason = self.lost_reason or f"{self.name} does not answer; check cable, power and network."
+            self.close()
+            raise SourceError(reason)
+
+    def _supervise(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while not self._stopped:
+            connection = _Connection(time.monotonic())
+            thread = threading.Thread(target=self._grab, args=(connection,), name=f"capture {self.name}", daemon=True)
+            thread.start()
+            self._watch(connection)
+            if self._stopped:
+                thread.join(1.0)
+                return
+            self._lose(connection)
+            self._hung = [hung for hung in [*self._hung, thread] if hung.is_alive()]
+            backoff = _FIRST_BACKOFF if connection.frames else min(2 * backoff, self._settings.max_backoff)
+            self._pause(min(backoff, self._settings.max_backoff))
+
+    def _watch(self, connection: _Connection) -> None:
+        """Return when the connection ended, hangs, or the source was stopped."""
+        with self._changed:
+            while not (connection.done or self._stopped):
+                limit = self._settings.read_timeout if connection.opened else self._settings.open_timeout
+                if time.monotonic() - connection.progress > limit:
+                    connection.reason = connection.reason or f"{self.name} gave no frame for {limit:g} s"
+                    break
+                self._changed.wait(_POLL_SECONDS)
+            connection.abandoned = True
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._stopped and (time.monotonic() < end or len(self._hung) >= _MAX_HUNG):
+            time.sleep(min(_POLL_SECONDS, seconds))
+            self._hung = [hung for hung in self._hung if hung.is_alive()]
+
+    def _lose(self, connection: _Connection) -> None:
+        reason = f"{connection.reason or f'{self.name} stopped'}; check cable, power and network."
+        with self._changed:
+            if self._state != "lost":
+                self._state, self._reason = "lost", reason
+                self.losses += 1
+                self._loss = _Shot(None, reason, time.time(), time.monotonic())
+                _LOG.warning(reason)
+            self._changed.notify_all()
+
+    def _grab(self, connection: _Connection) -> None:
+        capture: Capture | None = None
+        try:
+            capture = self._open()
+            self.fps = capture.fps
+            connection.opened, connection.progress = True, time.monotonic()
+            while not (connection.abandoned or self._stopped):
+                self._grab_one(capture, connection)
+        except SourceError as error:
+            connection.reason = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever a driver throws, the line waits for the camera
+            connection.reason = f"{self.name} failed ({type(error).__name__}: {error})"
+        finally:
+            if capture is not None:
+                capture.close()
+            with self._changed:
+                connection.done = True
+                self._changed.notify_all()
+
+    def _grab_one(self, capture: Capture, connection: _Connection) -> None:
+        try:
+            image, error = capture.read(), ""
+        except FrameError as broken:
+            image, error = None, str(broken)
+        with self._changed:
+            if connection.abandoned:
+                return
+            connection.progress = time.monotonic()
+            connection.frames += 1
+            # Nobody can take frames before the line has started.
+            self._dropped += self._shot is not None and self._taking
+            if self._state == "lost":
+                _LOG.warning("%s is back.", self.name)
+            self._state = "running"
+            self._shot = _Shot(image, error, time.time(), connection.progress)
+            self._changed.notify_all()

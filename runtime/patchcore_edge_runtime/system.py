@@ -1,0 +1,75 @@
+"""The guarded place for what operating systems do differently: being asked to stop, and counting memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+__all__ = ["resident_memory", "stop_signals"]
+
+# SIGBREAK is what Windows services and Ctrl-Break send; SIGTERM is what systemd and Docker send.
+_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
+
+
+@contextmanager
+def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """While inside, the first request to stop calls ``stop``; a second one is treated as it was before.
+
+    Does nothing outside of the main thread, where Python takes no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        for known, handler in before.items():
+            signal.signal(known, handler)
+        stop()
+
+    for number in numbers:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for known, handler in before.items():
+            signal.signal(known, handler)
+
+
+def resident_memory() -> int:
+    """Bytes of this process that lie in memory now (macOS: at their most); 0 where the system does not say."""
+    if sys.platform == "win32":
+        return _windows_memory()
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _windows_memory() -> int:
+    class Counters(ctypes.Structure):
+        """PROCESS_MEMORY_COUNTERS."""
+
+        _fields_ = (
+            ("cb", ctypes.c_ulong),
+            ("faults", ctypes.c_ulong),
+            *((name, ctypes.c_size_t) for name in ("peak", "resident", "pp", "p", "pnp", "np", "file", "peak_file")),
+        )
+
+    counters = Counters()
+    counters.cb = ctypes.sizeof(counters)
+    library: Any = getattr(ctypes, "windll")  # noqa: B009 - only Windows has it
+    process = ctypes.c_void_p(library.kernel32.GetCurrentProcess())
+    done = library.psapi.GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb)
+    return int(counters.resident) if done else 0
