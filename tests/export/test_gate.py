@@ -80,7 +80,7 @@ def test_a_flipped_verdict_is_refused_however_small_the_deviation(
     thresholds = calibration.thresholds.model_copy(update={"image": score})
     facts = _compare(fitted, _Torch(fitted, score=1 + 1e-5), samples, thresholds)
     assert facts.verdict_flips == 1
-    assert facts.failures == (f"1 of {len(samples)} verdicts flip",)
+    assert facts.failures == (f"1 of {len(samples)} verdicts flip (limit 0)",)
 
 
 def test_each_place_of_a_batch_is_compared_and_the_last_batch_is_filled_up(
