@@ -13,8 +13,10 @@ What the recipe is and what was measured for it: docs/quantization.md. In short:
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,33 +103,66 @@ def quantize(model: ov.Model, images: Sequence[Image], batch: int, recipe: Recip
     if not layers:
         raise ConfigError("The graph's backbone has no layer that could be quantized; use --precision fp16.")
     kept = layers[:1] if recipe.float_first else []
-    quantized = _nncf_quantize(model, frames, kept, recipe)
-    reference = _features(model, probes)
-    errors: dict[str, float] = {}
-    if recipe.budget is not None:
-        candidates = [name for name in layers if name not in kept]
-        errors = {name: _error(reference, _features(_alone(quantized, model, name), probes)) for name in candidates}
-        kept += _worst(errors, recipe.budget)
-        quantized = _nncf_quantize(model, frames, kept, recipe)
-    return Quantized(quantized, errors, tuple(kept), len(layers), _error(reference, _features(quantized, probes)))
+    return _lowered(
+        model, layers, kept, probes, recipe.budget, lambda floats: _nncf_quantize(model, frames, floats, recipe)
+    )
 
 
-def compress_weights(model: ov.Model) -> ov.Model:
-    """Store the backbone's and the bank's weights in 8 bits a number, one scale a channel; computation stays float.
+def compress_weights(model: ov.Model, images: Sequence[Image], batch: int) -> Quantized:
+    """Store weights in 8 bits a number, with a scale for each channel; computation stays float.
 
     The bank is compressed too: it is most of a bundle. Its vectors are rounded once; the products with them are not,
-    which is what ruined a quantized search.
+    which is what ruins a quantized search. Layers of the backbone stay as they are by the same budget as in
+    ``quantize``.
+
+    Args:
+        model, images, batch: as for ``quantize``.
+
+    Raises:
+        DataError: there are no images.
     """
-    nncf = _nncf()
-    return nncf.compress_weights(model.clone(), mode=nncf.CompressWeightsMode.INT8_SYM)
+    if not images:
+        raise DataError("The run kept no training images to measure compressed weights on; train it again.")
+    probes = [np.repeat(image[None], batch, axis=0) for image in _evenly(images, _PROBES)]
+    layers = [node.get_friendly_name() for node in _backbone(model) if _is_layer(node)]
+    return _lowered(model, layers, [], probes, ERROR_BUDGET, lambda floats: _nncf_compress(model, floats))
+
+
+def _lowered(
+    model: ov.Model,
+    layers: list[str],
+    kept: list[str],
+    probes: list[Image],
+    budget: float | None,
+    lower: Callable[[list[str]], ov.Model],
+) -> Quantized:
+    """Lower all layers but ``kept``; then again without those whose errors do not fit the budget."""
+    lowered = lower(kept)
+    reference = _features(model, probes)
+    errors: dict[str, float] = {}
+    if budget is not None:
+        candidates = [name for name in layers if name not in kept]
+        errors = {name: _error(reference, _features(_alone(lowered, model, name), probes)) for name in candidates}
+        worst = _worst(errors, budget)
+        kept = kept + worst
+        lowered = lower(kept) if worst else lowered
+    return Quantized(lowered, errors, tuple(kept), len(layers), _error(reference, _features(lowered, probes)))
 
 
 def _nncf() -> Any:
     # Imported by the command that needs it: it takes seconds and brings its own logging.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     import nncf
 
     nncf.set_log_level(logging.ERROR)
     return nncf
+
+
+def _nncf_compress(model: ov.Model, kept: Iterable[str]) -> ov.Model:
+    nncf = _nncf()
+    ignored = nncf.IgnoredScope(names=sorted(kept), validate=False)
+    with contextlib.redirect_stdout(sys.stderr):
+        return nncf.compress_weights(model.clone(), mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored)
 
 
 def _nncf_quantize(model: ov.Model, frames: list[Image], kept: Iterable[str], recipe: Recipe) -> ov.Model:
@@ -147,14 +182,16 @@ def _nncf_quantize(model: ov.Model, frames: list[Image], kept: Iterable[str], re
     )
     outside = {node.get_friendly_name() for node in model.get_ordered_ops()} - backbone
     ignored = nncf.IgnoredScope(names=sorted(outside | plain | set(kept)), validate=False)
-    return nncf.quantize(
-        model.clone(),
-        nncf.Dataset(frames),
-        subset_size=len(frames),
-        fast_bias_correction=recipe.bias_correction != "accurate",
-        ignored_scope=ignored,
-        advanced_parameters=parameters,
-    )
+    # Its progress bars go to stdout, which is for --json.
+    with contextlib.redirect_stdout(sys.stderr):
+        return nncf.quantize(
+            model.clone(),
+            nncf.Dataset(frames),
+            subset_size=len(frames),
+            fast_bias_correction=recipe.bias_correction != "accurate",
+            ignored_scope=ignored,
+            advanced_parameters=parameters,
+        )
 
 
 def _pools(model: ov.Model) -> list[Any]:
