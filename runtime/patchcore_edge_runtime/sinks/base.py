@@ -42,11 +42,14 @@ class Record:
 
     @cached_property
     def _overlay(self) -> Image:
+        return draw_overlay(self.picture(), self.result)
+
+    def picture(self) -> Image:
+        """The frame as HxWx3 uint8 BGR, not to be changed; a grey field where there is none that can be shown."""
         try:
-            canvas = _blank() if self.frame.image is None else as_bgr8(self.frame.image)
+            return _blank() if self.frame.image is None else as_bgr8(self.frame.image)
         except FrameError:
-            canvas = _blank()
-        return draw_overlay(canvas, self.result)
+            return _blank()
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values: where the frame comes from, then the result."""
