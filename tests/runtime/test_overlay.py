@@ -107,7 +107,7 @@ def test_score_and_limit_can_be_read_from_the_bar() -> None:
     for score in (1.5, 3.0, 4.5):
         result = replace(make_record(Verdict.OK).result, pred_score=score)
         picture = draw_overlay(np.zeros((480, 640, 3), np.uint8), result)
-        row = picture[30 - 7, 250:]
+        row = picture[23, 250:630]
         filled = np.flatnonzero((row == VERDICT_COLORS[Verdict.OK]).all(axis=1))
         ends.append(filled.max() - filled.min())
     assert ends[1] / ends[0] == pytest.approx(2, rel=0.05)
