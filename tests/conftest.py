@@ -17,6 +17,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from patchcore_edge_runtime import Inspector
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 TINY_BACKBONE = "resnet18"
@@ -113,10 +115,11 @@ def tiny_run(tiny_data: Path, tiny_weights: Path, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle exported from ``tiny_run``; not to be changed."""
+    from patchcore_edge_export.build import GraphOptions
     from patchcore_edge_export.bundle import export_bundle
 
     bundle = tmp_path_factory.mktemp("bundle") / "discs"
-    export_bundle(tiny_run, bundle, "fp32")
+    export_bundle(tiny_run, bundle, GraphOptions())
     return bundle
 
 
@@ -133,3 +136,19 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("needs the shared images and weights beside the checkout (../shared), which are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_inspector(tiny_bundle: Path) -> Inspector:
+    """An inspector of ``tiny_bundle`` on the CPU."""
+    return Inspector(tiny_bundle)
+
+
+def good_part(seed: int = 0, size: int = 80) -> np.ndarray:
+    """A good disc that nobody trained on."""
+    return part(np.random.default_rng(1000 + seed), size=size)
+
+
+def bad_part(seed: int = 0, size: int = 80) -> np.ndarray:
+    """A scratched disc."""
+    return part(np.random.default_rng(1000 + seed), defect=True, size=size)

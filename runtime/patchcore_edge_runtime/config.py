@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .debounce import DebounceRule
 from .errors import ConfigError
@@ -29,6 +38,11 @@ class SourceTable(LiveSettings):
     """``[source]``: ``uri`` is what ``-s`` takes; the rest is for cameras and streams."""
 
     uri: str = Field(min_length=1)
+
+    @field_validator("uri", mode="before")
+    @classmethod
+    def _camera_number(cls, uri: Any) -> Any:
+        return str(uri) if isinstance(uri, int) and not isinstance(uri, bool) else uri
 
 
 class ThresholdOverrides(_Table):

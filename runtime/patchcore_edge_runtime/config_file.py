@@ -57,7 +57,7 @@ def load_line(file: Path | None, overrides: Mapping[str, Any], environment: Mapp
 
 
 def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The settings in the environment: dotted key → value, read as TOML where it is that and as text otherwise."""
+    """The settings in the environment: dotted key → value; lists and tables are written as in TOML."""
     found = {}
     for name, text in environment.items():
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
@@ -72,6 +72,9 @@ def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _toml_value(text: str) -> Any:
+    """Lists and tables; plain values are read from their text by the setting itself."""
+    if not text.lstrip().startswith(("[", "{")):
+        return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -119,7 +122,10 @@ class _Origins:
         missing = {fault["loc"][0] for fault in error.errors() if fault["type"] == "missing" and not prefix}
         if self.file is None and missing & {"bundle", "source"}:
             return "There is no bundle or no source; give -m BUNDLE and -s SOURCE, or -c line.toml."
-        return "; ".join(f"{self.place([*prefix, *fault['loc']])}: {explain_fault(fault)}" for fault in error.errors())
+        faults = "; ".join(
+            f"{self.place([*prefix, *fault['loc']])}: {explain_fault(fault)}" for fault in error.errors()
+        )
+        return faults if faults.endswith(".") else faults + "."
 
     def place(self, keys: Sequence[str | int]) -> str:
         """Line and key in the file, or the option or the environment variable that said it."""
@@ -147,6 +153,8 @@ def _sink_settings(config: LineConfig, origins: _Origins) -> dict[str, SinkSetti
 
 def _from_here(key: str, value: Any) -> Any:
     """A path given outside of the file is relative to where the command runs, not to the file."""
+    if not isinstance(value, str | Path):
+        return value
     if key in ("bundle", "cache_dir"):
         return Path(value).absolute()
     if key == "source.uri" and not is_live(str(value)):

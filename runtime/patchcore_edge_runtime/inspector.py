@@ -20,7 +20,7 @@ from .errors import FrameError, ParityError
 from .graph import CompiledGraph, Hint, InferenceSlot, available_devices
 from .preprocess import Image, preprocess
 from .result import InspectionResult, Roi, Timings
-from .rules import LineRules, forgive_small, visible_score
+from .rules import LineRules, cut, forgive_small, visible_score
 from .sanity import SanityLimits, measure
 from .verdict import Thresholds, Verdict
 
@@ -112,6 +112,11 @@ class Inspector:
             return self._failed(job, error)
         return self._judge(job, float(scores[0]), maps[0, 0].copy())
 
+    @property
+    def execution_devices(self) -> list[str]:
+        """The devices that do the work; what AUTO has chosen."""
+        return self._graph.execution_devices
+
     def submit(self, frame: NDArray[Any], *, frame_id: int | None = None, time: float | None = None) -> bool:
         """Start on a frame and return; its result comes from ``results``, in the order of the frames.
 
@@ -172,7 +177,7 @@ class Inspector:
         size = (int(frame.shape[0]), int(frame.shape[1])) if frame.ndim >= 2 else (0, 0)
         job = self._new_job(size, frame_id, time)
         try:
-            image = preprocess(_cut(frame, job.roi), self.manifest.preprocess)
+            image = preprocess(cut(frame, job.roi), self.manifest.preprocess)
         except FrameError as error:
             job.reason = str(error)
             return job
@@ -284,15 +289,3 @@ def _release(version: str) -> tuple[int, int]:
     """Year and number of an OpenVINO version such as ``2026.4.0-19000``; zeros where it has none."""
     parts = version.split(".")[:2]
     return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(part.isdecimal() for part in parts) else (0, 0)
-
-
-def _cut(frame: NDArray[Any], roi: Roi) -> NDArray[Any]:
-    if frame.ndim < 2:
-        return frame  # preprocess says what is wrong with it
-    x, y, width, height = roi
-    if x < 0 or y < 0 or y + height > frame.shape[0] or x + width > frame.shape[1]:
-        raise FrameError(
-            f"The region of interest {x},{y},{width},{height} does not fit a frame of "
-            f"{frame.shape[1]}x{frame.shape[0]} pixels; give one that does."
-        )
-    return frame[y : y + height, x : x + width]

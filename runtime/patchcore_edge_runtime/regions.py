@@ -62,10 +62,11 @@ def find_regions(anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> t
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     if not width:
         return ()
-    box = (slice(top, top + height), slice(left, left + width))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask[box].view(np.uint8), connectivity=8)
+    box = np.s_[top : top + height, left : left + width]
+    anomaly_map, mask = anomaly_map[box], mask[box]
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     largest = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:MAX_REGIONS]
-    regions = [_region(anomaly_map[box], labels, stats, int(label), (left, top)) for label in largest]
+    regions = [_region(anomaly_map, labels, stats, int(label), (left, top)) for label in largest]
     return tuple(sorted(regions, key=lambda region: -region.peak))
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import FrameError
 from .regions import IgnoreMask
 from .result import InspectionResult, Roi
 from .verdict import Thresholds, Verdict
 
-__all__ = ["LineRules", "forgive_small", "visible_score"]
+__all__ = ["LineRules", "cut", "forgive_small", "visible_score"]
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,16 @@ def forgive_small(result: InspectionResult) -> InspectionResult:
     verdict = Verdict.OK if result.thresholds.warn is None else Verdict.WARN
     reason = f"No defect reaches {result.min_defect_area:g} pixels."
     return replace(result, verdict=verdict, reason=reason)
+
+
+def cut(frame: NDArray[Any], roi: Roi) -> NDArray[Any]:
+    """The region of interest of a frame; raises ``FrameError`` when it does not fit."""
+    if frame.ndim < 2:
+        return frame  # preprocess says what is wrong with it
+    x, y, width, height = roi
+    if x < 0 or y < 0 or y + height > frame.shape[0] or x + width > frame.shape[1]:
+        raise FrameError(
+            f"The region of interest {x},{y},{width},{height} does not fit a frame of "
+            f"{frame.shape[1]}x{frame.shape[0]} pixels; give one that does."
+        )
+    return frame[y : y + height, x : x + width]

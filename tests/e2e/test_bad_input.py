@@ -52,13 +52,14 @@ def test_a_folder_without_images(tmp_path: Path, tiny_weights: Path) -> None:
 
 def test_an_unreadable_image_when_all_must_be_read(good_folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
     (good_folder / "broken.png").write_bytes(b"\x89PNG but not for long")
-    assert "broken.png" in refused(2, train_words(good_folder, tmp_path / "run", tiny_weights))
+    words = (*train_words(good_folder, tmp_path / "run", tiny_weights), "--strict")
+    assert "broken.png" in refused(2, words)
     assert nothing_but(tmp_path, "good")
 
 
 def test_an_image_smaller_than_8_pixels(good_folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
     cv2.imwrite(str(good_folder / "dot.png"), np.zeros((7, 20), np.uint8))
-    line = refused(2, train_words(good_folder, tmp_path / "run", tiny_weights))
+    line = refused(2, (*train_words(good_folder, tmp_path / "run", tiny_weights), "--strict"))
     assert "dot.png" in line
     assert "8" in line
     assert nothing_but(tmp_path, "good")
@@ -119,8 +120,14 @@ def test_a_layer_that_does_not_exist_lists_those_that_do(tiny_data: Path, tmp_pa
     assert "layer2, layer3" in refused(2, words)
 
 
-def test_an_image_the_model_was_trained_on_does_not_calibrate_it(tiny_run: Path, tiny_data: Path) -> None:
-    assert "trained on" in refused(2, ("calibrate", tiny_run, "--data", tiny_data / "train" / "good"))
+def test_an_image_the_model_was_trained_on_does_not_calibrate_it(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    held_out = Path(shutil.copytree(tiny_data / "validation" / "good", tmp_path / "held_out"))
+    shutil.copy(tiny_data / "train" / "good" / "003.png", held_out / "known.png")
+    line = refused(2, ("calibrate", tiny_run, "--data", held_out))
+    assert "known.png" in line
+    assert "trained on" in line
 
 
 def test_one_bad_image_among_good_ones_is_an_error_and_the_rest_is_inspected(

@@ -170,6 +170,9 @@ def jpeg_is_whole(data: bytes) -> bool:
         return False
     while at + 4 <= len(data) and data[at] == 0xFF:
         kind = data[at + 1]
+        # Frame headers, tables, application data and comments; nothing else stands between the scans.
+        if not (0xC0 <= kind <= 0xCF or kind in (_SCAN, 0xDB, 0xDC, 0xDD) or 0xE0 <= kind <= 0xFE):
+            return False
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if kind == _SCAN:
             found = _MARKER.search(data, at)

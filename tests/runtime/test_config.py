@@ -1,0 +1,219 @@
+"""``line.toml``: what is wrong is said with line and key, before anything is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import run_cli
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from patchcore_edge_runtime.config import LineConfig
+from patchcore_edge_runtime.config_file import load_line
+from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.sources import LiveSettings
+from patchcore_edge_runtime.verdict import Thresholds
+
+LINE = """
+name = "line 3"
+bundle = "bundles/bottle"
+device = "CPU"
+
+[source]
+uri = "rtsp://10.0.0.7/live"
+read_timeout = 2.5
+wait = true
+
+[thresholds]
+image = 2.5
+warn = 2.0
+
+[inspect]
+roi = [10, 20, 300, 200]
+ignore = [[[0.0, 0.0], [0.2, 0.0], [0.2, 0.1]]]
+min_defect_area = 12
+debounce = { ng = 2, of = 3 }
+
+[trigger]
+mode = "interval"
+every_ms = 200
+
+[sinks.jsonl]
+path = "results.jsonl"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "line.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def load(folder: Path, text: str, environment: dict[str, str] | None = None, **overrides: Any) -> LineConfig:
+    return load_line(write(folder, text), overrides, environment or {})
+
+
+def test_a_line_says_all_there_is_to_say(tmp_path: Path) -> None:
+    line = load(tmp_path, LINE)
+    assert line.name == "line 3"
+    assert line.source.read_timeout == 2.5
+    assert line.source.open_timeout == LiveSettings().open_timeout
+    assert line.sink_settings["jsonl"].path == Path("results.jsonl")
+    rules = line.rules(Thresholds(image=9, pixel=4))
+    assert rules.thresholds == Thresholds(image=2.5, pixel=4, warn=2.0)
+    assert rules.roi == (10, 20, 300, 200)
+    assert rules.min_defect_area == 12
+    assert line.inspect.debounce is not None
+    assert line.inspect.debounce.of == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key"),
+    [
+        ("read_timeout = 2.5", "read_timeout = -1", 8, "source.read_timeout"),
+        ("read_timeout = 2.5", "red_timeout = 1", 8, "source.red_timeout"),
+        ('device = "CPU"', "device = 3", 4, "device"),
+        ("warn = 2.0", "warn = 'low'", 13, "thresholds.warn"),
+        ("roi = [10, 20, 300, 200]", "roi = [10, 20, 300]", 16, "inspect.roi"),
+        ("[0.2, 0.1]]]", "[0.2, 1.1]]]", 15, "inspect"),
+        ("ng = 2, of = 3", "ng = 4, of = 3", 19, "inspect.debounce"),
+        ("every_ms = 200", "", 21, "trigger"),
+        ('path = "results.jsonl"', "max_mb = 3", 25, "sinks.jsonl.path"),
+        ("[sinks.jsonl]", "[sinks.fax]", 25, "sinks.fax"),
+        ("[thresholds]", "[treshholds]", 11, "treshholds"),
+    ],
+)
+def test_what_is_wrong_is_said_with_line_and_key(old: str, new: str, line: int, key: str, tmp_path: Path) -> None:
+    assert old in LINE
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, LINE.replace(old, new))
+    assert f"line.toml, line {line}, {key}" in str(error.value)
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, LINE.replace("2.5\nwait", "-1\nwait").replace('"CPU"', "1"))
+    assert "line 4, device" in str(error.value)
+    assert "line 8, source.read_timeout" in str(error.value)
+
+
+def test_broken_toml_is_said_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="line 3"):
+        load(tmp_path, 'name = "x"\nbundle = "b"\ndevice = \n')
+
+
+def test_an_interval_needs_a_camera(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="camera or a stream"):
+        load(tmp_path, LINE.replace("rtsp://10.0.0.7/live", "images"))
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    environment = {
+        "PATCHCORE_EDGE_DEVICE": "GPU",
+        "PATCHCORE_EDGE_NAME": "line 4",
+        "PATCHCORE_EDGE_SOURCE__READ_TIMEOUT": "7",
+        "PATCHCORE_EDGE_THRESHOLDS__IMAGE": "3.5",
+        "PATCHCORE_EDGE_INSPECT__ROI": "[1, 2, 30, 40]",
+        "PATCHCORE_EDGE_SOURCE__URI": "0",
+        "PATCHCORE_EDGE_SOMETHING_ELSE": "x",
+    }
+    line = load(tmp_path, LINE, environment, device="NPU", **{"thresholds.image": 4.5, "inspect.roi": None})
+    assert (line.device, line.name, line.source.read_timeout) == ("NPU", "line 4", 7)
+    assert line.thresholds.image == 4.5
+    assert line.inspect.roi == (1, 2, 30, 40)
+    assert line.source.uri == "0"
+    assert load(tmp_path, LINE.replace('"rtsp://10.0.0.7/live"', "0")).source.uri == "0"
+
+
+def test_what_is_wrong_outside_of_the_file_is_said_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="PATCHCORE_EDGE_SOURCE__READ_TIMEOUT"):
+        load(tmp_path, LINE, {"PATCHCORE_EDGE_SOURCE__READ_TIMEOUT": "soon"})
+    with pytest.raises(ConfigError, match=r"command line, thresholds\.image"):
+        load(tmp_path, LINE, **{"thresholds.image": -1})
+
+
+def test_paths_are_relative_to_the_file_and_those_of_the_command_line_to_where_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    line = load(tmp_path, LINE)
+    assert line.folder / line.bundle == tmp_path / "bundles" / "bottle"
+    line = load(tmp_path, LINE, bundle="other")
+    assert line.folder / line.bundle == tmp_path / "here" / "other"
+
+
+def test_without_a_bundle_or_a_source_the_command_line_says_what_to_give() -> None:
+    done = run_cli("run", program="patchcore_edge_runtime")
+    assert done.returncode == 2
+    assert "-m BUNDLE and -s SOURCE, or -c" in done.stderr
+
+
+def test_check_says_that_a_line_is_in_order(tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
+    text = (
+        f"bundle = '{tiny_bundle}'\n[source]\nuri = '{tiny_data / 'test' / 'good'}'\n[sinks.jsonl]\npath = 'r.jsonl'\n"
+    )
+    config = write(tmp_path, text)
+    done = run_cli("check", "-c", config, program="patchcore_edge_runtime")
+    assert done.returncode == 0, done.stderr
+    assert "in order" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["line.toml"]
+    config.write_text(text + "[thresholds]\nwarn = 1e9\n")
+    done = run_cli("check", "-c", config, program="patchcore_edge_runtime")
+    assert done.returncode == 2
+    assert "WARN threshold" in done.stderr
+
+
+def test_a_line_runs_from_its_file(tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
+    source = tiny_data / "test" / "scratch"
+    text = f"bundle = '{tiny_bundle}'\n[source]\nuri = '{source}'\n[sinks.jsonl]\npath = 'r.jsonl'\n"
+    done = run_cli("run", "-c", write(tmp_path, text), program="patchcore_edge_runtime")
+    assert done.returncode == 0, done.stderr
+    assert "NG 6" in done.stdout
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 6
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(
+    [
+        *("name", "bundle", "device", "hint", "source.uri", "source.wait", "thresholds", "thresholds.image", "sinks"),
+        *("inspect", "inspect.roi", "inspect.ignore", "inspect.debounce", "trigger.mode", "trigger.every_ms"),
+        *("sinks.jsonl", "sinks.jsonl.path", "cache_dir", "x"),
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(overrides=st.dictionaries(KEYS, VALUES, max_size=4))
+def test_whatever_the_values_it_is_a_line_or_a_sentence(overrides: dict[str, Any], tmp_path: Path) -> None:
+    try:
+        line = load(tmp_path, LINE, **overrides)
+    except ConfigError as error:
+        line = str(error)
+    assert line
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace")))
+def test_whatever_the_bytes_it_is_a_line_or_a_sentence(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "line.toml").write_bytes(LINE.encode() + data)
+    try:
+        load_line(tmp_path / "line.toml", {}, {})
+    except ConfigError as error:
+        refused = str(error)
+    else:
+        refused = "line.toml is in order"
+    assert "line.toml" in refused
+
+
+def test_a_file_that_is_too_large_or_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="larger"):
+        load(tmp_path, "#" * (1 << 20) + LINE)
+    with pytest.raises(ConfigError):
+        load(tmp_path, "x = " + "[" * 50_000)

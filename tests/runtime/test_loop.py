@@ -1,0 +1,206 @@
+"""The loop: parts, signals, sinks and a bundle changed while it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import bad_part, good_part, run_cli
+from mjpeg_server import MjpegServer
+
+from patchcore_edge_runtime import Inspector, SourceError, Verdict
+from patchcore_edge_runtime.debounce import DebounceRule
+from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.loop import run_loop
+from patchcore_edge_runtime.sinks import Record
+from patchcore_edge_runtime.sources import IterableSource
+from patchcore_edge_runtime.swap import BundleSwap
+
+
+class Kept:
+    """A sink that keeps everything."""
+
+    def __init__(self, refuse: bool = False) -> None:
+        self.records: list[Record] = []
+        self.closed = 0
+        self._refuse = refuse
+
+    def write(self, record: Record) -> None:
+        if self._refuse:
+            raise ConfigError("The disk is full; make room.")
+        self.records.append(record)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_every_frame_becomes_one_record_in_order(tiny_inspector: Inspector) -> None:
+    kept = Kept()
+    source = IterableSource([good_part(), None, bad_part()])
+    summary = run_loop(source, tiny_inspector, [kept])
+    assert [record.result.verdict for record in kept.records] == ["OK", "ERROR", "NG"]
+    assert [record.result.frame_id for record in kept.records] == [0, 1, 2]
+    assert summary.frames == 3
+    assert kept.closed == 1
+
+
+def test_parts_are_debounced_and_the_frames_own_verdict_is_kept(tiny_inspector: Inspector) -> None:
+    kept = Kept()
+    source = IterableSource([good_part(), bad_part(), bad_part(1), None, good_part()])
+    summary = run_loop(source, tiny_inspector, [kept], debounce=DebounceRule(ng=2, of=2))
+    assert [record.result.verdict for record in kept.records] == ["OK", "WARN", "NG", "ERROR", "OK"]
+    records = [record.as_json() for record in kept.records]
+    assert [record["frame_verdict"] for record in records] == ["OK", "NG", "NG", "ERROR", "OK"]
+    assert summary.counts[Verdict.WARN] == 1
+
+
+def test_everything_is_closed_when_a_sink_refuses_or_the_source_fails(tiny_inspector: Inspector) -> None:
+    kept = Kept()
+    with pytest.raises(ConfigError):
+        run_loop(IterableSource([good_part()]), tiny_inspector, [kept, Kept(refuse=True)])
+    assert kept.closed == 1
+
+    class Lost(IterableSource):
+        closed = False
+
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            raise SourceError("gone")
+
+        def close(self) -> None:
+            self.closed = True
+
+    lost, kept = Lost([]), Kept()
+    with pytest.raises(SourceError):
+        run_loop(lost, tiny_inspector, [kept])
+    assert lost.closed
+    assert kept.closed == 1
+
+
+def spawn_line(bundle: Path, source: str, results: Path) -> subprocess.Popen[str]:
+    words = ["run", "-m", str(bundle), "-s", source, "--results", str(results), "--json"]
+    command = [sys.executable, "-m", "patchcore_edge_runtime", *words]
+    flags = subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, creationflags=flags)
+
+
+def wait_for_lines(path: Path, count: int, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
+        if path.is_file() and len(path.read_bytes().splitlines()) >= count:
+            return
+        time.sleep(0.05)
+    process.kill()
+    pytest.fail(f"no results: {process.communicate()}")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"] if os.name == "posix" else ["CTRL_BREAK_EVENT"])
+def test_a_request_to_stop_ends_after_the_frame_in_hand_with_nothing_lost(
+    name: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    camera = MjpegServer(good_part)
+    results = tmp_path / "results.jsonl"
+    process = spawn_line(tiny_bundle, camera.url, results)
+    wait_for_lines(results, 5, process)
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=60)
+    camera.stop()
+    assert process.returncode == 0, err
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    assert json.loads(out)["frames"] == len(lines)
+    assert [line["frame"] for line in lines] == list(range(len(lines)))
+
+
+def copy_of(bundle: Path, target: Path) -> Path:
+    return Path(shutil.copytree(bundle, target))
+
+
+def wait_until(done: object, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_new_bundle_is_taken_between_two_frames(tiny_bundle: Path, tmp_path: Path) -> None:
+    first, link = copy_of(tiny_bundle, tmp_path / "first"), tmp_path / "bundle"
+    link.mkdir()
+    link.rmdir()
+    first.rename(link)
+    inspector = Inspector(link)
+    taken: list[Inspector] = []
+    swap = BundleSwap(link, Inspector, poll_seconds=0.05, taken=taken.append)
+    kept = Kept()
+
+    def frames():  # type: ignore[no-untyped-def]
+        yield good_part()
+        second = copy_of(tiny_bundle, tmp_path / "second")
+        link.rename(tmp_path / "old")
+        second.rename(link)
+        wait_until(lambda: swap.message)
+        yield good_part(1)
+        yield good_part(2)
+
+    summary = run_loop(IterableSource(frames()), inspector, [kept], swap=swap)
+    assert summary.swaps == 1
+    assert len(taken) == 1
+    assert taken[0] is not inspector
+    assert [record.result.verdict for record in kept.records] == ["OK"] * 3
+    assert "Changed to" in swap.message
+
+
+def test_a_bundle_that_is_no_good_is_not_taken_and_that_is_said(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = copy_of(tiny_bundle, tmp_path / "bundle")
+    swap = BundleSwap(bundle, Inspector, poll_seconds=60)
+    weights = bundle / "model.bin"
+    weights.write_bytes(b"\0" + weights.read_bytes()[1:])
+    assert not swap.request()
+    assert swap.take() is None
+    assert "the old one goes on" in swap.message
+    assert "model.bin" in swap.message
+    assert swap.request(tiny_bundle)
+    assert isinstance(swap.take(), Inspector)
+    assert swap.take() is None
+    swap.close()
+
+
+def test_a_bundle_half_copied_is_refused_and_taken_when_it_is_whole(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = copy_of(tiny_bundle, tmp_path / "bundle")
+    swap = BundleSwap(bundle, Inspector, poll_seconds=0.05)
+    weights = (bundle / "model.bin").read_bytes()
+    (bundle / "model.bin").write_bytes(weights[:1000])
+    os.utime(bundle / "manifest.json", ns=(1, 1))
+    wait_until(lambda: "goes on" in swap.message)
+    (bundle / "model.bin").write_bytes(weights)
+    os.utime(bundle / "manifest.json", ns=(2, 2))
+    wait_until(lambda: "Changed" in swap.message)
+    assert swap.take() is not None
+    swap.close()
+
+
+def test_the_benchmark_measures_each_stage_on_pictures_that_pass(tiny_bundle: Path) -> None:
+    words = ("benchmark", "-m", tiny_bundle, "--seconds", 0.3, "--json")
+    done = run_cli(*words, program="patchcore_edge_runtime")
+    assert done.returncode == 0, done.stderr
+    latency, throughput = json.loads(done.stdout)
+    assert (latency["hint"], throughput["hint"]) == ("latency", "throughput")
+    for found in (latency, throughput):
+        assert found["errors"] == 0
+        assert found["frames"] > 0
+        assert found["memory_bytes"] > 0
+        for stage in ("preprocess_ms", "inference_ms", "total_ms"):
+            assert 0 < found["stages"][stage]["p50"] <= found["stages"][stage]["p95"] <= found["stages"][stage]["p99"]
+
+
+def test_the_benchmark_takes_pictures_of_the_line(tiny_bundle: Path, tiny_data: Path) -> None:
+    words = ("benchmark", "-m", tiny_bundle, "-s", tiny_data / "test" / "good", "--seconds", 0.2, "--hint", "latency")
+    done = run_cli(*words, program="patchcore_edge_runtime")
+    assert done.returncode == 0, done.stderr
+    assert "80x80" in done.stdout
+    assert "p95" in done.stdout

@@ -1,0 +1,123 @@
+"""Regions, ignore masks, smallest defects: what a line may ask for on top of the bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import bad_part, good_part
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from patchcore_edge_runtime import ConfigError, Inspector, Thresholds, Verdict
+from patchcore_edge_runtime.inspector import LineRules
+from patchcore_edge_runtime.regions import IgnoreMask, find_regions
+from patchcore_edge_runtime.rules import visible_score
+
+MIDDLE = [[0.0, 0.0], [1.0, 0.0], [1.0, 0.94], [0.0, 0.94]]
+CORNER = [[0.0, 0.0], [0.15, 0.0], [0.15, 0.15], [0.0, 0.15]]
+LIMITS = Thresholds(image=2.0, pixel=1.0)
+
+
+def test_regions_say_where_how_large_and_how_bad() -> None:
+    heat = np.zeros((40, 60), np.float32)
+    heat[5:10, 10:30] = 2.0
+    heat[7, 12] = 3.0
+    heat[20:24, 40:44] = 5.0
+    first, second = find_regions(heat, heat > 1)
+    assert (first.box, first.area, first.peak) == ((40, 20, 4, 4), 16, 5.0)
+    assert (second.box, second.area, second.peak, second.peak_at) == ((10, 5, 20, 5), 100, 3.0, (12, 7))
+    assert second.contour.min(axis=0).tolist() == [10, 5]
+    assert second.contour.max(axis=0).tolist() == [29, 9]
+    assert find_regions(heat, heat > 9) == ()
+
+
+def test_the_regions_of_a_scratch_lie_on_it(tiny_inspector: Inspector) -> None:
+    frame = bad_part(3, size=120)
+    result = tiny_inspector(frame)
+    x, y = result.regions[0].peak_at
+    scratch = np.argwhere(frame[..., 0] > 200)
+    assert np.abs(scratch - (y, x)).max(axis=1).min() < 12
+    assert result.regions[0].peak == pytest.approx(float(result.anomaly_map.max()))
+    assert sum(region.area for region in result.regions) == result.pred_mask.sum()
+
+
+def test_a_defect_under_an_ignore_mask_does_not_count(tiny_bundle: Path, tiny_inspector: Inspector) -> None:
+    frame = bad_part()
+    open_eyed = tiny_inspector(frame)
+    # Limits just below the defect: at 64 pixels its heat reaches every corner.
+    limits = Thresholds(image=0.9 * open_eyed.pred_score, pixel=0.9 * float(open_eyed.anomaly_map.max()))
+    assert Inspector(tiny_bundle, thresholds=limits)(frame).verdict is Verdict.NG
+    masked = Inspector(tiny_bundle, rules=LineRules(ignore=IgnoreMask([MIDDLE]), thresholds=limits))
+    result = masked(frame)
+    assert result.verdict is Verdict.OK
+    assert result.pred_score < 0.9 * open_eyed.pred_score
+    assert not result.pred_mask.any()
+    assert result.anomaly_map[40, 40] == 0
+
+
+def test_a_defect_beside_an_ignore_mask_counts_as_before(tiny_bundle: Path, tiny_inspector: Inspector) -> None:
+    masked = Inspector(tiny_bundle, rules=LineRules(ignore=IgnoreMask([CORNER])))
+    for frame in (bad_part(), good_part()):
+        assert masked(frame).verdict is tiny_inspector(frame).verdict
+        assert masked(frame).pred_score == pytest.approx(tiny_inspector(frame).pred_score)
+
+
+def test_a_mask_over_everything_is_an_error(tiny_bundle: Path) -> None:
+    everything = IgnoreMask([[[0, 0], [1, 0], [1, 1], [0, 1]]])
+    result = Inspector(tiny_bundle, rules=LineRules(ignore=everything))(good_part())
+    assert result.verdict is Verdict.ERROR
+    assert "ignore" in result.reason
+
+
+@given(
+    arrays(np.float32, (6, 6), elements=st.floats(0, 8, width=32)),
+    arrays(np.bool_, (6, 6)).filter(lambda hidden: not hidden.all()),
+    st.floats(0, 20),
+)
+def test_a_mask_never_hides_what_lies_outside_of_it(heat: np.ndarray, hidden: np.ndarray, score: float) -> None:
+    seen = visible_score(score, heat, hidden, LIMITS)
+    assert seen <= score
+    if score > LIMITS.image and heat[~hidden].max() > LIMITS.pixel * (1 + 1e-6):
+        assert LIMITS.judge(seen) is Verdict.NG
+    if heat[~hidden].max() == heat.max():
+        assert seen == score
+
+
+def test_a_score_that_is_no_number_stays_one_under_a_mask() -> None:
+    heat, hidden = np.full((4, 4), np.nan, np.float32), np.eye(4, dtype=bool)
+    assert LIMITS.judge(visible_score(float("nan"), heat, hidden, LIMITS)) is Verdict.ERROR
+    heat = np.ones((4, 4), np.float32)
+    heat[0, 0] = 3
+    assert LIMITS.judge(visible_score(float("nan"), heat, hidden, LIMITS)) is Verdict.ERROR
+
+
+@pytest.mark.parametrize("polygon", [[[0, 0], [1, 1]], [[0, 0], [1, 0], [1, 1.01]], [[0, 0], [1, 0], [1]], []])
+def test_a_polygon_that_is_none_is_refused(polygon: list[list[float]]) -> None:
+    with pytest.raises(ConfigError, match="three points"):
+        IgnoreMask([polygon])
+
+
+def test_defects_smaller_than_the_line_cares_for_are_not_ng(tiny_bundle: Path, tiny_inspector: Inspector) -> None:
+    area = max(region.area for region in tiny_inspector(bad_part()).regions)
+    for least, verdict in ((area, Verdict.NG), (area + 1, Verdict.OK)):
+        result = Inspector(tiny_bundle, rules=LineRules(min_defect_area=least))(bad_part())
+        assert result.verdict is verdict
+        assert result.pred_mask.any() == (verdict is Verdict.NG)
+    assert "pixels" in result.reason
+
+
+def test_a_score_above_the_limit_without_any_region_stays_ng(tiny_bundle: Path, tiny_inspector: Inspector) -> None:
+    blind = tiny_inspector.thresholds.model_copy(update={"pixel": 1e6})
+    result = Inspector(tiny_bundle, rules=LineRules(min_defect_area=50, thresholds=blind))(bad_part())
+    assert result.verdict is Verdict.NG
+    assert result.regions == ()
+
+
+def test_forgiven_defects_warn_where_the_line_has_a_warn_limit(tiny_bundle: Path, tiny_inspector: Inspector) -> None:
+    limits = tiny_inspector.thresholds
+    warned = limits.model_copy(update={"warn": limits.image * 0.99})
+    result = Inspector(tiny_bundle, rules=LineRules(min_defect_area=1e6, thresholds=warned))(bad_part())
+    assert result.verdict is Verdict.WARN

@@ -1,0 +1,203 @@
+"""Files, folders and Python's own frames."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import good_part
+
+from patchcore_edge_runtime import MAX_PIXELS, SourceError, open_source
+from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.sources import Frame, IterableSource, WatchedFolder, read_image
+from patchcore_edge_runtime.triggers import IntervalSource, TriggeredSource
+
+
+def put(path: Path, seed: int = 0) -> Path:
+    path.write_bytes(cv2.imencode(path.suffix, good_part(seed))[1].tobytes())
+    return path
+
+
+def test_every_file_of_a_folder_and_of_a_pattern_in_order(tmp_path: Path) -> None:
+    for name in ("b.png", "a.jpg", "c.bmp"):
+        put(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a picture")
+    names = [Path(frame.name).name for frame in open_source(str(tmp_path))]
+    assert names == ["a.jpg", "b.png", "c.bmp"]
+    assert [Path(frame.name).name for frame in open_source(str(tmp_path / "*.png"))] == ["b.png"]
+
+
+def test_every_frame_of_a_video(tmp_path: Path) -> None:
+    path = tmp_path / "line.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (80, 80))
+    for seed in range(12):
+        writer.write(good_part(seed))
+    writer.release()
+    source = open_source(str(path))
+    assert source.fps == 25
+    assert [frame.index for frame in source] == list(range(12))
+    source.close()
+
+
+def test_a_file_that_cannot_be_read_is_a_frame_without_a_picture(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"\x89PNG and no more")
+    good, bad = open_source(str(tmp_path))
+    assert good.error == ""
+    assert bad.image is None
+    assert "b.png" in bad.error
+
+
+@pytest.mark.parametrize("text", ["no-such-thing", "watch:no-such-folder", "none-*.png"])
+def test_what_is_not_there_is_refused(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError):
+        open_source(text)
+
+
+def test_stopping_ends_files_videos_and_iterables(tmp_path: Path) -> None:
+    for seed in range(5):
+        put(tmp_path / f"{seed}.png", seed)
+    for source in (open_source(str(tmp_path)), IterableSource(good_part(seed) for seed in range(5))):
+        seen = []
+        for frame in source:
+            seen.append(frame.index)
+            if frame.index == 1:
+                source.stop()
+        assert seen == [0, 1]
+
+
+def test_none_in_an_iterable_is_a_frame_without_a_picture() -> None:
+    first, second = IterableSource([None, good_part()])
+    assert first.image is None
+    assert first.error
+    assert second.image is not None
+
+
+def watch(source: WatchedFolder, count: int) -> list[Frame]:
+    frames = []
+    for frame in source:
+        frames.append(frame)
+        if len(frames) == count:
+            source.stop()
+    return frames
+
+
+def test_a_watched_folder_gives_what_comes_in_once_and_whole(tmp_path: Path) -> None:
+    put(tmp_path / "old.png")
+    source = WatchedFolder(tmp_path, poll_seconds=0.01)
+    frames = iter(source)
+    put(tmp_path / "1.png", 1)
+    assert Path(next(frames).name).name == "1.png"
+    # Written again under its old name.
+    time.sleep(0.01)
+    put(tmp_path / "1.png", 2)
+    put(tmp_path / "2.png", 3)
+    assert sorted(Path(next(frames).name).name for _ in range(2)) == ["1.png", "2.png"]
+    source.stop()
+    assert list(frames) == []
+
+
+def test_a_file_still_being_written_is_waited_for(tmp_path: Path) -> None:
+    source = WatchedFolder(tmp_path, poll_seconds=0.01)
+    data = cv2.imencode(".png", good_part())[1].tobytes()
+    now = source._look()
+    assert now == {}
+    (tmp_path / "a.png").write_bytes(data[:100])
+    half = source._look()
+    (tmp_path / "a.png").write_bytes(data)
+    whole = source._look()
+    assert list(source._new_frames(whole, half, 0)) == []
+    assert [frame.error for frame in source._new_frames(whole, whole, 0)] == [""]
+
+
+def test_a_watched_folder_that_goes_is_one_error_and_is_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "share"
+    folder.mkdir()
+    source = WatchedFolder(folder, poll_seconds=0.01)
+    frames = iter(source)
+    folder.rename(tmp_path / "away")
+    assert "cannot be read" in next(frames).error
+    assert source.status()[0] == "lost"
+    (tmp_path / "away").rename(folder)
+    put(folder / "1.png")
+    assert next(frames).error == ""
+    assert source.status()[0] == "running"
+
+
+def test_a_trigger_takes_the_next_file(tmp_path: Path) -> None:
+    for seed in range(3):
+        put(tmp_path / f"{seed}.png", seed)
+    gate = TriggeredSource(open_source(str(tmp_path)))
+    for part in ("a", "b", "c", "d"):
+        gate.trigger(part)
+    assert [frame.part for frame in gate] == ["a", "b", "c"]
+    assert not gate.trigger()
+
+
+def test_an_interval_needs_a_live_source(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match="camera"):
+        IntervalSource(open_source(str(tmp_path)), 100)
+
+
+def giant_png(path: Path, side: int) -> Path:
+    """A PNG of a few hundred bytes that claims side x side pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0" * 1000)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    return path
+
+
+def test_a_picture_that_claims_to_be_giant_is_refused_by_its_header(tmp_path: Path) -> None:
+    side = int(MAX_PIXELS**0.5) + 1
+    path = giant_png(tmp_path / "giant.png", side)
+    # In a process of its own: OpenCV reads its limit once, and the peak of memory must be its own.
+    code = (
+        "import sys, patchcore_edge_runtime as p\n"
+        "from patchcore_edge_runtime.sources import read_image\n"
+        "from patchcore_edge_runtime.system import resident_memory\n"
+        "before = resident_memory()\n"
+        "try: read_image(sys.argv[1])\n"
+        "except p.PatchcoreEdgeError as error: print(error)\n"
+        "assert resident_memory() - before < 100 << 20\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "giant.png is not an image that can be decoded" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 100, b"GIF89a", b"\xff\xd8\xff\xe0" + b"\0" * 30, b"II*\0\x08\0\0\0\xff\xff"]
+)
+def test_bytes_that_are_no_picture_are_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(data)
+    with pytest.raises(DataError):
+        read_image(tmp_path / "x.png")
+
+
+def test_a_changed_byte_anywhere_in_a_picture_never_crashes(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for suffix in (".png", ".jpg", ".bmp", ".tiff", ".webp"):
+        data = np.frombuffer(cv2.imencode(suffix, good_part())[1].tobytes(), np.uint8)
+        for _ in range(40):
+            changed = data.copy()
+            places = random.integers(0, min(len(data), 400), 4)
+            changed[places] = random.integers(0, 256, 4)
+            changed.tofile(tmp_path / f"x{suffix}")
+            try:
+                image = read_image(tmp_path / f"x{suffix}")
+            except DataError:
+                continue
+            assert image.size <= MAX_PIXELS * 4
