@@ -111,12 +111,12 @@ def test_the_keys_of_a_live_line(screen: Screen) -> None:
     wait_for(lambda: screen.facts()["frames"] > frames + 5)
     screen.press("s")
     wait_for(lambda: len(list(screen.folder.glob("*_NG.png"))) == 1)
-    (raw,) = screen.folder.glob("*_NG.png")
-    assert cv2.imread(str(raw)).shape == (480, 640, 3)
-    assert cv2.imread(str(raw).replace(".png", "_overlay.png")).shape == (480, 640, 3)
     screen.press("q")
     wait_for((screen.folder / "ended").exists)
     assert screen.line.wait(20) == 0
+    (raw,) = screen.folder.glob("*_NG.png")
+    assert cv2.imread(str(raw)).shape == (480, 640, 3)
+    assert cv2.imread(str(raw).replace(".png", "_overlay.png")).shape == (480, 640, 3)
 
 
 def test_space_holds_files_until_it_is_pressed_again_and_escape_ends(screen: Screen) -> None:
