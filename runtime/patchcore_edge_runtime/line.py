@@ -11,8 +11,10 @@ from .bundle import Bundle
 from .config import LineConfig
 from .inspector import Inspector
 from .loop import RunSummary, run_loop
+from .notify import watched
 from .sinks import Record, Sink, SinkContext, SinkWorker, open_sinks
 from .sources import Source
+from .sources.live import LiveSource
 from .status import LineStatus
 from .swap import BundleSwap
 from .triggers import TriggeredSource
@@ -81,7 +83,8 @@ def run_line(
             sinks.append(SinkWorker(f"option {number + 1}", sink) if source.live else sink)
         stack.pop_all()
     try:
-        summary = run_loop(source, inspector, sinks, show=show, debounce=config.inspect.debounce, swap=swap)
+        frames = watched(source, free_running=isinstance(source, LiveSource))
+        summary = run_loop(frames, inspector, sinks, show=show, debounce=config.inspect.debounce, swap=swap)
     finally:
         if show is not None:
             show.close()

@@ -60,6 +60,7 @@ class Record:
         return {
             "frame": self.frame.index,
             "name": self.frame.name,
+            "part": self.frame.part,
             "time": round(self.frame.time, 6),
             **self.result.as_record(),
         }
@@ -108,14 +109,15 @@ class SinkContext:
         status: the line's counters, for those who show them.
         fps: frames per second of the source; 0 where it does not know.
         folder: what relative paths are relative to.
-        trigger: asks the source for one frame; None where it runs free.
+        trigger: asks the source for one frame of the part of that name, and returns False when it refuses; None where
+            the source runs free.
         live: the source cannot wait, so a slow sink loses records rather than delaying verdicts.
     """
 
     status: LineStatus = field(default_factory=LineStatus)
     fps: float = 0.0
     folder: Path = field(default_factory=Path)
-    trigger: Callable[[], object] | None = None
+    trigger: Callable[[str], bool] | None = None
     live: bool = True
 
 
