@@ -181,8 +181,27 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 KEYS = st.sampled_from(
-    "name bundle device hint source.uri source.wait thresholds thresholds.image inspect.roi inspect.ignore "
-    "inspect.debounce inspect trigger.mode trigger.every_ms sinks sinks.jsonl sinks.jsonl.path cache_dir x".split()
+    [
+        "name",
+        "bundle",
+        "device",
+        "hint",
+        "source.uri",
+        "source.wait",
+        "thresholds",
+        "thresholds.image",
+        "inspect.roi",
+        "inspect.ignore",
+        "inspect.debounce",
+        "inspect",
+        "trigger.mode",
+        "trigger.every_ms",
+        "sinks",
+        "sinks.jsonl",
+        "sinks.jsonl.path",
+        "cache_dir",
+        "x",
+    ]
 )
 
 
