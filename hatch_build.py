@@ -7,6 +7,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 DEPENDENCIES = [
     "jinja2>=3.1",  # report.html
     "matplotlib>=3.9",  # plots in the report
+    "psutil>=7",  # free memory on every platform, before a fit; is a process still there
     "safetensors>=0.5",  # checkpoints without pickle
     "scikit-learn>=1.6",  # metrics, and scipy with it
     "timm>=1.0.15",  # backbones

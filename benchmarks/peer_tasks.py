@@ -43,6 +43,61 @@ def export_ir(
     return {"xml": str(path), "missing": missing}
 
 
+def score(
+    backbone: str,
+    layers: list[str],
+    neighbors: int,
+    network: str,
+    bank: str,
+    frames: str,
+    masks: str | None,
+    mean: list[float],
+    std: list[float],
+    output: str,
+    fpr_limit: float,
+) -> dict:
+    """Score ``[n,H,W,3]`` uint8 BGR frames with the given weights and bank; arrays go to ``output`` (.npz)."""
+    import numpy as np
+    import torch
+    from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+    from safetensors.torch import load_file
+
+    model = PatchcoreModel(layers, backbone, pre_trained=False, num_neighbors=neighbors)
+    unused = model.feature_extractor.feature_extractor.load_state_dict(load_file(network), strict=False)
+    model.memory_bank = load_file(bank)["bank"]
+    pixels = np.load(frames, mmap_mode="r")
+    shift, scale = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (mean, std))
+    scores, maps, distances, embeddings = [], [], [], []
+    for start in range(0, len(pixels), 4):
+        rgb = torch.from_numpy(pixels[start : start + 4][..., ::-1].copy()).permute(0, 3, 1, 2)
+        images = (rgb.float() / 255 - shift) / scale
+        with torch.no_grad():
+            found = model.eval()(images)
+            patches = model.train()(images)
+        model.embedding_store.clear()
+        if start == 0:
+            embeddings.append(patches.numpy())
+            distances.append(model.nearest_neighbors(patches, 1)[0].numpy())
+        scores.append(found.pred_score.numpy())
+        maps.append(found.anomaly_map[:, 0].numpy())
+    arrays = {"scores": scores, "maps": maps, "distances": distances, "embeddings": embeddings}
+    joined = {name: np.concatenate(parts) for name, parts in arrays.items()}
+    np.savez(output, **joined)
+    return {
+        "not_given": [name for name in unused.missing_keys if "num_batches" not in name],
+        "aupro": None if masks is None else _peer_aupro(joined["maps"], np.load(masks), fpr_limit),
+    }
+
+
+def _peer_aupro(maps: Any, masks: Any, fpr_limit: float) -> float:
+    import torch
+    from anomalib.metrics.aupro import _AUPRO
+
+    metric = _AUPRO(fpr_limit=fpr_limit)
+    metric.update(torch.from_numpy(maps), torch.from_numpy(masks).int())
+    return float(metric.compute())
+
+
 def coreset(pool: str, ratio: float, picks: int) -> dict:
     """Time the peer's sampler: its preparation, and ``picks`` of its picks."""
     import numpy as np
@@ -72,7 +127,7 @@ def imported() -> dict:
     return {"seconds": seconds, "mib": peak, "modules": len(sys.modules)}
 
 
-TASKS: dict[str, Any] = {"export_ir": export_ir, "coreset": coreset, "imported": imported}
+TASKS: dict[str, Any] = {"export_ir": export_ir, "coreset": coreset, "imported": imported, "score": score}
 
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[2])

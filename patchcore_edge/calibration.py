@@ -1,34 +1,49 @@
-"""Thresholds from good images that the memory bank has not seen.
+"""Thresholds: from good images that the memory bank has not seen, or from labelled defects.
 
-Split conformal prediction: with n exchangeable good scores, the k-th smallest, k = ⌈(n + 1)(1 − α)⌉, is exceeded by
-a new good image with probability at most α (Vovk, Gammerman, Shafer 2005, section 2.2). Where k > n the images
-are too few for α; then the largest score is taken and the rate it supports is said. Given the scores, the
-false-reject rate of the k-th smallest follows Beta(n + 1 − k, k) (Vovk 2012, "Conditional validity"), which
-gives the confidence bound.
+Without defects, split conformal prediction: with n exchangeable good scores, the k-th smallest, k = ⌈(n + 1)(1 − α)⌉,
+is exceeded by a new good image with probability at most α (Vovk, Gammerman, Shafer 2005, section 2.2). Where k > n
+the images are too few for α; then the largest score is taken and the rate it supports is said. Given the scores, the
+false-reject rate of the k-th smallest follows Beta(n + 1 − k, k) (Vovk 2012, "Conditional validity"), which gives the
+confidence bound.
+
+With labelled defects in the validation split, the threshold of the highest F1. It is chosen by looking at the scores,
+so the bound on its false-reject rate has to hold for all thresholds at once (Massart 1990, the one-sided
+Dvoretzky-Kiefer-Wolfowitz inequality).
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
+from sklearn.metrics import precision_recall_curve
 
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.manifest import CalibrationFacts, ScoreStats
 from patchcore_edge_runtime.verdict import Thresholds
 
-__all__ = ["THRESHOLD_MARGIN", "calibrate", "describe"]
+__all__ = ["DEFAULT_TARGET_FPR", "THRESHOLD_MARGIN", "calibrate", "calibrate_on_defects", "describe"]
+
+DEFAULT_TARGET_FPR = 0.001
+"""Share of good parts that may be called NG when nothing else is asked for."""
 
 THRESHOLD_MARGIN = 1e-3
 """The threshold is put this share above the score that sets it, so that rounding on another device flips no image."""
 
 _CONFIDENCE = 0.95
+_PIXELS = 4_000_000
+"""Pixels that the F1 of a pixel threshold is computed on; more are thinned out evenly."""
 
 
 def calibrate(
-    scores: NDArray[np.float32], map_maxima: NDArray[np.float32], target_fpr: float, data: str
+    scores: NDArray[np.float32],
+    map_maxima: NDArray[np.float32],
+    target_fpr: float,
+    data: str,
+    method: Literal["held-out", "cross-fitted"] = "held-out",
 ) -> tuple[Thresholds, CalibrationFacts]:
     """Thresholds for an asked false-reject rate.
 
@@ -38,40 +53,98 @@ def calibrate(
             most a share of ``target_fpr`` of good images shows any defect region.
         target_fpr: share of good parts that may be called NG, in (0, 1).
         data: where the images come from, for the record.
+        method: how the scores came to be out of sample.
 
     Raises:
         ConfigError: the rate is not in (0, 1), or the scores are unusable.
     """
     if not 0 < target_fpr < 1:
         raise ConfigError(f"The target false-reject rate is {target_fpr}; give a number between 0 and 1.")
-    if not len(scores) or not np.isfinite(scores).all() or not np.isfinite(map_maxima).all():
-        raise ConfigError("The calibration images have no finite scores; check the images and the model.")
+    _require_finite(scores, map_maxima)
     n = len(scores)
     # Guards against 0.99 * 100 being 99.00000000000001.
     needed = math.ceil((n + 1) * (1 - target_fpr) - 1e-9)
     rank = min(max(needed, 1), n)
-    thresholds = Thresholds(image=_raised(scores, rank), pixel=_raised(map_maxima, rank))
+    thresholds = _thresholds(_raised(scores, rank), _raised(map_maxima, rank))
     facts = CalibrationFacts(
         data=data,
+        method=method,
         n=n,
         target_fpr=target_fpr,
         rank=rank,
         supported_fpr=(n + 1 - rank) / (n + 1),
         fpr_upper_bound=float(beta.ppf(_CONFIDENCE, n + 1 - rank, rank)),
         supports_target=needed <= n,
-        scores=ScoreStats(min=float(scores.min()), median=float(np.median(scores)), max=float(scores.max())),
+        scores=_stats(scores),
     )
     return thresholds, facts
 
 
+def calibrate_on_defects(
+    scores: NDArray[np.float32],
+    labels: NDArray[np.bool_],
+    maps: list[NDArray[np.float32]],
+    masks: list[NDArray[np.bool_] | None],
+    target_fpr: float,
+    data: str,
+) -> tuple[Thresholds, CalibrationFacts]:
+    """Thresholds of the highest F1 on images with labelled defects.
+
+    Args:
+        scores: ``[n]`` raw image scores, none of an image that the bank has seen.
+        labels: ``[n]`` True for defective; both kinds are needed.
+        maps: n raw maps ``[H,W]``.
+        masks: n defect masks ``[H,W]``. Where an image has none, the pixel threshold is that of ``calibrate``.
+        target_fpr: for the pixel threshold without masks, in (0, 1).
+        data: where the images come from, for the record.
+
+    Raises:
+        ConfigError: one kind is missing, the scores are unusable, or the model does not tell the kinds apart.
+    """
+    if labels.all() or not labels.any():
+        raise ConfigError("The highest F1 needs good and defective validation images; give both.")
+    maxima = np.array([one.max() for one in maps], np.float32)
+    _require_finite(scores, maxima)
+    image, f1 = _best_f1(labels, scores)
+    good = scores[~labels]
+    n, passed = len(good), int((good <= image).sum())
+    if not passed:
+        raise ConfigError("The highest F1 would reject every good validation image; the model cannot tell the defects.")
+    rejected = 1 - passed / n
+    facts = CalibrationFacts(
+        data=data,
+        method="f1",
+        defects=int(labels.sum()),
+        f1=f1,
+        n=n,
+        target_fpr=target_fpr,
+        rank=passed,
+        supported_fpr=(n + 1 - passed) / (n + 1),
+        fpr_upper_bound=min(1.0, rejected + math.sqrt(math.log(1 / (1 - _CONFIDENCE)) / (2 * n))),
+        supports_target=(n + 1 - passed) / (n + 1) <= target_fpr,
+        scores=_stats(good),
+    )
+    known = [(one, mask) for one, mask in zip(maps, masks, strict=True) if mask is not None]
+    if len(known) == len(maps) and any(mask.any() for _, mask in known):
+        return _thresholds(image, _pixel_f1(known)), facts
+    return _thresholds(image, calibrate(good, maxima[~labels], target_fpr, data)[0].pixel), facts
+
+
 def describe(thresholds: Thresholds, facts: CalibrationFacts) -> str:
     """What a person should know about the thresholds, in two or three sentences."""
+    what = {
+        "held-out": f"{facts.n} good images",
+        "cross-fitted": f"{facts.n} good images, cross-fitted",
+        "f1": f"{facts.n} good and {facts.defects} defective images, F1 {facts.f1 or 0:.3f}",
+    }[facts.method]
+    expected = f"expect at most {facts.supported_fpr:.2%} of good parts rejected"
+    if facts.method == "f1":
+        expected = f"{facts.n - facts.rank} of these good images would be rejected"
     text = (
-        f"Threshold {thresholds.image:.4g} (pixels {thresholds.pixel:.4g}) from {facts.n} good images: "
-        f"expect at most {facts.supported_fpr:.2%} of good parts rejected, "
-        f"with {_CONFIDENCE:.0%} confidence fewer than {facts.fpr_upper_bound:.2%}."
+        f"Threshold {thresholds.image:.4g} (pixels {thresholds.pixel:.4g}) from {what}: {expected}, "
+        f"with {_CONFIDENCE:.0%} confidence fewer than {facts.fpr_upper_bound:.2%} of good parts."
     )
-    if not facts.supports_target:
+    if facts.method != "f1" and not facts.supports_target:
         wanted = math.ceil(1 / facts.target_fpr) - 1
         text += (
             f" {facts.n} images are too few for the {facts.target_fpr:.3%} asked for, which takes at least {wanted};"
@@ -80,5 +153,38 @@ def describe(thresholds: Thresholds, facts: CalibrationFacts) -> str:
     return text
 
 
+def _require_finite(scores: NDArray[np.float32], map_maxima: NDArray[np.float32]) -> None:
+    if not len(scores) or not np.isfinite(scores).all() or not np.isfinite(map_maxima).all():
+        raise ConfigError("The calibration images have no finite scores; check the images and the model.")
+
+
+def _stats(scores: NDArray[np.float32]) -> ScoreStats:
+    return ScoreStats(min=float(scores.min()), median=float(np.median(scores)), max=float(scores.max()))
+
+
+def _thresholds(image: float, pixel: float) -> Thresholds:
+    if min(image, pixel) <= 0:
+        raise ConfigError("The calibration images score zero: the bank has seen them; give images that were held out.")
+    return Thresholds(image=image, pixel=pixel)
+
+
 def _raised(scores: NDArray[np.float32], rank: int) -> float:
     return float(np.sort(scores)[rank - 1]) * (1 + THRESHOLD_MARGIN)
+
+
+def _best_f1(labels: NDArray[np.bool_], values: NDArray[np.float32]) -> tuple[float, float]:
+    """The threshold of the highest F1, midway between the values it parts, and that F1."""
+    precision, recall, cuts = precision_recall_curve(labels, values)
+    scores = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    # scikit-learn calls values at the cut defective; ours have to be above it. The last point has no cut.
+    best = int(scores[:-1].argmax())
+    below = values[values < cuts[best]]
+    lower = float(below.max()) if len(below) else 0.0
+    return (lower + float(cuts[best])) / 2, float(scores[best])
+
+
+def _pixel_f1(known: list[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> float:
+    step = max(1, sum(one.size for one, _ in known) // _PIXELS)
+    values = np.concatenate([one.ravel()[::step] for one, _ in known])
+    labels = np.concatenate([mask.ravel()[::step] for _, mask in known])
+    return _best_f1(labels, values)[0]

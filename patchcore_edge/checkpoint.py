@@ -2,6 +2,7 @@
 
 run.json                 what was fitted, on what (``RunFacts``)
 model.safetensors        the backbone's used part and the memory bank
+train_samples/*.png      some of the training images at the model's size; INT8 export takes its ranges from them
 calibration/             after ``calibrate``:
     calibration.json     thresholds and how they were found (``Calibration``)
     *.png                model-size good images that span the calibration scores
@@ -10,10 +11,7 @@ calibration/             after ``calibrate``:
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -23,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from patchcore_edge_runtime.errors import CheckpointError
+from patchcore_edge_runtime.folders import new_folder
 from patchcore_edge_runtime.manifest import CalibrationFacts
 from patchcore_edge_runtime.preprocess import Image, PreprocessSpec, as_bgr8
 from patchcore_edge_runtime.sanity import SanityLimits
@@ -34,20 +33,22 @@ from .models import Patchcore
 from .pre_processor import PreProcessor
 
 __all__ = [
+    "RUN_FILE",
     "Calibration",
     "RunFacts",
     "calibration_images",
     "load_calibration",
     "load_run",
-    "new_folder",
     "save_calibration",
     "save_run",
+    "train_samples",
 ]
 
 RUN_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
 CALIBRATION_FILE = "calibration.json"
 CALIBRATION_FOLDER = "calibration"
+SAMPLES_FOLDER = "train_samples"
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
@@ -89,40 +90,11 @@ class Calibration(BaseModel):
     sanity: SanityLimits | None = None
 
 
-@contextmanager
-def new_folder(target: Path, marker: str) -> Iterator[Path]:
-    """A folder to fill that takes ``target``'s place when all went well, and is gone otherwise.
-
-    Args:
-        target: may exist when it is empty or holds the file ``marker``, and is then replaced.
-        marker: file that says a folder is of the kind that may be replaced.
-
-    Raises:
-        CheckpointError: ``target`` is something else, or cannot be written.
-    """
-    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
-    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    old = fresh.with_suffix(".old")
-    try:
-        try:
-            fresh.mkdir(parents=True)
-        except OSError as error:
-            raise CheckpointError(f"{target} cannot be written ({error.strerror}); choose another place.") from None
-        yield fresh
-        if target.exists():
-            target.rename(old)
-        fresh.rename(target)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if old.exists() and not target.exists():
-            old.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def save_run(folder: Path, model: Patchcore, facts: RunFacts) -> None:
-    """Write a RUN folder, whole or not at all."""
+def save_run(folder: Path, model: Patchcore, facts: RunFacts, samples: Iterable[Image] = ()) -> None:
+    """Write a RUN folder, whole or not at all; ``samples`` are training images of the model's size."""
     with new_folder(folder, RUN_FILE) as fresh:
+        for place, image in enumerate(samples):
+            write_image(fresh / SAMPLES_FOLDER / f"{place:03d}.png", image)
         tensors = {name: tensor.contiguous().cpu() for name, tensor in model.model.state_dict().items()}
         save_file(tensors, fresh / MODEL_FILE)
         _write(fresh / RUN_FILE, facts)
@@ -153,6 +125,11 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
     if not torch.isfinite(model.model.memory_bank).all():
         raise CheckpointError(f"{folder / MODEL_FILE} holds numbers that are not finite; train anew.")
     return model.eval(), facts
+
+
+def train_samples(folder: Path) -> list[Image]:
+    """The kept training images of a RUN folder: HxWx3 uint8 BGR of the model's size; none where none were kept."""
+    return [as_bgr8(read_image(path)) for path in sorted((folder / SAMPLES_FOLDER).glob("*.png"))]
 
 
 def save_calibration(folder: Path, calibration: Calibration, images: Iterable[tuple[str, Image]]) -> None:

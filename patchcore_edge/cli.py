@@ -11,6 +11,7 @@ import typer
 
 from patchcore_edge_runtime.command import new_app, run_app
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.manifest import ParityFacts
 
 from . import __version__
 
@@ -21,6 +22,7 @@ DataOption = Annotated[Path, typer.Option("--data", help="MVTec AD layout, or a 
 RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
 TorchDevice = Annotated[str, typer.Option(help="torch device: auto, cpu, cuda, xpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
 
 
 class Precision(StrEnum):
@@ -30,13 +32,32 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+class Search(StrEnum):
+    """How the exported graph searches the memory bank."""
+
+    EXACT = "exact"
+    FAST = "fast"
+    AUTO = "auto"
+
+
+class Format(StrEnum):
+    """What is in the bundle besides its manifest; the IR always is."""
+
+    OPENVINO = "openvino"
+    ONNX = "onnx"
+
+
 @app.command()
 def train(
     data: DataArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
     backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_efficientnet_lite0",
     layers: Annotated[str, typer.Option(help="Layers by timm's names, comma separated.")] = "blocks.2,blocks.4",
-    coreset_sampling_ratio: Annotated[float, typer.Option(help="Share of the patches to keep, in (0, 1].")] = 0.01,
+    coreset_sampling_ratio: Annotated[
+        float | None, typer.Option(help="Share of the patches to keep, in (0, 1]; 0.01 unless a size is given.")
+    ] = None,
+    coreset_size: Annotated[int | None, typer.Option(help="Patches to keep, in place of a ratio.")] = None,
+    bank_mb: Annotated[float | None, typer.Option(help="Memory bank's size in MB, in place of a ratio.")] = None,
     num_neighbors: Annotated[int, typer.Option(help="Neighbours that re-weight the score; 1 for none.")] = 9,
     image_size: Annotated[str, typer.Option(help="Model input in pixels: SIZE or HEIGHTxWIDTH.")] = "256",
     weights: Annotated[
@@ -44,8 +65,16 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides the coreset's first pick.")] = 0,
     device: TorchDevice = "auto",
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Memory for features, such as 4GB; beyond it they go to disk. Default: half.")
+    ] = None,
+    projection_eps: Annotated[
+        float | None, typer.Option(help="Choose the coreset after a random projection, as the paper did: 0.9.")
+    ] = None,
+    strict: StrictOption = False,
 ) -> None:
-    """Fit a memory bank on images of good parts."""
+    """Fit a memory bank on images of good parts; interrupted, it goes on when called again."""
+    from .memory import parse_bytes
     from .workflow import TrainOptions, train_run
 
     options = TrainOptions(
@@ -57,8 +86,13 @@ def train(
         weights=weights,
         seed=seed,
         device=device,
+        strict=strict,
+        coreset_size=coreset_size,
+        bank_mb=bank_mb,
+        projection_eps=projection_eps,
+        memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
     )
-    fitted = train_run(data, output, options)
+    fitted = train_run(data, output, options, notify=typer.echo)
     typer.echo(
         f"Fitted {len(fitted.train_sha256)} images: {fitted.bank_size:,} of {fitted.patches:,} patches kept. "
         f"Wrote {output}."
@@ -69,13 +103,17 @@ def train(
 def calibrate(
     run: RunArgument,
     data: DataOption,
-    target_fpr: Annotated[float, typer.Option(help="Share of good parts that may be called NG.")] = 0.001,
+    target_fpr: Annotated[
+        float | None,
+        typer.Option(help="Share of good parts that may be called NG; 0.001, or the highest F1 on labelled defects."),
+    ] = None,
     device: TorchDevice = "auto",
+    strict: StrictOption = False,
 ) -> None:
-    """Set the thresholds from good images that were held out: validation/good, or a plain folder."""
+    """Set the thresholds from held-out images (validation/ or a plain folder), else from the training images."""
     from .workflow import calibrate_run
 
-    typer.echo(calibrate_run(run, data, target_fpr, device))
+    typer.echo(calibrate_run(run, data, target_fpr, device, strict=strict))
 
 
 @app.command(name="eval")
@@ -84,13 +122,14 @@ def evaluate(
     data: DataOption,
     report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
     device: TorchDevice = "auto",
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a run on the test images and write a report."""
     from .workflow import evaluate_run
 
     path = report or run / "report.html"
-    facts = evaluate_run(run, data, device, path).as_json()
+    facts = evaluate_run(run, data, device, path, strict=strict).as_json()
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -105,12 +144,23 @@ def export(
     run: RunArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
     precision: Annotated[Precision, typer.Option(help="Precision of the weights.")] = Precision.FP32,
+    search: Annotated[
+        Search, typer.Option(help="Distances: all exact, coarse to fine, or whichever the gate certifies.")
+    ] = Search.EXACT,
+    batch: Annotated[int, typer.Option(min=1, help="Images per inference; fixed in the graph.")] = 1,
+    format_: Annotated[
+        Format, typer.Option("--format", help="openvino, or onnx to keep the ONNX file beside the IR.")
+    ] = Format.OPENVINO,
+    force: Annotated[bool, typer.Option("--force", help="Write the bundle even when the gate refuses it.")] = False,
 ) -> None:
     """Export a calibrated run to an OpenVINO bundle, behind a gate that compares it with torch."""
+    from patchcore_edge_export.build import GraphOptions
     from patchcore_edge_export.bundle import export_bundle
 
-    manifest = export_bundle(run, output, precision.value)
-    _print_parity(manifest.parity.model_dump())
+    options = GraphOptions(precision.value, search.value, batch, format_ is Format.ONNX, force)
+    manifest = export_bundle(run, output, options)
+    typer.echo(f"Search: {manifest.search} ({manifest.search_facts.reason}).")
+    _print_parity(manifest.parity)
     typer.echo(f"Wrote {output}: {manifest.model_id}.")
 
 
@@ -126,12 +176,14 @@ def verify(
 ) -> None:
     """Compare a bundle with the run it came from, on this machine."""
     from patchcore_edge_export.bundle import verify_bundle
+    from patchcore_edge_export.parity import require_parity
 
     facts = verify_bundle(bundle, run, data, device)
     if as_json:
         typer.echo(json.dumps(facts.model_dump()))
     else:
-        _print_parity(facts.model_dump())
+        _print_parity(facts)
+    require_parity(facts)
 
 
 @app.callback(invoke_without_command=True)
@@ -153,9 +205,22 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
-def _print_parity(facts: dict[str, object]) -> None:
-    typer.echo(
-        f"Parity on {facts['images']} images, torch float32 against {facts['device']}: "
-        f"score deviation {facts['max_score_deviation']:.2e} (limit {facts['score_limit']:.0e}), "
-        f"map deviation {facts['max_map_deviation']:.2e}, {facts['verdict_flips']} verdict flips."
-    )
+def _print_parity(facts: ParityFacts) -> None:
+    made = f" ({facts.synthetic} with a synthetic defect)" if facts.synthetic else ""
+    lines = [
+        f"Parity on {facts.images} images{made}, torch float32 against {facts.device}: "
+        f"score deviation {facts.max_score_deviation:.2e} (limit {facts.score_limit:.0e}), "
+        f"map deviation {facts.max_map_deviation:.2e} (limit {facts.map_limit:.0e}), "
+        f"{facts.verdict_flips} verdict flips."
+    ]
+    if facts.rank_correlation is not None:
+        lines.append(f"Rank correlation of the scores {facts.rank_correlation:.6f}.")
+    if facts.auroc_torch is not None and facts.auroc_graph is not None:
+        lines.append(f"Image AUROC {facts.auroc_torch:.4f} in torch, {facts.auroc_graph:.4f} on {facts.device}.")
+    if facts.onnx is not None:
+        lines.append(
+            f"ONNX Runtime: score deviation {facts.onnx.max_score_deviation:.2e}, "
+            f"map deviation {facts.onnx.max_map_deviation:.2e}."
+        )
+    lines += [f"FAILED: {failure}." for failure in facts.failures]
+    typer.echo("\n".join(lines))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,8 +14,16 @@ from tqdm import tqdm
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
-from .data import Batch, DataModule, ImageDataset
+from .data import Batch, DataModule, ImageDataset, prediction_items
+from .embedder import Embedder
+from .evaluator import Evaluation, collect_scores
+from .feature_store import FeatureStore
 from .models import Patchcore
+from .prefetch import ahead
+from .storage import Storage, open_store
+
+if TYPE_CHECKING:
+    from patchcore_edge_runtime.manifest import Manifest
 
 __all__ = ["Engine", "resolve_device"]
 
@@ -42,31 +54,147 @@ class Engine:
         device: ``auto``, ``cpu``, ``cuda`` or ``xpu``.
         batch_size: images at a time.
         progress: show progress bars on a terminal.
+        strict: make an image that cannot be read an error; otherwise such images are named, counted and left out.
     """
 
-    def __init__(self, device: str = "auto", batch_size: int = 16, progress: bool = True) -> None:
+    def __init__(
+        self, device: str = "auto", batch_size: int = 16, progress: bool = True, *, strict: bool = False
+    ) -> None:
         self.device = resolve_device(device)
         self.batch_size = batch_size
         self.progress = progress
+        self.strict = strict
 
     def fit(self, model: Patchcore, datamodule: DataModule) -> None:
-        """Fill the model's memory bank from the training images.
+        """Fill the model's memory bank from the training images, and set its thresholds from validation images.
+
+        Images that could not be read are taken out of ``datamodule.train``.
 
         Raises:
-            DataError: an image cannot be read.
+            DataError: no image can be read; with ``strict``, one cannot.
+        """
+        with self.features(model, datamodule) as store:
+            model.fit(store.pool())
+        if model.post_processor is not None and model.post_processor.thresholds is None and datamodule.validation:
+            held_out = datamodule.dataset(datamodule.validation, model.pre_processor.spec)
+            model.post_processor.calibrate(collect_scores(self.stream(model, held_out)), str(datamodule.root))
+
+    @contextmanager
+    def features(
+        self, model: Patchcore, datamodule: DataModule, storage: Storage | None = None
+    ) -> Iterator[FeatureStore]:
+        """The features of the training images; what an earlier, interrupted call left in ``storage`` is used.
+
+        Images that could not be read are taken out of ``datamodule.train``.
+
+        Raises:
+            DataError: no image can be read; with ``strict``, one cannot.
+            ConfigError: memory and disk cannot hold the features.
         """
         model.to(self.device)
         # channels_last: three times as fast for depthwise convolutions on the CPU.
         model.model.feature_extractor.to(memory_format=torch.channels_last)
-        for batch in self._batches(datamodule.dataset(datamodule.train, model.pre_processor.spec), "features"):
-            model.training_step(batch)
-        model.fit()
+        items = datamodule.train
+        positions = {item.path: position for position, item in enumerate(items)}
+        with open_store(model, len(items), storage or Storage()) as store:
+            dataset = datamodule.dataset(items[store.next_image :], model.pre_processor.spec)
+            embed = Embedder(model, len(dataset))
+            for batch in self._batches(dataset, "features"):
+                store.append([positions[path] for path in batch.image_path], embed(batch.image))
+            datamodule.train = [items[position] for position in store.images]
+            yield store
 
-    def predict(self, model: Patchcore, dataset: ImageDataset) -> Iterator[Batch]:
-        """Score a dataset, batch by batch; results are on the CPU.
+    def test(self, model: Patchcore, datamodule: DataModule, *, output: Path | None = None) -> Evaluation:
+        """Measure a fitted model on the test images.
+
+        Args:
+            model: with an evaluator.
+            datamodule: with test images.
+            output: folder for the visualizer's pictures; none are written when absent.
 
         Raises:
-            DataError: an image cannot be read, or there is none.
+            DataError: there are no test images, or none that can be read.
+            ConfigError: the model was built without an evaluator.
+        """
+        if model.evaluator is None:
+            raise ConfigError("The model has no evaluator; build it with evaluator=True.")
+        scores = collect_scores(self.predict(model, datamodule, output=output))
+        return model.evaluator(scores, None if model.post_processor is None else model.post_processor.thresholds)
+
+    def predict(
+        self,
+        model: Patchcore,
+        source: DataModule | ImageDataset | str | Path | None = None,
+        *,
+        datamodule: DataModule | None = None,
+        dataset: ImageDataset | None = None,
+        data_path: str | Path | None = None,
+        output: Path | None = None,
+    ) -> list[Batch]:
+        """Score images; results are on the CPU.
+
+        Args:
+            model: fitted.
+            source: a datamodule (its test images), a dataset, a folder or one image; in its place one of the next
+                three may be named.
+            datamodule, dataset, data_path: as ``source``.
+            output: folder for the visualizer's pictures; none are written when absent.
+
+        Raises:
+            DataError: there are no images, or none that can be read.
+            ConfigError: not exactly one source was given.
+        """
+        given = [one for one in (source, datamodule, dataset, data_path) if one is not None]
+        if len(given) != 1:
+            raise ConfigError("Give one thing to predict on: a datamodule, a dataset, a folder or an image.")
+        chosen = given[0]
+        if not isinstance(chosen, ImageDataset):
+            chosen = ImageDataset(prediction_items(chosen), model.pre_processor.spec)
+        scored = list(self.stream(model, chosen))
+        if output is not None and model.visualizer is not None:
+            middle = _middle(model, scored)
+            for batch in scored:
+                model.visualizer.save(batch, middle, output)
+        return scored
+
+    def export(
+        self,
+        model: Patchcore,
+        datamodule: DataModule,
+        output: str | Path,
+        *,
+        precision: Literal["fp32", "fp16"] = "fp32",
+        target_fpr: float = 0.001,
+    ) -> Manifest:
+        """Export a fitted model to an OpenVINO bundle, behind the gate that compares it with torch.
+
+        Args:
+            model: fitted on ``datamodule.train``.
+            datamodule: its validation images set the thresholds and pass the gate.
+            output: bundle folder to write.
+            precision: of the weights, as ``patchcore-edge export`` takes it.
+            target_fpr: share of good parts that may be called NG, in (0, 1).
+
+        Raises:
+            DataError: there are no held-out images.
+            ParityError: the graph does not score as the model does; nothing is written.
+        """
+        from patchcore_edge_export.bundle import export_bundle
+
+        from .workflow import calibrate_run, save_fitted
+
+        output = Path(output)
+        with TemporaryDirectory() as temporary:
+            run = Path(temporary) / output.resolve().name
+            save_fitted(run, model, datamodule)
+            calibrate_run(run, datamodule, target_fpr, str(self.device), strict=self.strict)
+            return export_bundle(run, output, precision)
+
+    def stream(self, model: Patchcore, dataset: ImageDataset) -> Iterator[Batch]:
+        """Score a dataset batch by batch, so that nothing but one batch is held; results are on the CPU.
+
+        Raises:
+            DataError: there are no images, or none that can be read; with ``strict``, one cannot be read.
         """
         if not len(dataset):
             raise DataError("There are no images to score; check the data's layout.")
@@ -74,15 +202,25 @@ class Engine:
         model.model.feature_extractor.to(memory_format=torch.channels_last)
         for batch in self._batches(dataset, "scores"):
             scored = model.validation_step(batch)
-            yield scored._replace(pred_score=_cpu(scored.pred_score), anomaly_map=_cpu(scored.anomaly_map))
+            yield _on_cpu(scored)
 
     def _batches(self, dataset: ImageDataset, what: str) -> Iterator[Batch]:
         with tqdm(total=len(dataset), desc=what, unit="image", disable=None if self.progress else True) as bar:
-            for batch in dataset.batches(self.batch_size):
+            for batch in ahead(dataset.batches(self.batch_size, strict=self.strict)):
                 yield batch._replace(image=batch.image.to(self.device))
                 bar.update(len(batch.image))
 
 
-def _cpu(values: Tensor | None) -> Tensor:
-    assert values is not None
-    return values.cpu()
+def _on_cpu(batch: Batch) -> Batch:
+    def move(value: Any) -> Any:
+        return value.cpu() if isinstance(value, Tensor) else value
+
+    return Batch(*map(move, batch))
+
+
+def _middle(model: Patchcore, scored: list[Batch]) -> float:
+    """The heatmaps' middle: the pixel threshold, or without one the median of the maps' maxima."""
+    if model.post_processor is not None and model.post_processor.thresholds is not None:
+        return model.post_processor.thresholds.pixel
+    maxima = torch.cat([batch.anomaly_map.amax((1, 2, 3)) for batch in scored if batch.anomaly_map is not None])
+    return float(maxima.median())

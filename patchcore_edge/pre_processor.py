@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from patchcore_edge_runtime.errors import ConfigError, FrameError
 from patchcore_edge_runtime.preprocess import PreprocessSpec, preprocess
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PreProcessor"]
@@ -17,11 +19,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class PreProcessor(nn.Module):
-    """Frames → what the backbone takes.
+    """Images → what the backbone takes.
 
     Args:
         spec: size and crop.
         mean, std: of the RGB channels on [0, 1] that the backbone was trained with.
+        prepared: images come resized and normalised already and pass through untouched.
     """
 
     mean: Tensor
@@ -32,22 +35,59 @@ class PreProcessor(nn.Module):
         spec: PreprocessSpec,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
+        *,
+        prepared: bool = False,
     ) -> None:
         super().__init__()
         self.spec = spec
+        self.prepared = prepared
         self.register_buffer("mean", 255 * torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
 
-    def forward(self, frames: Tensor | NDArray[Any]) -> Tensor:
-        """Normalise.
+    def forward(self, images: Tensor | NDArray[Any]) -> Tensor:
+        """Resize, crop and normalise; dtype and shape say what the images are, never their content.
 
         Args:
-            frames: ``[N,H,W,3]`` uint8 BGR tensor of the model's size, or one frame as OpenCV gives it.
+            images: one of
+                a frame as OpenCV gives it, a NumPy array HxW, HxWx3 (BGR) or HxWx4 (BGRA), uint8 or uint16;
+                a ``[N,H,W,3]`` uint8 BGR tensor of the model's size, as the datasets give it;
+                a ``[3,H,W]`` or ``[N,3,H,W]`` RGB tensor as torchvision gives it, uint8 or float in [0, 1], of any
+                size. Float pixels are rounded to the 256 levels that a camera has.
 
         Returns:
-            ``[N,3,H,W]`` float32 RGB, normalised.
+            ``[N,3,H,W]`` float32 RGB, normalised, of the model's size; N is 1 for a single image.
+
+        Raises:
+            FrameError: none of these.
+            ConfigError: built with ``prepared``, and the images are not ``[N,3,H,W]`` float.
         """
-        if not isinstance(frames, Tensor):
-            frames = torch.from_numpy(preprocess(frames, self.spec))[None].to(self.mean.device)
-        rgb = frames.permute(0, 3, 1, 2).flip(1).float()
-        return (rgb - self.mean) / self.std
+        if self.prepared:
+            if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
+                raise ConfigError("A model without a pre-processor takes normalised float [N,3,H,W] tensors.")
+            return images
+        frames = self._frames(images).to(self.mean.device)
+        return (frames.permute(0, 3, 1, 2).flip(1).float() - self.mean) / self.std
+
+    def _frames(self, images: Tensor | NDArray[Any]) -> Tensor:
+        """``[N,H,W,3]`` uint8 BGR of the model's size."""
+        if not isinstance(images, Tensor):
+            return torch.from_numpy(preprocess(images, self.spec))[None]
+        if images.ndim == 4 and images.shape[3] == 3 and images.dtype == torch.uint8:
+            if tuple(images.shape[1:3]) == self.spec.input_size:
+                return images
+            return self._resized(images)
+        if images.ndim not in (3, 4) or images.shape[-3] != 3:
+            raise FrameError(f"The images have shape {tuple(images.shape)}; give [N,H,W,3] or [N,3,H,W].")
+        rgb = images.reshape(-1, *images.shape[-3:])
+        return self._resized(_as_uint8(rgb).permute(0, 2, 3, 1).flip(3))
+
+    def _resized(self, frames: Tensor) -> Tensor:
+        return torch.from_numpy(np.stack([preprocess(frame, self.spec) for frame in frames.cpu().numpy()]))
+
+
+def _as_uint8(images: Tensor) -> Tensor:
+    if images.dtype == torch.uint8:
+        return images
+    if not images.is_floating_point() or not bool(((images >= 0) & (images <= 1)).all()):
+        raise FrameError("The images are not uint8, nor float in [0, 1]; scale them first.")
+    return (images * 255).round().to(torch.uint8)

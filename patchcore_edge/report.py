@@ -22,12 +22,14 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from patchcore_edge_runtime.preprocess import Image
 
 from .evaluator import Evaluation, Scores
+from .outliers import Outliers
 from .visualizer import visualize
 
-__all__ = ["write_report"]
+__all__ = ["write_outliers", "write_report"]
 
 _GOOD, _DEFECT, _INK = "#2a7f3e", "#c22f3d", "#333333"
 _PICTURES = 6
+_OUTLIERS = 12
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ def write_report(
         pixel_threshold: the middle of the heatmaps' colours.
         image: gives the model-size BGR pixels of an image by its index.
     """
-    environment = Environment(loader=PackageLoader("patchcore_edge"), autoescape=select_autoescape())
-    html = environment.get_template("report.html.j2").render(
+    _write(
+        path,
+        "report.html.j2",
         title=title,
         facts=facts,
         evaluation=evaluation,
@@ -64,6 +67,47 @@ def write_report(
         defects=_per_defect(scores, evaluation),
         galleries=_galleries(scores, evaluation, pixel_threshold, image),
     )
+
+
+def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[int], Image]) -> None:
+    """Write a page with the training images that look least like the others.
+
+    Args:
+        path: HTML file to write.
+        title: headline.
+        outliers: of the training images.
+        image: gives the model-size BGR pixels of an image by its index.
+    """
+    shown = outliers.order[:_OUTLIERS]
+    # What half of the images reach somewhere is the middle: only the unusual is hot.
+    middle = max(float(np.median(outliers.distances)), 1e-12)
+    titles = [f"{outliers.paths[i].name} · distance {outliers.distances[i]:.3g}" for i in shown]
+    pictures = [_Picture(title, _heat(outliers, i, middle, image(i))) for title, i in zip(titles, shown, strict=True)]
+    _write(
+        path,
+        "outliers.html.j2",
+        title=title,
+        images=len(outliers.paths),
+        suspects=len(outliers.suspects),
+        rows=[
+            (str(outliers.paths[i]), float(outliers.distances[i]), float(outliers.z_scores[i]), i in outliers.suspects)
+            for i in shown
+        ],
+        pictures=pictures,
+    )
+
+
+def _heat(outliers: Outliers, index: int, middle: float, pixels: Image) -> str:
+    rows, columns = outliers.grid
+    size = (pixels.shape[1], pixels.shape[0])
+    grid = outliers.patches[index].reshape(rows, columns)
+    heat = cv2.resize(grid, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    return _jpeg(visualize(pixels, heat, middle))
+
+
+def _write(path: Path, template: str, **values: Any) -> None:
+    environment = Environment(loader=PackageLoader("patchcore_edge"), autoescape=select_autoescape())
+    html = environment.get_template(template).render(**values)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(html, encoding="utf-8")
@@ -159,11 +203,15 @@ def _galleries(
 
 
 def _picture(scores: Scores, evaluation: Evaluation, index: int, pixel_threshold: float, pixels: Image) -> _Picture:
-    picture = visualize(pixels, scores.maps[index], pixel_threshold, scores.masks[index])
-    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
-    assert done
+    data = _jpeg(visualize(pixels, scores.maps[index], pixel_threshold, scores.masks[index]))
     verdict = ""
     if evaluation.threshold is not None:
         verdict = " · NG" if scores.scores[index] > evaluation.threshold else " · OK"
     title = f"{scores.kinds[index]}/{scores.paths[index].name} · {scores.scores[index]:.3g}{verdict}"
-    return _Picture(title, base64.b64encode(data.tobytes()).decode())
+    return _Picture(title, data)
+
+
+def _jpeg(picture: Image) -> str:
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
+    assert done
+    return base64.b64encode(data.tobytes()).decode()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.overlay import heatmap
 from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_runtime.sinks.images import write_image
 
-__all__ = ["visualize"]
+from .data.batch import Batch
+
+__all__ = ["Visualizer", "visualize"]
 
 _GREEN = (80, 220, 60)
 
@@ -37,3 +42,32 @@ def visualize(
         for picture in pair:
             cv2.drawContours(picture, contours, -1, _GREEN, 1, cv2.LINE_AA)
     return np.concatenate(pair, axis=1)
+
+
+class Visualizer:
+    """Writes what ``visualize`` draws, one PNG per image of a scored batch."""
+
+    def save(self, batch: Batch, pixel_threshold: float, folder: Path) -> list[Path]:
+        """Write a batch's pictures.
+
+        Args:
+            batch: scored, on the CPU, with the files that its images come from.
+            pixel_threshold: the middle of the heatmap's colours.
+            folder: ``<kind>/<name>.png`` is written inside, ``kind`` the name of the image's own folder.
+
+        Returns:
+            the files written.
+
+        Raises:
+            ConfigError: one cannot be written.
+        """
+        if batch.anomaly_map is None:
+            return []
+        written = []
+        for index, path in enumerate(batch.image_path):
+            mask = None if batch.gt_mask is None else batch.gt_mask[index].numpy()
+            image = np.asarray(batch.image[index].numpy(), np.uint8)
+            picture = visualize(image, batch.anomaly_map[index, 0].numpy(), pixel_threshold, mask)
+            written.append(folder / path.parent.name / f"{path.stem}.png")
+            write_image(written[-1], picture)
+        return written

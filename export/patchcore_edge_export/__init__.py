@@ -1,6 +1,6 @@
 """From a fitted run to a verified OpenVINO bundle."""
 
-from .telemetry import silence
+from patchcore_edge.telemetry import silence
 
 silence()
 

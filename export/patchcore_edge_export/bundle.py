@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,21 +17,20 @@ from patchcore_edge.checkpoint import (
     calibration_images,
     load_calibration,
     load_run,
-    new_folder,
 )
 from patchcore_edge.data import DataModule, open_data
 from patchcore_edge.models import Patchcore
-from patchcore_edge_runtime.bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
+from patchcore_edge_runtime.bundle import MANIFEST, Bundle, file_facts, write_manifest
 from patchcore_edge_runtime.errors import BundleError, CheckpointError
+from patchcore_edge_runtime.folders import new_folder
 from patchcore_edge_runtime.inspector import CompiledGraph
 from patchcore_edge_runtime.manifest import GoldenImage, Manifest, ModelFacts, ParityFacts
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.sinks.images import write_image
 
-from .edge_model import EdgeModel
-from .onnx import export_onnx
-from .openvino import convert
-from .parity import SCORE_LIMITS, compare, require_parity
+from .build import Built, GraphOptions, build_graph, gate_samples
+from .onnx import OnnxGraph
+from .parity import SCORE_LIMITS, Sample, compare
 
 __all__ = ["export_bundle", "verify_bundle"]
 
@@ -40,14 +38,13 @@ _GOLDEN = 4
 _TOOLS = ("torch", "timm", "onnx", "openvino", "opencv-python", "numpy")
 
 
-def export_bundle(run: Path, output: Path, precision: Literal["fp32", "fp16"], batch: int = 1) -> Manifest:
+def export_bundle(run: Path, output: Path, options: GraphOptions) -> Manifest:
     """Export a calibrated run.
 
     Args:
         run: RUN folder.
         output: bundle folder to write; an earlier bundle there is replaced.
-        precision: of the stored weights.
-        batch: static batch size of the graph.
+        options: precision, search, batch and formats.
 
     Returns:
         the manifest as written, its parity report included.
@@ -62,26 +59,16 @@ def export_bundle(run: Path, output: Path, precision: Literal["fp32", "fp16"], b
         raise CheckpointError(f"{run} has no thresholds yet; run `patchcore-edge calibrate {run} --data DATA` first.")
     images = calibration_images(run, calibration)
     with new_folder(output, MANIFEST) as fresh:
-        _write_graph(fitted, calibration, fresh / MODEL_XML, precision, batch)
-        parity = compare(
-            fitted,
-            CompiledGraph(fresh / MODEL_XML, "CPU", "latency"),
-            images.values(),
-            batch=batch,
-            device="CPU",
-            precision=precision,
-            thresholds=calibration.thresholds,
-        )
-        require_parity(parity)
-        golden = _write_golden(fresh, fitted, images, SCORE_LIMITS[precision])
-        manifest = _manifest(fresh, fitted, facts, calibration, parity, golden, precision, batch)
+        built = build_graph(fresh, fitted, list(images.values()), calibration.thresholds, options)
+        golden = _write_golden(fresh, fitted, images, SCORE_LIMITS[options.precision])
+        manifest = _manifest(fresh, fitted, facts, calibration, built, golden, options)
         write_manifest(fresh, manifest)
         Bundle.load(fresh)
     return manifest
 
 
 def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> ParityFacts:
-    """Compare a bundle with its run on this machine.
+    """Compare a bundle with its run on this machine; ``require_parity`` raises what comes out.
 
     Args:
         path: bundle folder.
@@ -91,41 +78,36 @@ def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> Pari
 
     Raises:
         BundleError: the bundle is damaged or of another run.
-        ParityError: it does not score as the run does.
     """
     bundle = Bundle.load(path)
     manifest = bundle.manifest
     fitted, facts = load_run(run)
     if manifest.model != _model_facts(fitted, facts) or manifest.preprocess != facts.preprocess:
         raise BundleError(f"{path} was not exported from {run}; give the run it came from.")
-    parity = compare(
+    onnx_file = path / "model.onnx"
+    return compare(
         fitted,
         CompiledGraph(bundle.model_xml, device, "latency"),
-        _images(run, data, fitted),
+        _samples(run, data, fitted),
         batch=manifest.batch,
         device=device,
         precision=manifest.precision,
         thresholds=manifest.thresholds,
+        search=manifest.search,
+        onnx=OnnxGraph(onnx_file) if onnx_file.is_file() else None,
     )
-    require_parity(parity)
-    return parity
 
 
-def _images(run: Path, data: Path | None, fitted: Patchcore) -> list[Image]:
+def _samples(run: Path, data: Path | None, fitted: Patchcore) -> Iterator[Sample]:
     if data is None:
         calibration = load_calibration(run)
-        return list(calibration_images(run, calibration).values()) if calibration else []
+        yield from gate_samples(list(calibration_images(run, calibration).values())) if calibration else []
+        return
     module = open_data(data)
     items = module.validation + module.test or module.train
     dataset = DataModule.dataset(items, fitted.pre_processor.spec)
-    return [dataset.image(index) for index in range(len(dataset))]
-
-
-def _write_graph(fitted: Patchcore, calibration: Calibration, xml: Path, precision: str, batch: int) -> None:
-    with TemporaryDirectory() as scratch:
-        onnx_file = Path(scratch) / "model.onnx"
-        export_onnx(EdgeModel(fitted), onnx_file, batch, fitted.pre_processor.spec.input_size)
-        convert(onnx_file, xml, calibration.thresholds, compress_to_fp16=precision == "fp16")
+    for index, item in enumerate(items):
+        yield Sample(dataset.image(index), item.is_defective)
 
 
 def _write_golden(
@@ -161,24 +143,24 @@ def _manifest(
     fitted: Patchcore,
     facts: RunFacts,
     calibration: Calibration,
-    parity: ParityFacts,
+    built: Built,
     golden: tuple[GoldenImage, ...],
-    precision: Literal["fp32", "fp16"],
-    batch: int,
+    options: GraphOptions,
 ) -> Manifest:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return Manifest(
         name=facts.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        batch=batch,
+        batch=options.batch,
         preprocess=facts.preprocess,
         model=_model_facts(fitted, facts),
-        precision=precision,
-        search="exact",
+        precision=options.precision,
+        search=built.search,
+        search_facts=built.search_facts,
         thresholds=calibration.thresholds,
         calibration=calibration.facts,
         sanity=calibration.sanity,
-        parity=parity,
+        parity=built.parity,
         golden=golden,
         files={path.relative_to(folder).as_posix(): file_facts(path) for path in files},
         tools={"patchcore-edge": __version__, **{name: version(name) for name in _TOOLS}},

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from patchcore_edge.models import AnomalyMapGenerator, Patchcore, PatchcoreModel
 from patchcore_edge_runtime.errors import ConfigError
 
-from .search import ExactSearch
+from .fast import FastPlan, FastSearch
+from .search import ExactSearch, Found
 
 __all__ = ["EdgeModel"]
 
@@ -20,6 +21,7 @@ class EdgeModel(nn.Module):
 
     Args:
         fitted: a model with a memory bank.
+        plan: of the coarse-to-fine search; exact distances for every patch without one.
     """
 
     mean: Tensor
@@ -27,13 +29,14 @@ class EdgeModel(nn.Module):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, fitted: Patchcore) -> None:
+    def __init__(self, fitted: Patchcore, plan: FastPlan | None = None) -> None:
         super().__init__()
         model = fitted.model
         height, width = fitted.pre_processor.spec.input_size
         self.register_buffer("mean", fitted.pre_processor.mean.flip(1))
         self.backbone = _with_pixels_folded_in(model, fitted.pre_processor.std)
-        self.search = ExactSearch(model.memory_bank)
+        bank = model.memory_bank
+        self.search = ExactSearch(bank) if plan is None else FastSearch(bank, plan)
         self.register_buffer("support", _support(model))
         grid = self._grid(height, width)
         self.register_buffer("rows", _upsampling(model.anomaly_map_generator, grid[0], height))
@@ -43,23 +46,20 @@ class EdgeModel(nn.Module):
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """``[N,H,W,3]`` uint8 BGR → ``pred_score`` ``[N]`` and ``anomaly_map`` ``[N,1,H,W]``, float32, raw."""
         images = frame.permute(0, 3, 1, 2).float() - self.mean
-        embedding = self.backbone.generate_embedding(self.backbone.feature_extractor(images))
+        embedding = self.backbone.embed(images)
         batch, dimension, height, width = embedding.shape
         patches = embedding.reshape(batch, dimension, height * width).transpose(1, 2) - self.search.center
-        distances = self.search(patches)
-        anomaly_map = self.rows @ distances.reshape(batch, 1, height, width) @ self.columns
-        return self._score(patches, distances), anomaly_map
+        found: Found = self.search(patches)
+        anomaly_map = self.rows @ found.distances.reshape(batch, 1, height, width) @ self.columns
+        return self._score(found), anomaly_map
 
-    def _score(self, patches: Tensor, distances: Tensor) -> Tensor:
+    def _score(self, found: Found) -> Tensor:
         """Eq. 7 for the worst patch of each image; the neighbourhoods of the bank's vectors are tabled."""
-        score = distances.amax(1)
         if self.support.shape[1] < 2:
-            return score
-        worst = distances.argmax(1)
-        patch = patches.gather(1, worst.reshape(-1, 1, 1).expand(-1, 1, patches.shape[2])).squeeze(1)
-        support = self.search.vectors(self.support[self.search.neighbor(patch)])
-        near = (patch.unsqueeze(1) - support).square().sum(2).sqrt()
-        return score * (1 - near.softmax(1)[:, 0])
+            return found.worst
+        support = self.search.vectors(self.support[found.neighbor])
+        near = (found.patch.unsqueeze(1) - support).square().sum(2).sqrt()
+        return found.worst * (1 - near.softmax(1)[:, 0])
 
     def _grid(self, height: int, width: int) -> tuple[int, int]:
         with torch.inference_mode():

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import openvino as ov
 
+from patchcore_edge_runtime.edit import model_info
+from patchcore_edge_runtime.manifest import Labels
 from patchcore_edge_runtime.verdict import Thresholds
 
 __all__ = ["convert"]
@@ -22,20 +24,6 @@ def convert(onnx_file: Path, xml: Path, thresholds: Thresholds, compress_to_fp16
     """
     model = ov.convert_model(str(onnx_file))
     model.inputs[0].get_node().set_layout(ov.Layout("NHWC"))
-    for key, value in _model_info(thresholds).items():
+    for key, value in model_info(thresholds, Labels()).items():
         model.set_rt_info(value, ["model_info", key])
     ov.save_model(model, str(xml), compress_to_fp16=compress_to_fp16)
-
-
-def _model_info(thresholds: Thresholds) -> dict[str, str]:
-    # https://github.com/open-edge-platform/model_api, AnomalyDetection: (raw − threshold) / scale + 0.5
-    return {
-        "model_type": "AnomalyDetection",
-        "task": "segmentation",
-        "image_threshold": repr(thresholds.image),
-        "pixel_threshold": repr(thresholds.pixel),
-        "normalization_scale": repr(2 * thresholds.image),
-        "labels": "Good Anomaly",
-        "resize_type": "standard",
-        "reverse_input_channels": "NO",
-    }

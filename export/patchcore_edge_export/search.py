@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ExactSearch"]
+__all__ = ["ExactSearch", "Found", "pick"]
+
+
+class Found(NamedTuple):
+    """What a search gives for N images of P patches.
+
+    Attributes:
+        distances: ``[N, P]`` distance of each patch to the bank.
+        worst: ``[N]`` largest distance of each image, always exact.
+        patch: ``[N, D]`` the patch it belongs to, centred.
+        neighbor: ``[N]`` bank index of that patch's nearest vector.
+    """
+
+    distances: Tensor
+    worst: Tensor
+    patch: Tensor
+    neighbor: Tensor
 
 
 class ExactSearch(nn.Module):
@@ -26,22 +44,28 @@ class ExactSearch(nn.Module):
         center = memory_bank.mean(0)
         bank = memory_bank - center
         self.register_buffer("center", center)
-        self.linear = nn.Linear(bank.shape[1], len(bank))
+        self.linear = nn.Linear(bank.shape[1], len(bank), device="meta")
         self.linear.weight = nn.Parameter(-2 * bank, requires_grad=False)
         self.linear.bias = nn.Parameter((bank * bank).sum(1), requires_grad=False)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """``[N, P, D]`` embeddings, centred → ``[N, P]`` distances."""
-        nearest: Tensor = self.linear(patches).amin(2)
-        return (nearest + (patches * patches).sum(2)).clamp_min(0).sqrt()
-
-    def neighbor(self, patch: Tensor) -> Tensor:
-        """``[N, D]`` one patch an image, centred → ``[N]`` index of its nearest bank vector.
-
-        Only here is an index wanted; over all patches it would cost more than the search itself.
-        """
-        return torch.as_tensor(self.linear(patch).argmin(1))
+    def forward(self, patches: Tensor) -> Found:
+        """``[N, P, D]`` embeddings, centred → exact distances of all of them."""
+        products = self.linear(patches)
+        distances = (products.amin(2) + (patches * patches).sum(2)).clamp_min(0).sqrt()
+        place = distances.argmax(1)
+        # An index is wanted of one patch per image; over all of them it would cost more than the search itself.
+        return Found(distances, distances.amax(1), pick(patches, place), pick(products, place).argmin(1))
 
     def vectors(self, indices: Tensor) -> Tensor:
         """Bank vectors, centred, by index; read from the layer's weights so that the graph holds the bank once."""
         return self.linear.weight[indices] * -0.5
+
+
+def pick(rows: Tensor, places: Tensor) -> Tensor:
+    """Rows of each image: ``[N, P, D]`` at ``[N]`` or ``[N, T]`` → ``[N, D]`` or ``[N, T, D]``.
+
+    One Gather over whole rows: torch's ``gather`` would carry an index for every element.
+    """
+    batch, patches = rows.shape[:2]
+    offset = torch.arange(batch).reshape(-1, *[1] * (places.dim() - 1)) * patches
+    return rows.reshape(batch * patches, rows.shape[2])[places + offset]

@@ -4,6 +4,19 @@ from .batch import Batch
 from .datamodule import DataModule
 from .dataset import ImageDataset, ImageItem
 from .folder import Folder, open_data
-from .mvtec import MVTec
+from .mvtec import CATEGORIES, MVTec
+from .prediction import prediction_items
+from .split import hold_out
 
-__all__ = ["Batch", "DataModule", "Folder", "ImageDataset", "ImageItem", "MVTec", "open_data"]
+__all__ = [
+    "CATEGORIES",
+    "Batch",
+    "DataModule",
+    "Folder",
+    "ImageDataset",
+    "ImageItem",
+    "MVTec",
+    "hold_out",
+    "open_data",
+    "prediction_items",
+]

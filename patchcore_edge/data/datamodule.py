@@ -36,6 +36,9 @@ class DataModule:
         self.validation = list(validation)
         self.test = list(test)
 
+    def __str__(self) -> str:
+        return str(self.root)
+
     @staticmethod
     def dataset(items: Sequence[ImageItem], spec: PreprocessSpec) -> ImageDataset:
         """The pixels of a split at a model's size."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError, FrameError
 from patchcore_edge_runtime.preprocess import Image, PreprocessSpec, preprocess
@@ -16,6 +18,8 @@ from patchcore_edge_runtime.sources import read_image
 from .batch import Batch
 
 __all__ = ["ImageDataset", "ImageItem"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,25 @@ class ImageItem:
         return self.label != "good"
 
 
+@dataclass(frozen=True)
+class _Sample:
+    item: ImageItem
+    image: Image
+    mask: NDArray[np.bool_] | None
+
+
 class ImageDataset:
-    """A sequence of image files that all pass through the runtime's preprocessing."""
+    """A sequence of image files that all pass through the runtime's preprocessing.
+
+    Attributes:
+        items: the files; after ``batches`` without those that could not be read.
+        skipped: what could not be read, and why.
+    """
 
     def __init__(self, items: Sequence[ImageItem], spec: PreprocessSpec) -> None:
         self.items = list(items)
         self.spec = spec
+        self.skipped: list[tuple[ImageItem, str]] = []
 
     def __len__(self) -> int:
         return len(self.items)
@@ -48,33 +65,79 @@ class ImageDataset:
         Raises:
             DataError: it cannot be read or is too small.
         """
-        path = self.items[index].path
+        return self._pixels(self.items[index].path)
+
+    def mask(self, index: int) -> NDArray[np.bool_] | None:
+        """The defect mask at model size; None for a defective image without one.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return self._mask(self.items[index])
+
+    def batches(self, batch_size: int, *, strict: bool = False) -> Iterator[Batch]:
+        """All images in order, ``batch_size`` at a time.
+
+        Files that cannot be read are left out, and named and counted at the end.
+
+        Args:
+            batch_size: images at a time; the last batch may be smaller.
+            strict: make the first file that cannot be read an error.
+
+        Raises:
+            DataError: a file cannot be read, with ``strict``; or none can.
+        """
+        samples: list[_Sample] = []
+        for item in list(self.items):
+            try:
+                samples.append(_Sample(item, self._pixels(item.path), self._mask(item)))
+            except DataError as error:
+                if strict:
+                    raise
+                self.skipped.append((item, str(error)))
+            if len(samples) == batch_size:
+                yield _batch(samples)
+                samples = []
+        if samples:
+            yield _batch(samples)
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Take the skipped files out of ``items``, so that indices are those of what was delivered."""
+        lost = [(item, reason) for item, reason in self.skipped if item in self.items]
+        if not lost:
+            return
+        if len(lost) == len(self.items):
+            raise DataError(f"None of {len(lost)} images can be used; the first: {lost[0][1]}")
+        for _, reason in lost:
+            _log.warning("skipped: %s", reason)
+        _log.warning("%d of %d images were skipped.", len(lost), len(self.items))
+        gone = {item for item, _ in lost}
+        self.items = [item for item in self.items if item not in gone]
+
+    def _pixels(self, path: Path) -> Image:
         try:
             return preprocess(read_image(path), self.spec)
         except FrameError as error:
             raise DataError(f"{path}: {error}") from None
 
-    def mask(self, index: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]] | None:
-        """The defect mask at model size; None for a defective image without one."""
-        item = self.items[index]
+    def _mask(self, item: ImageItem) -> NDArray[np.bool_] | None:
         if item.mask is None:
             return None if item.is_defective else np.zeros(self.spec.input_size, np.bool_)
-        # Through the same resize and crop as the image; any part of a pixel that is defective makes it so.
-        mask = preprocess((read_image(item.mask) > 0).astype(np.uint8) * 255, self.spec)[..., 0]
-        return np.asarray(mask > 0)
+        marked = read_image(item.mask) > 0
+        try:
+            # Through the same resize and crop as the image; any part of a pixel that is defective makes it so.
+            pixels = preprocess(marked.astype(np.uint8) * 255, self.spec)
+        except FrameError as error:
+            raise DataError(f"{item.mask}: {error}") from None
+        return np.asarray(pixels.max(2) > 0)
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """All images in order, ``batch_size`` at a time."""
-        for start in range(0, len(self), batch_size):
-            yield self._batch(range(start, min(start + batch_size, len(self))))
 
-    def _batch(self, indices: range) -> Batch:
-        items = [self.items[i] for i in indices]
-        masks = [self.mask(i) for i in indices]
-        known = [mask for mask in masks if mask is not None]
-        return Batch(
-            image=torch.from_numpy(np.stack([self.image(i) for i in indices])),
-            gt_label=torch.tensor([item.is_defective for item in items]),
-            gt_mask=torch.from_numpy(np.stack(known)) if len(known) == len(masks) else None,
-            image_path=tuple(item.path for item in items),
-        )
+def _batch(samples: list[_Sample]) -> Batch:
+    known = [sample.mask for sample in samples if sample.mask is not None]
+    return Batch(
+        image=torch.from_numpy(np.stack([sample.image for sample in samples])),
+        gt_label=torch.tensor([sample.item.is_defective for sample in samples]),
+        gt_mask=torch.from_numpy(np.stack(known)) if len(known) == len(samples) else None,
+        image_path=tuple(sample.item.path for sample in samples),
+    )

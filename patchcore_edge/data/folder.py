@@ -1,35 +1,82 @@
-"""A plain folder of good images, and the choice between the layouts."""
+"""Plain folders of images, and the choice between the layouts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.sources import image_files
 
 from .datamodule import DataModule, good_images
+from .dataset import ImageItem
 from .mvtec import MVTec
+from .split import hold_out
 
 __all__ = ["Folder", "open_data"]
 
 
 class Folder(DataModule):
-    """Good images, all in one folder: enough to fit on, or to calibrate with.
+    """Good images in one folder: enough to fit on, or to calibrate with. Test images are optional.
+
+    Args:
+        root: the folder of good images, or what the other folders are relative to.
+        normal_dir: good images to fit on, relative to ``root``; ``root`` itself when absent.
+        abnormal_dir: defective test images, directly or in one folder per kind of defect.
+        normal_test_dir: good test images.
+        mask_dir: defect masks named ``<name>.png`` or ``<name>_mask.png``, in the same folders as the defective images.
+        val_split_ratio: share of the good images that is held out for validation, in [0, 1).
+        seed: decides which.
 
     Raises:
-        DataError: there is no such folder, or no image in it.
+        DataError: a folder is missing, or holds no image.
+        ConfigError: the share is not in [0, 1).
     """
 
-    def __init__(self, root: str | Path) -> None:
-        super().__init__(Path(root), train=good_images(Path(root)))
+    def __init__(
+        self,
+        root: str | Path,
+        normal_dir: str | Path | None = None,
+        abnormal_dir: str | Path | None = None,
+        normal_test_dir: str | Path | None = None,
+        mask_dir: str | Path | None = None,
+        *,
+        val_split_ratio: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        root = Path(root)
+        train, validation = hold_out(good_images(root / (normal_dir or "")), val_split_ratio, seed)
+        masks = None if mask_dir is None else root / mask_dir
+        if masks is not None and not masks.is_dir():
+            raise DataError(f"There is no folder {masks}; give the folder of the defect masks.")
+        test = [] if normal_test_dir is None else good_images(root / normal_test_dir)
+        if abnormal_dir is not None:
+            test += _defective(root / abnormal_dir, masks)
+        super().__init__(root, train, validation, test)
 
 
-def open_data(path: str | Path) -> DataModule:
+def open_data(path: str | Path | DataModule) -> DataModule:
     """The data under ``path``: the MVTec AD layout where it has a ``train`` folder, else a folder of good images.
 
     Raises:
         DataError: there is no such folder, or no image in it.
     """
+    if isinstance(path, DataModule):
+        return path
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"There is no folder {path}; give a folder of images of good parts.")
     return MVTec(path, "") if (path / "train").is_dir() else Folder(path)
+
+
+def _defective(folder: Path, masks: Path | None) -> list[ImageItem]:
+    files = image_files(folder, recursive=True) if folder.is_dir() else []
+    if not files:
+        raise DataError(f"{folder} holds no images of defective parts; give the folder they are in.")
+    return [ImageItem(path, "defective", _mask_of(path.relative_to(folder), masks)) for path in files]
+
+
+def _mask_of(image: Path, masks: Path | None) -> Path | None:
+    if masks is None:
+        return None
+    candidates = (masks / image.parent / f"{image.stem}{ending}" for ending in (".png", "_mask.png"))
+    return next((path for path in candidates if path.is_file()), None)

@@ -1,9 +1,11 @@
 """The MVTec AD layout.
 
-train/good/*.png
-validation/good/*.png                        optional; as in MVTec LOCO and AD 2
-test/good/*.png, test/<defect>/*.png
-ground_truth/<defect>/<name>_mask.png        optional
+<category>/train/good/*.png
+<category>/validation/good/*.png                        optional; as in MVTec LOCO and AD 2
+<category>/validation/<defect>/*.png                    optional; labelled defects set the thresholds of the highest F1
+<category>/validation/ground_truth/<defect>/<name>_mask.png   optional; as in AD 2's public test set
+<category>/test/good/*.png, test/<defect>/*.png
+<category>/ground_truth/<defect>/<name>_mask.png        optional
 """
 
 from __future__ import annotations
@@ -15,45 +17,96 @@ from patchcore_edge_runtime.sources import image_files
 
 from .datamodule import DataModule, good_images
 from .dataset import ImageItem
+from .split import hold_out
 
-__all__ = ["MVTec"]
+__all__ = ["CATEGORIES", "MVTec"]
+
+CATEGORIES = (
+    "bottle",
+    "cable",
+    "capsule",
+    "carpet",
+    "grid",
+    "hazelnut",
+    "leather",
+    "metal_nut",
+    "pill",
+    "screw",
+    "tile",
+    "toothbrush",
+    "transistor",
+    "wood",
+    "zipper",
+)
+"""The fifteen categories of MVTec AD."""
+
+_SOURCE = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
 
 
 class MVTec(DataModule):
-    """One category in the MVTec AD layout.
+    """One category in the MVTec AD layout, of MVTec AD itself or of anyone's own parts.
 
     Args:
         root: folder that holds the categories.
         category: name of the folder inside ``root``; "" when ``root`` is the category itself.
+        val_split_ratio: share of ``train/good`` that is held out for validation where there is no
+            ``validation/good``, in [0, 1).
+        seed: decides which.
 
     Raises:
         DataError: the layout is not there.
+        ConfigError: the share is not in [0, 1).
     """
 
-    def __init__(self, root: str | Path = "./datasets/MVTecAD", category: str = "bottle") -> None:
+    def __init__(
+        self,
+        root: str | Path = "./datasets/MVTecAD",
+        category: str = "bottle",
+        *,
+        val_split_ratio: float = 0.0,
+        seed: int = 0,
+    ) -> None:
         folder = Path(root) / category
         if not (folder / "train" / "good").is_dir():
-            raise DataError(
-                f"{folder} has no train/good; lay the data out as MVTec AD does "
-                "(https://www.mvtec.com/company/research/datasets/mvtec-ad) or give a folder of good images."
-            )
-        held_out = folder / "validation" / "good"
-        super().__init__(
-            folder,
-            train=good_images(folder / "train" / "good"),
-            validation=good_images(held_out) if held_out.is_dir() else [],
-            test=_test_items(folder),
+            raise DataError(_missing(Path(root), category))
+        train, held_out = good_images(folder / "train" / "good"), folder / "validation" / "good"
+        if held_out.is_dir():
+            validation = good_images(held_out) + _items(folder / "validation", folder / "validation" / "ground_truth")
+        else:
+            train, validation = hold_out(train, val_split_ratio, seed)
+        test = folder / "test"
+        super().__init__(folder, train, validation, _items(test, folder / "ground_truth", with_good=True))
+
+
+def _missing(root: Path, category: str) -> str:
+    layout = "train/good, test/good, test/<defect> and ground_truth/<defect>/<name>_mask.png"
+    if category in CATEGORIES:
+        return (
+            f"MVTec AD's {category} is not in {root}; download MVTec AD from {_SOURCE} "
+            f"and unpack it so that {root / category} holds {layout}."
         )
+    if category and not (root / category).is_dir():
+        there = sorted(path.parent.parent.name for path in root.glob("*/train/good"))
+        return (
+            f"{root} has no category {category!r}; it has {', '.join(there) or 'none'}, "
+            f"and MVTec AD ({_SOURCE}) has {', '.join(CATEGORIES)}."
+        )
+    return (
+        f"{root / category} has no train/good; lay the data out as MVTec AD does ({_SOURCE}), with {layout}, "
+        "or give a folder of good images."
+    )
 
 
-def _test_items(folder: Path) -> list[ImageItem]:
-    test = folder / "test"
-    kinds = sorted(path for path in test.iterdir() if path.is_dir()) if test.is_dir() else []
+def _items(split: Path, masks: Path, with_good: bool = False) -> list[ImageItem]:
+    kinds = sorted(path for path in split.iterdir() if path.is_dir() and path != masks) if split.is_dir() else []
     return [
-        ImageItem(path, kind.name, _mask_of(folder, kind.name, path)) for kind in kinds for path in image_files(kind)
+        ImageItem(path, kind.name, _mask_of(masks, kind.name, path))
+        for kind in kinds
+        if with_good or kind.name != "good"
+        for path in image_files(kind)
     ]
 
 
-def _mask_of(folder: Path, kind: str, image: Path) -> Path | None:
-    mask = folder / "ground_truth" / kind / f"{image.stem}_mask.png"
+def _mask_of(masks: Path, kind: str, image: Path) -> Path | None:
+    mask = masks / kind / f"{image.stem}_mask.png"
     return mask if mask.is_file() else None

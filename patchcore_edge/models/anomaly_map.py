@@ -25,17 +25,19 @@ class AnomalyMapGenerator(nn.Module):
         kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
         self.register_buffer("kernel", (kernel / kernel.sum()).float(), persistent=False)
 
-    def forward(self, patch_scores: Tensor, image_size: tuple[int, int]) -> Tensor:
+    def forward(self, patch_scores: Tensor, image_size: tuple[int, int] | None = None) -> Tensor:
         """Map of raw scores.
 
         Args:
             patch_scores: ``[N,1,h,w]`` distances of the patches.
-            image_size: height and width to reach.
+            image_size: height and width to reach; the grid of patches itself when absent.
 
         Returns:
             ``[N,1,H,W]``, in the unit of the patch scores.
         """
-        return self.blur(F.interpolate(patch_scores, size=image_size, mode="bilinear", align_corners=False))
+        if image_size is not None:
+            patch_scores = F.interpolate(patch_scores, size=image_size, mode="bilinear", align_corners=False)
+        return self.blur(patch_scores)
 
     def blur(self, scores: Tensor) -> Tensor:
         """Gaussian blur of ``[N,1,H,W]``; the border is mirrored."""
@@ -48,6 +50,10 @@ class AnomalyMapGenerator(nn.Module):
 
 def _mirror(scores: Tensor, pads: tuple[int, int, int, int]) -> Tensor:
     # torch mirrors once and no further; an image smaller than the kernel is mirrored again and again.
+    if min(scores.shape[2:]) == 1:  # a single row or column has nothing to mirror but itself
+        rows, columns = (pads[2:] if scores.shape[2] == 1 else (0, 0)), (pads[:2] if scores.shape[3] == 1 else (0, 0))
+        scores = F.pad(scores, (*columns, *rows), mode="replicate")
+        pads = (pads[0] - columns[0], pads[1] - columns[1], pads[2] - rows[0], pads[3] - rows[1])
     while max(pads) > 0:
         limit_x, limit_y = scores.shape[3] - 1, scores.shape[2] - 1
         now = (min(pads[0], limit_x), min(pads[1], limit_x), min(pads[2], limit_y), min(pads[3], limit_y))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -22,6 +23,11 @@ class TimmFeatureExtractor(nn.Module):
         backbone: timm name of a network that supports ``features_only``.
         layers: names as timm's ``feature_info`` lists them, such as ``layer2`` or ``blocks.4``.
         pre_trained: load ImageNet weights: those ``patchcore_edge.weights`` finds here, else through timm.
+
+    Attributes:
+        network: timm's feature network, cut after its last used layer.
+        out_dims: layer → channels.
+        mean, std: of the RGB channels on [0, 1] that the backbone was trained with.
     """
 
     def __init__(self, backbone: str, layers: Sequence[str], pre_trained: bool = True) -> None:
@@ -32,9 +38,13 @@ class TimmFeatureExtractor(nn.Module):
         self.network = timm.create_model(
             backbone, pretrained=pre_trained and local is None, features_only=True, out_indices=indices
         )
+        _cut(self.network, _unused_modules(backbone, indices))
         if local is not None:
             load_weights(self.network, local)
-        self.out_dims = dict(zip(self._names(), self.network.feature_info.channels(), strict=True))
+        # timm gives the features in the order of its own list, whatever the order of the indices.
+        self._order = [_module_names(self.network)[index] for index in indices]
+        self._channels_last_output = str(getattr(self.network, "output_fmt", "")).endswith("NHWC")
+        self.out_dims = dict(zip(self._order, self.network.feature_info.channels(), strict=True))
         self.mean = tuple(float(v) for v in self.network.pretrained_cfg["mean"])
         self.std = tuple(float(v) for v in self.network.pretrained_cfg["std"])
         self.network.eval().requires_grad_(False)
@@ -45,23 +55,76 @@ class TimmFeatureExtractor(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """``[N,3,H,W]`` normalised RGB → layer → ``[N,C,h,w]``, in the order of ``layers``."""
-        features = dict(zip(self._names(), self.network(images), strict=True))
+        features = dict(zip(self._order, self.network(images), strict=True))
+        if self._channels_last_output:  # Swin and its kin
+            features = {layer: feature.permute(0, 3, 1, 2) for layer, feature in features.items()}
         return {layer: features[layer] for layer in self.layers}
-
-    def _names(self) -> list[str]:
-        return list(self.network.feature_info.module_name())
 
 
 def _out_indices(backbone: str, layers: tuple[str, ...]) -> tuple[int, ...]:
+    """The places of ``layers`` in timm's list, sorted."""
     if not layers:
         raise ConfigError("No layers were named; give at least one.")
-    try:
-        # On the meta device: only the names are wanted, no memory and no random numbers.
-        with torch.device("meta"):
-            known = list(timm.create_model(backbone, features_only=True).feature_info.module_name())
-    except RuntimeError as error:
-        raise ConfigError(f"timm offers no features of a backbone {backbone!r} ({error}).") from None
+    known = _module_names(_meta_network(backbone))
     unknown = [layer for layer in layers if layer not in known]
     if unknown:
         raise ConfigError(f"{backbone} has no layer {unknown[0]!r}; its layers are {', '.join(known)}.")
     return tuple(sorted(known.index(layer) for layer in set(layers)))
+
+
+def _module_names(network: nn.Module) -> list[str]:
+    # All of them: ``feature_info.module_name()`` gives only those that are put out, which for transformers are three.
+    info: Any = network.feature_info
+    return [str(layer["module"]) for layer in info.info]
+
+
+def _meta_network(backbone: str, **options: Any) -> nn.Module:
+    """The network's structure on the meta device: no memory, no arithmetic, no random numbers."""
+    try:
+        with torch.device("meta"):
+            network: nn.Module = timm.create_model(backbone, features_only=True, **options)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"timm offers no features of a backbone {backbone!r} ({error}); choose one that has features_only."
+        ) from None
+    return network.eval()
+
+
+def _unused_modules(backbone: str, indices: tuple[int, ...]) -> list[str]:
+    """Names of the modules that the features do not depend on.
+
+    timm drops what follows the last layer for many families, but not for all: its EfficientNets keep and run every
+    later block. What gets no gradient from the features is not used. Where the structure cannot do without
+    those modules (or cannot be traced without pixels), nothing is cut.
+    """
+    network = _meta_network(backbone, out_indices=indices)
+    config: Any = network.pretrained_cfg
+    images = torch.empty(1, *config["input_size"], device="meta")
+    try:
+        features = network(images)
+        torch.stack([feature.sum() for feature in features]).sum().backward()  # type: ignore[no-untyped-call]
+        unused = _without_gradient(network)
+        _cut(network, unused)
+        same = [one.shape for one in network(images)] == [one.shape for one in features]
+    except (RuntimeError, TypeError, IndexError, ValueError, AttributeError):
+        return []
+    return unused if same else []
+
+
+def _without_gradient(module: nn.Module, prefix: str = "") -> list[str]:
+    """Topmost modules with parameters none of which has a gradient."""
+    found = []
+    for name, child in module.named_children():
+        parameters = list(child.parameters())
+        untouched = bool(parameters) and all(parameter.grad is None for parameter in parameters)
+        # Containers without a forward of their own stay; the network iterates over them.
+        if untouched and not isinstance(child, (nn.ModuleList, nn.ModuleDict)):
+            found.append(prefix + name)
+        else:
+            found += _without_gradient(child, f"{prefix}{name}.")
+    return found
+
+
+def _cut(network: nn.Module, names: Sequence[str]) -> None:
+    for name in names:
+        network.set_submodule(name, nn.Identity())

@@ -1,20 +1,55 @@
-"""The PatchCore module that the engine drives: training steps fill a pool, ``fit`` makes it a memory bank."""
+"""PatchCore (Roth et al. 2022, https://arxiv.org/abs/2106.08265) as the engine drives it.
+
+Training steps fill a pool of patch features, ``fit`` makes a coreset of it the memory bank, and from then on images
+are scored by the distance of their patches to the bank.
+
+Example:
+    >>> from patchcore_edge.data import MVTec
+    >>> from patchcore_edge.models import Patchcore
+    >>> from patchcore_edge.engine import Engine
+
+    >>> # Initialize model and data
+    >>> datamodule = MVTec()
+    >>> model = Patchcore(
+    ...     backbone="wide_resnet50_2",
+    ...     layers=["layer2", "layer3"],
+    ...     coreset_sampling_ratio=0.1
+    ... )
+
+    >>> # Train using the Engine
+    >>> engine = Engine()
+    >>> engine.fit(model=model, datamodule=datamodule)
+
+    >>> # Get predictions
+    >>> predictions = engine.predict(model=model, datamodule=datamodule)
+
+    Each is a batch with raw scores and maps of the model's size.
+
+    >>> predictions[0].anomaly_map.shape[1:]
+    torch.Size([1, 256, 256])
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.preprocess import PreprocessSpec
 
 from ..data.batch import Batch
+from ..evaluator import Evaluator
+from ..post_processor import PostProcessor
 from ..pre_processor import PreProcessor
-from ..weights import load_weights
+from ..visualizer import Visualizer
+from ..weights import load_weights, report_unused
+from .k_center_greedy import KCenterGreedy, Pool, pool_rows
 from .torch_model import InferenceBatch, PatchcoreModel
 
 __all__ = ["LearningType", "Patchcore"]
@@ -27,7 +62,9 @@ class LearningType(StrEnum):
 
 
 class Patchcore(nn.Module):
-    """PatchCore with its preprocessing (Roth et al. 2022, https://arxiv.org/abs/2106.08265).
+    """PatchCore with what surrounds it: preprocessing, thresholds, metrics, pictures.
+
+    Of the four components, True gives the default, False does without, and an instance is taken as it is.
 
     Args:
         backbone: timm name.
@@ -35,13 +72,21 @@ class Patchcore(nn.Module):
         pre_trained: load ImageNet weights.
         coreset_sampling_ratio: fraction of the patches that the memory bank keeps, in (0, 1].
         num_neighbors: neighbours that re-weight the image score.
-        pre_processor: how frames become inputs; True for 256x256 without a crop.
+        pre_processor: how images become inputs; True for 256x256 without a crop. The mean and standard deviation
+            are always the backbone's. Without one, batches hold normalised float ``[N,3,H,W]`` images.
+        post_processor: thresholds, and the labels and masks that follow from them.
+        evaluator: the metrics of ``Engine.test``.
+        visualizer: the pictures of ``Engine.predict`` and ``Engine.test``.
         weights: file with the backbone's weights, in place of what ``pre_trained`` would find.
         seed: decides the coreset's first pick.
 
     Attributes:
         embeddings: ``[n, D]`` float32 per training step, until ``fit``.
         pool_size: patches that ``fit`` chose from.
+        coreset_rows: which of them it chose, in the order of choice.
+
+    Raises:
+        ConfigError: an argument that cannot be met, or no weights.
     """
 
     def __init__(
@@ -52,6 +97,9 @@ class Patchcore(nn.Module):
         coreset_sampling_ratio: float = 0.1,
         num_neighbors: int = 9,
         pre_processor: PreProcessor | bool = True,
+        post_processor: PostProcessor | bool = True,
+        evaluator: Evaluator | bool = True,
+        visualizer: Visualizer | bool = True,
         *,
         weights: Path | None = None,
         seed: int = 0,
@@ -62,15 +110,20 @@ class Patchcore(nn.Module):
         if num_neighbors < 1:
             raise ConfigError(f"The number of neighbors is {num_neighbors}; give at least 1.")
         self.model = PatchcoreModel(layers, backbone, pre_trained and weights is None, num_neighbors)
-        if weights is not None:
-            load_weights(self.model.feature_extractor.network, weights)
         extractor = self.model.feature_extractor
+        if weights is not None:
+            report_unused(weights, load_weights(extractor.network, weights))
         spec = pre_processor.spec if isinstance(pre_processor, PreProcessor) else self.configure_pre_processor().spec
-        self.pre_processor = PreProcessor(spec, extractor.mean, extractor.std)
+        prepared = pre_processor.prepared if isinstance(pre_processor, PreProcessor) else not pre_processor
+        self.pre_processor = PreProcessor(spec, extractor.mean, extractor.std, prepared=prepared)
+        self.post_processor = self.configure_post_processor() if post_processor is True else post_processor or None
+        self.evaluator = Evaluator() if evaluator is True else evaluator or None
+        self.visualizer = Visualizer() if visualizer is True else visualizer or None
         self.coreset_sampling_ratio = coreset_sampling_ratio
         self.seed = seed
         self.embeddings: list[Tensor] = []
         self.pool_size = 0
+        self.coreset_rows: list[int] = []
 
     @classmethod
     def configure_pre_processor(
@@ -78,10 +131,38 @@ class Patchcore(nn.Module):
         image_size: tuple[int, int] | None = None,
         center_crop_size: tuple[int, int] | None = None,
     ) -> PreProcessor:
-        """The preprocessing for a size (height, width), 256x256 by default, and an optional centre crop."""
+        """The preprocessing for a size and an optional centre crop, both (height, width) in pixels.
+
+        Args:
+            image_size: 256x256 when absent.
+            center_crop_size: taken out of the resized image; no crop when absent.
+
+        Raises:
+            ConfigError: the crop is larger than the image, or either is too small.
+
+        Example:
+            >>> import numpy as np
+            >>> image = np.zeros((480, 640, 3), np.uint8)
+            >>> pre_processor = Patchcore.configure_pre_processor(
+            ...     image_size=(256, 256)
+            ... )
+            >>> transformed_image = pre_processor(image)
+            >>> transformed_image.shape
+            torch.Size([1, 3, 256, 256])
+        """
         height, width = image_size or (256, 256)
         crop_height, crop_width = center_crop_size or (None, None)
-        return PreProcessor(PreprocessSpec(height=height, width=width, crop_height=crop_height, crop_width=crop_width))
+        try:
+            spec = PreprocessSpec(height=height, width=width, crop_height=crop_height, crop_width=crop_width)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ConfigError(f"The image size {image_size} with the crop {center_crop_size}: {reason}.") from None
+        return PreProcessor(spec)
+
+    @staticmethod
+    def configure_post_processor() -> PostProcessor:
+        """The default: thresholds for a false-reject rate of 0.1 %, as far as the images support it."""
+        return PostProcessor()
 
     @staticmethod
     def configure_optimizers() -> None:
@@ -92,36 +173,52 @@ class Patchcore(nn.Module):
         """Always one-class: PatchCore learns from good images only."""
         return LearningType.ONE_CLASS
 
-    def forward(self, frames: Tensor) -> InferenceBatch:
-        """Score ``[N,H,W,3]`` uint8 BGR frames of the model's size."""
+    def forward(self, images: Tensor) -> InferenceBatch:
+        """Score images, in any form that the pre-processor takes."""
         self.model.eval()
         with torch.inference_mode():
-            output = self.model(self.pre_processor(frames))
+            output = self.model(self.pre_processor(images))
         assert isinstance(output, InferenceBatch)
         return output
 
-    def training_step(self, batch: Batch) -> Tensor:
-        """Embed a batch into the pool; returns a zero loss."""
+    def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Tensor:
+        """Embed a batch into the pool, ``self.embeddings``; returns a zero loss. Further arguments are ignored."""
         self.model.train()
         with torch.inference_mode():
             self.embeddings.append(self.model(self.pre_processor(batch.image)))
         return torch.zeros(())
 
-    def validation_step(self, batch: Batch) -> Batch:
-        """Score a batch; returns it with ``pred_score`` and ``anomaly_map``."""
-        output = self(batch.image)
-        return batch._replace(pred_score=output.pred_score, anomaly_map=output.anomaly_map)
+    def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Batch:
+        """Score a batch; further arguments are ignored.
 
-    def fit(self) -> None:
-        """Make the pool a memory bank and let go of the pool.
+        Returns:
+            the batch with ``pred_score`` and ``anomaly_map``; with thresholds, ``pred_label`` and ``pred_mask`` too.
+        """
+        output = self(batch.image)
+        scored = batch._replace(pred_score=output.pred_score, anomaly_map=output.anomaly_map)
+        return scored if self.post_processor is None else self.post_processor(scored)
+
+    def fit(self, pool: Pool | None = None, *, size: int | None = None, projection_eps: float | None = None) -> None:
+        """Make a coreset of the pool the memory bank.
+
+        Args:
+            pool: ``[n, D]`` features; what the training steps gathered when absent, which is then let go of.
+            size: patches to keep, in place of the sampling ratio.
+            projection_eps: see ``KCenterGreedy``.
 
         Raises:
             ConfigError: no training step came before.
         """
-        if not self.embeddings:
-            raise ConfigError("There are no embeddings to fit; run the training steps first.")
-        pool = torch.cat(self.embeddings)
-        self.embeddings.clear()
+        if pool is None:
+            if not self.embeddings:
+                raise ConfigError("There are no embeddings to fit; run the training steps first.")
+            pool = torch.cat(self.embeddings)
+            self.embeddings.clear()
         self.pool_size = len(pool)
-        self.model.subsample_embedding(pool, self.coreset_sampling_ratio, self.seed)
+        device = self.model.memory_bank.device
+        sampler = KCenterGreedy(
+            pool, self.coreset_sampling_ratio, self.seed, size=size, projection_eps=projection_eps, device=device
+        )
+        self.coreset_rows = sampler.select_coreset_idxs()
+        self.model.memory_bank = pool_rows(pool, self.coreset_rows).to(device)
         self.model.eval()

@@ -37,7 +37,27 @@ class PatchcoreModel(nn.Module):
         num_neighbors: neighbours that re-weight the image score (b in eq. 7); 1 turns re-weighting off.
 
     Attributes:
+        feature_extractor: ``[N,3,H,W]`` normalised images → layer → features.
+        feature_pooler: 3x3 averages of each layer's features, at stride 1.
+        anomaly_map_generator: patch scores → smooth map of the image's size.
         memory_bank: ``[M, D]`` float32 patch features; empty until fitted or loaded.
+
+    Example:
+        >>> import torch
+        >>> from patchcore_edge.models import PatchcoreModel
+        >>> model = PatchcoreModel(
+        ...     backbone="wide_resnet50_2",
+        ...     layers=["layer2", "layer3"],
+        ...     pre_trained=True,
+        ...     num_neighbors=9
+        ... )
+        >>> input_tensor = torch.randn(32, 3, 224, 224)
+        >>> output = model(input_tensor)
+
+        A new model is in training mode and embeds: 32 images of 28x28 patches each.
+
+        >>> output.shape
+        torch.Size([25088, 1536])
     """
 
     memory_bank: Tensor
@@ -69,16 +89,32 @@ class PatchcoreModel(nn.Module):
 
         Raises:
             CheckpointError: evaluation with an empty memory bank.
+
+        Example:
+            >>> import torch
+            >>> from patchcore_edge.models import InferenceBatch, PatchcoreModel
+            >>> model = PatchcoreModel(layers=["layer1"])
+            >>> input_tensor = torch.randn(32, 3, 224, 224)
+            >>> output = model(input_tensor)
+            >>> if model.training:
+            ...     assert isinstance(output, torch.Tensor)
+            ... else:
+            ...     assert isinstance(output, InferenceBatch)
+
+            After a fit it scores.
+
+            >>> model.subsample_embedding(output[:1000], sampling_ratio=0.1)
+            >>> scored = model.eval()(input_tensor[:2])
+            >>> scored.pred_score.shape, scored.anomaly_map.shape
+            (torch.Size([2]), torch.Size([2, 1, 224, 224]))
         """
         with torch.no_grad():
-            features = self.feature_extractor(input_tensor)
-        embedding = self.generate_embedding(features)
+            embedding = self.embed(input_tensor)
         batch, _, height, width = embedding.shape
         flat = self.reshape_embedding(embedding)
         if self.training:
             return flat
-        if not len(self.memory_bank):
-            raise CheckpointError("The memory bank is empty; fit the model or load a checkpoint before scoring.")
+        self._require_bank()
         distances, locations = self.nearest_neighbors(flat, 1)
         patch_scores, locations = distances.reshape(batch, -1), locations.reshape(batch, -1)
         pred_score = self.compute_anomaly_score(patch_scores, locations, flat)
@@ -87,32 +123,80 @@ class PatchcoreModel(nn.Module):
         )
         return InferenceBatch(pred_score, anomaly_map)
 
+    def embed(self, input_tensor: Tensor) -> Tensor:
+        """``[N,3,H,W]`` normalised images → ``[N,D,h,w]`` patch features, pooled and merged."""
+        features = self.feature_extractor(input_tensor)
+        return self.generate_embedding({layer: self.feature_pooler(feature) for layer, feature in features.items()})
+
     def generate_embedding(self, features: dict[str, Tensor]) -> Tensor:
-        """Pool each layer's features over 3x3 and merge them on the first layer's grid.
+        """Merge layers: each is resized bilinearly to the first one's grid, then all are put behind one another.
 
         Args:
-            features: layer → ``[N,C,h,w]``, as the feature extractor returns it.
+            features: layer → ``[N,C,h,w]``, pooled.
 
         Returns:
-            ``[N, sum of C, h, w]``.
+            ``[N, sum of C, h, w]``, h and w those of the first of the model's layers.
+
+        Example:
+            >>> import torch
+            >>> model = PatchcoreModel(["layer1", "layer2"], "resnet18", pre_trained=False)
+            >>> features = {
+            ...     "layer1": torch.randn(32, 64, 56, 56),
+            ...     "layer2": torch.randn(32, 128, 28, 28)
+            ... }
+            >>> embedding = model.generate_embedding(features)
+            >>> embedding.shape
+            torch.Size([32, 192, 56, 56])
         """
-        pooled = [self.feature_pooler(features[layer]) for layer in self.layers]
-        size = pooled[0].shape[-2:]
-        merged = [F.interpolate(layer, size=size, mode="bilinear", align_corners=False) for layer in pooled[1:]]
-        return torch.cat([pooled[0], *merged], dim=1)
+        first = features[self.layers[0]]
+        size = first.shape[-2:]
+        others = [features[layer] for layer in self.layers[1:]]
+        merged = [F.interpolate(layer, size=size, mode="bilinear", align_corners=False) for layer in others]
+        return torch.cat([first, *merged], dim=1)
 
     @staticmethod
     def reshape_embedding(embedding: Tensor) -> Tensor:
-        """``[N,D,h,w]`` → ``[N*h*w, D]``, patches in row-major order."""
+        """``[N,D,h,w]`` → ``[N*h*w, D]``, patches in row-major order.
+
+        Example:
+            >>> import torch
+            >>> embedding = torch.randn(32, 512, 7, 7)
+            >>> reshaped = PatchcoreModel.reshape_embedding(embedding)
+            >>> reshaped.shape
+            torch.Size([1568, 512])
+        """
         return embedding.permute(0, 2, 3, 1).reshape(-1, embedding.shape[1])
 
     def subsample_embedding(self, embedding: Tensor, sampling_ratio: float, seed: int = 0) -> None:
-        """Set the memory bank to a greedy k-center coreset of ``[n, D]`` embeddings."""
+        """Set the memory bank to a greedy k-center coreset.
+
+        Args:
+            embedding: ``[n, D]``.
+            sampling_ratio: share to keep, in (0, 1].
+            seed: decides the first pick.
+
+        Example:
+            >>> import torch
+            >>> model = PatchcoreModel(["layer1"], "resnet18", pre_trained=False)
+            >>> embedding = torch.randn(1000, 512)
+            >>> model.subsample_embedding(embedding, sampling_ratio=0.1)
+            >>> model.memory_bank.shape
+            torch.Size([100, 512])
+        """
         self.memory_bank = KCenterGreedy(embedding, sampling_ratio, seed).sample_coreset().float()
 
     @staticmethod
     def euclidean_dist(x: Tensor, y: Tensor) -> Tensor:
-        """Pairwise distances of ``[..., n, d]`` and ``[..., m, d]`` as ``[..., n, m]``, without ``cdist``."""
+        """Pairwise distances of ``[..., n, d]`` and ``[..., m, d]`` as ``[..., n, m]``, without ``cdist``.
+
+        Example:
+            >>> import torch
+            >>> x = torch.randn(100, 512)
+            >>> y = torch.randn(50, 512)
+            >>> distances = PatchcoreModel.euclidean_dist(x, y)
+            >>> distances.shape
+            torch.Size([100, 50])
+        """
         # Distances do not change when a common offset is taken off, and ‖x‖²−2xy+‖y‖² keeps its digits.
         center = y.mean(-2, keepdim=True)
         x, y = x - center, y - center
@@ -128,17 +212,28 @@ class PatchcoreModel(nn.Module):
             n_neighbors: at most the size of the bank is returned.
 
         Returns:
-            ``[n]`` each for one neighbour, else ``[n, min(n_neighbors, M)]``.
+            ``[n, k]`` each, k the smaller of ``n_neighbors`` and the size of the bank.
+
+        Raises:
+            CheckpointError: the bank is empty.
+
+        Example:
+            >>> import torch
+            >>> model = PatchcoreModel(["layer1"], "resnet18", pre_trained=False)
+            >>> model.memory_bank = torch.randn(1000, 512)
+            >>> embedding = torch.randn(100, 512)
+            >>> scores, locations = model.nearest_neighbors(embedding, n_neighbors=5)
+            >>> scores.shape, locations.shape
+            (torch.Size([100, 5]), torch.Size([100, 5]))
         """
+        self._require_bank()
         count = min(n_neighbors, len(self.memory_bank))
         step = max(1, _BLOCK_ELEMENTS // len(self.memory_bank))
         # In blocks: the whole [n, M] matrix of a large batch and bank would not fit.
         blocks = [self.euclidean_dist(rows, self.memory_bank) for rows in torch.split(embedding, step)]
-        if n_neighbors == 1:
-            minima = [block.min(1) for block in blocks]
-            return torch.cat([m.values for m in minima]), torch.cat([m.indices for m in minima])
-        nearest = [block.topk(count, largest=False) for block in blocks]
-        return torch.cat([k.values for k in nearest]), torch.cat([k.indices for k in nearest])
+        # A minimum is many times as fast as a sort of one.
+        found = [block.min(1, keepdim=True) if count == 1 else block.topk(count, largest=False) for block in blocks]
+        return torch.cat([values for values, _ in found]), torch.cat([indices for _, indices in found])
 
     def compute_anomaly_score(self, patch_scores: Tensor, locations: Tensor, embedding: Tensor) -> Tensor:
         """Image scores (Roth et al. 2022, eq. 6 and 7).
@@ -151,6 +246,18 @@ class PatchcoreModel(nn.Module):
         Returns:
             ``[N]``: the largest patch score, times one minus its softmax weight among the distances to the
             ``num_neighbors`` bank vectors around the neighbour; just the largest for ``num_neighbors=1``.
+
+        Example:
+            >>> import torch
+            >>> model = PatchcoreModel(["layer1"], "resnet18", pre_trained=False)
+            >>> model.memory_bank = torch.randn(1000, 512)
+            >>> patch_scores = torch.randn(32, 49)  # 7x7 patches
+            >>> locations = torch.randint(0, 1000, (32, 49))
+            >>> embedding = torch.randn(32 * 49, 512)
+            >>> scores = model.compute_anomaly_score(patch_scores, locations,
+            ...                                    embedding)
+            >>> scores.shape
+            torch.Size([32])
         """
         score, worst = patch_scores.max(1)
         # A bank of one has no neighbourhood: its softmax weight would be 1 and every score 0.
@@ -163,6 +270,10 @@ class PatchcoreModel(nn.Module):
         # Differences, not euclidean_dist: few vectors, and close to each other.
         weights: Tensor = torch.linalg.vector_norm(patch.unsqueeze(1) - self.memory_bank[support], dim=2).softmax(1)
         return score * (1 - weights[:, 0])
+
+    def _require_bank(self) -> None:
+        if not len(self.memory_bank):
+            raise CheckpointError("The memory bank is empty; fit the model or load a checkpoint before scoring.")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The bank's size is whatever was fitted; torch would refuse any but today's.

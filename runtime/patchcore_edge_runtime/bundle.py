@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from .errors import BundleError
-from .manifest import SCHEMA_VERSION, FileFacts, GoldenImage, Manifest, manifest_digest
+from .manifest import SCHEMA_VERSION, FileFacts, GoldenImage, Manifest, manifest_digest, upgrade
 from .preprocess import Image
 
 __all__ = ["MANIFEST", "MODEL_BIN", "MODEL_XML", "Bundle", "file_facts", "write_manifest"]
@@ -28,6 +29,7 @@ MODEL_BIN = "model.bin"
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_GOLDEN_BYTES = 64 << 20
 _BLOCK = 1 << 20
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Bundle:
     def load(cls, path: str | Path) -> Bundle:
         """Read a bundle and check its schema, the size and the sha256 of every file.
 
+        A bundle that was written although it failed the gate is read with a warning in the log.
+
         Raises:
             BundleError: a file is missing, changed or malformed.
         """
@@ -51,6 +55,9 @@ class Bundle:
         for name in (MODEL_XML, MODEL_BIN, *(golden.file for golden in manifest.golden)):
             if name not in manifest.files:
                 raise BundleError(f"The manifest of {path} lists no {name}; export the bundle again.")
+        if not manifest.parity.passed:
+            why = "; ".join(manifest.parity.failures) or "it does not score as the fitted model does"
+            _LOG.warning("%s was exported with --force after it failed the parity gate (%s).", path, why)
         return cls(path, manifest)
 
     @property
@@ -102,16 +109,16 @@ def _read_manifest(path: Path) -> Manifest:
     except (ValueError, RecursionError):
         raise BundleError(f"{file} is not valid JSON; export or copy the bundle again.") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in range(1, SCHEMA_VERSION + 1) or not isinstance(version, int):
         raise BundleError(
-            f"{file} has schema version {version!r} and this runtime reads {SCHEMA_VERSION}; "
-            "export again with the host that goes with this runtime."
+            f"{file} has schema version {version!r} and this runtime reads 1 to {SCHEMA_VERSION}; "
+            "update the runtime, or export again with the host that goes with it."
         )
     digest = document.pop("digest", None)
     if digest != manifest_digest(document):
         raise BundleError(f"{file} was changed after export; copy the bundle again or export it anew.")
     try:
-        return Manifest.model_validate(document)
+        return Manifest.model_validate(upgrade(document))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
@@ -20,16 +20,34 @@ from .verdict import Thresholds
 __all__ = [
     "SCHEMA_VERSION",
     "CalibrationFacts",
+    "Edit",
     "FileFacts",
     "GoldenImage",
+    "Labels",
     "Manifest",
     "ModelFacts",
+    "OnnxParity",
     "ParityFacts",
+    "Polygon",
+    "QuantizationFacts",
     "ScoreStats",
+    "SearchFacts",
     "manifest_digest",
+    "manifest_schema",
+    "upgrade",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+Text = Annotated[str, Field(max_length=1000)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Label = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Point = tuple[Share, Share]
+Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=1000)]
+"""Corners as fractions of the frame's width and height, from its upper left corner."""
+Masks = Annotated[tuple[Polygon, ...], Field(max_length=100)]
 
 
 class _Facts(BaseModel):
@@ -39,27 +57,31 @@ class _Facts(BaseModel):
 class ModelFacts(_Facts):
     """What was fitted: the backbone and its layers, and the memory bank's ``bank_size`` x ``embedding_dim``."""
 
-    backbone: str
-    layers: tuple[str, ...]
+    backbone: Text
+    layers: Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)]
     num_neighbors: PositiveInt
     bank_size: PositiveInt
     embedding_dim: PositiveInt
-    coreset_sampling_ratio: float
+    coreset_sampling_ratio: Share
     train_images: PositiveInt
 
 
 class ScoreStats(_Facts):
     """Raw image scores of the good images that the thresholds come from."""
 
-    min: float
-    median: float
-    max: float
+    min: Finite
+    median: Finite
+    max: Finite
 
 
 class CalibrationFacts(_Facts):
     """How the thresholds were found (DESIGN section 3: thresholds without defects).
 
     Attributes:
+        method: ``held-out`` good images; ``cross-fitted``, training images scored by banks that had not seen them;
+            or ``f1``, the highest F1 on images with labelled defects.
+        defects: labelled defective images that were used.
+        f1: of the image threshold on them; None without defects.
         n: good images scored that the memory bank had not seen.
         target_fpr: the false-reject rate that was asked for.
         rank: the threshold is the ``rank``-th smallest of the ``n`` scores.
@@ -69,37 +91,104 @@ class CalibrationFacts(_Facts):
         scores: statistics of the ``n`` raw image scores.
     """
 
-    data: str
+    data: Text
+    method: Literal["held-out", "cross-fitted", "f1"] = "held-out"
+    defects: NonNegativeInt = 0
+    f1: Share | None = None
     n: PositiveInt
-    target_fpr: float
+    target_fpr: Share
     rank: PositiveInt
-    supported_fpr: float
-    fpr_upper_bound: float
+    supported_fpr: Share
+    fpr_upper_bound: Share
     supports_target: bool
     scores: ScoreStats
 
 
-class ParityFacts(_Facts):
-    """torch float32 against the compiled model on the same images.
+class OnnxParity(_Facts):
+    """torch float32 against the ONNX file in ONNX Runtime, before it became IR."""
 
-    Deviations are relative to the torch value: of the score per image, of the map to the map's largest value.
+    max_score_deviation: NonNegative
+    max_map_deviation: NonNegative
+
+
+class ParityFacts(_Facts):
+    """torch float32 against the compiled model on the same images, each judged by its own thresholds.
+
+    Attributes:
+        images: how many; of them ``synthetic`` carry a defect that the export made.
+        max_score_deviation: of an image's score, relative to torch's.
+        max_map_deviation: of a map, relative to the larger of torch's maximum and the pixel threshold.
+        verdict_flips: images that the thresholds judge otherwise.
+        flip_limit: how many of them pass; only INT8 and compressed weights are allowed any.
+        rank_correlation: Spearman's, of the scores; absent where all are equal.
+        auroc_torch, auroc_graph: image AUROC where the images are labelled.
+        score_limit, map_limit: largest deviations that pass.
+        onnx: the same for the ONNX file; absent when it was not at hand.
+        failures: what did not pass, a phrase each; a bundle that has any was forced.
     """
 
-    device: str
+    device: Text
     images: PositiveInt
-    max_score_deviation: float
-    max_map_deviation: float
+    synthetic: NonNegativeInt = 0
+    max_score_deviation: NonNegative
+    max_map_deviation: NonNegative
     verdict_flips: NonNegativeInt
-    score_limit: float
+    flip_limit: NonNegativeInt = 0
+    rank_correlation: Annotated[float, Field(ge=-1, le=1)] | None = None
+    auroc_torch: Share | None = None
+    auroc_graph: Share | None = None
+    score_limit: NonNegative
+    map_limit: NonNegative = 1.0
+    onnx: OnnxParity | None = None
+    failures: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
     passed: bool
 
 
-class GoldenImage(_Facts):
-    """A model-size PNG and the raw score that float32 torch gives it; ``tolerance`` is relative."""
+class SearchFacts(_Facts):
+    """How the graph searches the memory bank.
 
-    file: str
-    pred_score: float
-    tolerance: float
+    Attributes:
+        reason: why ``exact`` or ``fast``, in one sentence.
+        dimensions: of the coarse space; absent for exact search.
+        refined_patches: how many patches of an image have exact distances; absent when all have.
+        residual_correlation: of near neighbours, outside the coarse space.
+    """
+
+    reason: Text
+    dimensions: PositiveInt | None = None
+    refined_patches: PositiveInt | None = None
+    residual_correlation: Finite | None = None
+
+
+class QuantizationFacts(_Facts):
+    """What was quantized: how many of the backbone's ``layers`` stayed in float, and the images used for ranges.
+
+    Attributes:
+        feature_error: of the quantized backbone's features, relative to how much the features vary.
+    """
+
+    layers: PositiveInt
+    float_layers: Annotated[tuple[Text, ...], Field(max_length=10_000)]
+    images: PositiveInt
+    feature_error: NonNegative
+
+
+class GoldenImage(_Facts):
+    """A model-size PNG and the raw score that the graph has to give it.
+
+    Attributes:
+        pred_score: expected raw score. That of float32 torch, or the graph's own on the exporting machine's CPU
+            where the two differ on purpose: INT8, compressed weights, and bundles written in spite of the gate.
+        tolerance: allowed deviation from ``pred_score``, relative.
+        torch_score: the raw score of float32 torch; None in bundles of schema 1, where it is ``pred_score``.
+        origin: a good image that the bank had not seen, a real defect, or a good image with a drawn one.
+    """
+
+    file: Text
+    pred_score: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    tolerance: Annotated[float, Field(gt=0, le=0.5)]
+    torch_score: NonNegative | None = None
+    origin: Literal["good", "defect", "synthetic"] = "good"
 
 
 class FileFacts(_Facts):
@@ -109,33 +198,60 @@ class FileFacts(_Facts):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
+class Labels(_Facts):
+    """The words shown for a good and for an anomalous part."""
+
+    good: Label = "Good"
+    anomalous: Label = "Anomaly"
+
+
+class Edit(_Facts):
+    """One value that was changed after the export: by whom, when (ISO 8601, UTC), from what to what."""
+
+    when: Text
+    by: Annotated[str, Field(min_length=1, max_length=200)]
+    field: Literal["thresholds.image", "thresholds.pixel", "thresholds.warn", "labels", "ignore_masks"]
+    before: Finite | Labels | Masks | None
+    after: Finite | Labels | Masks | None
+
+
 class Manifest(_Facts):
     """Everything that someone who runs the model has to know; thresholds are here and not in the graph.
 
     Attributes:
         input_layout: the graph takes uint8 pixels ``[batch, height, width, 3]`` in BGR order.
         batch: static batch size of the graph.
+        compressed_weights: weights are stored in 8 bits a number and computed with in float.
+        quantization: present for INT8.
+        ignore_masks: parts of the frame whose scores do not count.
+        history: edits after the export, oldest first.
         sanity: what a frame has to be like to be scored; absent in bundles whose images were not measured.
         files: path inside the bundle, with forward slashes → its size and sha256.
         tools: name → version of what made the bundle.
     """
 
-    schema_version: Literal[1] = 1
-    name: str
-    created: str
+    schema_version: Literal[2] = 2
+    name: Text
+    created: Text
     input_layout: Literal["NHWC uint8 BGR"] = "NHWC uint8 BGR"
-    batch: PositiveInt = 1
+    batch: Annotated[int, Field(ge=1, le=1024)] = 1
     preprocess: PreprocessSpec
     model: ModelFacts
-    precision: Literal["fp32", "fp16"]
-    search: Literal["exact"]
+    precision: Literal["fp32", "fp16", "int8"]
+    compressed_weights: bool = False
+    quantization: QuantizationFacts | None = None
+    search: Literal["exact", "fast"]
+    search_facts: SearchFacts = SearchFacts(reason="as asked")
     thresholds: Thresholds
+    labels: Labels = Labels()
+    ignore_masks: Masks = ()
     calibration: CalibrationFacts
     sanity: SanityLimits | None = None
     parity: ParityFacts
-    golden: tuple[GoldenImage, ...] = Field(min_length=1)
-    files: dict[str, FileFacts]
-    tools: dict[str, str]
+    golden: Annotated[tuple[GoldenImage, ...], Field(min_length=1, max_length=64)]
+    history: Annotated[tuple[Edit, ...], Field(max_length=1000)] = ()
+    files: Annotated[dict[Text, FileFacts], Field(max_length=1000)]
+    tools: Annotated[dict[Text, Text], Field(max_length=100)]
 
     @field_validator("files")
     @classmethod
@@ -157,3 +273,19 @@ def manifest_digest(document: dict[str, Any]) -> str:
     body = {key: value for key, value in document.items() if key != "digest"}
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def upgrade(document: dict[str, Any]) -> dict[str, Any]:
+    """Bring the document of an older schema to this one; what it lacks has defaults that say what it meant.
+
+    Schema 1 had no labels, masks, history or AUROC, and golden scores were always those of float32 torch.
+    """
+    return {**document, "schema_version": SCHEMA_VERSION} if document.get("schema_version") == 1 else document
+
+
+def manifest_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of ``manifest.json``, its ``digest`` included."""
+    schema = Manifest.model_json_schema()
+    schema["properties"]["digest"] = {"type": "string", "pattern": "^[0-9a-f]{64}$", "title": "Digest"}
+    schema["required"] = [*schema["required"], "digest"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,4 +1,4 @@
-"""The picture a person sees: heatmap, contours, banner; OpenCV only."""
+"""The picture a person sees: heatmap, contours, verdict, counters; OpenCV only."""
 
 from __future__ import annotations
 
@@ -8,64 +8,123 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .panel import VERDICT_COLORS, WHITE, draw_hud, draw_verdict, strip_height
 from .preprocess import Image, as_bgr8
 from .result import InspectionResult
-from .verdict import Verdict
+from .status import Snapshot
 
 __all__ = ["VERDICT_COLORS", "draw_overlay", "heatmap"]
 
-VERDICT_COLORS: dict[Verdict, tuple[int, int, int]] = {
-    Verdict.OK: (60, 150, 20),
-    Verdict.WARN: (0, 160, 240),
-    Verdict.NG: (40, 30, 210),
-    Verdict.ERROR: (150, 30, 120),
-}
-"""BGR. Each also says its verdict in words: colour alone does not tell one in twelve men red from green."""
-
-_WHITE = (255, 255, 255)
-_FONT = cv2.FONT_HERSHEY_DUPLEX
+_IGNORED = (150, 150, 150)
 
 
-def heatmap(image: Image, anomaly_map: NDArray[np.float32], pixel_threshold: float, opacity: float = 0.6) -> Image:
-    """Blend a raw map into an image of the same size.
+def heatmap(
+    image: Image,
+    anomaly_map: NDArray[np.float32],
+    pixel_threshold: float,
+    opacity: float = 0.6,
+    *,
+    only_above: bool = False,
+) -> Image:
+    """Blend a raw map into an image.
 
     Colours run over [0, 2 x threshold], the threshold in the middle of the scale; pixels below half the
     threshold stay as they are, so that a good part looks like itself.
 
     Args:
         image: HxWx3 uint8 BGR.
-        anomaly_map: HxW float32 raw scores.
+        anomaly_map: float32 raw scores of any size; it is stretched over the image.
         pixel_threshold: raw score above which a pixel is anomalous.
         opacity: share of the heatmap where the map is at the threshold or above, in [0, 1].
+        only_above: leave every pixel alone that is not above the threshold.
+
+    Returns:
+        HxWx3 uint8 BGR; the image itself is left alone.
     """
-    level = np.clip(anomaly_map / (2 * pixel_threshold), 0, 1)
-    colors = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_TURBO).astype(np.float32)
-    share = (opacity * np.clip(4 * level - 1, 0, 1))[..., None]
-    return np.asarray(image * (1 - share) + colors * share).astype(np.uint8)
+    canvas = image.copy()
+    _blend(canvas, anomaly_map, pixel_threshold, opacity, only_above=only_above)
+    return canvas
 
 
-def draw_overlay(frame: NDArray[Any], result: InspectionResult, *, opacity: float = 0.6) -> Image:
+def draw_overlay(
+    frame: NDArray[Any],
+    result: InspectionResult,
+    *,
+    opacity: float = 0.6,
+    only_above: bool = False,
+    hud: Snapshot | None = None,
+) -> Image:
     """Draw a result on the frame it belongs to.
+
+    The verdict's strip lies at the upper edge, or at the lower one where it would hide a defect there and only there.
 
     Args:
         frame: the inspected frame, as ``Inspector`` takes it.
         result: what the inspector returned for it.
-        opacity: of the heatmap, in [0, 1].
+        opacity: of the heatmap, in [0, 1]; none is drawn at 0.
+        only_above: show the heatmap only above the pixel threshold.
+        hud: the line's speed and counters, drawn at the other edge.
 
     Returns:
         HxWx3 uint8 BGR of the frame's size; the frame itself is left alone.
     """
     canvas = as_bgr8(frame).copy()
     if result.model_map is not None:
-        x, y, width, height = result.seen_box
-        box = (slice(y, y + height), slice(x, x + width))
-        canvas[box] = heatmap(canvas[box], result.anomaly_map[box], result.thresholds.pixel, opacity)
+        _draw_map(canvas, result, opacity, only_above)
         _draw_contours(canvas, result)
-    if result.roi[2:] != (canvas.shape[1], canvas.shape[0]) and min(result.roi[2:]) > 0:
-        x, y, width, height = result.roi
-        cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), VERDICT_COLORS[result.verdict], _line(canvas))
-    _draw_banner(canvas, result)
+    _draw_borders(canvas, result)
+    height = strip_height(canvas, result.verdict)
+    at_top = _strip_at_top(result, int(canvas.shape[0]), height)
+    bottom = int(canvas.shape[0])
+    draw_verdict(canvas, result, 0 if at_top else bottom - height)
+    if hud is not None:
+        draw_hud(canvas, hud, lambda size: bottom - size if at_top else 0)
     return canvas
+
+
+def _draw_map(canvas: Image, result: InspectionResult, opacity: float, only_above: bool) -> None:
+    x, y, width, height = result.seen_box
+    if result.model_map is None or opacity <= 0 or min(width, height) <= 0:
+        return
+    hidden = None
+    if result.ignore is not None:
+        hidden = result.ignore.hidden(result.frame_size)[y : y + height, x : x + width]
+    _blend(
+        canvas[y : y + height, x : x + width],
+        result.model_map,
+        result.thresholds.pixel,
+        opacity,
+        only_above=only_above,
+        hidden=hidden,
+    )
+
+
+def _blend(
+    canvas: Image,
+    anomaly_map: NDArray[np.float32],
+    pixel_threshold: float,
+    opacity: float,
+    *,
+    only_above: bool,
+    hidden: NDArray[np.bool_] | None = None,
+) -> None:
+    """Colour ``canvas`` in place; at its own size only in bytes, a tenth of the time that floats take."""
+    level = np.clip(anomaly_map / np.float32(2 * pixel_threshold), 0, 1).astype(np.float32, copy=False)
+    share = (opacity * np.clip(4 * level - 1, 0, 1))[..., None]
+    if not share.any() or (only_above and not (level > 0.5).any()):
+        return
+    colors = cv2.applyColorMap(np.round(level * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    size = canvas.shape[1::-1]
+    kept = cv2.resize(np.round(255 * (1 - share)).astype(np.uint8).repeat(3, axis=2), size)
+    added = cv2.resize(np.round(colors * share).astype(np.uint8), size)
+    blended = cv2.add(cv2.multiply(canvas, kept, kept, 1 / 255), added, added)
+    if not only_above and hidden is None:
+        canvas[:] = blended
+        return
+    shown = cv2.resize(level, size) > 0.5 if only_above else np.ones(canvas.shape[:2], np.bool_)
+    if hidden is not None:
+        shown &= ~hidden
+    cv2.copyTo(blended, shown.view(np.uint8), canvas)
 
 
 def _line(canvas: Image) -> int:
@@ -73,35 +132,32 @@ def _line(canvas: Image) -> int:
 
 
 def _draw_contours(canvas: Image, result: InspectionResult) -> None:
-    mask = result.pred_mask.astype(np.uint8)
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    # The frame-sized map is not made for a good part, which has no contours.
+    if result.model_map is None or not float(result.model_map.max()) > result.thresholds.pixel:
+        return
+    contours = [region.contour.reshape(-1, 1, 2) for region in result.regions]
     # White on a dark rim is seen on any part and on any colour of the heatmap.
     cv2.drawContours(canvas, contours, -1, (0, 0, 0), _line(canvas) + 2, cv2.LINE_AA)
-    cv2.drawContours(canvas, contours, -1, _WHITE, _line(canvas), cv2.LINE_AA)
+    cv2.drawContours(canvas, contours, -1, WHITE, _line(canvas), cv2.LINE_AA)
 
 
-def _draw_banner(canvas: Image, result: InspectionResult) -> None:
-    height = max(24, canvas.shape[0] // 9)
-    cv2.rectangle(canvas, (0, 0), (canvas.shape[1], height), VERDICT_COLORS[result.verdict], cv2.FILLED)
-    margin = height // 5
-    end = _put_text(canvas, str(result.verdict), margin, height, 0.62)
-    if result.verdict is Verdict.ERROR:
-        detail = result.reason
-    else:
-        detail = f"score {result.pred_score:.2f}  limit {result.thresholds.image:.2f}  {result.timings.total_ms:.1f} ms"
-    _put_text(canvas, detail, end + 2 * margin, height, 0.32)
+def _draw_borders(canvas: Image, result: InspectionResult) -> None:
+    """The ignored places and the region of interest, thin; around the frame the verdict's colour."""
+    line = _line(canvas)
+    height, width = canvas.shape[:2]
+    if result.ignore is not None:
+        corners = [np.array(polygon) * (width, height) for polygon in result.ignore.polygons]
+        cv2.polylines(canvas, [np.round(points).astype(np.int32) for points in corners], True, _IGNORED, line)
+    x, y, roi_width, roi_height = result.roi
+    if (roi_width, roi_height) != (width, height) and min(roi_width, roi_height) > 0:
+        cv2.rectangle(canvas, (x, y), (x + roi_width - 1, y + roi_height - 1), WHITE, line)
+    color = VERDICT_COLORS[result.verdict]
+    cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), color, 2 * max(1, int(min(height, width)) // 120))
 
 
-def _put_text(canvas: Image, text: str, x: int, height: int, share: float) -> int:
-    """Write ``text`` at ``x``, centred in a bar of ``height``, shrunk to fit the canvas; returns where it ends."""
-    # Hershey fonts know ASCII only and draw a question mark for the rest.
-    text = text.encode("ascii", "replace").decode()
-    scale = share * height / cv2.getTextSize("H", _FONT, 1, 1)[0][1]
-    room = canvas.shape[1] - x - 2
-    width = cv2.getTextSize(text, _FONT, scale, 1)[0][0]
-    if width > room > 0:
-        scale *= room / width
-    thickness = max(1, round(scale * 1.4))
-    (width, text_height), _ = cv2.getTextSize(text, _FONT, scale, thickness)
-    cv2.putText(canvas, text, (x, (height + text_height) // 2), _FONT, scale, _WHITE, thickness, cv2.LINE_AA)
-    return int(x + width)
+def _strip_at_top(result: InspectionResult, height: int, strip: int) -> bool:
+    if result.model_map is None or not float(result.model_map.max()) > result.thresholds.pixel:
+        return True
+    tops = [region.box[1] for region in result.regions]
+    bottoms = [region.box[1] + region.box[3] for region in result.regions]
+    return not tops or min(tops) >= strip or max(bottoms) > height - strip

@@ -58,22 +58,28 @@ def find_regions(anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> t
         anomaly_map: HxW float32 raw scores.
         mask: HxW bool.
     """
-    if not mask.any():
+    # Labelling costs as much per pixel of background as of defect, and most of a frame is background.
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if not width:
         return ()
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    anomaly_map, mask = (full[top : top + height, left : left + width] for full in (anomaly_map, mask))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     largest = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:MAX_REGIONS]
-    regions = [_region(anomaly_map, labels, stats, int(label)) for label in largest]
+    regions = [_region(anomaly_map, labels, stats, int(label), (left, top)) for label in largest]
     return tuple(sorted(regions, key=lambda region: -region.peak))
 
 
-def _region(anomaly_map: NDArray[np.float32], labels: NDArray[Any], stats: NDArray[Any], label: int) -> Region:
+def _region(
+    anomaly_map: NDArray[np.float32], labels: NDArray[Any], stats: NDArray[Any], label: int, origin: tuple[int, int]
+) -> Region:
     x, y, width, height, area = (int(value) for value in stats[label])
     cut = (slice(y, y + height), slice(x, x + width))
     inside = (labels[cut] == label).astype(np.uint8)
-    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))
+    left, top = x + origin[0], y + origin[1]
+    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))
     _, peak, _, (peak_x, peak_y) = cv2.minMaxLoc(anomaly_map[cut], mask=inside)
     contour = max(contours, key=len).reshape(-1, 2).astype(np.int32, copy=False)
-    return Region(contour, (x, y, width, height), area, float(peak), (x + int(peak_x), y + int(peak_y)))
+    return Region(contour, (left, top, width, height), area, float(peak), (left + int(peak_x), top + int(peak_y)))
 
 
 class IgnoreMask:

@@ -15,13 +15,13 @@ import elpv_dataset
 TRAIN_IMAGES = 300
 
 
-def cell_files() -> tuple[list[Path], list[Path]]:
-    """Good cells (defect probability 0) and defective ones (probability 1), in the order of the package's list."""
+def cell_files(kind: str = "mono") -> tuple[list[Path], list[Path]]:
+    """Good ``mono`` or ``poly`` cells (defect probability 0) and defective ones (1), in the package's order."""
     root = Path(elpv_dataset.__file__).parent / "data"
     good, defective = [], []
     for line in (root / "labels.csv").read_text(encoding="utf-8").splitlines():
-        name, probability, kind = line.split()
-        if kind == "mono" and float(probability) in (0.0, 1.0):
+        name, probability, kind_of_cell = line.split()
+        if kind_of_cell == kind and float(probability) in (0.0, 1.0):
             (defective if float(probability) else good).append(root / name)
     return good, defective
 

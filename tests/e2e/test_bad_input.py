@@ -52,13 +52,14 @@ def test_a_folder_without_images(tmp_path: Path, tiny_weights: Path) -> None:
 
 def test_an_unreadable_image_when_all_must_be_read(good_folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
     (good_folder / "broken.png").write_bytes(b"\x89PNG but not for long")
-    assert "broken.png" in refused(2, train_words(good_folder, tmp_path / "run", tiny_weights))
+    words = (*train_words(good_folder, tmp_path / "run", tiny_weights), "--strict")
+    assert "broken.png" in refused(2, words)
     assert nothing_but(tmp_path, "good")
 
 
 def test_an_image_smaller_than_8_pixels(good_folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
     cv2.imwrite(str(good_folder / "dot.png"), np.zeros((7, 20), np.uint8))
-    line = refused(2, train_words(good_folder, tmp_path / "run", tiny_weights))
+    line = refused(2, (*train_words(good_folder, tmp_path / "run", tiny_weights), "--strict"))
     assert "dot.png" in line
     assert "8" in line
     assert nothing_but(tmp_path, "good")

@@ -21,7 +21,7 @@ from ..sources.base import Frame
 from ..status import LineStatus
 from ..verdict import Verdict
 
-__all__ = ["LineSink", "Record", "Sink", "SinkContext", "SinkSettings", "missing_extra", "secret"]
+__all__ = ["LineSink", "Record", "Sink", "SinkContext", "SinkSettings", "missing_extra", "secret", "token"]
 
 _NO_PICTURE = (480, 640, 3)
 
@@ -135,6 +135,14 @@ class LineSink(Sink, Protocol):
 def missing_extra(extra: str) -> ConfigError:
     """The error for an optional dependency that is not installed."""
     return ConfigError(f"The {extra} sink needs pip install 'patchcore-edge-runtime[{extra}]'.")
+
+
+def token(variable: str | None) -> str | None:
+    """A secret that travels in an HTTP header, which takes ASCII only."""
+    text = secret(variable)
+    if text is not None and not (text.isascii() and text.isprintable()):
+        raise ConfigError(f"The token in {variable} has characters beyond ASCII; choose letters and digits.")
+    return text
 
 
 def secret(variable: str | None) -> str | None:

@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from ..errors import ConfigError
 from ..preprocess import Image
-from .base import Record, SinkContext, SinkSettings, missing_extra, secret
+from .base import Record, SinkContext, SinkSettings, missing_extra, token
 from .images import encode_image
 
 __all__ = ["HttpSettings", "HttpSink", "LiveView"]
@@ -120,13 +120,14 @@ class HttpSink:
 
     def __init__(self, settings: HttpSettings, context: SinkContext) -> None:
         try:
+            import starlette  # noqa: F401
             import uvicorn
-
-            from .webapp import build_app
         except ImportError:
             raise missing_extra("http") from None
+        from .webapp import build_app
+
         self._view = LiveView(settings.results, settings.live_width)
-        app = build_app(settings, context, self._view, secret(settings.token_env))
+        app = build_app(settings, context, self._view, token(settings.token_env))
         listener = _listen(settings.host, settings.port)
         self.port = int(listener.getsockname()[1])
         config = uvicorn.Config(

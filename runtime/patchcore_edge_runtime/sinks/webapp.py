@@ -1,4 +1,4 @@
-"""Routes of the HTTP sink; imported only where starlette is installed."""
+"""Routes of the HTTP sink; starlette is imported where an application is built, not with this module."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from importlib.resources import files
-from typing import Any
-
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from typing import TYPE_CHECKING, Any
 
 from ..verdict import Verdict
 from .base import SinkContext
 from .metrics import CONTENT_TYPE, prometheus_text
 from .web import HttpSettings, LiveView
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["build_app"]
 
@@ -44,7 +41,12 @@ _HEADERS = {
 
 
 def build_app(settings: HttpSettings, context: SinkContext, view: LiveView, token: str | None) -> Starlette:
-    """The ASGI application of one line."""
+    """The ASGI application of one line; raises ``ImportError`` without starlette."""
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.routing import Route
+
     routes = _Routes(settings, context, view)
     # On loopback only our own names: a foreign page that points its name at 127.0.0.1 is refused.
     hosts = ["127.0.0.1", "localhost", "[::1]", settings.host] if settings.is_loopback else ["*"]
@@ -63,6 +65,18 @@ def build_app(settings: HttpSettings, context: SinkContext, view: LiveView, toke
     )
 
 
+def _json(value: Any, status: int = 200) -> Response:
+    from starlette.responses import JSONResponse
+
+    return JSONResponse(value, status)
+
+
+def _answer(content: str | bytes, media_type: str) -> Response:
+    from starlette.responses import Response
+
+    return Response(content, media_type=media_type)
+
+
 class _Guard:
     """Lets in who shows the token, keeps other sites' pages from posting, and sets the headers of every answer."""
 
@@ -73,8 +87,9 @@ class _Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
-        refusal = self._refusal(request)
+        from starlette.requests import Request
+
+        refusal = self._refusal(Request(scope))
 
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -87,18 +102,20 @@ class _Guard:
     def _refusal(self, request: Request) -> Response | None:
         origin = request.headers.get("origin")
         if request.method != "GET" and origin and origin.split("://")[-1] != request.headers.get("host"):
-            return JSONResponse({"error": "Pages of other sites may not do this."}, 403)
+            return _json({"error": "Pages of other sites may not do this."}, 403)
         if self._token is None or request.url.path == "/healthz":
             return None
         if request.url.path == "/" and self._is_token(request.query_params.get("token", "")):
             # Into a cookie with it, so that it does not stay in the address bar.
+            from starlette.responses import RedirectResponse
+
             answer = RedirectResponse("/", 303)
             answer.set_cookie(_COOKIE, self._token, httponly=True, samesite="strict")
             return answer
         shown = request.headers.get("authorization", "").removeprefix("Bearer ") or request.cookies.get(_COOKIE, "")
         if self._is_token(shown):
             return None
-        return JSONResponse({"error": "Send 'Authorization: Bearer <token>', or open /?token=<token>."}, 401)
+        return _json({"error": "Send 'Authorization: Bearer <token>', or open /?token=<token>."}, 401)
 
     def _is_token(self, text: str) -> bool:
         return self._token is not None and hmac.compare_digest(text.encode(), self._token.encode())
@@ -112,48 +129,50 @@ class _Routes:
         self._page = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
 
     async def page(self, _request: Request) -> Response:
-        return HTMLResponse(self._page)
+        return _answer(self._page, "text/html")
 
     async def healthz(self, _request: Request) -> Response:
         problem = self._problem()
-        return JSONResponse({"healthy": not problem, "problem": problem}, 503 if problem else 200)
+        return _json({"healthy": not problem, "problem": problem}, 503 if problem else 200)
 
     async def metrics(self, _request: Request) -> Response:
-        return Response(prometheus_text(self._context.status.snapshot()), media_type=CONTENT_TYPE)
+        return _answer(prometheus_text(self._context.status.snapshot()), CONTENT_TYPE)
 
     async def status(self, _request: Request) -> Response:
         facts = self._context.status.snapshot().as_json()
         latest = self._view.results()[:_PAGE_RESULTS]
         triggered = self._context.trigger is not None
-        return JSONResponse({**facts, "problem": self._problem(), "triggered": triggered, "results": latest})
+        return _json({**facts, "problem": self._problem(), "triggered": triggered, "results": latest})
 
     async def results(self, request: Request) -> Response:
         limit, verdict = request.query_params.get("limit", "100"), request.query_params.get("verdict")
         if not limit.isdecimal() or len(limit) > 6 or (verdict is not None and verdict not in set(Verdict)):
-            return JSONResponse({"error": "Give limit as a number and verdict as OK, WARN, NG or ERROR."}, 400)
+            return _json({"error": "Give limit as a number and verdict as OK, WARN, NG or ERROR."}, 400)
         found = [facts for facts in self._view.results() if verdict is None or facts["verdict"] == verdict]
-        return JSONResponse(found[: int(limit)])
+        return _json(found[: int(limit)])
 
     async def picture(self, _request: Request) -> Response:
-        _, data = await run_in_threadpool(self._view.jpeg)
-        return Response(data, media_type="image/jpeg")
+        _, data = await asyncio.to_thread(self._view.jpeg)
+        return _answer(data, "image/jpeg")
 
     async def live(self, _request: Request) -> Response:
         if self._viewers >= self._settings.viewers:
-            return JSONResponse({"error": f"There are {self._viewers} viewers already; close one."}, 503)
+            return _json({"error": f"There are {self._viewers} viewers already; close one."}, 503)
+        from starlette.responses import StreamingResponse
+
         return StreamingResponse(self._pictures(), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
     async def trigger(self, _request: Request) -> Response:
         trigger = self._context.trigger
         if trigger is None:
-            return JSONResponse({"error": "This line runs free; set its trigger to software."}, 409)
+            return _json({"error": "This line runs free; set its trigger to software."}, 409)
         async with self._one_trigger:
             asked = time.time()
-            await run_in_threadpool(trigger)
+            await asyncio.to_thread(trigger)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.trigger_timeout):
-                    return JSONResponse(await self._result_since(asked))
-        return JSONResponse({"error": "There was no verdict in time; look at the camera."}, 504)
+                    return _json(await self._result_since(asked))
+        return _json({"error": "There was no verdict in time; look at the camera."}, 504)
 
     def _problem(self) -> str:
         now = self._context.status.snapshot()
@@ -176,7 +195,7 @@ class _Routes:
         try:
             yield f"--{_BOUNDARY}\r\n".encode()
             while True:
-                number, data = await run_in_threadpool(self._view.jpeg)
+                number, data = await asyncio.to_thread(self._view.jpeg)
                 head = f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
                 # The next boundary at once: Chromium shows a picture when it has seen the end of it.
                 yield head.encode() + data + f"\r\n--{_BOUNDARY}\r\n".encode()

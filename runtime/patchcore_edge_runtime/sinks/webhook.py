@@ -12,7 +12,7 @@ from typing import IO, ClassVar
 from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from ..errors import ConfigError
-from .base import Record, SinkContext, SinkSettings, secret
+from .base import Record, SinkContext, SinkSettings, token
 
 __all__ = ["WebhookSettings", "WebhookSink"]
 
@@ -52,9 +52,9 @@ class WebhookSink:
     def __init__(self, settings: WebhookSettings) -> None:
         self._settings = settings
         self._headers = {"Content-Type": "application/json"}
-        token = secret(settings.token_env)
-        if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
+        text = token(settings.token_env)
+        if text is not None:
+            self._headers["Authorization"] = f"Bearer {text}"
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._closed = threading.Event()
 

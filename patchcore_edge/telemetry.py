@@ -11,5 +11,5 @@ __all__ = ["silence"]
 
 
 def silence() -> None:
-    """Switch telemetry off for this process; call before ``openvino.tools`` or ``nncf`` are imported."""
+    """Switch telemetry off for this process; call before OpenVINO's converter or ``nncf`` are imported."""
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

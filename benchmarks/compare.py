@@ -1,0 +1,73 @@
+"""anomalib on the same pixels, weights and bank as a fitted model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from patchcore_edge.data import ImageDataset
+from patchcore_edge.evaluator import AUPRO_FPR_LIMIT, Scores
+from patchcore_edge.models import Patchcore
+
+from .peer import Peer
+
+COMPARED = 4
+"""Images whose embeddings and patch distances are compared."""
+
+
+@dataclass(frozen=True)
+class PeerScores:
+    """What anomalib found: its scores in our form, ``[P,D]`` embeddings, ``[P]`` distances, AUPRO by its own metric."""
+
+    scores: Scores
+    embeddings: NDArray[np.float32]
+    distances: NDArray[np.float32]
+    own_aupro: float | None
+
+
+def peer_scores(peer: Peer, model: Patchcore, dataset: ImageDataset, ours: Scores) -> PeerScores:
+    """Let anomalib score the images that ``ours`` are the scores of."""
+    extractor = model.model.feature_extractor
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        np.save(folder / "frames.npy", np.stack([dataset.image(index) for index in range(len(dataset))]))
+        masks = None if any(mask is None for mask in ours.masks) else folder / "masks.npy"
+        if masks is not None:
+            np.save(masks, np.stack([mask for mask in ours.masks if mask is not None]))
+        save_file(
+            {n: t.contiguous() for n, t in extractor.network.state_dict().items()}, folder / "network.safetensors"
+        )
+        save_file({"bank": model.model.memory_bank.contiguous()}, folder / "bank.safetensors")
+        facts = peer.run(
+            "score",
+            backbone=model.model.backbone,
+            layers=model.model.layers,
+            neighbors=model.model.num_neighbors,
+            network=folder / "network.safetensors",
+            bank=folder / "bank.safetensors",
+            frames=folder / "frames.npy",
+            masks=masks,
+            mean=extractor.mean,
+            std=extractor.std,
+            output=folder / "found.npz",
+            fpr_limit=AUPRO_FPR_LIMIT,
+        )
+        found = np.load(folder / "found.npz")
+        maps = found["maps"]
+        scores = replace(ours, scores=found["scores"], maps=list(maps), map_maxima=maps.max((1, 2)))
+        return PeerScores(scores, found["embeddings"], found["distances"], facts["aupro"])
+
+
+def our_patches(model: Patchcore, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Embeddings ``[P,D]`` and distances ``[P]`` of normalised images."""
+    with torch.inference_mode():
+        embedding = model.model.reshape_embedding(model.model.embed(images))
+        distances, _ = model.model.nearest_neighbors(embedding, 1)
+    return embedding.numpy(), distances[:, 0].numpy()

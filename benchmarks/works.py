@@ -1,0 +1,75 @@
+"""The work whose accuracy is reported: images, split, backbone, size, ratio. Everything is fixed, seeds included."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from patchcore_edge.data import DataModule, ImageItem, MVTec, open_data
+from patchcore_edge.models import Patchcore
+from patchcore_edge.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
+from samples.demo.cells import TRAIN_IMAGES, cell_files
+
+FIRST_DEFECTS = 200
+ELPV = "elpv:"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to fit and to test.
+
+    Attributes:
+        weights: the backbone's file; None for the package's.
+    """
+
+    name: str
+    data: DataModule
+    backbone: str = DEFAULT_BACKBONE
+    layers: tuple[str, ...] = DEFAULT_LAYERS
+    size: int = 224
+    ratio: float = 0.01
+    weights: Path | None = None
+
+    def model(self, *, prepared: bool = False) -> Patchcore:
+        """The model of this work, not fitted; with ``prepared`` it takes normalised images."""
+        return Patchcore(
+            self.backbone,
+            self.layers,
+            coreset_sampling_ratio=self.ratio,
+            pre_processor=not prepared and Patchcore.configure_pre_processor((self.size, self.size)),
+            post_processor=False,
+            weights=self.weights,
+        )
+
+
+def elpv(kind: str) -> DataModule:
+    """Solar cells: 300 good ones to fit on, all other good and all surely defective ones to test.
+
+    The good ones are shuffled (``random.Random(0)``); the defective ones keep the order of the package's list.
+    """
+    good, defective = cell_files(kind)
+    random.Random(0).shuffle(good)
+    test = [*map(ImageItem, good[TRAIN_IMAGES:]), *(ImageItem(path, "defective") for path in defective)]
+    return DataModule(Path(f"ELPV {kind}"), [ImageItem(path) for path in good[:TRAIN_IMAGES]], test=test)
+
+
+def data_of(name: str) -> DataModule:
+    """``elpv:mono``, ``elpv:poly``, or a folder in the MVTec layout."""
+    return elpv(name.removeprefix(ELPV)) if name.startswith(ELPV) else open_data(name)
+
+
+def all_works(shared: Path | None) -> list[Work]:
+    """Solar cells, and with the shared images and weights magnetic tiles as well."""
+    works = [Work(f"ELPV {kind}", elpv(kind)) for kind in ("mono", "poly")]
+    if shared is not None:
+        tile = Work(
+            "magnetic tile",
+            MVTec(shared / "data", "magnetic_tile"),
+            "resnet18",
+            ("layer2", "layer3"),
+            256,
+            weights=shared / "weights" / "resnet18_tv_in1k_to_layer3.safetensors",
+        )
+        works += [tile, replace(tile, ratio=0.1)]
+    return works

@@ -1,0 +1,129 @@
+"""Frames to patch features, as fast as this machine can: OpenVINO on a CPU where it agrees with torch, else torch."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .models import Patchcore
+from .telemetry import silence
+
+__all__ = ["EMBEDDING_LIMIT", "Embedder"]
+
+_log = logging.getLogger(__name__)
+
+EMBEDDING_LIMIT = 1e-4
+"""Largest deviation of a patch's feature vector from torch's, as a share of the mean length of such vectors."""
+
+_MIN_IMAGES = 32
+"""With fewer, tracing and compiling take longer than they save."""
+
+
+class Embedder:
+    """Embeds frames for the pool.
+
+    Args:
+        model: its device decides; only on a CPU is OpenVINO used.
+        images: how many are to come.
+        min_images: from how many on OpenVINO is worth its compilation.
+
+    Attributes:
+        backend: ``torch`` or ``openvino``.
+    """
+
+    def __init__(self, model: Patchcore, images: int, min_images: int = _MIN_IMAGES) -> None:
+        self._model = model
+        self._compiled: _Compiled | None = None
+        self._pending = images >= min_images and model.pre_processor.mean.device.type == "cpu"
+
+    @property
+    def backend(self) -> str:
+        """Name of the library that embeds from now on."""
+        return "torch" if self._compiled is None else "openvino"
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """``[N,H,W,3]`` uint8 BGR of the model's size → ``[N*h*w, D]`` float32 features, on the model's device."""
+        if self._compiled is not None:
+            return torch.from_numpy(self._compiled(frames.numpy()))
+        rows = self._torch(frames)
+        if self._pending and frames.dtype == torch.uint8:
+            self._pending = False
+            self._compiled = self._checked(frames, rows)
+        return rows
+
+    def _torch(self, frames: Tensor) -> Tensor:
+        self._model.model.train()
+        with torch.inference_mode():
+            rows: Tensor = self._model.model(self._model.pre_processor(frames))
+        return rows
+
+    def _checked(self, frames: Tensor, expected: Tensor) -> _Compiled | None:
+        """The compiled backbone, if it gives what torch gave for the first frames."""
+        try:
+            compiled = _Compiled(self._model, frames[:1])
+            deviation = _deviation(torch.from_numpy(compiled(frames.numpy())), expected)
+        except Exception as error:  # noqa: BLE001 - a converter raises whatever it meets; torch can do the work
+            _log.warning("Features come from torch: OpenVINO cannot run the backbone (%s).", str(error).split("\n")[0])
+            return None
+        # Written so that NaN fails.
+        if deviation <= EMBEDDING_LIMIT:
+            return compiled
+        _log.warning("Features come from torch: OpenVINO's deviate by %.1e.", deviation)
+        return None
+
+
+class _Embedding(nn.Module):
+    """Pre-processing, backbone and merge of one model, for tracing."""
+
+    def __init__(self, model: Patchcore) -> None:
+        super().__init__()
+        self.pre_processor = copy.deepcopy(model.pre_processor)
+        # The bank stays behind: it is not traced, and may be large.
+        bank, model.model.memory_bank = model.model.memory_bank, torch.empty(0)
+        try:
+            self.model = copy.deepcopy(model.model).to(memory_format=torch.contiguous_format).train()
+        finally:
+            model.model.memory_bank = bank
+
+    def forward(self, frames: Tensor) -> Tensor:
+        rows: Tensor = self.model(self.pre_processor(frames))
+        return rows
+
+
+class _Compiled:
+    """The backbone as OpenVINO runs it: one image per request, as many requests at once as the cores carry."""
+
+    def __init__(self, model: Patchcore, example: Tensor) -> None:
+        silence()
+        with warnings.catch_warnings():
+            # The tracer warns of Python values it takes as constants; the shapes are constant here.
+            warnings.simplefilter("ignore")
+            graph = ov.convert_model(
+                _Embedding(model), example_input=example, input=[(list(example.shape), ov.Type.u8)]
+            )
+        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
+        self._compiled = ov.Core().compile_model(graph, "CPU", options)
+        self._queue = ov.AsyncInferQueue(self._compiled)
+        self._queue.set_callback(self._collect)
+        self._rows: dict[int, NDArray[np.float32]] = {}
+
+    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        for index in range(len(frames)):
+            self._queue.start_async([frames[index : index + 1]], index)
+        self._queue.wait_all()
+        return np.concatenate([self._rows.pop(index) for index in range(len(frames))])
+
+    def _collect(self, request: Any, index: int) -> None:
+        self._rows[index] = request.get_output_tensor(0).data.copy()
+
+
+def _deviation(rows: Tensor, expected: Tensor) -> float:
+    return float((rows - expected).norm(dim=1).max() / expected.norm(dim=1).mean())

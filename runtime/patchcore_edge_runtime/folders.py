@@ -1,0 +1,78 @@
+"""Folders that are there whole or not at all, even when the process that writes them is killed."""
+
+from __future__ import annotations
+
+import glob
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import CheckpointError
+
+__all__ = ["new_folder", "require_replaceable"]
+
+
+def require_replaceable(target: Path, marker: str) -> None:
+    """Raise ``CheckpointError`` where ``new_folder`` would, before hours of work go into what cannot be written."""
+    if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
+
+
+@contextmanager
+def new_folder(target: Path, marker: str) -> Iterator[Path]:
+    """A folder to fill that takes ``target``'s place when all went well, and is gone otherwise.
+
+    It is filled beside ``target`` under a hidden name ending in ``.part``. A process that is killed leaves that
+    behind at most; the next one that writes ``target`` clears it away, and brings the earlier folder back should the
+    kill have come between the two renames. One process at a time may write one target.
+
+    Args:
+        target: may exist when it is empty or holds the file ``marker``, and is then replaced.
+        marker: file that says a folder is of the kind that may be replaced.
+
+    Raises:
+        CheckpointError: ``target`` is something else, or cannot be written.
+    """
+    target = target.resolve()
+    _clear_leftovers(target)
+    require_replaceable(target, marker)
+    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        try:
+            fresh.mkdir(parents=True)
+        except OSError as error:
+            raise CheckpointError(f"{target} cannot be written ({error.strerror}); choose another place.") from None
+        yield fresh
+        _take_place(fresh, target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _take_place(fresh: Path, target: Path) -> None:
+    old = fresh.with_suffix(".old")
+    try:
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+    except OSError as error:
+        raise CheckpointError(
+            f"{target} cannot be replaced ({error.strerror}); close the programs that use it and try again."
+        ) from None
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _clear_leftovers(target: Path) -> None:
+    """What a killed process left of an earlier try at the same target."""
+    pattern = f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}"
+    for old in target.parent.glob(f"{pattern}.old"):
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(target)
+    for part in target.parent.glob(f"{pattern}.part"):
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,235 @@
+"""Patchcore and its engine as a library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_BACKBONE
+from safetensors.torch import load_file
+
+from patchcore_edge.data import Batch, Folder, ImageDataset, ImageItem, MVTec
+from patchcore_edge.engine import Engine
+from patchcore_edge.evaluator import Evaluator
+from patchcore_edge.models import InferenceBatch, LearningType, Patchcore, PatchcoreModel
+from patchcore_edge.post_processor import PostProcessor
+from patchcore_edge.visualizer import Visualizer
+from patchcore_edge_runtime.bundle import Bundle
+from patchcore_edge_runtime.errors import CheckpointError, ConfigError, DataError, FrameError
+from patchcore_edge_runtime.preprocess import preprocess
+from patchcore_edge_runtime.verdict import Thresholds
+
+SIZE = (64, 64)
+
+
+def build(weights: Path, **options: object) -> Patchcore:
+    options = {"pre_processor": Patchcore.configure_pre_processor(SIZE), **options}
+    return Patchcore(TINY_BACKBONE, ["layer2", "layer3"], coreset_sampling_ratio=0.25, weights=weights, **options)
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine(device="cpu", batch_size=4, progress=False)
+
+
+@pytest.fixture(scope="module")
+def data(tiny_data: Path) -> MVTec:
+    return MVTec(tiny_data, "")
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_weights: Path, data: MVTec) -> Patchcore:
+    model = build(tiny_weights)
+    Engine(device="cpu", progress=False).fit(model=model, datamodule=data)
+    return model
+
+
+def test_the_defaults_are_those_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Patchcore(pre_trained=False)
+    assert model.model.backbone == "wide_resnet50_2"
+    assert model.model.layers == ("layer2", "layer3")
+    assert (model.coreset_sampling_ratio, model.model.num_neighbors) == (0.1, 9)
+    assert model.pre_processor.spec.input_size == (256, 256)
+    assert model.learning_type is LearningType.ONE_CLASS
+    assert model.configure_optimizers() is None
+    assert isinstance(Patchcore.configure_post_processor(), PostProcessor)
+
+
+def test_each_component_is_default_absent_or_given(tiny_weights: Path) -> None:
+    kinds = {"post_processor": PostProcessor, "evaluator": Evaluator, "visualizer": Visualizer}
+    for name, kind in kinds.items():
+        given = kind()
+        assert isinstance(getattr(build(tiny_weights, **{name: True}), name), kind)
+        assert getattr(build(tiny_weights, **{name: False}), name) is None
+        assert getattr(build(tiny_weights, **{name: given}), name) is given
+
+
+def test_a_fit_keeps_a_quarter_of_the_patches_and_lets_go_of_the_pool(fitted: Patchcore) -> None:
+    assert fitted.pool_size == 12 * 64
+    assert fitted.model.memory_bank.shape == (12 * 64 // 4, 384)
+    assert fitted.embeddings == []
+
+
+def test_thresholds_come_from_held_out_good_images(fitted: Patchcore, data: MVTec, engine: Engine) -> None:
+    scores = torch.cat([b.pred_score for b in engine.predict(fitted, Folder(data.validation[0].path.parent).root)])
+    assert fitted.post_processor.thresholds.image == pytest.approx(1.001 * float(scores.max()), rel=1e-6)
+    for batch in engine.predict(fitted, data):
+        assert torch.equal(batch.pred_label, batch.pred_score > fitted.post_processor.thresholds.image)
+        assert torch.equal(batch.pred_mask, batch.anomaly_map[:, 0] > fitted.post_processor.thresholds.pixel)
+        assert torch.equal(batch.pred_label, batch.gt_label)
+
+
+def test_without_held_out_images_predictions_stay_raw(tiny_weights: Path, tiny_data: Path, engine: Engine) -> None:
+    model = build(tiny_weights)
+    engine.fit(model, Folder(tiny_data / "train" / "good"))
+    (batch,) = engine.predict(model, tiny_data / "test" / "good" / "000.png")
+    assert batch.pred_score.shape == (1,)
+    assert batch.pred_label is batch.pred_mask is None
+
+
+def test_predicting_a_datamodule_a_dataset_a_folder_and_a_file_agree(
+    fitted: Patchcore, data: MVTec, tiny_data: Path, engine: Engine
+) -> None:
+    def scores(*args: object, **kwargs: object) -> torch.Tensor:
+        return torch.cat([batch.pred_score for batch in engine.predict(fitted, *args, **kwargs)])
+
+    dataset = ImageDataset(data.test, fitted.pre_processor.spec)
+    expected = scores(datamodule=data)
+    assert len(expected) == 12
+    for again in (scores(data), scores(dataset), scores(dataset=dataset), scores(data_path=tiny_data / "test")):
+        assert torch.equal(again, expected)
+    torch.testing.assert_close(scores(data.test[3].path)[0], expected[3], rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("sources", [{}, {"data_path": "a", "source": "b"}])
+def test_predicting_nothing_or_two_things_is_refused(sources: dict, fitted: Patchcore, engine: Engine) -> None:
+    with pytest.raises(ConfigError, match="one thing to predict on"):
+        engine.predict(fitted, **sources)
+
+
+def test_measuring_gives_every_metric_and_pictures(
+    fitted: Patchcore, data: MVTec, engine: Engine, tmp_path: Path
+) -> None:
+    facts = engine.test(fitted, data, output=tmp_path).as_json()
+    assert facts["image_auroc"] == facts["f1"] == 1.0
+    assert all(0 <= facts[name] <= 1 for name in ("pixel_auroc", "aupro", "image_aupr", "recall"))
+    pictures = sorted(tmp_path.rglob("*.png"))
+    assert len(pictures) == 12
+    assert cv2.imread(str(pictures[0])).shape == (64, 128, 3)
+
+
+def test_measuring_needs_an_evaluator_and_test_images(
+    fitted: Patchcore, tiny_weights: Path, tiny_data: Path, data: MVTec, engine: Engine
+) -> None:
+    with pytest.raises(ConfigError, match="evaluator=True"):
+        engine.test(build(tiny_weights, evaluator=False), data)
+    with pytest.raises(DataError, match="no test images"):
+        engine.test(fitted, Folder(tiny_data / "train" / "good"))
+
+
+def test_an_export_from_the_library_is_a_bundle(fitted: Patchcore, data: MVTec, engine: Engine, tmp_path: Path) -> None:
+    manifest = engine.export(fitted, data, tmp_path / "discs", target_fpr=0.1)
+    assert Bundle.load(tmp_path / "discs").manifest == manifest
+    assert manifest.parity.verdict_flips == 0
+
+
+def test_an_empty_bank_says_so(tiny_weights: Path) -> None:
+    model = build(tiny_weights)
+    for fail in (
+        lambda: model(torch.zeros(1, *SIZE, 3, dtype=torch.uint8)),
+        lambda: model.model.nearest_neighbors(torch.zeros(1, 384), 1),
+    ):
+        with pytest.raises(CheckpointError, match="memory bank is empty"):
+            fail()
+    with pytest.raises(ConfigError, match="no embeddings"):
+        model.fit()
+
+
+def test_a_state_dict_brings_its_bank_whatever_its_size(fitted: Patchcore, tiny_weights: Path) -> None:
+    for rows in (3, 1000):
+        fresh = PatchcoreModel(["layer2", "layer3"], TINY_BACKBONE, pre_trained=False)
+        state = {**fitted.model.state_dict(), "memory_bank": torch.randn(rows, 384)}
+        fresh.load_state_dict(state)
+        assert torch.equal(fresh.memory_bank, state["memory_bank"])
+    assert set(load_file(tiny_weights)) <= {
+        name.removeprefix("feature_extractor.network.") for name in fitted.model.state_dict()
+    }
+
+
+def test_steps_take_further_arguments_and_fit_a_model_by_hand(tiny_weights: Path, data: MVTec) -> None:
+    model = build(tiny_weights)
+    batches = list(ImageDataset(data.train, model.pre_processor.spec).batches(5))
+    for index, batch in enumerate(batches):
+        loss = model.training_step(batch, index, dataloader_idx=0)
+        assert float(loss) == 0
+    assert [len(pool) for pool in model.embeddings] == [5 * 64, 5 * 64, 2 * 64]
+    model.fit()
+    scored = model.validation_step(batches[0], 0, dataloader_idx=0)
+    assert scored.pred_score.shape == (5,)
+    assert scored.anomaly_map.shape == (5, 1, *SIZE)
+    assert isinstance(model(batches[0].image), InferenceBatch)
+
+
+def test_the_pre_processor_sees_the_same_pixels_in_every_form(fitted: Patchcore) -> None:
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 256, (90, 70, 3), np.uint8)
+    prepare = fitted.pre_processor
+    expected = prepare(frame)
+    assert expected.shape == (1, 3, *SIZE)
+    rgb = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1)
+    sized = torch.from_numpy(preprocess(frame, prepare.spec))[None]
+    for form in (
+        rgb,
+        rgb[None],
+        rgb.float() / 255,
+        sized,
+        torch.from_numpy(frame)[None],
+        frame.astype(np.uint16) * 257,
+    ):
+        assert torch.equal(prepare(form), expected)
+    assert prepare(torch.stack([rgb, rgb])).shape == (2, 3, *SIZE)
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(1, 1, 64, 64), torch.full((3, 64, 64), 255.0), torch.zeros(3, 64)])
+def test_the_pre_processor_does_not_guess(wrong: torch.Tensor, fitted: Patchcore) -> None:
+    with pytest.raises(FrameError):
+        fitted.pre_processor(wrong)
+
+
+def test_without_a_pre_processor_images_come_normalised(
+    fitted: Patchcore, tiny_weights: Path, data: MVTec, engine: Engine, tmp_path: Path
+) -> None:
+    model = build(tiny_weights, pre_processor=False)
+    (batch,) = ImageDataset(data.train, fitted.pre_processor.spec).batches(12)
+    model.training_step(Batch(fitted.pre_processor(batch.image)))
+    model.fit()
+    assert torch.equal(model.model.memory_bank, fitted.model.memory_bank)
+    with pytest.raises(ConfigError, match="without a pre-processor"):
+        engine.fit(model, data)
+    with pytest.raises(ConfigError, match="cannot be saved"):
+        engine.export(model, data, tmp_path / "bundle")
+
+
+def test_a_crop_larger_than_the_image_is_refused() -> None:
+    with pytest.raises(ConfigError, match="centre crop is larger"):
+        Patchcore.configure_pre_processor((64, 64), (80, 64))
+    assert Patchcore.configure_pre_processor((64, 80), (48, 64)).spec.input_size == (48, 64)
+
+
+@pytest.mark.parametrize("device", ["nowhere", "cuda:99"])
+def test_a_device_that_torch_does_not_have_is_refused(device: str) -> None:
+    with pytest.raises(ConfigError, match="try --device cpu"):
+        Engine(device)
+
+
+def test_given_thresholds_are_kept(tiny_weights: Path, data: MVTec, engine: Engine) -> None:
+    given = Thresholds(image=1e-6, pixel=1e-6)
+    model = build(tiny_weights, post_processor=PostProcessor(given))
+    engine.fit(model, data)
+    assert model.post_processor.thresholds == given
+    (batch,) = engine.predict(model, data.test[0].path)
+    assert bool(batch.pred_label)
+    assert isinstance(data.test[0], ImageItem)

@@ -1,0 +1,284 @@
+"""Over real sockets on loopback; the status page in Chromium."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from line_records import make_record, program
+from pydantic import ValidationError
+
+from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.sinks import HttpSink, SinkContext, SinkGroup, SinkWorker
+from patchcore_edge_runtime.sinks.web import HttpSettings
+from patchcore_edge_runtime.status import LineStatus
+from patchcore_edge_runtime.verdict import Verdict
+
+pytest.importorskip("uvicorn", reason="needs the package uvicorn")
+pytest.importorskip("starlette", reason="needs the package starlette")
+
+
+class Line:
+    """A line whose only sink is the web server."""
+
+    def __init__(self, trigger: Any = None, source: Any = ("running", 0), **keys: Any) -> None:
+        self.source = source
+        status = LineStatus("line 3", "discs@0123456789ab", lambda: self.source)
+        self.context = SinkContext(status=status, trigger=trigger)
+        self.sink = HttpSink(HttpSettings(port=0, **keys), self.context)
+        self.group = SinkGroup({"http": SinkWorker("http", self.sink)}, self.context)
+        self.port = self.sink.port
+
+    def inspect(self, *verdicts: Verdict) -> None:
+        before = self.sink._view.number
+        for index, verdict in enumerate(verdicts):
+            self.group.write(make_record(verdict, before + index))
+        while self.sink._view.number < before + len(verdicts):
+            time.sleep(0.005)
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.request(method, path, headers={key.replace("_", "-"): value for key, value in headers.items()})
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        return answer.status, {key.lower(): value for key, value in answer.getheaders()}, body
+
+
+@contextmanager
+def line(**keys: Any) -> Iterator[Line]:
+    running = Line(**keys)
+    try:
+        yield running
+    finally:
+        running.group.close()
+
+
+def test_results_come_newest_first_and_can_be_filtered() -> None:
+    with line() as running:
+        running.inspect(Verdict.OK, Verdict.NG, Verdict.OK, Verdict.ERROR)
+        status, headers, body = running.ask("/results")
+        assert status == 200
+        assert [result["verdict"] for result in json.loads(body)] == ["ERROR", "OK", "NG", "OK"]
+        assert headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert [result["frame"] for result in json.loads(running.ask("/results?limit=1&verdict=NG")[2])] == [1]
+        for bad in ("limit=-1", "limit=x", "limit=99999999", "verdict=MAYBE"):
+            assert running.ask(f"/results?{bad}")[0] == 400
+
+
+def test_health_fails_when_the_source_is_lost_or_nothing_moves() -> None:
+    with line(stale_seconds=0.2) as running:
+        running.inspect(Verdict.OK)
+        assert running.ask("/healthz")[0] == 200
+        running.source = ("reconnecting", 4)
+        status, _, body = running.ask("/healthz")
+        assert status == 503
+        assert json.loads(body) == {"healthy": False, "problem": "The source is reconnecting."}
+        running.source = ("running", 4)
+        time.sleep(0.3)
+        status, _, body = running.ask("/healthz")
+        assert status == 503
+        assert "no verdict" in json.loads(body)["problem"]
+
+
+def test_metrics_are_what_prometheus_reads() -> None:
+    with line(source=("running", 7)) as running:
+        running.inspect(Verdict.OK, Verdict.NG, Verdict.NG)
+        _, headers, body = running.ask("/metrics")
+        assert headers["content-type"].startswith("text/plain; version=0.0.4")
+        text = body.decode()
+        samples = dict(
+            re.fullmatch(r"(patchcore_[a-z_]+(?:\{.*\})?) (\S+)", row).groups()
+            for row in text.splitlines()
+            if not row.startswith("#")
+        )
+        assert float(samples['patchcore_frames_total{verdict="NG"}']) == 2
+        assert float(samples["patchcore_source_dropped_total"]) == 7
+        assert float(samples['patchcore_sink_records_total{sink="http",outcome="written"}']) == 3
+        assert 0.02 < float(samples['patchcore_latency_seconds{quantile="0.5"}']) < 0.03
+        assert samples['patchcore_info{line="line 3",model_id="discs@0123456789ab"}'] == "1.0"
+        for name in {re.split(r"[ {]", row)[0] for row in samples}:
+            assert f"# TYPE {name} " in text
+
+
+def test_a_label_cannot_break_out_of_the_metrics() -> None:
+    with line() as running:
+        running.context.status.name = 'a"b\\c\nd'
+        assert 'line="a\\"b\\\\c\\nd"' in running.ask("/metrics")[2].decode()
+
+
+def _parts(stream: Any, count: int) -> list[np.ndarray]:
+    pictures = []
+    while len(pictures) < count:
+        header = stream.readline()
+        if header.lower().startswith(b"content-length:"):
+            size = int(header.split(b":")[1])
+            assert stream.readline() == b"\r\n"
+            pictures.append(cv2.imdecode(np.frombuffer(stream.read(size), np.uint8), cv2.IMREAD_COLOR))
+    return pictures
+
+
+def test_the_live_view_shows_new_pictures_as_motion_jpeg() -> None:
+    with line(live_fps=50, live_width=320) as running:
+        running.inspect(Verdict.OK)
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+        connection.request("GET", "/live.mjpg")
+        stream = connection.getresponse()
+        assert stream.getheader("content-type").startswith("multipart/x-mixed-replace")
+        (first,) = _parts(stream, 1)
+        assert first.shape == (240, 320, 3)
+        running.inspect(Verdict.NG)
+        (second,) = _parts(stream, 1)
+        # The banner has turned from green to red.
+        assert first[2, 300, 1] > first[2, 300, 2]
+        assert second[2, 300, 2] > second[2, 300, 1]
+        connection.close()
+
+
+def test_viewers_are_bounded_and_their_places_become_free() -> None:
+    with line(viewers=1, live_fps=50) as running:
+        running.inspect(Verdict.OK)
+        viewer = socket.create_connection(("127.0.0.1", running.port))
+        viewer.sendall(b"GET /live.mjpg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert viewer.recv(1000)
+        assert running.ask("/live.mjpg")[0] == 503
+        viewer.close()
+        deadline = time.monotonic() + 20
+        while True:
+            again = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+            again.request("GET", "/live.mjpg")
+            status = again.getresponse().status
+            again.close()
+            if status == 200:
+                break
+            assert time.monotonic() < deadline
+            running.inspect(Verdict.OK)
+
+
+def test_a_trigger_answers_with_its_own_verdict() -> None:
+    asked = threading.Event()
+    with line(trigger=asked.set, trigger_timeout=5) as running:
+        running.inspect(Verdict.OK)
+        answers: list[tuple[int, Any, bytes]] = []
+        caller = threading.Thread(target=lambda: answers.append(running.ask("/trigger", "POST")))
+        caller.start()
+        assert asked.wait(20)
+        # A frame from before the call comes late: it is not the answer.
+        running.group.write(make_record(Verdict.OK, 98, moment=time.time() - 5))
+        time.sleep(0.1)
+        assert not answers
+        running.group.write(make_record(Verdict.NG, 99))
+        caller.join(20)
+        status, _, body = answers[0]
+        assert (status, json.loads(body)["frame"], json.loads(body)["verdict"]) == (200, 99, "NG")
+
+
+def test_a_trigger_without_a_verdict_times_out_and_a_free_line_has_none() -> None:
+    with line(trigger=lambda: None, trigger_timeout=0.1) as running:
+        assert running.ask("/trigger", "POST")[0] == 504
+        assert running.ask("/trigger")[0] == 405
+    with line() as running:
+        assert running.ask("/trigger", "POST")[0] == 409
+
+
+def test_foreign_pages_and_foreign_names_are_refused() -> None:
+    with line(trigger=lambda: None, trigger_timeout=0.05) as running:
+        assert running.ask("/trigger", "POST", Origin="https://evil.example")[0] == 403
+        assert running.ask("/trigger", "POST", Origin=f"http://127.0.0.1:{running.port}")[0] == 504
+        # A name of somebody else's that leads to 127.0.0.1.
+        assert running.ask("/results", Host="evil.example")[0] == 400
+
+
+def test_a_token_guards_everything_but_the_health(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINE_TOKEN", "t0k3n")
+    with line(token_env="LINE_TOKEN", host="0.0.0.0") as running:
+        running.inspect(Verdict.OK)
+        for path in ("/", "/metrics", "/status", "/results", "/live.jpg", "/live.mjpg", "/?token=wrong"):
+            assert running.ask(path)[0] == 401, path
+        assert running.ask("/trigger", "POST")[0] == 401
+        assert running.ask("/healthz")[0] == 200
+        assert running.ask("/results", Authorization="Bearer wrong")[0] == 401
+        assert running.ask("/results", Authorization="Bearer t0k3n")[0] == 200
+        status, headers, _ = running.ask("/?token=t0k3n")
+        assert status == 303
+        cookie = headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+        assert running.ask("/", Cookie=cookie.split(";")[0])[0] == 200
+
+
+def test_a_token_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINE_TOKEN", "tök3n")
+    with pytest.raises(ConfigError, match="beyond ASCII"):
+        HttpSink(HttpSettings(port=0, token_env="LINE_TOKEN"), SinkContext())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "line3.example"])
+def test_an_open_address_needs_a_token(host: str) -> None:
+    with pytest.raises(ValidationError, match="needs token_env"):
+        HttpSettings(host=host)
+
+
+def test_a_taken_port_is_an_error_with_its_number() -> None:
+    with line() as running, pytest.raises(ConfigError, match=f"127.0.0.1:{running.port} cannot be listened on"):
+        HttpSink(HttpSettings(port=running.port), SinkContext())
+
+
+def _dump(url: str, profile: Path) -> str:
+    flags = (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-dev-shm-usage",
+    )
+    words = [program("chromium", "google-chrome"), *flags, f"--user-data-dir={profile}", "--timeout=4000", "--dump-dom"]
+    done = subprocess.run([*words, url], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_status_page_in_a_browser(tmp_path: Path) -> None:
+    program("chromium", "google-chrome")
+    with line(source=("running", 12)) as running:
+        running.inspect(*[Verdict.OK] * 7, Verdict.ERROR, Verdict.NG)
+        # A hostile file name is text and nothing else.
+        running.context.status.name = "<img src=x onerror=document.title='pwned'>"
+        page = _dump(f"http://127.0.0.1:{running.port}/", tmp_path)
+    assert '<div id="verdict" role="status" class="NG"><div id="word">NG</div>' in page
+    assert "score 4.20 · limit 3.00" in page
+    assert '<div class="count OK"><b class="">7</b>' in page
+    assert "12 frames" in page
+    assert "The camera gave no picture for 2 s." in page
+    assert "onerror=document.title='pwned'&gt;" in page
+    assert "<title>pwned" not in page
+
+
+def test_the_status_page_never_shows_an_old_verdict_of_a_line_that_stands(tmp_path: Path) -> None:
+    program("chromium", "google-chrome")
+    with line() as running:
+        running.inspect(Verdict.OK)
+        running.source = ("reconnecting", 0)
+        page = _dump(f"http://127.0.0.1:{running.port}/", tmp_path)
+    assert '<div id="verdict" role="status" class="ERROR"><div id="word">STOPPED</div>' in page
+    assert "The source is reconnecting." in page
+
+
+def test_the_status_page_needs_nothing_from_elsewhere() -> None:
+    with line() as running:
+        page = running.ask("/")[2].decode()
+    assert not re.search(r"https?://|//[a-z]", page)
+    assert len(page) < 20_000
