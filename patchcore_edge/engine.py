@@ -179,6 +179,7 @@ class Engine:
             DataError: there are no held-out images.
             ParityError: the graph does not score as the model does; nothing is written.
         """
+        from patchcore_edge_export.build import GraphOptions
         from patchcore_edge_export.bundle import export_bundle
 
         from .workflow import calibrate_run, save_fitted
@@ -188,7 +189,7 @@ class Engine:
             run = Path(temporary) / output.resolve().name
             save_fitted(run, model, datamodule)
             calibrate_run(run, datamodule, target_fpr, str(self.device), strict=self.strict)
-            return export_bundle(run, output, precision)
+            return export_bundle(run, output, GraphOptions(precision=precision))
 
     def stream(self, model: Patchcore, dataset: ImageDataset) -> Iterator[Batch]:
         """Score a dataset batch by batch, so that nothing but one batch is held; results are on the CPU.

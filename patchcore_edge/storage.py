@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from patchcore_edge_runtime.errors import CheckpointError, ConfigError
+
 from .feature_store import FeatureStore, StoreHeader, stored_bytes
 from .memory import FitPlan, require_disk
 from .models import Patchcore
@@ -70,7 +72,14 @@ def open_store(model: Patchcore, images: int, storage: Storage) -> Iterator[Feat
         stack.callback(store.close)
         if store.images and storage.notify is not None:
             storage.notify(f"Going on after {len(store.images)} images that an interrupted fit left in {folder}.")
-        yield store
+        try:
+            yield store
+        except CheckpointError:
+            raise  # the disk is full, say: what is there is good
+        except ConfigError:
+            # What has to change before the next try changes the fingerprint too.
+            store.discard()
+            raise
 
 
 def _probe(model: Patchcore) -> tuple[int, int, float]:

@@ -62,7 +62,8 @@ def find_regions(anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> t
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     if not width:
         return ()
-    anomaly_map, mask = (full[top : top + height, left : left + width] for full in (anomaly_map, mask))
+    box = np.s_[top : top + height, left : left + width]
+    anomaly_map, mask = anomaly_map[box], mask[box]
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     largest = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:MAX_REGIONS]
     regions = [_region(anomaly_map, labels, stats, int(label), (left, top)) for label in largest]

@@ -120,8 +120,14 @@ def test_a_layer_that_does_not_exist_lists_those_that_do(tiny_data: Path, tmp_pa
     assert "layer2, layer3" in refused(2, words)
 
 
-def test_an_image_the_model_was_trained_on_does_not_calibrate_it(tiny_run: Path, tiny_data: Path) -> None:
-    assert "trained on" in refused(2, ("calibrate", tiny_run, "--data", tiny_data / "train" / "good"))
+def test_an_image_the_model_was_trained_on_does_not_calibrate_it(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    held_out = Path(shutil.copytree(tiny_data / "validation" / "good", tmp_path / "held_out"))
+    shutil.copy(tiny_data / "train" / "good" / "003.png", held_out / "known.png")
+    line = refused(2, ("calibrate", tiny_run, "--data", held_out))
+    assert "known.png" in line
+    assert "trained on" in line
 
 
 def test_one_bad_image_among_good_ones_is_an_error_and_the_rest_is_inspected(
