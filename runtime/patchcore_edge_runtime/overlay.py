@@ -16,6 +16,8 @@ from .status import Snapshot
 __all__ = ["VERDICT_COLORS", "draw_overlay", "heatmap"]
 
 _IGNORED = (150, 150, 150)
+# Below, counters would cover more of the part than they tell.
+_MIN_HUD_HEIGHT = 64
 
 
 def heatmap(
@@ -63,7 +65,7 @@ def draw_overlay(
         result: what the inspector returned for it.
         opacity: of the heatmap, in [0, 1]; none is drawn at 0.
         only_above: show the heatmap only above the pixel threshold.
-        hud: the line's speed and counters, drawn at the other edge.
+        hud: the line's speed and counters, drawn at the other edge of frames of 64 pixels and higher.
 
     Returns:
         HxWx3 uint8 BGR of the frame's size; the frame itself is left alone.
@@ -72,13 +74,16 @@ def draw_overlay(
     if result.model_map is not None:
         _draw_map(canvas, result, opacity, only_above)
         _draw_contours(canvas, result)
-    _draw_borders(canvas, result)
+    _draw_outlines(canvas, result)
     height = strip_height(canvas, result.verdict)
     at_top = _strip_at_top(result, int(canvas.shape[0]), height)
     bottom = int(canvas.shape[0])
     draw_verdict(canvas, result, 0 if at_top else bottom - height)
-    if hud is not None:
+    if hud is not None and bottom >= _MIN_HUD_HEIGHT:
         draw_hud(canvas, hud, lambda size: bottom - size if at_top else 0)
+    # Last, so that the verdict's colour goes all the way round; half of the line lies outside of the picture.
+    corner = (int(canvas.shape[1]) - 1, bottom - 1)
+    cv2.rectangle(canvas, (0, 0), corner, VERDICT_COLORS[result.verdict], 2 * max(1, min(corner) // 120))
     return canvas
 
 
@@ -141,8 +146,8 @@ def _draw_contours(canvas: Image, result: InspectionResult) -> None:
     cv2.drawContours(canvas, contours, -1, WHITE, _line(canvas), cv2.LINE_AA)
 
 
-def _draw_borders(canvas: Image, result: InspectionResult) -> None:
-    """The ignored places and the region of interest, thin; around the frame the verdict's colour."""
+def _draw_outlines(canvas: Image, result: InspectionResult) -> None:
+    """The ignored places and the region of interest, thin."""
     line = _line(canvas)
     height, width = canvas.shape[:2]
     if result.ignore is not None:
@@ -151,8 +156,6 @@ def _draw_borders(canvas: Image, result: InspectionResult) -> None:
     x, y, roi_width, roi_height = result.roi
     if (roi_width, roi_height) != (width, height) and min(roi_width, roi_height) > 0:
         cv2.rectangle(canvas, (x, y), (x + roi_width - 1, y + roi_height - 1), WHITE, line)
-    color = VERDICT_COLORS[result.verdict]
-    cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), color, 2 * max(1, int(min(height, width)) // 120))
 
 
 def _strip_at_top(result: InspectionResult, height: int, strip: int) -> bool:

@@ -170,10 +170,10 @@ def test_viewers_are_bounded_and_their_places_become_free() -> None:
 
 def test_a_trigger_answers_with_its_own_verdict() -> None:
     asked = threading.Event()
-    with line(trigger=asked.set, trigger_timeout=5) as running:
+    with line(trigger=lambda part: not asked.set() and part == "7", trigger_timeout=5) as running:
         running.inspect(Verdict.OK)
         answers: list[tuple[int, Any, bytes]] = []
-        caller = threading.Thread(target=lambda: answers.append(running.ask("/trigger", "POST")))
+        caller = threading.Thread(target=lambda: answers.append(running.ask("/trigger?part=7", "POST")))
         caller.start()
         assert asked.wait(20)
         # A frame from before the call comes late: it is not the answer.
@@ -187,15 +187,17 @@ def test_a_trigger_answers_with_its_own_verdict() -> None:
 
 
 def test_a_trigger_without_a_verdict_times_out_and_a_free_line_has_none() -> None:
-    with line(trigger=lambda: None, trigger_timeout=0.1) as running:
+    with line(trigger=lambda _: True, trigger_timeout=0.1) as running:
         assert running.ask("/trigger", "POST")[0] == 504
         assert running.ask("/trigger")[0] == 405
+    with line(trigger=lambda _: False) as running:
+        assert running.ask("/trigger", "POST")[0] == 503
     with line() as running:
         assert running.ask("/trigger", "POST")[0] == 409
 
 
 def test_foreign_pages_and_foreign_names_are_refused() -> None:
-    with line(trigger=lambda: None, trigger_timeout=0.05) as running:
+    with line(trigger=lambda _: True, trigger_timeout=0.05) as running:
         assert running.ask("/trigger", "POST", Origin="https://evil.example")[0] == 403
         assert running.ask("/trigger", "POST", Origin=f"http://127.0.0.1:{running.port}")[0] == 504
         # A name of somebody else's that leads to 127.0.0.1.
