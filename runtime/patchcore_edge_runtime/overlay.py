@@ -15,6 +15,8 @@ from .status import Snapshot
 
 __all__ = ["VERDICT_COLORS", "draw_overlay", "heatmap"]
 
+# In pixel thresholds: where colour sets in, and where it is at its reddest.
+_FIRST_LEVEL, _LAST_LEVEL = 0.75, 1.5
 _IGNORED = (150, 150, 150)
 # Below, counters would cover more of the part than they tell.
 _MIN_HUD_HEIGHT = 64
@@ -30,8 +32,8 @@ def heatmap(
 ) -> Image:
     """Blend a raw map into an image.
 
-    Colours run over [0, 2 x threshold], the threshold in the middle of the scale; pixels below half the
-    threshold stay as they are, so that a good part looks like itself.
+    Colour sets in at three quarters of the threshold, is orange at the threshold and red at half as much again. Below,
+    pixels stay as they are: good parts score that high everywhere, and shall look like themselves.
 
     Args:
         image: HxWx3 uint8 BGR.
@@ -114,11 +116,11 @@ def _blend(
     hidden: NDArray[np.bool_] | None = None,
 ) -> None:
     """Colour ``canvas`` in place; at its own size only in bytes, a tenth of the time that floats take."""
-    level = np.clip(anomaly_map / np.float32(2 * pixel_threshold), 0, 1).astype(np.float32, copy=False)
-    share = (opacity * np.clip(4 * level - 1, 0, 1))[..., None]
-    if not share.any() or (only_above and not (level > 0.5).any()):
+    level = (anomaly_map / np.float32(pixel_threshold)).astype(np.float32, copy=False)
+    share = (opacity * np.clip((level - _FIRST_LEVEL) / (1 - _FIRST_LEVEL), 0, 1))[..., None]
+    if not share.any() or (only_above and not (level > 1).any()):
         return
-    colors = cv2.applyColorMap(np.round(level * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    colors = cv2.applyColorMap(np.round(np.clip(level / _LAST_LEVEL, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     size = canvas.shape[1::-1]
     kept = cv2.resize(np.round(255 * (1 - share)).astype(np.uint8).repeat(3, axis=2), size)
     added = cv2.resize(np.round(colors * share).astype(np.uint8), size)
@@ -126,7 +128,7 @@ def _blend(
     if not only_above and hidden is None:
         canvas[:] = blended
         return
-    shown = cv2.resize(level, size) > 0.5 if only_above else np.ones(canvas.shape[:2], np.bool_)
+    shown = cv2.resize(level, size) > 1 if only_above else np.ones(canvas.shape[:2], np.bool_)
     if hidden is not None:
         shown &= ~hidden
     cv2.copyTo(blended, shown.view(np.uint8), canvas)

@@ -124,14 +124,15 @@ def _draw_bar(canvas: Image, result: InspectionResult, box: tuple[int, int, int,
 
 def _write_lines(canvas: Image, text: str, left: int, top: int, height: int) -> None:
     room = max(1, int(canvas.shape[1]) - left - height // 10)
-    scale = _fit(["H"], height * 0.14, room)
+    scale = _fit(["H"], height * 0.15, room)
     lines = _wrap(text, scale, room)
     if len(lines) > _ERROR_LINES:
         scale *= _ERROR_LINES / len(lines)
         lines = _wrap(text, scale, room)
-    step = height / (len(lines) + 0.6)
+    step = min(_CAPITAL * scale * 2, height / len(lines))
+    first = top + (height - step * (len(lines) - 1)) / 2
     for number, line in enumerate(lines):
-        _write(canvas, line, left, top + step * (number + 0.8), scale * min(1.0, room / max(1, _width(line, scale))))
+        _write(canvas, line, left, first + step * number, scale * min(1.0, room / max(1, _width(line, scale))))
 
 
 def _wrap(text: str, scale: float, room: int) -> list[str]:
