@@ -102,7 +102,7 @@ def _sample(fitted: Patchcore, image: Image) -> _Sample:
     patches = model.reshape_embedding(embedding)
     distances, neighbors = model.nearest_neighbors(patches, 1)
     grid = (int(embedding.shape[2]), int(embedding.shape[3]))
-    return _Sample(patches - model.memory_bank.mean(0), distances[:, 0], neighbors[:, 0], grid)
+    return _Sample(patches - model.memory_bank.mean(0), distances.flatten(), neighbors.flatten(), grid)
 
 
 def _plan(fitted: Patchcore, samples: Sequence[_Sample], dimensions: int, patches: int) -> FastPlan:
