@@ -36,7 +36,7 @@ FOOT = f"""
 - *AUPRO*: up to a false-positive rate of 0.3. ELPV has no masks.
 - **ELPV** (`elpv-dataset`): cells of defect probability 0 are good, of probability 1 defective. 300 good ones
   (shuffled, `random.Random(0)`) are fitted on; all others are tested. *First {FIRST_DEFECTS} defective* are the first
-  in the package's list, which is ordered by solar module; the later ones are harder, for anomalib as much as for us.
+  in the package's list; the later ones are harder, for anomalib as much as for us.
 - **Magnetic tile**: Huang, Qiu, Guo, Wang, Yuan, "Saliency of magnetic tile surface defects"; ResNet-18 with
   torchvision's ImageNet weights.
 """

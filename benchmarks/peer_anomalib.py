@@ -58,7 +58,6 @@ VARIANTS = {
     "ours, resized with antialias on floats": Pipeline(antialias=True),
     "ours, normalised as ImageNet": Pipeline(imagenet=True),
     "ours, coreset on a random projection": Pipeline(projected=True),
-    "ours, all four": Pipeline(True, True, True, True),
 }
 
 
