@@ -98,8 +98,7 @@ def _choice(
 
 def _sample(fitted: Patchcore, image: Image) -> _Sample:
     model = fitted.model.eval()
-    features = model.feature_extractor(fitted.pre_processor(torch.from_numpy(image)[None]))
-    embedding = model.generate_embedding(features)
+    embedding = model.embed(fitted.pre_processor(torch.from_numpy(image)[None]))
     patches = model.reshape_embedding(embedding)
     distances, neighbors = model.nearest_neighbors(patches, 1)
     grid = (int(embedding.shape[2]), int(embedding.shape[3]))

@@ -18,7 +18,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.preprocess import Image
 
-__all__ = ["ERROR_BUDGET", "Quantized", "Recipe", "compress_weights", "quantize"]
+__all__ = ["ERROR_BUDGET", "Quantized", "Recipe", "backbone_model", "compress_weights", "quantize"]
 
 ERROR_BUDGET = 0.08
 """Root of the summed squares of the layers' feature errors, relative to how much the features vary."""
@@ -45,7 +45,7 @@ class Recipe:
 
     Attributes:
         budget: see ``ERROR_BUDGET``; None keeps no layer in float for its error.
-        overflow_fix: half the range of weights, for CPUs without VNNI.
+        overflow_fix: which layers use half the range of weights, for CPUs without VNNI: ``all``, ``first``, ``none``.
         float_first: keep the first layer in float.
         extremes: ranges from the extremes over all images; otherwise NNCF's default.
         bias_correction: None, ``fast`` or ``accurate``.
@@ -54,7 +54,7 @@ class Recipe:
     """
 
     budget: float | None = ERROR_BUDGET
-    overflow_fix: bool = True
+    overflow_fix: Literal["all", "first", "none"] = "all"
     float_first: bool = True
     extremes: bool = True
     bias_correction: str | None = None
@@ -149,6 +149,12 @@ def _lowered(
     return Quantized(lowered, errors, tuple(kept), len(layers), _error(reference, _features(lowered, probes)))
 
 
+def backbone_model(model: ov.Model) -> ov.Model:
+    """A graph's backbone alone: frames in, the pooled features of each chosen layer out."""
+    model = model.clone()
+    return ov.Model([pool.output(0) for pool in _pools(model)], model.get_parameters(), "backbone")
+
+
 def _nncf() -> Any:
     # Imported by the command that needs it: it takes seconds and brings its own logging.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -170,9 +176,9 @@ def _nncf_quantize(model: ov.Model, frames: list[Image], kept: Iterable[str], re
     from nncf.quantization import advanced_parameters as advanced
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    fix = advanced.OverflowFix.ENABLE if recipe.overflow_fix else advanced.OverflowFix.DISABLE
+    fixes = advanced.OverflowFix
     parameters = advanced.AdvancedQuantizationParameters(
-        overflow_fix=fix,
+        overflow_fix={"all": fixes.ENABLE, "first": fixes.FIRST_LAYER, "none": fixes.DISABLE}[recipe.overflow_fix],
         disable_bias_correction=recipe.bias_correction is None,
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX if recipe.extremes else None,
     )
@@ -233,9 +239,7 @@ def _is_layer(node: Any) -> bool:
 
 def _features(model: ov.Model, frames: list[Image]) -> _Features:
     """The pooled features of each chosen layer, ``[frames * N, C, h, w]``."""
-    model = model.clone()
-    cut = ov.Model([pool.output(0) for pool in _pools(model)], model.get_parameters(), "features")
-    compiled = ov.Core().compile_model(cut, "CPU", _CONFIG)
+    compiled = ov.Core().compile_model(backbone_model(model), "CPU", _CONFIG)
     answers = [[value.copy() for value in compiled(frame).values()] for frame in frames]
     return [np.concatenate(layer) for layer in zip(*answers, strict=True)]
 

@@ -111,7 +111,7 @@ def _read_manifest(path: Path) -> Manifest:
     except (ValueError, RecursionError):
         raise BundleError(f"{file} is not valid JSON; export or copy the bundle again.") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version not in range(1, SCHEMA_VERSION + 1) or not isinstance(version, int):
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise BundleError(
             f"{file} has schema version {version!r} and this runtime reads 1 to {SCHEMA_VERSION}; "
             "update the runtime, or export again with the host that goes with it."
