@@ -23,7 +23,8 @@ import cv2
 from model_api.adapters import OpenvinoAdapter, create_core
 from model_api.models import Model
 
-model = Model.create_model(OpenvinoAdapter(create_core(), sys.argv[1], plugin_config={"INFERENCE_PRECISION_HINT": "f32"}))
+config = {"INFERENCE_PRECISION_HINT": "f32"}
+model = Model.create_model(OpenvinoAdapter(create_core(), sys.argv[1], plugin_config=config))
 for file in sys.argv[2:]:
     result = model(cv2.imread(file))
     print("RESULT", json.dumps([result.pred_score, result.pred_label, list(result.anomaly_map.shape)]))
