@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from patchcore_edge.checkpoint import Calibration
 from patchcore_edge.models import Patchcore
 from patchcore_edge_export import build, parity
-from patchcore_edge_export.build import GraphOptions, build_graph, gate_samples
+from patchcore_edge_export.build import Built, GraphOptions, build_graph, gate_samples
+from patchcore_edge_export.fast import FastPlan
 from patchcore_edge_export.parity import Limits, Sample, compare, require_parity
 from patchcore_edge_export.plan import Choice
 from patchcore_edge_runtime.bundle import Bundle
 from patchcore_edge_runtime.errors import DataError, ParityError
-from patchcore_edge_runtime.manifest import ParityFacts
+from patchcore_edge_runtime.manifest import ParityFacts, SearchFacts
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -180,29 +181,48 @@ def test_the_bundle_says_how_it_searches_and_why(fast_bundle: Path, tiny_bundle:
     assert "model.onnx" not in exact.files
 
 
-@pytest.fixture
-def auto(fitted: Patchcore, calibration: Calibration, images: list[Image], tmp_path: Path) -> object:
-    return lambda: build_graph(tmp_path, fitted, images[:3], calibration.thresholds, GraphOptions(search="auto"))
+_PLAN = FastPlan(dimensions=16, patches=4, correlation=0.2, reach=5.0)
 
 
-def test_auto_takes_fast_when_the_gate_certifies_it(auto) -> None:
-    assert auto().search == "fast"
+def _auto(monkeypatch: pytest.MonkeyPatch, fast_fails: tuple[str, ...] = (), **choice: bool) -> Built:
+    """``--search auto`` up to its decision: the choice and the gate's answers are given, no graph is written."""
+
+    def attempt(*arguments: object) -> Built:
+        plan, why = arguments[-2:]
+        failures = fast_fails if plan else ()
+        facts = ParityFacts(
+            device="X",
+            images=1,
+            max_score_deviation=0,
+            max_map_deviation=0,
+            verdict_flips=0,
+            score_limit=0,
+            failures=failures,
+            passed=not failures,
+        )
+        search = "fast" if plan else "exact"
+        return Built(search, SearchFacts(reason=str(why)), facts, Thresholds(image=1, pixel=1))
+
+    chosen = Choice(_PLAN, choice.get("holds", True), choice.get("pays", True), "as the sample says")
+    monkeypatch.setattr(build, "plan_search", lambda *_: chosen)
+    monkeypatch.setattr(build, "_attempt", attempt)
+    return build_graph(Path(), None, [], Thresholds(image=1, pixel=1), GraphOptions(search="auto"))
 
 
-def test_auto_takes_exact_when_the_gate_refuses_fast_and_says_so(auto, monkeypatch: pytest.MonkeyPatch) -> None:
-    careless = Limits(score=1e-4, map=1e-3, fast_map=0.0, auroc_drop=1e-3)
-    monkeypatch.setattr(build, "plan_search", lambda *_: Choice(_PLAN, True, True, "looks good"))
-    monkeypatch.setitem(parity.LIMITS, "fp32", careless)
-    built = auto()
+def test_auto_takes_fast_when_the_gate_certifies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = _auto(monkeypatch)
+    assert (built.search, built.search_facts.reason) == ("fast", "as the sample says")
+
+
+def test_auto_takes_exact_when_the_gate_refuses_fast_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = _auto(monkeypatch, fast_fails=("a map deviates",))
     assert built.search == "exact"
-    assert "the gate refused fast search: a map deviates" in built.search_facts.reason
-    assert built.parity.passed
+    assert built.search_facts.reason == "the gate refused fast search: a map deviates"
 
 
-def test_auto_takes_exact_when_no_plan_holds(auto, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "plan_search", lambda *_: Choice(_PLAN, False, True, "no plan holds"))
-    built = auto()
-    assert (built.search, built.search_facts.reason) == ("exact", "no plan holds")
-
-
-_PLAN = build.FastPlan(dimensions=16, patches=4, correlation=0.2, reach=5.0)
+@pytest.mark.parametrize("choice", [{"holds": False}, {"pays": False}])
+def test_auto_takes_exact_when_no_plan_holds_or_none_pays(
+    choice: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = _auto(monkeypatch, **choice)
+    assert (built.search, built.search_facts.reason) == ("exact", "as the sample says")
