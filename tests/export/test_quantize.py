@@ -26,13 +26,6 @@ from patchcore_edge_runtime.errors import ConfigError, ParityError
 from patchcore_edge_runtime.verdict import Thresholds
 
 
-@pytest.fixture(scope="module")
-def int8_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = tmp_path_factory.mktemp("int8") / "discs"
-    export_bundle(tiny_run, bundle, GraphOptions(precision="int8"))
-    return bundle
-
-
 def test_only_the_backbone_is_quantized_and_not_its_first_layer(int8_bundle: Path) -> None:
     model = ov.Core().read_model(int8_bundle / "model.xml")
     backbone = {node.get_friendly_name(): node for node in _backbone(model)}
