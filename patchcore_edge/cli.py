@@ -126,7 +126,7 @@ def evaluate(
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a run on the test images and write a report."""
+    """Measure a run on the test images and write a report, with the metrics as JSON beside it."""
     from .workflow import evaluate_run
 
     path = report or run / "report.html"

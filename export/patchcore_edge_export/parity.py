@@ -19,7 +19,7 @@ from patchcore_edge_runtime.manifest import OnnxParity, ParityFacts
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
-__all__ = ["LIMITS", "SCORE_LIMITS", "Graph", "Limits", "Sample", "compare", "require_parity"]
+__all__ = ["LIMITS", "SCORE_LIMITS", "UNBOUNDED", "Graph", "Limits", "Sample", "compare", "require_parity"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ LIMITS = {
     "int8": Limits(score=0.25, map=0.5, fast_map=0.5, auroc_drop=5e-3, flips=0.05, rank=0.95),
 }
 SCORE_LIMITS = {precision: limits.score for precision, limits in LIMITS.items()}
+
+UNBOUNDED = 1e9
+"""What a deviation counts as that is not a finite number."""
 
 
 class Graph(Protocol):
@@ -213,17 +216,16 @@ def _facts(
 
 
 def _failures(facts: ParityFacts, limits: Limits) -> Iterator[str]:
-    # Written so that NaN fails.
-    if not facts.max_score_deviation <= facts.score_limit:
+    if facts.max_score_deviation > facts.score_limit:
         yield f"a score deviates by {facts.max_score_deviation:.2e} (limit {facts.score_limit:.0e})"
-    if not facts.max_map_deviation <= facts.map_limit:
+    if facts.max_map_deviation > facts.map_limit:
         yield f"a map deviates by {facts.max_map_deviation:.2e} (limit {facts.map_limit:.0e})"
     if facts.verdict_flips > facts.flip_limit:
         yield f"{facts.verdict_flips} of {facts.images} verdicts flip (limit {facts.flip_limit})"
     yield from _ranking_failures(facts, limits)
-    if facts.onnx is not None and not facts.onnx.max_score_deviation <= LIMITS["fp32"].score:
+    if facts.onnx is not None and facts.onnx.max_score_deviation > LIMITS["fp32"].score:
         yield f"a score of the ONNX file deviates by {facts.onnx.max_score_deviation:.2e}"
-    if facts.onnx is not None and not facts.onnx.max_map_deviation <= max(facts.map_limit, LIMITS["fp32"].map):
+    if facts.onnx is not None and facts.onnx.max_map_deviation > max(facts.map_limit, LIMITS["fp32"].map):
         yield f"a map of the ONNX file deviates by {facts.onnx.max_map_deviation:.2e}"
 
 
@@ -239,15 +241,17 @@ def _ranking_failures(facts: ParityFacts, limits: Limits) -> Iterator[str]:
 
 
 def _max(values: list[float]) -> float:
-    # numpy's maximum is NaN when one value is; the built-in may skip it.
-    return float(np.max(values)) if values else 0.0
+    """The largest; ``UNBOUNDED`` where one is not finite, which JSON could not say."""
+    if not np.isfinite(values).all():
+        return UNBOUNDED
+    return min(max(values, default=0.0), UNBOUNDED)
 
 
 def _rank_correlation(wanted: list[float], got: list[float]) -> float | None:
     """Spearman's; None where it is not defined."""
     if len(set(wanted)) < 2 or len(set(got)) < 2 or not np.isfinite(got).all():
         return None
-    return float(spearmanr(wanted, got).statistic)
+    return float(np.clip(spearmanr(wanted, got).statistic, -1, 1))
 
 
 def _auroc(defective: list[bool | None], scores: list[float]) -> float | None:

@@ -15,10 +15,12 @@ from .errors import ConfigError
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .inspector import Inspector
     from .line import MakeSink
     from .loop import RunSummary
     from .result import Roi
-    from .sinks import Record
+    from .status import LineStatus
+    from .window import Window
 
 app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
 
@@ -96,14 +98,14 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "cache_dir": cache_dir,
     }
     line = load_line(config, overrides, os.environ)
-    more: list[MakeSink] = []
+    more: dict[str, MakeSink] = {}
     if results is not None:
-        more.append(lambda _: JsonlSink(results))
+        more["results"] = lambda _: JsonlSink(results)
     if save_ng is not None:
-        more.append(lambda _: ArchiveSink(save_ng))
+        more["save-ng"] = lambda _: ArchiveSink(save_ng)
     if save_video is not None:
-        more.append(lambda frames: VideoSink(save_video, frames.fps))
-    summary, sinks = run_line(line, more, _show if show else None)
+        more["save-video"] = lambda frames: VideoSink(save_video, frames.fps)
+    summary, sinks = run_line(line, more, _open_window if show else None)
     _print_summary(summary, as_json, sinks)
 
 
@@ -247,11 +249,10 @@ def _parse_roi(text: str | None) -> Roi | None:
     return x, y, width, height
 
 
-def _show(record: Record) -> bool:
-    import cv2
+def _open_window(inspector: Inspector, status: LineStatus, live: bool) -> Window:
+    from .window import Window
 
-    cv2.imshow("patchcore-edge", record.overlay)
-    return cv2.waitKey(1) & 0xFF not in (ord("q"), 27)
+    return Window(inspector, status, live=live)
 
 
 def _print_summary(summary: RunSummary, as_json: bool, sinks: dict[str, Any] | None = None) -> None:

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .bundle import Bundle
 from .config import LineConfig
 from .inspector import Inspector
 from .loop import RunSummary, run_loop
+from .notify import watched
 from .sinks import Record, Sink, SinkContext, SinkWorker, open_sinks
 from .sources import Source
+from .sources.live import LiveSource
 from .status import LineStatus
 from .swap import BundleSwap
 from .triggers import TriggeredSource
 
-__all__ = ["MakeSink", "open_inspector", "run_line"]
+__all__ = ["MakeShow", "MakeSink", "Show", "open_inspector", "run_line"]
 
 MakeSink = Callable[[Source], Sink]
+
+
+class Show(Protocol):
+    """What is called with each record and ends the line by returning False, such as a ``Window``."""
+
+    inspector: Any
+
+    def __call__(self, record: Record) -> bool:
+        """Show one record; False ends the line."""
+
+    def close(self) -> None:
+        """Called at the end of the line."""
+
+
+MakeShow = Callable[[Inspector, LineStatus, bool], Show]
+"""From the inspector, the line's status and whether the source is live."""
 
 
 def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
@@ -32,15 +50,15 @@ def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
 
 def run_line(
     config: LineConfig,
-    more_sinks: Sequence[MakeSink] = (),
-    show: Callable[[Record], bool] | None = None,
+    more_sinks: Mapping[str, MakeSink] | None = None,
+    make_show: MakeShow | None = None,
 ) -> tuple[RunSummary, dict[str, Any]]:
     """Run a line to the end of its source, or until it is told to stop.
 
     Args:
         config: of the line.
-        more_sinks: make further sinks; beside a live source each gets a queue of its own.
-        show: called with each record; the line stops when it returns False.
+        more_sinks: makers of further sinks by name; beside a live source each gets a queue of its own.
+        make_show: makes what is called with each record; the line stops when that returns False.
 
     Returns:
         the summary, and the counters of each sink as plain JSON values.
@@ -53,22 +71,32 @@ def run_line(
         source = config.open_source()
         stack.callback(source.close)
         status = LineStatus(config.name, inspector.manifest.model_id, source.status)
-        swap = _watch_bundle(config, status) if config.hot_swap else None
+        show = make_show(inspector, status, source.live) if make_show is not None else None
+        if show is not None:
+            stack.callback(show.close)
+        swap = _watch_bundle(config, status, show) if config.hot_swap else None
         # Sinks come last: a start that fails leaves no empty files behind.
         sinks: list[Sink] = [open_sinks(config.sink_settings, _context(config, source, status))]
         stack.callback(sinks[0].close)
-        for number, make in enumerate(more_sinks):
+        for name, make in (more_sinks or {}).items():
             sink = make(source)
-            sinks.append(SinkWorker(f"option {number + 1}", sink) if source.live else sink)
+            sinks.append(SinkWorker(name, sink) if source.live else sink)
         stack.pop_all()
-    summary = run_loop(source, inspector, sinks, show=show, debounce=config.inspect.debounce, swap=swap)
+    try:
+        frames = watched(source, free_running=isinstance(source, LiveSource))
+        summary = run_loop(frames, inspector, sinks, show=show, debounce=config.inspect.debounce, swap=swap)
+    finally:
+        if show is not None:
+            show.close()
     counts = {sink.name: sink.counts() for sink in sinks if isinstance(sink, SinkWorker)}
     return summary, {name: vars(count) for name, count in (status.snapshot().sinks | counts).items()}
 
 
-def _watch_bundle(config: LineConfig, status: LineStatus) -> BundleSwap:
+def _watch_bundle(config: LineConfig, status: LineStatus, show: Show | None) -> BundleSwap:
     def say(inspector: Inspector) -> None:
         status.model_id = inspector.manifest.model_id
+        if show is not None:
+            show.inspector = inspector
 
     return BundleSwap(config.folder / config.bundle, lambda path: open_inspector(config, path), taken=say)
 

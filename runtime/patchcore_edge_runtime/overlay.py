@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from .panel import VERDICT_COLORS, WHITE, draw_hud, draw_verdict, strip_height
 from .preprocess import Image, as_bgr8
-from .result import InspectionResult
+from .result import InspectionResult, Roi
 from .status import Snapshot
 
 __all__ = ["VERDICT_COLORS", "draw_overlay", "heatmap"]
 
+# In pixel thresholds: where colour sets in, and where it is at its reddest.
+_FIRST_LEVEL, _LAST_LEVEL = 0.75, 1.5
 _IGNORED = (150, 150, 150)
+# Below, counters would cover more of the part than they tell.
+_MIN_HUD_HEIGHT = 64
 
 
 def heatmap(
@@ -28,8 +32,8 @@ def heatmap(
 ) -> Image:
     """Blend a raw map into an image.
 
-    Colours run over [0, 2 x threshold], the threshold in the middle of the scale; pixels below half the
-    threshold stay as they are, so that a good part looks like itself.
+    Colour sets in at three quarters of the threshold, is orange at the threshold and red at half as much again. Below,
+    pixels stay as they are: good parts score that high everywhere, and shall look like themselves.
 
     Args:
         image: HxWx3 uint8 BGR.
@@ -63,7 +67,7 @@ def draw_overlay(
         result: what the inspector returned for it.
         opacity: of the heatmap, in [0, 1]; none is drawn at 0.
         only_above: show the heatmap only above the pixel threshold.
-        hud: the line's speed and counters, drawn at the other edge.
+        hud: the line's speed and counters, drawn at the other edge of frames of 64 pixels and higher.
 
     Returns:
         HxWx3 uint8 BGR of the frame's size; the frame itself is left alone.
@@ -72,13 +76,16 @@ def draw_overlay(
     if result.model_map is not None:
         _draw_map(canvas, result, opacity, only_above)
         _draw_contours(canvas, result)
-    _draw_borders(canvas, result)
+    _draw_outlines(canvas, result)
     height = strip_height(canvas, result.verdict)
     at_top = _strip_at_top(result, int(canvas.shape[0]), height)
     bottom = int(canvas.shape[0])
     draw_verdict(canvas, result, 0 if at_top else bottom - height)
-    if hud is not None:
+    if hud is not None and bottom >= _MIN_HUD_HEIGHT:
         draw_hud(canvas, hud, lambda size: bottom - size if at_top else 0)
+    # Last, so that the verdict's colour goes all the way round; half of the line lies outside of the picture.
+    corner = (int(canvas.shape[1]) - 1, bottom - 1)
+    cv2.rectangle(canvas, (0, 0), corner, VERDICT_COLORS[result.verdict], 2 * max(1, min(corner) // 120))
     return canvas
 
 
@@ -108,23 +115,52 @@ def _blend(
     only_above: bool,
     hidden: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Colour ``canvas`` in place; at its own size only in bytes, a tenth of the time that floats take."""
-    level = np.clip(anomaly_map / np.float32(2 * pixel_threshold), 0, 1).astype(np.float32, copy=False)
-    share = (opacity * np.clip(4 * level - 1, 0, 1))[..., None]
-    if not share.any() or (only_above and not (level > 0.5).any()):
+    """Colour ``canvas`` in place, and only the rectangle of it that gets colour: most defects are small.
+
+    At the frame's size everything is in bytes, a tenth of the time that floats take.
+    """
+    level = (anomaly_map / np.float32(pixel_threshold)).astype(np.float32, copy=False)
+    share = (opacity * np.clip((level - _FIRST_LEVEL) / (1 - _FIRST_LEVEL), 0, 1))[..., None]
+    box = _reach((level > (1 if only_above else _FIRST_LEVEL)).view(np.uint8), canvas.shape)
+    if box is None:
         return
-    colors = cv2.applyColorMap(np.round(level * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-    size = canvas.shape[1::-1]
-    kept = cv2.resize(np.round(255 * (1 - share)).astype(np.uint8).repeat(3, axis=2), size)
-    added = cv2.resize(np.round(colors * share).astype(np.uint8), size)
-    blended = cv2.add(cv2.multiply(canvas, kept, kept, 1 / 255), added, added)
+    x, y, width, height = box
+    part = canvas[y : y + height, x : x + width]
+    colors = cv2.applyColorMap(np.round(np.clip(level / _LAST_LEVEL, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    kept = _stretch(np.round(255 * (1 - share)).astype(np.uint8).repeat(3, axis=2), box, canvas.shape)
+    added = _stretch(np.round(colors * share).astype(np.uint8), box, canvas.shape)
+    blended = cv2.add(cv2.multiply(part, kept, kept, 1 / 255), added, added)
     if not only_above and hidden is None:
-        canvas[:] = blended
+        part[:] = blended
         return
-    shown = cv2.resize(level, size) > 0.5 if only_above else np.ones(canvas.shape[:2], np.bool_)
+    shown = _stretch(level, box, canvas.shape) > 1 if only_above else np.ones(part.shape[:2], np.bool_)
     if hidden is not None:
-        shown &= ~hidden
-    cv2.copyTo(blended, shown.view(np.uint8), canvas)
+        shown &= ~hidden[y : y + height, x : x + width]
+    cv2.copyTo(blended, shown.view(np.uint8), part)
+
+
+def _reach(cells: NDArray[np.uint8], frame: tuple[int, ...]) -> Roi | None:
+    """The rectangle of the frame that the set cells reach by interpolation; the whole frame when that is most of it."""
+    x, y, width, height = (int(value) for value in cv2.boundingRect(cells))
+    if not width:
+        return None
+    across, down = frame[1] / cells.shape[1], frame[0] / cells.shape[0]
+    x0, x1 = max(0, int((x - 1) * across)), min(frame[1], int((x + width + 1) * across) + 1)
+    y0, y1 = max(0, int((y - 1) * down)), min(frame[0], int((y + height + 1) * down) + 1)
+    if (x1 - x0) * (y1 - y0) > frame[0] * frame[1] // 4:
+        return 0, 0, frame[1], frame[0]
+    return x0, y0, x1 - x0, y1 - y0
+
+
+def _stretch(cells: NDArray[Any], box: Roi, frame: tuple[int, ...]) -> NDArray[Any]:
+    """What ``cv2.resize`` to the frame's size gives within ``box``, without computing the rest."""
+    x, y, width, height = box
+    if (width, height) == (frame[1], frame[0]):
+        return cv2.resize(cells, (width, height))
+    across, down = cells.shape[1] / frame[1], cells.shape[0] / frame[0]
+    back = np.array([[across, 0, (x + 0.5) * across - 0.5], [0, down, (y + 0.5) * down - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(cells, back, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _line(canvas: Image) -> int:
@@ -141,8 +177,8 @@ def _draw_contours(canvas: Image, result: InspectionResult) -> None:
     cv2.drawContours(canvas, contours, -1, WHITE, _line(canvas), cv2.LINE_AA)
 
 
-def _draw_borders(canvas: Image, result: InspectionResult) -> None:
-    """The ignored places and the region of interest, thin; around the frame the verdict's colour."""
+def _draw_outlines(canvas: Image, result: InspectionResult) -> None:
+    """The ignored places and the region of interest, thin."""
     line = _line(canvas)
     height, width = canvas.shape[:2]
     if result.ignore is not None:
@@ -151,8 +187,6 @@ def _draw_borders(canvas: Image, result: InspectionResult) -> None:
     x, y, roi_width, roi_height = result.roi
     if (roi_width, roi_height) != (width, height) and min(roi_width, roi_height) > 0:
         cv2.rectangle(canvas, (x, y), (x + roi_width - 1, y + roi_height - 1), WHITE, line)
-    color = VERDICT_COLORS[result.verdict]
-    cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), color, 2 * max(1, int(min(height, width)) // 120))
 
 
 def _strip_at_top(result: InspectionResult, height: int, strip: int) -> bool:

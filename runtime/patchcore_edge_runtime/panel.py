@@ -11,7 +11,7 @@ from .result import InspectionResult
 from .status import Snapshot
 from .verdict import Verdict
 
-__all__ = ["VERDICT_COLORS", "draw_hud", "draw_verdict", "strip_height"]
+__all__ = ["VERDICT_COLORS", "draw_hud", "draw_notice", "draw_verdict", "strip_height"]
 
 VERDICT_COLORS: dict[Verdict, tuple[int, int, int]] = {
     Verdict.OK: (60, 150, 20),
@@ -25,6 +25,8 @@ WHITE = (255, 255, 255)
 _GREY = (170, 170, 170)
 _TRACK = (70, 70, 70)
 _FONT = cv2.FONT_HERSHEY_DUPLEX
+# Height of its capitals at scale 1; what getTextSize says differs between OpenCV 4 and 5, the letters do not.
+_CAPITAL = 21
 # What stays of the picture under white text.
 _SHADE = 0.3
 _ERROR_LINES = 2
@@ -33,7 +35,7 @@ _ERROR_LINES = 2
 def strip_height(canvas: Image, verdict: Verdict) -> int:
     """Pixels of the verdict's strip: an eighth of the frame; an ERROR has a sentence to say and takes two.
 
-    On a 24 inch screen, 30 cm high, its letters are 1.9 cm high: read from 3.8 m by the usual rule of distance / 200.
+    On a 24 inch screen, 30 cm high, its letters are 2 cm high: read from 4 m by the usual rule of distance / 200.
     """
     height = int(canvas.shape[0])
     one = min(max(28, height // 8), max(8, height // 3))
@@ -49,7 +51,7 @@ def draw_verdict(canvas: Image, result: InspectionResult, top: int) -> None:
     color = VERDICT_COLORS[result.verdict]
     _shade(canvas, top, height)
     margin = height // 5 if result.verdict is not Verdict.ERROR else height // 10
-    scale = _fit([str(result.verdict)], height * 0.62, width * 0.4)
+    scale = _fit([str(result.verdict)], height * 0.55, width * 0.4)
     tag = min(width, 2 * margin + _width(str(result.verdict), scale, bold=True))
     cv2.rectangle(canvas, (0, top), (tag - 1, top + height - 1), color, cv2.FILLED)
     _write(canvas, str(result.verdict), margin, top + height / 2, scale, bold=True)
@@ -58,7 +60,7 @@ def draw_verdict(canvas: Image, result: InspectionResult, top: int) -> None:
         _write_lines(canvas, result.reason, left, top, height)
         return
     text = f"{result.pred_score:.2f}  limit {result.thresholds.image:.2f}"
-    scale = _fit([text], height * 0.28, (width - left) * 0.55)
+    scale = _fit([text], height * 0.24, (width - left) * 0.55)
     _write(canvas, text, left, top + height / 2, scale)
     left += _width(text, scale) + margin
     if width - margin - left > height:
@@ -82,7 +84,7 @@ def draw_hud(canvas: Image, now: Snapshot, place: Callable[[int], int]) -> None:
         speed = f"source {now.source}   {speed}"
     line, width = min(max(16, int(canvas.shape[0]) // 18), max(6, int(canvas.shape[0]) // 6)), int(canvas.shape[1])
     margin = line // 3
-    letter = line * 0.5
+    letter = line * 0.42
     one = _width(f"{counts}   {speed}", _fit(["H"], letter, width)) < width - 2 * margin
     rows = [[counts, speed]] if one else [[counts], [speed]]
     top = place(line * len(rows))
@@ -93,6 +95,16 @@ def draw_hud(canvas: Image, now: Snapshot, place: Callable[[int], int]) -> None:
         _write(canvas, row[0], margin, middle, scale)
         if len(row) > 1:
             _write(canvas, row[1], width - margin - _width(row[1], scale), middle, scale)
+
+
+def draw_notice(canvas: Image, text: str) -> None:
+    """Say something to the person at the keyboard, in a strip in the lower third."""
+    height, width = int(canvas.shape[0]), int(canvas.shape[1])
+    strip = min(max(18, height // 14), max(6, height // 4))
+    top = height * 4 // 5 - strip
+    _shade(canvas, top, strip)
+    scale = _fit([text], strip * 0.42, width * 0.9)
+    _write(canvas, text, (width - _width(text, scale)) / 2, top + strip / 2, scale)
 
 
 def _draw_bar(canvas: Image, result: InspectionResult, box: tuple[int, int, int, int]) -> None:
@@ -112,14 +124,15 @@ def _draw_bar(canvas: Image, result: InspectionResult, box: tuple[int, int, int,
 
 def _write_lines(canvas: Image, text: str, left: int, top: int, height: int) -> None:
     room = max(1, int(canvas.shape[1]) - left - height // 10)
-    scale = _fit(["H"], height * 0.16, room)
+    scale = _fit(["H"], height * 0.15, room)
     lines = _wrap(text, scale, room)
     if len(lines) > _ERROR_LINES:
         scale *= _ERROR_LINES / len(lines)
         lines = _wrap(text, scale, room)
-    step = height / (len(lines) + 0.6)
+    step = min(_CAPITAL * scale * 2, height / len(lines))
+    first = top + (height - step * (len(lines) - 1)) / 2
     for number, line in enumerate(lines):
-        _write(canvas, line, left, top + step * (number + 0.8), scale * min(1.0, room / max(1, _width(line, scale))))
+        _write(canvas, line, left, first + step * number, scale * min(1.0, room / max(1, _width(line, scale))))
 
 
 def _wrap(text: str, scale: float, room: int) -> list[str]:
@@ -153,13 +166,12 @@ def _width(text: str, scale: float, *, bold: bool = False) -> int:
 
 def _fit(texts: Sequence[str], letter: float, room: float) -> float:
     """The font scale at which letters are ``letter`` pixels high, or less where a text would be wider than ``room``."""
-    scale = letter / int(cv2.getTextSize("H", _FONT, 1, 1)[0][1])
+    scale = letter / _CAPITAL
     widest = max(_width(text, scale) for text in texts)
     return scale * room / widest if widest > room > 0 else scale
 
 
 def _write(canvas: Image, text: str, x: float, middle: float, scale: float, *, bold: bool = False) -> None:
     thickness = _thickness(scale, bold=bold)
-    height = int(cv2.getTextSize("H", _FONT, scale, thickness)[0][1])
-    place = (round(x), round(middle + height / 2))
+    place = (round(x), round(middle + _CAPITAL * scale / 2))
     cv2.putText(canvas, _ascii(text), place, _FONT, scale, WHITE, thickness, cv2.LINE_AA)

@@ -48,6 +48,11 @@ class Thresholds(BaseModel):
             return Verdict.NG
         return Verdict.WARN if self.warn is not None and score > self.warn else Verdict.OK
 
+    def scaled(self, factor: float) -> Thresholds:
+        """All limits times ``factor``."""
+        warn = None if self.warn is None else self.warn * factor
+        return Thresholds(image=self.image * factor, pixel=self.pixel * factor, warn=warn)
+
     def normalize(self, score: float) -> float:
         """A raw image score on [0, 1], the threshold at 0.5 and twice the threshold at 1."""
         return min(max(score / (2 * self.image), 0.0), 1.0)

@@ -170,10 +170,10 @@ def test_viewers_are_bounded_and_their_places_become_free() -> None:
 
 def test_a_trigger_answers_with_its_own_verdict() -> None:
     asked = threading.Event()
-    with line(trigger=asked.set, trigger_timeout=5) as running:
+    with line(trigger=lambda part: not asked.set() and part == "7", trigger_timeout=5) as running:
         running.inspect(Verdict.OK)
         answers: list[tuple[int, Any, bytes]] = []
-        caller = threading.Thread(target=lambda: answers.append(running.ask("/trigger", "POST")))
+        caller = threading.Thread(target=lambda: answers.append(running.ask("/trigger?part=7", "POST")))
         caller.start()
         assert asked.wait(20)
         # A frame from before the call comes late: it is not the answer.
@@ -187,15 +187,17 @@ def test_a_trigger_answers_with_its_own_verdict() -> None:
 
 
 def test_a_trigger_without_a_verdict_times_out_and_a_free_line_has_none() -> None:
-    with line(trigger=lambda: None, trigger_timeout=0.1) as running:
+    with line(trigger=lambda _: True, trigger_timeout=0.1) as running:
         assert running.ask("/trigger", "POST")[0] == 504
         assert running.ask("/trigger")[0] == 405
+    with line(trigger=lambda _: False) as running:
+        assert running.ask("/trigger", "POST")[0] == 503
     with line() as running:
         assert running.ask("/trigger", "POST")[0] == 409
 
 
 def test_foreign_pages_and_foreign_names_are_refused() -> None:
-    with line(trigger=lambda: None, trigger_timeout=0.05) as running:
+    with line(trigger=lambda _: True, trigger_timeout=0.05) as running:
         assert running.ask("/trigger", "POST", Origin="https://evil.example")[0] == 403
         assert running.ask("/trigger", "POST", Origin=f"http://127.0.0.1:{running.port}")[0] == 504
         # A name of somebody else's that leads to 127.0.0.1.
@@ -237,7 +239,7 @@ def test_a_taken_port_is_an_error_with_its_number() -> None:
         HttpSink(HttpSettings(port=running.port), SinkContext())
 
 
-def _dump(url: str, profile: Path) -> str:
+def _browse(url: str, profile: Path, *words: str) -> str:
     flags = (
         "--headless",
         "--no-sandbox",
@@ -245,8 +247,8 @@ def _dump(url: str, profile: Path) -> str:
         "--disable-background-networking",
         "--disable-dev-shm-usage",
     )
-    words = [program("chromium", "google-chrome"), *flags, f"--user-data-dir={profile}", "--timeout=4000", "--dump-dom"]
-    done = subprocess.run([*words, url], capture_output=True, text=True, check=False, timeout=120)
+    chromium = [program("chromium", "google-chrome"), *flags, f"--user-data-dir={profile}", "--timeout=4000"]
+    done = subprocess.run([*chromium, *words, url], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -257,8 +259,8 @@ def test_the_status_page_in_a_browser(tmp_path: Path) -> None:
         running.inspect(*[Verdict.OK] * 7, Verdict.ERROR, Verdict.NG)
         # A hostile file name is text and nothing else.
         running.context.status.name = "<img src=x onerror=document.title='pwned'>"
-        page = _dump(f"http://127.0.0.1:{running.port}/", tmp_path)
-    assert '<div id="verdict" role="status" class="NG"><div id="word">NG</div>' in page
+        page = _browse(f"http://127.0.0.1:{running.port}/", tmp_path, "--dump-dom")
+    assert '<div id="verdict" class="NG" role="status"><div id="word">NG</div>' in page
     assert "score 4.20 · limit 3.00" in page
     assert '<div class="count OK"><b class="">7</b>' in page
     assert "12 frames" in page
@@ -267,13 +269,27 @@ def test_the_status_page_in_a_browser(tmp_path: Path) -> None:
     assert "<title>pwned" not in page
 
 
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_the_verdicts_colour_fills_the_page(verdict: Verdict, tmp_path: Path) -> None:
+    program("chromium", "google-chrome")
+    shot = tmp_path / "page.png"
+    with line() as running:
+        running.inspect(verdict)
+        url = f"http://127.0.0.1:{running.port}/"
+        _browse(url, tmp_path / "profile", f"--screenshot={shot}", "--window-size=800,600")
+    blue, green, red = (int(value) for value in cv2.imread(str(shot))[20, 780])
+    strongest = {Verdict.OK: green, Verdict.WARN: red, Verdict.NG: red, Verdict.ERROR: blue}[verdict]
+    assert strongest == max(blue, green, red)
+    assert (green > 100) is (verdict in (Verdict.OK, Verdict.WARN))
+
+
 def test_the_status_page_never_shows_an_old_verdict_of_a_line_that_stands(tmp_path: Path) -> None:
     program("chromium", "google-chrome")
     with line() as running:
         running.inspect(Verdict.OK)
         running.source = ("reconnecting", 0)
-        page = _dump(f"http://127.0.0.1:{running.port}/", tmp_path)
-    assert '<div id="verdict" role="status" class="ERROR"><div id="word">STOPPED</div>' in page
+        page = _browse(f"http://127.0.0.1:{running.port}/", tmp_path, "--dump-dom")
+    assert '<div id="verdict" class="ERROR" role="status"><div id="word">STOPPED</div>' in page
     assert "The source is reconnecting." in page
 
 

@@ -23,6 +23,7 @@ from patchcore_edge_runtime.sinks import (
     ArchiveSink,
     JsonlSink,
     SinkContext,
+    SinkGroup,
     SinkSettings,
     SinkWorker,
     SqliteSink,
@@ -97,6 +98,22 @@ def test_closing_gives_up_on_a_sink_that_never_returns_and_says_what_is_lost(cap
     assert worker.counts().dropped == 3
     assert "3 records were dropped" in caplog.text
     gate.open.set()
+
+
+def test_dead_sinks_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patchcore_edge_runtime.sinks.worker._CLOSE_SECONDS", 0.2)
+    gates = [Gate() for _ in range(20)]
+    context = SinkContext()
+    group = SinkGroup({str(number): SinkWorker(str(number), gate) for number, gate in enumerate(gates)}, context)
+    group.write(make_record(size=(64, 48)))
+    waited: list[float] = []
+    monkeypatch.setattr(threading.Thread, "join", lambda _, seconds: waited.append(seconds))
+    group.close()
+    assert max(waited) <= 0.2
+    assert waited == sorted(waited, reverse=True)
+    assert all(counts.dropped == 1 for counts in context.status.snapshot().sinks.values())
+    for gate in gates:
+        gate.open.set()
 
 
 def test_waiting_pictures_are_bounded_in_bytes() -> None:

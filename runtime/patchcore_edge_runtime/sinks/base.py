@@ -42,11 +42,14 @@ class Record:
 
     @cached_property
     def _overlay(self) -> Image:
+        return draw_overlay(self.picture(), self.result)
+
+    def picture(self) -> Image:
+        """The frame as HxWx3 uint8 BGR, not to be changed; a grey field where there is none that can be shown."""
         try:
-            canvas = _blank() if self.frame.image is None else as_bgr8(self.frame.image)
+            return _blank() if self.frame.image is None else as_bgr8(self.frame.image)
         except FrameError:
-            canvas = _blank()
-        return draw_overlay(canvas, self.result)
+            return _blank()
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values: where the frame comes from, then the result."""
@@ -57,6 +60,7 @@ class Record:
         return {
             "frame": self.frame.index,
             "name": self.frame.name,
+            "part": self.frame.part,
             "time": round(self.frame.time, 6),
             **self.result.as_record(),
         }
@@ -105,14 +109,15 @@ class SinkContext:
         status: the line's counters, for those who show them.
         fps: frames per second of the source; 0 where it does not know.
         folder: what relative paths are relative to.
-        trigger: asks the source for one frame; None where it runs free.
+        trigger: asks the source for one frame of the part of that name, and returns False when it refuses; None where
+            the source runs free.
         live: the source cannot wait, so a slow sink loses records rather than delaying verdicts.
     """
 
     status: LineStatus = field(default_factory=LineStatus)
     fps: float = 0.0
     folder: Path = field(default_factory=Path)
-    trigger: Callable[[], object] | None = None
+    trigger: Callable[[str], bool] | None = None
     live: bool = True
 
 

@@ -162,13 +162,14 @@ class _Routes:
 
         return StreamingResponse(self._pictures(), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
-    async def trigger(self, _request: Request) -> Response:
+    async def trigger(self, request: Request) -> Response:
         trigger = self._context.trigger
         if trigger is None:
             return _json({"error": "This line runs free; set its trigger to software."}, 409)
         async with self._one_trigger:
             asked = time.time()
-            await asyncio.to_thread(trigger)
+            if not await asyncio.to_thread(trigger, request.query_params.get("part", "")):
+                return _json({"error": "Too many triggers wait, or the source has ended."}, 503)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.trigger_timeout):
                     return _json(await self._result_since(asked))
