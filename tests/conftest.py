@@ -124,6 +124,17 @@ def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def int8_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The INT8 bundle exported from ``tiny_run``; not to be changed."""
+    from patchcore_edge_export.build import GraphOptions
+    from patchcore_edge_export.bundle import export_bundle
+
+    bundle = tmp_path_factory.mktemp("int8") / "discs"
+    export_bundle(tiny_run, bundle, GraphOptions(precision="int8"))
+    return bundle
+
+
+@pytest.fixture(scope="session")
 def elpv_folder() -> Path:
     """The folder of the package ``elpv-dataset`` that holds ``labels.csv`` and ``images``."""
     package = pytest.importorskip("elpv_dataset", reason="needs the package elpv-dataset: pip install '.[demo]'")

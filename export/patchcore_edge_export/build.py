@@ -24,7 +24,7 @@ from .defects import synthetic_defects
 from .edge_model import EdgeModel
 from .fast import FastPlan
 from .onnx import OnnxGraph, export_onnx
-from .openvino import convert
+from .openvino import convert, save
 from .parity import LIMITS, Sample, compare, require_parity
 from .plan import plan_search
 from .quantize import compress_weights, quantize
@@ -187,7 +187,7 @@ def _write_ir(
     core.set_property({"ENABLE_MMAP": False})
     lower = compress_weights if options.compress_weights else quantize
     lowered = lower(core.read_model(float_xml), extras.train, options.batch)
-    ov.save_model(lowered.model, xml, compress_to_fp16=options.precision == "fp16")
+    save(lowered.model, xml, compress_to_fp16=options.precision == "fp16")
     return QuantizationFacts(
         layers=lowered.layers,
         float_layers=lowered.float_layers,

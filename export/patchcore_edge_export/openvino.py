@@ -10,7 +10,7 @@ from patchcore_edge_runtime.edit import model_info
 from patchcore_edge_runtime.manifest import Labels
 from patchcore_edge_runtime.verdict import Thresholds
 
-__all__ = ["convert"]
+__all__ = ["convert", "save"]
 
 
 def convert(onnx_file: Path, xml: Path, thresholds: Thresholds, compress_to_fp16: bool) -> None:
@@ -26,4 +26,16 @@ def convert(onnx_file: Path, xml: Path, thresholds: Thresholds, compress_to_fp16
     model.inputs[0].get_node().set_layout(ov.Layout("NHWC"))
     for key, value in model_info(thresholds, Labels()).items():
         model.set_rt_info(value, ["model_info", key])
+    save(model, xml, compress_to_fp16)
+
+
+def save(model: ov.Model, xml: Path, compress_to_fp16: bool) -> None:
+    """Write an IR whose bytes depend on the model alone.
+
+    OpenVINO names nodes by a counter that runs as long as the process does; here their place in the graph names them.
+    """
+    for place, node in enumerate(model.get_ordered_ops()):
+        # Constants that were computed while converting keep the counted name of what they replaced.
+        if node.get_type_name() == "Constant" or node.get_friendly_name() == node.get_name():
+            node.set_friendly_name(f"{node.get_type_name()}_{place}")
     ov.save_model(model, str(xml), compress_to_fp16=compress_to_fp16)

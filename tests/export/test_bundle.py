@@ -13,6 +13,7 @@ import pytest
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle
 from patchcore_edge_runtime.bundle import MANIFEST, Bundle
+from patchcore_edge_runtime.errors import CheckpointError
 
 KILLED = """
 import os, signal, sys
@@ -41,13 +42,15 @@ def undated(bundle: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_exporting_again_gives_the_same_bytes_but_for_the_date(tiny_run: Path, tmp_path: Path, precision: Any) -> None:
-    for place in ("one", "two"):
-        export_bundle(tiny_run, tmp_path / place, GraphOptions(precision=precision))
-    one, two = files(tmp_path / "one"), files(tmp_path / "two")
+def test_exporting_again_gives_the_same_bytes_but_for_the_date(
+    tiny_run: Path, tmp_path: Path, precision: Any, request: pytest.FixtureRequest
+) -> None:
+    first: Path = request.getfixturevalue({"fp32": "tiny_bundle", "int8": "int8_bundle"}[precision])
+    export_bundle(tiny_run, tmp_path / "again", GraphOptions(precision=precision))
+    one, two = files(first), files(tmp_path / "again")
     del one[MANIFEST], two[MANIFEST]
     assert one == two
-    assert undated(tmp_path / "one") == undated(tmp_path / "two")
+    assert undated(first) == undated(tmp_path / "again")
 
 
 def test_a_killed_export_leaves_the_earlier_bundle(tiny_run: Path, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -68,6 +71,6 @@ def test_a_killed_export_leaves_the_earlier_bundle(tiny_run: Path, tiny_bundle: 
 
 def test_another_runs_folder_is_not_taken_for_a_bundle(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(Exception, match="choose another place"):
+    with pytest.raises(CheckpointError, match="choose another place"):
         export_bundle(tiny_run, tmp_path, GraphOptions())
     assert (tmp_path / "notes.txt").read_text() == "mine"
