@@ -1,4 +1,4 @@
-.PHONY: venv lint test test-slow demo bench format clean
+.PHONY: venv lint test test-slow soak demo bench format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,6 +28,11 @@ test: venv
 
 test-slow: venv
 	$(BIN)/python -m pytest -m slow
+
+# The soak test for MINUTES minutes; writes its figures to docs/reliability.md.
+soak: MINUTES ?= 60
+soak: venv
+	PATCHCORE_SOAK_MINUTES=$(MINUTES) PATCHCORE_SOAK_REPORT=docs/reliability.md $(BIN)/python -m pytest -m slow tests/runtime/test_soak.py
 
 demo: venv
 	$(BIN)/python -m samples.demo

@@ -20,7 +20,9 @@ from .errors import (
 from .inspector import Inspector, available_devices
 from .overlay import draw_overlay
 from .preprocess import PreprocessSpec, preprocess
+from .regions import IgnoreMask, Region
 from .result import InspectionResult, Timings
+from .rules import LineRules
 from .sources import open_source
 from .verdict import Thresholds, Verdict
 from .version import __version__
@@ -32,11 +34,14 @@ __all__ = [
     "ConfigError",
     "DeviceError",
     "FrameError",
+    "IgnoreMask",
     "InspectionResult",
     "Inspector",
+    "LineRules",
     "ParityError",
     "PatchcoreEdgeError",
     "PreprocessSpec",
+    "Region",
     "SourceError",
     "Thresholds",
     "Timings",

@@ -98,13 +98,13 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "cache_dir": cache_dir,
     }
     line = load_line(config, overrides, os.environ)
-    more: list[MakeSink] = []
+    more: dict[str, MakeSink] = {}
     if results is not None:
-        more.append(lambda _: JsonlSink(results))
+        more["results"] = lambda _: JsonlSink(results)
     if save_ng is not None:
-        more.append(lambda _: ArchiveSink(save_ng))
+        more["save-ng"] = lambda _: ArchiveSink(save_ng)
     if save_video is not None:
-        more.append(lambda frames: VideoSink(save_video, frames.fps))
+        more["save-video"] = lambda frames: VideoSink(save_video, frames.fps)
     summary, sinks = run_line(line, more, _open_window if show else None)
     _print_summary(summary, as_json, sinks)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,14 +50,14 @@ def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
 
 def run_line(
     config: LineConfig,
-    more_sinks: Sequence[MakeSink] = (),
+    more_sinks: Mapping[str, MakeSink] | None = None,
     make_show: MakeShow | None = None,
 ) -> tuple[RunSummary, dict[str, Any]]:
     """Run a line to the end of its source, or until it is told to stop.
 
     Args:
         config: of the line.
-        more_sinks: make further sinks; beside a live source each gets a queue of its own.
+        more_sinks: makers of further sinks by name; beside a live source each gets a queue of its own.
         make_show: makes what is called with each record; the line stops when that returns False.
 
     Returns:
@@ -78,9 +78,9 @@ def run_line(
         # Sinks come last: a start that fails leaves no empty files behind.
         sinks: list[Sink] = [open_sinks(config.sink_settings, _context(config, source, status))]
         stack.callback(sinks[0].close)
-        for number, make in enumerate(more_sinks):
+        for name, make in (more_sinks or {}).items():
             sink = make(source)
-            sinks.append(SinkWorker(f"option {number + 1}", sink) if source.live else sink)
+            sinks.append(SinkWorker(name, sink) if source.live else sink)
         stack.pop_all()
     try:
         frames = watched(source, free_running=isinstance(source, LiveSource))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import run_cli
+from conftest import REPOSITORY, run_cli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -217,3 +218,13 @@ def test_a_file_that_is_too_large_or_nested_too_deeply_is_refused(tmp_path: Path
         load(tmp_path, "#" * (1 << 20) + LINE)
     with pytest.raises(ConfigError):
         load(tmp_path, "x = " + "[" * 50_000)
+
+
+def test_the_line_in_the_docs_is_in_order(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "line.md").read_text(encoding="utf-8")
+    example = page.split("```toml\n")[1].split("```")[0]
+    line = load(tmp_path, example)
+    # Each table and key that there is stands in the example.
+    assert set(tomllib.loads(example)) == set(LineConfig.model_fields) - {"folder", "sinks", "sink_settings"}
+    assert set(tomllib.loads(example)["source"]) == set(type(line.source).model_fields)
+    assert set(tomllib.loads(example)["inspect"]) == set(type(line.inspect).model_fields)

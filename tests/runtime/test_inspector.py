@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from patchcore_edge_runtime import Bundle, DeviceError, Inspector, Verdict, inspector
+from patchcore_edge_runtime import Bundle, DeviceError, InspectionResult, Inspector, Verdict, inspector
 from patchcore_edge_runtime.bundle import write_manifest
 
 
@@ -47,6 +47,16 @@ def test_the_queue_is_bounded_and_says_so(tiny_bundle: Path) -> None:
     assert list(fast.results(wait=True)) == []
     assert fast.submit(good_part())
     assert fast.next_result().verdict is not Verdict.ERROR
+
+
+def test_results_that_are_not_there_yet_are_not_waited_for(tiny_bundle: Path) -> None:
+    fast = Inspector(tiny_bundle)
+    assert list(fast.results()) == []
+    fast.submit(bad_part(), frame_id=5)
+    found: list[InspectionResult] = []
+    while not found:
+        found += fast.results()
+    assert [(result.frame_id, result.verdict) for result in found] == [(5, "NG")]
 
 
 def test_the_owner_of_a_submitted_frame_may_write_the_next_one_into_it(tiny_bundle: Path) -> None:
