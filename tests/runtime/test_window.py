@@ -94,10 +94,12 @@ class Screen:
         return json.loads((self.folder / "facts.json").read_text())
 
     def close(self) -> None:
-        for process in (self.line, self.server):
-            if process is not None:
-                process.kill()
-                process.wait()
+        if self.line is not None:
+            self.line.kill()
+            self.line.wait()
+        # Asked, not killed: it takes its socket and its lock away, which the next one would stumble over.
+        self.server.terminate()
+        self.server.wait()
 
 
 @pytest.fixture
