@@ -87,9 +87,9 @@ def window(inspector: Inspector, records: list[Record], target: Path) -> None:
         for record in records[: last + 1]:
             status.add(record.result)
             shown(record)
-            time.sleep(0.04)
+            shown.pump()
         for _ in range(10):
-            shown(records[last])
+            shown.pump()
         size = f"{SCREEN[0]}x{SCREEN[1]}"
         grab = ["ffmpeg", "-loglevel", "error", "-y", "-f", "x11grab", "-video_size", size, "-i", display]
         shot = target.with_suffix(".png")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,7 @@ from .sources import Source
 from .sources.live import LiveSource
 from .status import LineStatus
 from .swap import BundleSwap
+from .system import stop_signals
 from .triggers import TriggeredSource
 
 __all__ = ["MakeShow", "MakeSink", "Show", "open_inspector", "run_line"]
@@ -25,12 +28,21 @@ MakeSink = Callable[[Source], Sink]
 
 
 class Show(Protocol):
-    """What is called with each record and ends the line by returning False, such as a ``Window``."""
+    """What is called with each record and ends the line by returning False, such as a ``Window``.
+
+    The line then runs in a thread of its own, and the main thread belongs to ``pump``.
+    """
 
     inspector: Any
 
     def __call__(self, record: Record) -> bool:
         """Show one record; False ends the line."""
+
+    def pump(self) -> bool:
+        """Called by the main thread again and again; False ends the line."""
+
+    def stop(self) -> None:
+        """Wait for nothing any more; may be called from a signal handler."""
 
     def close(self) -> None:
         """Called at the end of the line."""
@@ -84,12 +96,31 @@ def run_line(
         stack.pop_all()
     try:
         frames = watched(source, free_running=isinstance(source, LiveSource))
-        summary = run_loop(frames, inspector, sinks, show=show, debounce=config.inspect.debounce, swap=swap)
+        run = partial(run_loop, frames, inspector, sinks, show=show, debounce=config.inspect.debounce, swap=swap)
+        summary = run() if show is None else _run_beside(show, frames, run)
     finally:
         if show is not None:
             show.close()
     counts = {sink.name: sink.counts() for sink in sinks if isinstance(sink, SinkWorker)}
     return summary, {name: vars(count) for name, count in (status.snapshot().sinks | counts).items()}
+
+
+def _run_beside(show: Show, source: Source, run: Callable[[], RunSummary]) -> RunSummary:
+    """Run the line in a thread, and what it shows in this one, the main thread, to which screens and signals belong."""
+
+    def stop() -> None:
+        source.stop()
+        show.stop()
+
+    with ThreadPoolExecutor(1, "line") as line, stop_signals(stop):
+        running = line.submit(run)
+        try:
+            while not running.done():
+                if not show.pump():
+                    source.stop()
+        finally:
+            stop()
+        return running.result()
 
 
 def _watch_bundle(config: LineConfig, status: LineStatus, show: Show | None) -> BundleSwap:

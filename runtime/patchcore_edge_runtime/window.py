@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import cv2
+import numpy as np
 
 from .errors import ConfigError
 from .overlay import draw_overlay
@@ -34,7 +36,7 @@ KEYS = {
 
 _STEP = 1.02
 _NOTICE_SECONDS = 2.5
-_HOLD_MS = 30
+_REFRESH_MS = 30
 _LARGEST = (1280, 960)
 _SYSTEM_FONTS = Path("/usr/share/fonts")
 _HEATMAPS = ("heatmap on", "heatmap above the threshold only", "heatmap off")
@@ -47,7 +49,10 @@ class HasThresholds(Protocol):
 
 
 class Window:
-    """Shows each record; call it with one, and it returns False when the person wants to end.
+    """Shows the newest record; call it with each, and it returns False when the person wants to end.
+
+    Screens belong to the main thread, which calls ``pump``; the line runs in another one, so that keys are heard while
+    it waits for a frame, and drawing delays no verdict.
 
     Args:
         inspector: whose thresholds the keys change; may be set anew after a hot swap, whose thresholds then count.
@@ -78,9 +83,10 @@ class Window:
         self._notice, self._notice_until = "", 0.0
         self._opened = False
         self._record: Record | None = None
+        self._changed = threading.Condition()
         self._actions: dict[str, Callable[[], None]] = {
-            "q": self._end,
-            "\x1b": self._end,
+            "q": self.stop,
+            "\x1b": self.stop,
             " ": self._pause,
             "s": self._save,
             "+": lambda: self._scale(_STEP),
@@ -92,14 +98,17 @@ class Window:
         }
 
     def __call__(self, record: Record) -> bool:
-        """Show a record and take the keys pressed since the last one."""
-        if not (self._paused and self._record is not None):
-            self._record = record
+        """Hand over a record to show, from the line's thread; waits only while files are held."""
+        with self._changed:
+            if not self._paused:
+                self._record = record
+            self._changed.wait_for(lambda: self._live or self._ended or not self._paused)
+            return not self._ended
+
+    def pump(self) -> bool:
+        """Show the newest record and take keys, from the main thread, again and again; False when it is to end."""
         self._show()
-        self._take_keys(1)
-        while self._paused and not self._live and not self._ended:
-            self._show()
-            self._take_keys(_HOLD_MS)
+        self._take_keys()
         return not self._ended
 
     def close(self) -> None:
@@ -127,9 +136,8 @@ class Window:
         return picture
 
     def _show(self) -> None:
-        if self._record is None:
-            return
-        picture = self.picture(self._record)
+        record = self._record
+        picture = _waiting() if record is None else self.picture(record)
         if not self._opened:
             self._open(picture)
         cv2.imshow(self._title, picture)
@@ -141,20 +149,26 @@ class Window:
         cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         cv2.resizeWindow(self._title, max(320, round(width * share)), max(240, round(height * share)))
 
-    def _take_keys(self, wait_ms: int) -> None:
+    def _take_keys(self) -> None:
+        wait_ms = _REFRESH_MS
         while (code := cv2.waitKey(wait_ms)) != -1:
             self.press(chr(code & 0xFF))
             wait_ms = 1
         if self._opened and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
             # Closed with the mouse.
             self._opened = False
-            self._end()
+            self.stop()
 
-    def _end(self) -> None:
-        self._ended = True
+    def stop(self) -> None:
+        """End, from a signal handler too."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
     def _pause(self) -> None:
-        self._paused = not self._paused
+        with self._changed:
+            self._paused = not self._paused
+            self._changed.notify_all()
 
     def _scale(self, factor: float) -> None:
         self.inspector.thresholds = self.inspector.thresholds.scaled(factor)
@@ -171,13 +185,14 @@ class Window:
             cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
 
     def _save(self) -> None:
-        if self._record is None:
+        record = self._record
+        if record is None:
             return
-        stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}_{self._record.frame.index:06d}_{self._record.result.verdict}"
+        stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}_{record.frame.index:06d}_{record.result.verdict}"
         try:
-            write_image(self._folder / f"{stem}_overlay.png", self.picture(self._record))
-            if self._record.frame.image is not None:
-                write_image(self._folder / f"{stem}.png", self._record.frame.image)
+            write_image(self._folder / f"{stem}_overlay.png", self.picture(record))
+            if record.frame.image is not None:
+                write_image(self._folder / f"{stem}.png", record.frame.image)
         except ConfigError as error:
             self._say(str(error))
             return
@@ -185,6 +200,12 @@ class Window:
 
     def _say(self, text: str) -> None:
         self._notice, self._notice_until = text, time.monotonic() + _NOTICE_SECONDS
+
+
+def _waiting() -> Image:
+    canvas = np.full((480, 640, 3), 64, np.uint8)
+    draw_notice(canvas, "Waiting for the first frame")
+    return canvas
 
 
 def _check_screen() -> None:

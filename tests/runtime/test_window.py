@@ -19,7 +19,7 @@ from patchcore_edge_runtime.status import LineStatus
 from patchcore_edge_runtime.window import Window
 
 LINE = """
-import json, sys, time
+import json, sys, threading, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from line_records import THRESHOLDS, make_record
@@ -32,17 +32,28 @@ class Line:
 
 line, status, folder = Line(), LineStatus("line 3"), Path(sys.argv[2])
 window = Window(line, status, live=sys.argv[3] == "live", folder=folder)
-index = 0
-while True:
-    record = make_record(Verdict.NG, index)
-    status.add(record.result)
-    if not window(record):
-        break
-    index += 1
+
+def inspect():
+    index = 0
+    while True:
+        record = make_record(Verdict.NG, index)
+        status.add(record.result)
+        if not window(record):
+            break
+        index += 1
+        tell(index)
+        time.sleep(0.02)
+
+def tell(index):
     facts = {"frames": index, "limit": line.thresholds.image, "heatmap": window._heatmap, "full": window._full}
     (folder / "facts.new").write_text(json.dumps(facts))
     (folder / "facts.new").replace(folder / "facts.json")
-    time.sleep(0.02)
+
+thread = threading.Thread(target=inspect)
+thread.start()
+while window.pump():
+    pass
+thread.join()
 window.close()
 (folder / "ended").touch()
 """
@@ -63,9 +74,11 @@ class Screen:
 
     def start(self, kind: str) -> None:
         tests = str(Path(__file__).resolve().parents[1])
-        words = [sys.executable, "-c", LINE, tests, str(self.folder), kind]
-        self.line = subprocess.Popen(words, env=self.environment)
+        self.run("-c", LINE, tests, str(self.folder), kind)
         wait_for(lambda: (self.folder / "facts.json").exists() or self.line.poll() is not None, 60)
+
+    def run(self, *words: str) -> None:
+        self.line = subprocess.Popen([sys.executable, *words], env=self.environment)
         wait_for(lambda: bool(self.xdotool("search", "--name", "patchcore-edge")), 60)
         self.window = self.xdotool("search", "--name", "patchcore-edge").split()[-1]
 
@@ -81,10 +94,12 @@ class Screen:
         return json.loads((self.folder / "facts.json").read_text())
 
     def close(self) -> None:
-        for process in (self.line, self.server):
-            if process is not None:
-                process.kill()
-                process.wait()
+        if self.line is not None:
+            self.line.kill()
+            self.line.wait()
+        # Asked, not killed: it takes its socket and its lock away, which the next one would stumble over.
+        self.server.terminate()
+        self.server.wait()
 
 
 @pytest.fixture
@@ -132,6 +147,13 @@ def test_space_holds_files_until_it_is_pressed_again_and_escape_ends(screen: Scr
     wait_for(lambda: screen.facts()["frames"] > held + 3)
     screen.press("Escape")
     wait_for((screen.folder / "ended").exists)
+    assert screen.line.wait(20) == 0
+
+
+def test_q_ends_a_line_that_waits_for_its_first_frame(screen: Screen, tiny_bundle: Path) -> None:
+    source = ("-s", f"watch:{screen.folder}", "--show")
+    screen.run("-m", "patchcore_edge_runtime", "run", "-m", str(tiny_bundle), *source)
+    screen.press("q")
     assert screen.line.wait(20) == 0
 
 
