@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -136,6 +139,28 @@ def test_what_is_no_camera_is_refused(tmp_path) -> None:
     for text in ("63", "/dev/no-such-camera", "rtsp://127.0.0.1:1/x"):
         with pytest.raises(SourceError, match="cannot be opened"):
             open_source(text, QUICK)
+
+
+def test_a_video_over_http_goes_through_opencv_and_its_end_is_a_loss(tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "line.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (80, 80))
+    for seed in range(5):
+        writer.write(good_part(seed))
+    writer.release()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    source = open_source(f"http://127.0.0.1:{server.server_port}/line.avi", QUICK)
+    assert isinstance(source, LiveSource)
+    assert source.fps == 25
+    assert take(source, has_picture)[-1].image.shape == (80, 80, 3)
+    assert "stopped giving frames" in take(source, has_none)[-1].error
+    source.close()
+    server.shutdown()
+    server.server_close()
 
 
 class HungDriver:
