@@ -93,8 +93,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/accuracy.md"))
     options = parser.parse_args()
     peer = Peer(options.peer_python) if options.peer_python else None
-    rows = [row for work in all_works(options.shared) for row in run(work, peer)]
-    options.output.write_text(HEAD + "\n".join(rows) + "\n" + FOOT, encoding="utf-8")
+    rows: list[str] = []
+    for work in all_works(options.shared):
+        rows += run(work, peer)
+        # After each work, for the last ones take long.
+        options.output.write_text(HEAD + "\n".join(rows) + "\n" + FOOT, encoding="utf-8")
 
 
 if __name__ == "__main__":

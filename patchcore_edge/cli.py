@@ -26,10 +26,11 @@ StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at an image t
 
 
 class Precision(StrEnum):
-    """Precision of the exported weights."""
+    """Precision of the exported graph; INT8 is for the backbone only."""
 
     FP32 = "fp32"
     FP16 = "fp16"
+    INT8 = "int8"
 
 
 class Search(StrEnum):
@@ -125,7 +126,7 @@ def evaluate(
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a run on the test images and write a report."""
+    """Measure a run on the test images and write a report, with the metrics as JSON beside it."""
     from .workflow import evaluate_run
 
     path = report or run / "report.html"
@@ -143,7 +144,9 @@ def evaluate(
 def export(
     run: RunArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
-    precision: Annotated[Precision, typer.Option(help="Precision of the weights.")] = Precision.FP32,
+    precision: Annotated[
+        Precision, typer.Option(help="Precision of the weights; int8 is the backbone's.")
+    ] = Precision.FP32,
     search: Annotated[
         Search, typer.Option(help="Distances: all exact, coarse to fine, or whichever the gate certifies.")
     ] = Search.EXACT,
@@ -151,14 +154,20 @@ def export(
     format_: Annotated[
         Format, typer.Option("--format", help="openvino, or onnx to keep the ONNX file beside the IR.")
     ] = Format.OPENVINO,
+    compress_weights: Annotated[
+        bool, typer.Option("--compress-weights", help="Store weights in 8 bits: a smaller download, computed in float.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Labelled images: the gate compares image AUROC before and after.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write the bundle even when the gate refuses it.")] = False,
 ) -> None:
     """Export a calibrated run to an OpenVINO bundle, behind a gate that compares it with torch."""
     from patchcore_edge_export.build import GraphOptions
     from patchcore_edge_export.bundle import export_bundle
 
-    options = GraphOptions(precision.value, search.value, batch, format_ is Format.ONNX, force)
-    manifest = export_bundle(run, output, options)
+    options = GraphOptions(precision.value, search.value, batch, format_ is Format.ONNX, force, compress_weights)
+    manifest = export_bundle(run, output, options, data)
     typer.echo(f"Search: {manifest.search} ({manifest.search_facts.reason}).")
     _print_parity(manifest.parity)
     typer.echo(f"Wrote {output}: {manifest.model_id}.")
@@ -211,7 +220,7 @@ def _print_parity(facts: ParityFacts) -> None:
         f"Parity on {facts.images} images{made}, torch float32 against {facts.device}: "
         f"score deviation {facts.max_score_deviation:.2e} (limit {facts.score_limit:.0e}), "
         f"map deviation {facts.max_map_deviation:.2e} (limit {facts.map_limit:.0e}), "
-        f"{facts.verdict_flips} verdict flips."
+        f"{facts.verdict_flips} verdict flips (limit {facts.flip_limit})."
     ]
     if facts.rank_correlation is not None:
         lines.append(f"Rank correlation of the scores {facts.rank_correlation:.6f}.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -89,13 +91,27 @@ class _Embedding(nn.Module):
         # The bank stays behind: it is not traced, and may be large.
         bank, model.model.memory_bank = model.model.memory_bank, torch.empty(0)
         try:
-            self.model = copy.deepcopy(model.model).to(memory_format=torch.contiguous_format).train()
+            self.model = copy.deepcopy(model.model).to(memory_format=torch.contiguous_format).eval()
         finally:
             model.model.memory_bank = bank
 
     def forward(self, frames: Tensor) -> Tensor:
-        rows: Tensor = self.model(self.pre_processor(frames))
-        return rows
+        # Not self.model(…): the converter puts modules into evaluation mode, and then that scores.
+        return self.model.reshape_embedding(self.model.embed(self.pre_processor(frames)))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The converter raises the root logger's level and leaves it so when it fails; its tracer warns of constants."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
 
 
 class _Compiled:
@@ -103,9 +119,7 @@ class _Compiled:
 
     def __init__(self, model: Patchcore, example: Tensor) -> None:
         silence()
-        with warnings.catch_warnings():
-            # The tracer warns of Python values it takes as constants; the shapes are constant here.
-            warnings.simplefilter("ignore")
+        with _quiet():
             graph = ov.convert_model(
                 _Embedding(model), example_input=example, input=[(list(example.shape), ov.Type.u8)]
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from .prefetch import ahead
 from .storage import Storage, open_store
 
 if TYPE_CHECKING:
+    from patchcore_edge_export.build import GraphOptions
     from patchcore_edge_runtime.manifest import Manifest
 
 __all__ = ["Engine", "resolve_device"]
@@ -162,8 +163,8 @@ class Engine:
         model: Patchcore,
         datamodule: DataModule,
         output: str | Path,
+        options: GraphOptions | None = None,
         *,
-        precision: Literal["fp32", "fp16"] = "fp32",
         target_fpr: float = 0.001,
     ) -> Manifest:
         """Export a fitted model to an OpenVINO bundle, behind the gate that compares it with torch.
@@ -172,7 +173,7 @@ class Engine:
             model: fitted on ``datamodule.train``.
             datamodule: its validation images set the thresholds and pass the gate.
             output: bundle folder to write.
-            precision: of the weights, as ``patchcore-edge export`` takes it.
+            options: precision, search and formats; float32 and exact when absent.
             target_fpr: share of good parts that may be called NG, in (0, 1).
 
         Raises:
@@ -189,7 +190,7 @@ class Engine:
             run = Path(temporary) / output.resolve().name
             save_fitted(run, model, datamodule)
             calibrate_run(run, datamodule, target_fpr, str(self.device), strict=self.strict)
-            return export_bundle(run, output, GraphOptions(precision=precision))
+            return export_bundle(run, output, options or GraphOptions())
 
     def stream(self, model: Patchcore, dataset: ImageDataset) -> Iterator[Batch]:
         """Score a dataset batch by batch, so that nothing but one batch is held; results are on the CPU.

@@ -86,7 +86,8 @@ def collect_scores(batches: Iterable[Batch]) -> Scores:
     for batch in batches:
         assert batch.pred_score is not None
         assert batch.anomaly_map is not None
-        assert batch.gt_label is not None
+        if batch.gt_label is None:
+            raise DataError("The images are not labelled good or defective; scores of such images cannot be measured.")
         result.paths.extend(batch.image_path)
         result.maps.extend(batch.anomaly_map[:, 0].numpy())
         result.masks.extend([None] * len(batch.image_path) if batch.gt_mask is None else list(batch.gt_mask.numpy()))

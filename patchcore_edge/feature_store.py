@@ -123,7 +123,8 @@ class FeatureStore:
             ConfigError: a value is not finite, or too large for float16.
         """
         rows = rows.cpu()
-        values = rows.numpy().astype(self.header.dtype, copy=False)
+        with np.errstate(over="ignore"):
+            values = rows.numpy().astype(self.header.dtype, copy=False)
         if not np.isfinite(values).all():
             raise ConfigError(
                 f"The backbone's features are not finite in {self.header.dtype}; "
@@ -177,12 +178,12 @@ class FeatureStore:
             return []
         text = progress.read_text(encoding="utf-8")
         lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may have been cut short
-        stored = StoreHeader(**json.loads(lines[0])) if lines else None
+        stored = _header(lines[0]) if lines else None
         # What memory is free decides the dtype, and may have changed since.
         if stored is None or replace(stored, dtype=self.header.dtype) != self.header:
             return []
         self.header = stored
-        images = [image for line in lines[1:] for image in json.loads(line)]
+        images = _images(lines[1:])
         size = len(images) * self.header.patches * self.header.dimensions * np.dtype(self.header.dtype).itemsize
         if features.stat().st_size < size:
             return []
@@ -210,6 +211,20 @@ def stored_bytes(folder: Path) -> int:
     """Bytes of features that a folder holds already."""
     features = folder / _FEATURES
     return features.stat().st_size if features.is_file() else 0
+
+
+def _header(line: str) -> StoreHeader | None:
+    try:
+        return StoreHeader(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
+def _images(lines: list[str]) -> list[int]:
+    try:
+        return [int(image) for line in lines for image in json.loads(line)]
+    except (ValueError, TypeError):
+        return []
 
 
 def _take_lock(lock: Path) -> None:

@@ -35,6 +35,7 @@ class Outliers:
         patches: ``[n, P]`` float32: that distance of each patch.
         grid: rows and columns of the P patches.
         z_scores: ``[n]`` float32: of the distances, from their median, in units of their spread.
+        limit: distance above which an image stands out.
     """
 
     paths: tuple[Path, ...]
@@ -42,6 +43,7 @@ class Outliers:
     patches: NDArray[np.float32]
     grid: tuple[int, int]
     z_scores: NDArray[np.float32]
+    limit: float
 
     @property
     def order(self) -> list[int]:
@@ -80,7 +82,9 @@ def find_outliers(pool: Pool, picks: Sequence[int], paths: Sequence[Path], grid:
     # One image has no others: its distances are infinite.
     found[~np.isfinite(found)] = 0
     distances = found.max(1)
-    return Outliers(tuple(paths), distances, found, grid, _modified_z(distances))
+    median, unit = _usual(distances)
+    z_scores = np.asarray((distances - median) / unit, np.float32)
+    return Outliers(tuple(paths), distances, found, grid, z_scores, median + _OUTLYING * unit)
 
 
 @torch.inference_mode()
@@ -91,8 +95,9 @@ def patch_grid(model: PatchcoreModel, image_size: tuple[int, int]) -> tuple[int,
     return int(height), int(width)
 
 
-def _modified_z(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    deviations = values - np.median(values)
-    spread = float(np.median(np.abs(deviations)))
+def _usual(values: NDArray[np.float32]) -> tuple[float, float]:
+    """The median, and the spread in units of a normal distribution's standard deviation."""
+    median = float(np.median(values))
+    spread = float(np.median(np.abs(values - median))) / 0.6745
     # Where most are equal, anything else would be infinitely far; a thousandth of the value itself is no news.
-    return np.asarray(0.6745 * deviations / max(spread, 1e-3 * float(np.median(values)), 1e-12), np.float32)
+    return median, max(spread, 1e-3 * median, 1e-12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import cv2
 import matplotlib
 import numpy as np
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ _OUTLIERS = 12
 class _Picture:
     title: str
     data: str
+    verdict: str = ""
+    wrong: str = ""
 
 
 def write_report(
@@ -47,22 +50,25 @@ def write_report(
     pixel_threshold: float,
     image: Callable[[int], Image],
 ) -> None:
-    """Write the report of an evaluation.
+    """Write the report of an evaluation, and its metrics as JSON beside it.
 
     Args:
         path: HTML file to write.
         title: headline.
         facts: what was fitted and how, as rows of a table.
         scores, evaluation: what it is about.
-        pixel_threshold: the middle of the heatmaps' colours.
+        pixel_threshold: the middle of the heatmaps' colours, which begin at what good images usually have.
         image: gives the model-size BGR pixels of an image by its index.
     """
-    _write(
+    _write_text(path.with_suffix(".json"), json.dumps(evaluation.as_json(), indent=2) + "\n")
+    _write_page(
         path,
         "report.html.j2",
         title=title,
         facts=facts,
         evaluation=evaluation,
+        rejected=_above(scores, evaluation, defective=False),
+        found=_above(scores, evaluation, defective=True),
         plots=_plots(scores, evaluation),
         defects=_per_defect(scores, evaluation),
         galleries=_galleries(scores, evaluation, pixel_threshold, image),
@@ -79,11 +85,12 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
         image: gives the model-size BGR pixels of an image by its index.
     """
     shown = outliers.order[:_OUTLIERS]
-    # What half of the images reach somewhere is the middle: only the unusual is hot.
-    middle = max(float(np.median(outliers.distances)), 1e-12)
-    titles = [f"{outliers.paths[i].name} · distance {outliers.distances[i]:.3g}" for i in shown]
-    pictures = [_Picture(title, _heat(outliers, i, middle, image(i))) for title, i in zip(titles, shown, strict=True)]
-    _write(
+    span = (float(np.median(outliers.patches)), outliers.limit)
+    pictures = [
+        _Picture(f"{outliers.paths[i].name} · distance {outliers.distances[i]:.3g}", _heat(image(i), grid, span))
+        for i, grid in ((i, outliers.patches[i].reshape(outliers.grid)) for i in shown)
+    ]
+    _write_page(
         path,
         "outliers.html.j2",
         title=title,
@@ -97,20 +104,17 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
     )
 
 
-def _heat(outliers: Outliers, index: int, middle: float, pixels: Image) -> str:
-    rows, columns = outliers.grid
-    size = (pixels.shape[1], pixels.shape[0])
-    grid = outliers.patches[index].reshape(rows, columns)
-    heat = cv2.resize(grid, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    return _jpeg(visualize(pixels, heat, middle))
+def _write_page(path: Path, template: str, **values: Any) -> None:
+    # Not select_autoescape: it goes by the suffix, and .j2 is none that it escapes.
+    environment = Environment(loader=PackageLoader("patchcore_edge"), autoescape=True)
+    _write_text(path, environment.get_template(template).render(**values))
 
 
-def _write(path: Path, template: str, **values: Any) -> None:
-    environment = Environment(loader=PackageLoader("patchcore_edge"), autoescape=select_autoescape())
-    html = environment.get_template(template).render(**values)
+def _write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(html, encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 
@@ -162,7 +166,7 @@ def _per_defect(scores: Scores, evaluation: Evaluation) -> list[dict[str, Any]]:
     kinds = np.array(scores.kinds)
     good = scores.scores[~scores.labels]
     rows = []
-    for kind in sorted(set(scores.kinds)):
+    for kind in sorted(set(scores.kinds), key=lambda kind: (kind != "good", kind)):
         values = scores.scores[kinds == kind]
         is_defect = bool(scores.labels[kinds == kind][0])
         flagged = None if evaluation.threshold is None else int((values > evaluation.threshold).sum())
@@ -178,6 +182,11 @@ def _per_defect(scores: Scores, evaluation: Evaluation) -> list[dict[str, Any]]:
     return rows
 
 
+def _above(scores: Scores, evaluation: Evaluation, *, defective: bool) -> int:
+    threshold = np.inf if evaluation.threshold is None else evaluation.threshold
+    return int((scores.scores[scores.labels == defective] > threshold).sum())
+
+
 def _auroc_against(good: NDArray[np.float32], defective: NDArray[np.float32]) -> float:
     labels = np.r_[np.zeros(len(good)), np.ones(len(defective))]
     return float(roc_auc_score(labels, np.r_[good, defective]))
@@ -190,25 +199,41 @@ def _galleries(
     good = [int(i) for i in order if not scores.labels[i]]
     bad = [int(i) for i in order if scores.labels[i]]
     chosen = {
-        "Good parts that look worst": good[::-1][:_PICTURES],
-        "Defects that look most harmless": bad[:_PICTURES],
-        "Plainest defects": bad[::-1][:_PICTURES],
-        "Good parts that look best": good[:_PICTURES],
+        "Defects with the lowest scores": bad[:_PICTURES],
+        "Good parts with the highest scores": good[::-1][:_PICTURES],
+        "Defects with the highest scores": bad[::-1][:_PICTURES],
+        "Good parts with the lowest scores": good[:_PICTURES],
     }
+    usual = _usual([scores.maps[i] for i in good], pixel_threshold)
     return {
-        title: [_picture(scores, evaluation, i, pixel_threshold, image(i)) for i in indices]
+        title: [_picture(scores, evaluation, i, (usual, pixel_threshold), image(i)) for i in indices]
         for title, indices in chosen.items()
         if indices
     }
 
 
-def _picture(scores: Scores, evaluation: Evaluation, index: int, pixel_threshold: float, pixels: Image) -> _Picture:
-    data = _jpeg(visualize(pixels, scores.maps[index], pixel_threshold, scores.masks[index]))
-    verdict = ""
+def _usual(maps: list[NDArray[np.float32]], pixel_threshold: float) -> float:
+    """What a pixel of a good image usually has; no use where it is not below the threshold."""
+    usual = float(np.median([np.median(one) for one in maps])) if maps else 0.0
+    return usual if usual < pixel_threshold else 0.0
+
+
+def _picture(scores: Scores, evaluation: Evaluation, index: int, span: tuple[float, float], pixels: Image) -> _Picture:
+    defective, verdict, wrong = bool(scores.labels[index]), "", ""
     if evaluation.threshold is not None:
-        verdict = " · NG" if scores.scores[index] > evaluation.threshold else " · OK"
-    title = f"{scores.kinds[index]}/{scores.paths[index].name} · {scores.scores[index]:.3g}{verdict}"
-    return _Picture(title, data)
+        flagged = bool(scores.scores[index] > evaluation.threshold)
+        verdict = "NG" if flagged else "OK"
+        wrong = "" if flagged == defective else "missed" if defective else "rejected"
+    title = f"{scores.kinds[index]}/{scores.paths[index].name} · {scores.scores[index]:.3g}"
+    return _Picture(title, _heat(pixels, scores.maps[index], span, scores.masks[index]), verdict, wrong)
+
+
+def _heat(
+    pixels: Image, raw: NDArray[np.float32], span: tuple[float, float], mask: NDArray[np.bool_] | None = None
+) -> str:
+    """Image and heatmap, its colours from the first to as far beyond the second value of ``span``."""
+    usual, middle = span
+    return _jpeg(visualize(pixels, np.maximum(raw - np.float32(usual), 0), middle - usual, mask))
 
 
 def _jpeg(picture: Image) -> str:

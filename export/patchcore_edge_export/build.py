@@ -9,10 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+import openvino as ov
+
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle import MODEL_XML
+from patchcore_edge_runtime.edit import rewrite_model_info
+from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.inspector import CompiledGraph
-from patchcore_edge_runtime.manifest import ParityFacts, SearchFacts
+from patchcore_edge_runtime.manifest import Labels, ParityFacts, QuantizationFacts, SearchFacts
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -23,8 +27,10 @@ from .onnx import OnnxGraph, export_onnx
 from .openvino import convert
 from .parity import LIMITS, Sample, compare, require_parity
 from .plan import plan_search
+from .quantize import compress_weights, quantize
+from .recalibrate import recalibrated, score_pairs
 
-__all__ = ["Built", "GraphOptions", "build_graph", "gate_samples"]
+__all__ = ["Built", "Extras", "GraphOptions", "build_graph", "gate_samples"]
 
 _SYNTHETIC = 16
 _GATE_SEED = 1
@@ -33,22 +39,51 @@ _GATE_SEED = 1
 
 @dataclass(frozen=True)
 class GraphOptions:
-    """What ``export`` was asked for; ``onnx`` keeps the ONNX file, ``force`` keeps what the gate refuses."""
+    """What ``export`` was asked for.
 
-    precision: Literal["fp32", "fp16"] = "fp32"
+    Attributes:
+        onnx: keep the ONNX file.
+        force: keep what the gate refuses.
+        compress_weights: store weights in 8 bits a number.
+    """
+
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
     search: Literal["exact", "fast", "auto"] = "exact"
     batch: int = 1
     onnx: bool = False
     force: bool = False
+    compress_weights: bool = False
+
+    @property
+    def gate(self) -> str:
+        """The precision whose limits hold: weights in 8 bits are judged as INT8 is."""
+        return "int8" if self.compress_weights else self.precision
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What INT8 takes its ranges and thresholds from, and what the gate is shown besides the calibration images.
+
+    Attributes:
+        train: good training images, HxWx3 uint8 BGR of the model's size.
+        recorded: the calibration images' scores when the run was calibrated.
+        labelled: images from ``--data``.
+    """
+
+    train: Sequence[Image] = ()
+    recorded: Sequence[float] = ()
+    labelled: Sequence[Sample] = ()
 
 
 @dataclass(frozen=True)
 class Built:
-    """What was written: the search that was taken and how the graph compares with torch."""
+    """What was written: the search that was taken, thresholds, and how the graph compares with torch."""
 
     search: Literal["exact", "fast"]
     search_facts: SearchFacts
     parity: ParityFacts
+    thresholds: Thresholds
+    quantization: QuantizationFacts | None = None
 
 
 def gate_samples(images: Sequence[Image]) -> list[Sample]:
@@ -59,7 +94,12 @@ def gate_samples(images: Sequence[Image]) -> list[Sample]:
 
 
 def build_graph(
-    folder: Path, fitted: Patchcore, images: Sequence[Image], thresholds: Thresholds, options: GraphOptions
+    folder: Path,
+    fitted: Patchcore,
+    images: Sequence[Image],
+    thresholds: Thresholds,
+    options: GraphOptions,
+    extras: Extras | None = None,
 ) -> Built:
     """Write ``model.xml``, ``model.bin`` and, where asked for, ``model.onnx``.
 
@@ -69,20 +109,25 @@ def build_graph(
         images: its calibration images, HxWx3 uint8 BGR of the model's size.
         thresholds: of the run.
         options: what was asked for.
+        extras: what only some options need.
 
     Raises:
         ParityError: the graph does not score as ``fitted`` does, and was not forced.
+        ConfigError: options that exclude each other.
     """
+    if options.compress_weights and options.precision == "int8":
+        raise ConfigError("INT8 stores the backbone in 8 bits already; give --precision int8 or --compress-weights.")
+    extras = extras or Extras()
     why = "as asked"
     if options.search != "exact":
-        choice = plan_search(fitted, images, thresholds, LIMITS[options.precision].fast_map)
+        choice = plan_search(fitted, images, thresholds, LIMITS[options.gate].fast_map)
         why = choice.reason
         if options.search == "fast" or (choice.holds and choice.pays):
-            built = _attempt(folder, fitted, images, thresholds, options, choice.plan, why)
+            built = _attempt(folder, fitted, images, thresholds, options, extras, choice.plan, why)
             if options.search == "fast" or built.parity.passed:
                 return _checked(built, options)
             why = f"the gate refused fast search: {'; '.join(built.parity.failures)}"
-    return _checked(_attempt(folder, fitted, images, thresholds, options, None, why), options)
+    return _checked(_attempt(folder, fitted, images, thresholds, options, extras, None, why), options)
 
 
 def _checked(built: Built, options: GraphOptions) -> Built:
@@ -97,6 +142,7 @@ def _attempt(
     images: Sequence[Image],
     thresholds: Thresholds,
     options: GraphOptions,
+    extras: Extras,
     plan: FastPlan | None,
     why: str,
 ) -> Built:
@@ -104,22 +150,64 @@ def _attempt(
     with TemporaryDirectory() as scratch:
         onnx_file = Path(scratch) / "model.onnx"
         export_onnx(EdgeModel(fitted, plan), onnx_file, options.batch, fitted.pre_processor.spec.input_size)
-        convert(onnx_file, folder / MODEL_XML, thresholds, compress_to_fp16=options.precision == "fp16")
+        quantization = _write_ir(onnx_file, folder / MODEL_XML, thresholds, options, extras)
+        graph = CompiledGraph(folder / MODEL_XML, "CPU", "latency")
+        own = thresholds
+        if quantization is not None:
+            own = _recalibrated(fitted, graph, images, thresholds, options, extras)
+            rewrite_model_info(folder / MODEL_XML, own, Labels())
         parity = compare(
             fitted,
-            CompiledGraph(folder / MODEL_XML, "CPU", "latency"),
-            gate_samples(images),
+            graph,
+            [*gate_samples(images), *extras.labelled],
             batch=options.batch,
             device="CPU",
-            precision=options.precision,
+            precision=options.gate,
             thresholds=thresholds,
+            graph_thresholds=own,
             search=search,
             onnx=OnnxGraph(onnx_file),
         )
         if options.onnx:
-            for file in Path(scratch).iterdir():
+            for file in Path(scratch).glob("model.onnx*"):
                 shutil.copy(file, folder / file.name)
-    return Built(search, _search_facts(plan, why), parity)
+    return Built(search, _search_facts(plan, why), parity, own, quantization)
+
+
+def _write_ir(
+    onnx_file: Path, xml: Path, thresholds: Thresholds, options: GraphOptions, extras: Extras
+) -> QuantizationFacts | None:
+    if options.precision != "int8" and not options.compress_weights:
+        convert(onnx_file, xml, thresholds, compress_to_fp16=options.precision == "fp16")
+        return None
+    float_xml = onnx_file.with_name("float.xml")
+    convert(onnx_file, float_xml, thresholds, compress_to_fp16=False)
+    core = ov.Core()
+    # Mapped into memory the file could not be removed on Windows.
+    core.set_property({"ENABLE_MMAP": False})
+    lower = compress_weights if options.compress_weights else quantize
+    lowered = lower(core.read_model(float_xml), extras.train, options.batch)
+    ov.save_model(lowered.model, xml, compress_to_fp16=options.precision == "fp16")
+    return QuantizationFacts(
+        layers=lowered.layers,
+        float_layers=lowered.float_layers,
+        images=len(extras.train),
+        feature_error=lowered.feature_error,
+    )
+
+
+def _recalibrated(
+    fitted: Patchcore,
+    graph: CompiledGraph,
+    images: Sequence[Image],
+    thresholds: Thresholds,
+    options: GraphOptions,
+    extras: Extras,
+) -> Thresholds:
+    defects = [sample.image for sample in gate_samples(images) if sample.synthetic]
+    known = score_pairs(fitted, graph, images, options.batch)
+    made = score_pairs(fitted, graph, defects, options.batch)
+    return recalibrated(thresholds, known, extras.recorded or [float(v) for v in known.torch_scores], made)
 
 
 def _search_facts(plan: FastPlan | None, why: str) -> SearchFacts:

@@ -7,9 +7,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from patchcore_edge import __version__
 from patchcore_edge.checkpoint import (
     Calibration,
@@ -17,34 +14,36 @@ from patchcore_edge.checkpoint import (
     calibration_images,
     load_calibration,
     load_run,
+    train_samples,
 )
 from patchcore_edge.data import DataModule, open_data
 from patchcore_edge.models import Patchcore
-from patchcore_edge_runtime.bundle import MANIFEST, Bundle, file_facts, write_manifest
+from patchcore_edge_runtime.bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
 from patchcore_edge_runtime.errors import BundleError, CheckpointError
 from patchcore_edge_runtime.folders import new_folder
 from patchcore_edge_runtime.inspector import CompiledGraph
 from patchcore_edge_runtime.manifest import GoldenImage, Manifest, ModelFacts, ParityFacts
 from patchcore_edge_runtime.preprocess import Image
-from patchcore_edge_runtime.sinks.images import write_image
+from patchcore_edge_runtime.verdict import Thresholds
 
-from .build import Built, GraphOptions, build_graph, gate_samples
+from .build import Built, Extras, GraphOptions, build_graph, gate_samples
+from .golden import OWN_TOLERANCE, Expectation, choose_golden, write_golden
 from .onnx import OnnxGraph
 from .parity import SCORE_LIMITS, Sample, compare
 
 __all__ = ["export_bundle", "verify_bundle"]
 
-_GOLDEN = 4
-_TOOLS = ("torch", "timm", "onnx", "openvino", "opencv-python", "numpy")
+_TOOLS = ("torch", "timm", "onnx", "openvino", "opencv-python", "numpy", "nncf")
 
 
-def export_bundle(run: Path, output: Path, options: GraphOptions) -> Manifest:
+def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | None = None) -> Manifest:
     """Export a calibrated run.
 
     Args:
         run: RUN folder.
         output: bundle folder to write; an earlier bundle there is replaced.
         options: precision, search, batch and formats.
+        data: labelled images for the gate to compare on besides the calibration images.
 
     Returns:
         the manifest as written, its parity report included.
@@ -57,10 +56,13 @@ def export_bundle(run: Path, output: Path, options: GraphOptions) -> Manifest:
     calibration = load_calibration(run)
     if calibration is None:
         raise CheckpointError(f"{run} has no thresholds yet; run `patchcore-edge calibrate {run} --data DATA` first.")
-    images = calibration_images(run, calibration)
+    images = list(calibration_images(run, calibration).values())
+    extras = Extras(
+        train_samples(run), list(calibration.images.values()), list(_samples(run, data, fitted)) if data else []
+    )
     with new_folder(output, MANIFEST) as fresh:
-        built = build_graph(fresh, fitted, list(images.values()), calibration.thresholds, options)
-        golden = _write_golden(fresh, fitted, images, SCORE_LIMITS[options.precision])
+        built = build_graph(fresh, fitted, images, calibration.thresholds, options, extras)
+        golden = _golden(fresh, fitted, images, built, extras, options)
         manifest = _manifest(fresh, fitted, facts, calibration, built, golden, options)
         write_manifest(fresh, manifest)
         Bundle.load(fresh)
@@ -91,11 +93,28 @@ def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> Pari
         _samples(run, data, fitted),
         batch=manifest.batch,
         device=device,
-        precision=manifest.precision,
-        thresholds=manifest.thresholds,
+        precision="int8" if manifest.compressed_weights else manifest.precision,
+        thresholds=_torch_thresholds(manifest),
+        graph_thresholds=manifest.thresholds,
         search=manifest.search,
         onnx=OnnxGraph(onnx_file) if onnx_file.is_file() else None,
     )
+
+
+def _torch_thresholds(manifest: Manifest) -> Thresholds:
+    """What torch's scores are judged by: moved with the bundle's thresholds when those were edited."""
+    was = manifest.torch_thresholds
+    if was is None:
+        return manifest.thresholds
+    first: dict[str, float | None] = dict(manifest.thresholds.model_dump())
+    for edit in reversed(manifest.history):
+        holder, _, name = edit.field.partition(".")
+        if holder == "thresholds":
+            first[name] = float(edit.before) if isinstance(edit.before, float) else None
+    image = was.image * manifest.thresholds.image / (first["image"] or manifest.thresholds.image)
+    pixel = was.pixel * manifest.thresholds.pixel / (first["pixel"] or manifest.thresholds.pixel)
+    warn = manifest.thresholds.warn
+    return Thresholds(image=image, pixel=pixel, warn=warn if warn is None else image * warn / manifest.thresholds.image)
 
 
 def _samples(run: Path, data: Path | None, fitted: Patchcore) -> Iterator[Sample]:
@@ -110,19 +129,15 @@ def _samples(run: Path, data: Path | None, fitted: Patchcore) -> Iterator[Sample
         yield Sample(dataset.image(index), item.is_defective)
 
 
-def _write_golden(
-    folder: Path, fitted: Patchcore, images: dict[str, Image], tolerance: float
+def _golden(
+    folder: Path, fitted: Patchcore, images: list[Image], built: Built, extras: Extras, options: GraphOptions
 ) -> tuple[GoldenImage, ...]:
-    """A few calibration images, least to most anomalous, with the scores of float32 torch."""
-    names = list(images)
-    chosen = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, _GOLDEN).round().astype(int))]
-    golden = []
-    for place, name in enumerate(chosen):
-        file = f"golden/{place}.png"
-        write_image(folder / file, images[name])
-        score = float(fitted(torch.from_numpy(images[name])[None]).pred_score[0])
-        golden.append(GoldenImage(file=file, pred_score=score, tolerance=tolerance))
-    return tuple(golden)
+    # A graph that is not to score as torch does, or was kept although it does not, can only be held to itself.
+    own = built.quantization is not None or not built.parity.passed
+    graph = CompiledGraph(folder / MODEL_XML, "CPU", "latency")
+    tolerance = OWN_TOLERANCE if own else SCORE_LIMITS[options.precision]
+    chosen = choose_golden(fitted, images, extras.labelled)
+    return write_golden(folder, chosen, Expectation(graph, options.batch, own, tolerance))
 
 
 def _model_facts(fitted: Patchcore, facts: RunFacts) -> ModelFacts:
@@ -157,7 +172,10 @@ def _manifest(
         precision=options.precision,
         search=built.search,
         search_facts=built.search_facts,
-        thresholds=calibration.thresholds,
+        compressed_weights=options.compress_weights,
+        quantization=built.quantization,
+        thresholds=built.thresholds,
+        torch_thresholds=None if built.quantization is None else calibration.thresholds,
         calibration=calibration.facts,
         sanity=calibration.sanity,
         parity=built.parity,

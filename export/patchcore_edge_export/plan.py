@@ -98,12 +98,11 @@ def _choice(
 
 def _sample(fitted: Patchcore, image: Image) -> _Sample:
     model = fitted.model.eval()
-    features = model.feature_extractor(fitted.pre_processor(torch.from_numpy(image)[None]))
-    embedding = model.generate_embedding(features)
+    embedding = model.embed(fitted.pre_processor(torch.from_numpy(image)[None]))
     patches = model.reshape_embedding(embedding)
     distances, neighbors = model.nearest_neighbors(patches, 1)
     grid = (int(embedding.shape[2]), int(embedding.shape[3]))
-    return _Sample(patches - model.memory_bank.mean(0), distances, neighbors, grid)
+    return _Sample(patches - model.memory_bank.mean(0), distances.flatten(), neighbors.flatten(), grid)
 
 
 def _plan(fitted: Patchcore, samples: Sequence[_Sample], dimensions: int, patches: int) -> FastPlan:

@@ -13,10 +13,12 @@ What the recipe is and what was measured for it: docs/quantization.md. In short:
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.preprocess import Image
 
-__all__ = ["ERROR_BUDGET", "Quantized", "Recipe", "compress_weights", "quantize"]
+__all__ = ["ERROR_BUDGET", "Quantized", "Recipe", "backbone_model", "compress_weights", "quantize"]
 
 ERROR_BUDGET = 0.08
 """Root of the summed squares of the layers' feature errors, relative to how much the features vary."""
@@ -43,7 +45,7 @@ class Recipe:
 
     Attributes:
         budget: see ``ERROR_BUDGET``; None keeps no layer in float for its error.
-        overflow_fix: half the range of weights, for CPUs without VNNI.
+        overflow_fix: which layers use half the range of weights, for CPUs without VNNI: ``all``, ``first``, ``none``.
         float_first: keep the first layer in float.
         extremes: ranges from the extremes over all images; otherwise NNCF's default.
         bias_correction: None, ``fast`` or ``accurate``.
@@ -52,7 +54,7 @@ class Recipe:
     """
 
     budget: float | None = ERROR_BUDGET
-    overflow_fix: bool = True
+    overflow_fix: Literal["all", "first", "none"] = "all"
     float_first: bool = True
     extremes: bool = True
     bias_correction: str | None = None
@@ -101,33 +103,72 @@ def quantize(model: ov.Model, images: Sequence[Image], batch: int, recipe: Recip
     if not layers:
         raise ConfigError("The graph's backbone has no layer that could be quantized; use --precision fp16.")
     kept = layers[:1] if recipe.float_first else []
-    quantized = _nncf_quantize(model, frames, kept, recipe)
-    reference = _features(model, probes)
-    errors: dict[str, float] = {}
-    if recipe.budget is not None:
-        candidates = [name for name in layers if name not in kept]
-        errors = {name: _error(reference, _features(_alone(quantized, model, name), probes)) for name in candidates}
-        kept += _worst(errors, recipe.budget)
-        quantized = _nncf_quantize(model, frames, kept, recipe)
-    return Quantized(quantized, errors, tuple(kept), len(layers), _error(reference, _features(quantized, probes)))
+    return _lowered(
+        model, layers, kept, probes, recipe.budget, lambda floats: _nncf_quantize(model, frames, floats, recipe)
+    )
 
 
-def compress_weights(model: ov.Model) -> ov.Model:
-    """Store the backbone's and the bank's weights in 8 bits a number, one scale a channel; computation stays float.
+def compress_weights(model: ov.Model, images: Sequence[Image], batch: int) -> Quantized:
+    """Store weights in 8 bits a number, with a scale for each channel; computation stays float.
 
     The bank is compressed too: it is most of a bundle. Its vectors are rounded once; the products with them are not,
-    which is what ruined a quantized search.
+    which is what ruins a quantized search. Layers of the backbone stay as they are by the same budget as in
+    ``quantize``.
+
+    Args:
+        model, images, batch: as for ``quantize``.
+
+    Raises:
+        DataError: there are no images.
     """
-    nncf = _nncf()
-    return nncf.compress_weights(model.clone(), mode=nncf.CompressWeightsMode.INT8_SYM)
+    if not images:
+        raise DataError("The run kept no training images to measure compressed weights on; train it again.")
+    probes = [np.repeat(image[None], batch, axis=0) for image in _evenly(images, _PROBES)]
+    layers = [node.get_friendly_name() for node in _backbone(model) if _is_layer(node)]
+    return _lowered(model, layers, [], probes, ERROR_BUDGET, lambda floats: _nncf_compress(model, floats))
+
+
+def _lowered(
+    model: ov.Model,
+    layers: list[str],
+    kept: list[str],
+    probes: list[Image],
+    budget: float | None,
+    lower: Callable[[list[str]], ov.Model],
+) -> Quantized:
+    """Lower all layers but ``kept``; then again without those whose errors do not fit the budget."""
+    lowered = lower(kept)
+    reference = _features(model, probes)
+    errors: dict[str, float] = {}
+    if budget is not None:
+        candidates = [name for name in layers if name not in kept]
+        errors = {name: _error(reference, _features(_alone(lowered, model, name), probes)) for name in candidates}
+        worst = _worst(errors, budget)
+        kept = kept + worst
+        lowered = lower(kept) if worst else lowered
+    return Quantized(lowered, errors, tuple(kept), len(layers), _error(reference, _features(lowered, probes)))
+
+
+def backbone_model(model: ov.Model) -> ov.Model:
+    """A graph's backbone alone: frames in, the pooled features of each chosen layer out."""
+    model = model.clone()
+    return ov.Model([pool.output(0) for pool in _pools(model)], model.get_parameters(), "backbone")
 
 
 def _nncf() -> Any:
     # Imported by the command that needs it: it takes seconds and brings its own logging.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     import nncf
 
     nncf.set_log_level(logging.ERROR)
     return nncf
+
+
+def _nncf_compress(model: ov.Model, kept: Iterable[str]) -> ov.Model:
+    nncf = _nncf()
+    ignored = nncf.IgnoredScope(names=sorted(kept), validate=False)
+    with contextlib.redirect_stdout(sys.stderr):
+        return nncf.compress_weights(model.clone(), mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored)
 
 
 def _nncf_quantize(model: ov.Model, frames: list[Image], kept: Iterable[str], recipe: Recipe) -> ov.Model:
@@ -135,9 +176,9 @@ def _nncf_quantize(model: ov.Model, frames: list[Image], kept: Iterable[str], re
     from nncf.quantization import advanced_parameters as advanced
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    fix = advanced.OverflowFix.ENABLE if recipe.overflow_fix else advanced.OverflowFix.DISABLE
+    fixes = advanced.OverflowFix
     parameters = advanced.AdvancedQuantizationParameters(
-        overflow_fix=fix,
+        overflow_fix={"all": fixes.ENABLE, "first": fixes.FIRST_LAYER, "none": fixes.DISABLE}[recipe.overflow_fix],
         disable_bias_correction=recipe.bias_correction is None,
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX if recipe.extremes else None,
     )
@@ -147,14 +188,16 @@ def _nncf_quantize(model: ov.Model, frames: list[Image], kept: Iterable[str], re
     )
     outside = {node.get_friendly_name() for node in model.get_ordered_ops()} - backbone
     ignored = nncf.IgnoredScope(names=sorted(outside | plain | set(kept)), validate=False)
-    return nncf.quantize(
-        model.clone(),
-        nncf.Dataset(frames),
-        subset_size=len(frames),
-        fast_bias_correction=recipe.bias_correction != "accurate",
-        ignored_scope=ignored,
-        advanced_parameters=parameters,
-    )
+    # Its progress bars go to stdout, which is for --json.
+    with contextlib.redirect_stdout(sys.stderr):
+        return nncf.quantize(
+            model.clone(),
+            nncf.Dataset(frames),
+            subset_size=len(frames),
+            fast_bias_correction=recipe.bias_correction != "accurate",
+            ignored_scope=ignored,
+            advanced_parameters=parameters,
+        )
 
 
 def _pools(model: ov.Model) -> list[Any]:
@@ -196,9 +239,7 @@ def _is_layer(node: Any) -> bool:
 
 def _features(model: ov.Model, frames: list[Image]) -> _Features:
     """The pooled features of each chosen layer, ``[frames * N, C, h, w]``."""
-    model = model.clone()
-    cut = ov.Model([pool.output(0) for pool in _pools(model)], model.get_parameters(), "features")
-    compiled = ov.Core().compile_model(cut, "CPU", _CONFIG)
+    compiled = ov.Core().compile_model(backbone_model(model), "CPU", _CONFIG)
     answers = [[value.copy() for value in compiled(frame).values()] for frame in frames]
     return [np.concatenate(layer) for layer in zip(*answers, strict=True)]
 

@@ -1,4 +1,8 @@
-"""Labelled image files, decoded and preprocessed on demand."""
+"""Labelled image files, decoded and preprocessed on demand.
+
+Files become pixels by ``read_image`` (turned upright by EXIF; alpha dropped; palettes resolved) and model inputs by
+``preprocess`` (grey repeated to three channels, 16 bit divided by 257, resized). Any other depth is an error.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +28,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageItem:
-    """One image file: ``label`` is the kind of part (``good`` or a defect), ``mask`` its defect mask, if any."""
+    """One image file.
+
+    Attributes:
+        label: the kind of part: ``good``, the name of a defect, or None where nothing is known.
+        mask: the file of its defect mask, if any.
+    """
 
     path: Path
-    label: str = "good"
+    label: str | None = "good"
     mask: Path | None = None
 
     @property
     def is_defective(self) -> bool:
-        """Whether the label is anything but ``good``."""
-        return self.label != "good"
+        """Whether the label is the name of a defect."""
+        return self.label not in ("good", None)
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class ImageDataset:
         return self._pixels(self.items[index].path)
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
-        """The defect mask at model size; None for a defective image without one.
+        """The defect mask at model size, empty for a good image; None where there is no telling.
 
         Raises:
             DataError: it cannot be read.
@@ -123,7 +132,7 @@ class ImageDataset:
 
     def _mask(self, item: ImageItem) -> NDArray[np.bool_] | None:
         if item.mask is None:
-            return None if item.is_defective else np.zeros(self.spec.input_size, np.bool_)
+            return np.zeros(self.spec.input_size, np.bool_) if item.label == "good" else None
         marked = read_image(item.mask) > 0
         try:
             # Through the same resize and crop as the image; any part of a pixel that is defective makes it so.
@@ -134,10 +143,11 @@ class ImageDataset:
 
 
 def _batch(samples: list[_Sample]) -> Batch:
+    labelled = all(sample.item.label is not None for sample in samples)
     known = [sample.mask for sample in samples if sample.mask is not None]
     return Batch(
         image=torch.from_numpy(np.stack([sample.image for sample in samples])),
-        gt_label=torch.tensor([sample.item.is_defective for sample in samples]),
+        gt_label=torch.tensor([sample.item.is_defective for sample in samples]) if labelled else None,
         gt_mask=torch.from_numpy(np.stack(known)) if len(known) == len(samples) else None,
         image_path=tuple(sample.item.path for sample in samples),
     )

@@ -28,10 +28,10 @@ def prediction_items(source: DataModule | str | Path) -> list[ImageItem]:
         return source.test
     path = Path(source)
     if path.is_file():
-        return [ImageItem(path, "unknown")]
+        return [ImageItem(path, None)]
     if not path.is_dir():
         raise DataError(f"There is no file or folder {path}; give an image or a folder of images.")
     files = image_files(path, recursive=True)
     if not files:
         raise DataError(f"{path} holds no images; it needs files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.")
-    return [ImageItem(file, "unknown") for file in files]
+    return [ImageItem(file, None) for file in files]

@@ -28,6 +28,10 @@ class TimmFeatureExtractor(nn.Module):
         network: timm's feature network, cut after its last used layer.
         out_dims: layer → channels.
         mean, std: of the RGB channels on [0, 1] that the backbone was trained with.
+        fixed_size: the only height and width that the network takes, as most transformers have; else None.
+
+    Raises:
+        ConfigError: no such backbone or layer, or no weights that fit.
     """
 
     def __init__(self, backbone: str, layers: Sequence[str], pre_trained: bool = True) -> None:
@@ -35,9 +39,7 @@ class TimmFeatureExtractor(nn.Module):
         self.layers = tuple(layers)
         local = local_weights(backbone) if pre_trained else None
         indices = _out_indices(backbone, self.layers)
-        self.network = timm.create_model(
-            backbone, pretrained=pre_trained and local is None, features_only=True, out_indices=indices
-        )
+        self.network = _network(backbone, indices, download=pre_trained and local is None)
         _cut(self.network, _unused_modules(backbone, indices))
         if local is not None:
             load_weights(self.network, local)
@@ -47,6 +49,8 @@ class TimmFeatureExtractor(nn.Module):
         self.out_dims = dict(zip(self._order, self.network.feature_info.channels(), strict=True))
         self.mean = tuple(float(v) for v in self.network.pretrained_cfg["mean"])
         self.std = tuple(float(v) for v in self.network.pretrained_cfg["std"])
+        config = self.network.pretrained_cfg
+        self.fixed_size = tuple(config["input_size"][1:]) if config.get("fixed_input_size") else None
         self.network.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> TimmFeatureExtractor:
@@ -59,6 +63,18 @@ class TimmFeatureExtractor(nn.Module):
         if self._channels_last_output:  # Swin and its kin
             features = {layer: feature.permute(0, 3, 1, 2) for layer, feature in features.items()}
         return {layer: features[layer] for layer in self.layers}
+
+
+def _network(backbone: str, indices: tuple[int, ...], *, download: bool) -> Any:
+    try:
+        return timm.create_model(backbone, pretrained=download, features_only=True, out_indices=indices)
+    except Exception as error:
+        if not download:
+            raise
+        # The hub's client raises whatever its transport meets.
+        raise ConfigError(
+            f"The weights of {backbone} could not be downloaded ({type(error).__name__}); give a file of weights."
+        ) from error
 
 
 def _out_indices(backbone: str, layers: tuple[str, ...]) -> tuple[int, ...]:

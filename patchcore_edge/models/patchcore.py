@@ -114,6 +114,9 @@ class Patchcore(nn.Module):
         if weights is not None:
             report_unused(weights, load_weights(extractor.network, weights))
         spec = pre_processor.spec if isinstance(pre_processor, PreProcessor) else self.configure_pre_processor().spec
+        if extractor.fixed_size not in (None, spec.input_size):
+            height, width = extractor.fixed_size
+            raise ConfigError(f"{backbone} takes images of {height}x{width} pixels only; choose that image size.")
         prepared = pre_processor.prepared if isinstance(pre_processor, PreProcessor) else not pre_processor
         self.pre_processor = PreProcessor(spec, extractor.mean, extractor.std, prepared=prepared)
         self.post_processor = self.configure_post_processor() if post_processor is True else post_processor or None

@@ -106,16 +106,17 @@ def _read_manifest(path: Path) -> Manifest:
         raise BundleError(f"{file} is larger than any manifest; export the bundle again.")
     try:
         document: Any = json.loads(file.read_text(encoding="utf-8"))
+        # Also fails for NaN and infinity, which Python reads and JSON does not have.
+        found = manifest_digest(document) if isinstance(document, dict) else None
     except (ValueError, RecursionError):
         raise BundleError(f"{file} is not valid JSON; export or copy the bundle again.") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version not in range(1, SCHEMA_VERSION + 1) or not isinstance(version, int):
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise BundleError(
             f"{file} has schema version {version!r} and this runtime reads 1 to {SCHEMA_VERSION}; "
             "update the runtime, or export again with the host that goes with it."
         )
-    digest = document.pop("digest", None)
-    if digest != manifest_digest(document):
+    if document.pop("digest", None) != found:
         raise BundleError(f"{file} was changed after export; copy the bundle again or export it anew.")
     try:
         return Manifest.model_validate(upgrade(document))

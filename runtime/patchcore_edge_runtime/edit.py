@@ -23,7 +23,7 @@ from .folders import new_folder
 from .manifest import Edit, Labels, Manifest, Polygon
 from .verdict import Thresholds
 
-__all__ = ["BundleEdit", "edit_bundle", "model_info", "parse_mask"]
+__all__ = ["BundleEdit", "edit_bundle", "model_info", "parse_mask", "rewrite_model_info"]
 
 _MODEL_INFO = re.compile(rb"<model_info>.*?</model_info>", re.DOTALL)
 
@@ -99,7 +99,7 @@ def edit_bundle(path: Path, edit: BundleEdit, by: str) -> tuple[Manifest, tuple[
         for name in bundle.manifest.files:
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path / name, fresh / name)
-        _rewrite_model_info(fresh / MODEL_XML, manifest)
+        rewrite_model_info(fresh / MODEL_XML, manifest.thresholds, manifest.labels)
         files = {**manifest.files, MODEL_XML: file_facts(fresh / MODEL_XML)}
         manifest = manifest.model_copy(update={"files": files})
         write_manifest(fresh, manifest)
@@ -120,6 +120,24 @@ def model_info(thresholds: Thresholds, labels: Labels) -> dict[str, str]:
         "resize_type": "standard",
         "reverse_input_channels": "NO",
     }
+
+
+def rewrite_model_info(xml: Path, thresholds: Thresholds, labels: Labels) -> None:
+    """Put thresholds and labels into an IR.
+
+    Only that section's bytes change: to read and write the whole IR would change what was verified.
+
+    Raises:
+        BundleError: the IR has no such section.
+    """
+    text = xml.read_bytes()
+    found = list(_MODEL_INFO.finditer(text))
+    if len(found) != 1:
+        raise BundleError(f"{xml.name} has no model_info to change; export the bundle again.")
+    info = model_info(thresholds, labels)
+    lines = "".join(f"\t\t\t<{key} value={quoteattr(info[key])} />\n" for key in sorted(info))
+    section = f"<model_info>\n{lines}\t\t</model_info>".encode()
+    xml.write_bytes(text[: found[0].start()] + section + text[found[0].end() :])
 
 
 def parse_mask(text: str) -> Polygon:
@@ -149,18 +167,6 @@ def _changed(manifest: Manifest, edit: BundleEdit, by: str) -> Manifest | None:
         record = Edit.model_validate({"when": when, "by": by, "field": field, "before": before, "after": after})
         document["history"].append(record.model_dump(mode="json"))
     return Manifest.model_validate(document) if edits else None
-
-
-def _rewrite_model_info(xml: Path, manifest: Manifest) -> None:
-    """Replace the section byte by byte: to read and write the whole IR would change what was verified."""
-    text = xml.read_bytes()
-    found = list(_MODEL_INFO.finditer(text))
-    if len(found) != 1:
-        raise BundleError(f"{xml.name} has no model_info to change; export the bundle again.")
-    info = model_info(manifest.thresholds, manifest.labels)
-    lines = "".join(f"\t\t\t<{key} value={quoteattr(info[key])} />\n" for key in sorted(info))
-    section = f"<model_info>\n{lines}\t\t</model_info>".encode()
-    xml.write_bytes(text[: found[0].start()] + section + text[found[0].end() :])
 
 
 def _one_word(label: str) -> str:

@@ -19,6 +19,7 @@ from .bundle import Bundle
 from .errors import FrameError, ParityError
 from .graph import CompiledGraph, Hint, InferenceSlot, available_devices
 from .preprocess import Image, preprocess
+from .regions import IgnoreMask
 from .result import InspectionResult, Roi, Timings
 from .rules import LineRules, cut, forgive_small, visible_score
 from .sanity import SanityLimits, measure
@@ -78,7 +79,9 @@ class Inspector:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.manifest = self.bundle.manifest
         self.device = device
-        self.rules = rules or LineRules(roi=roi, thresholds=thresholds)
+        rules = rules or LineRules(roi=roi, thresholds=thresholds)
+        masks = self.manifest.ignore_masks
+        self.rules = replace(rules, ignore=IgnoreMask(masks)) if masks and rules.ignore is None else rules
         self.roi = self.rules.roi
         self.thresholds = self.rules.thresholds or self.manifest.thresholds
         self._limits: SanityLimits | None = self.manifest.sanity if self.rules.check_sanity else None

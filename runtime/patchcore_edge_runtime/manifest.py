@@ -107,8 +107,8 @@ class CalibrationFacts(_Facts):
 class OnnxParity(_Facts):
     """torch float32 against the ONNX file in ONNX Runtime, before it became IR."""
 
-    max_score_deviation: NonNegative
-    max_map_deviation: NonNegative
+    max_score_deviation: float
+    max_map_deviation: float
 
 
 class ParityFacts(_Facts):
@@ -130,8 +130,8 @@ class ParityFacts(_Facts):
     device: Text
     images: PositiveInt
     synthetic: NonNegativeInt = 0
-    max_score_deviation: NonNegative
-    max_map_deviation: NonNegative
+    max_score_deviation: float
+    max_map_deviation: float
     verdict_flips: NonNegativeInt
     flip_limit: NonNegativeInt = 0
     rank_correlation: Annotated[float, Field(ge=-1, le=1)] | None = None
@@ -161,9 +161,12 @@ class SearchFacts(_Facts):
 
 
 class QuantizationFacts(_Facts):
-    """What was quantized: how many of the backbone's ``layers`` stayed in float, and the images used for ranges.
+    """What INT8 or compressed weights did to the backbone.
 
     Attributes:
+        layers: how many it has.
+        float_layers: those that stayed as they were.
+        images: good training images that activations' ranges and errors were measured on.
         feature_error: of the quantized backbone's features, relative to how much the features vary.
     """
 
@@ -222,7 +225,8 @@ class Manifest(_Facts):
         input_layout: the graph takes uint8 pixels ``[batch, height, width, 3]`` in BGR order.
         batch: static batch size of the graph.
         compressed_weights: weights are stored in 8 bits a number and computed with in float.
-        quantization: present for INT8.
+        quantization: present for INT8 and compressed weights.
+        torch_thresholds: the run's, on torch's scores, where ``thresholds`` were found again on the graph's own.
         ignore_masks: parts of the frame whose scores do not count.
         history: edits after the export, oldest first.
         sanity: what a frame has to be like to be scored; absent in bundles whose images were not measured.
@@ -243,6 +247,7 @@ class Manifest(_Facts):
     search: Literal["exact", "fast"]
     search_facts: SearchFacts = SearchFacts(reason="as asked")
     thresholds: Thresholds
+    torch_thresholds: Thresholds | None = None
     labels: Labels = Labels()
     ignore_masks: Masks = ()
     calibration: CalibrationFacts

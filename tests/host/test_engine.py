@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from patchcore_edge.data import Batch, Folder, ImageDataset, ImageItem, MVTec
 from patchcore_edge.engine import Engine
-from patchcore_edge.evaluator import Evaluator
+from patchcore_edge.evaluator import Evaluator, collect_scores
 from patchcore_edge.models import InferenceBatch, LearningType, Patchcore, PatchcoreModel
 from patchcore_edge.post_processor import PostProcessor
 from patchcore_edge.visualizer import Visualizer
@@ -102,6 +102,15 @@ def test_predicting_a_datamodule_a_dataset_a_folder_and_a_file_agree(
     for again in (scores(data), scores(dataset), scores(dataset=dataset), scores(data_path=tiny_data / "test")):
         assert torch.equal(again, expected)
     torch.testing.assert_close(scores(data.test[3].path)[0], expected[3], rtol=1e-5, atol=0)
+
+
+def test_images_of_a_folder_are_not_taken_for_good_or_defective(
+    fitted: Patchcore, tiny_data: Path, engine: Engine
+) -> None:
+    (batch,) = engine.predict(fitted, tiny_data / "test" / "good" / "000.png")
+    assert batch.gt_label is batch.gt_mask is None
+    with pytest.raises(DataError, match="not labelled"):
+        collect_scores([batch])
 
 
 @pytest.mark.parametrize("sources", [{}, {"data_path": "a", "source": "b"}])

@@ -74,6 +74,21 @@ def test_colour_starts_below_the_threshold_and_ends_where_it_is_asked_to() -> No
     assert np.array_equal(heatmap(image, ramp, 2.0, opacity=0.0), image)
 
 
+@pytest.mark.parametrize("only_above", [False, True])
+def test_a_small_defect_is_drawn_as_the_whole_frame_would_be(only_above: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = make_frame(640, 480)
+    spot = np.ones((56, 64), np.float32)
+    spot[20:25, 30:33] = (2.5, 3.0, 4.0)
+    small = heatmap(image, spot, 2.0, only_above=only_above)
+    monkeypatch.setattr("patchcore_edge_runtime.overlay._reach", lambda cells, frame: (0, 0, frame[1], frame[0]))
+    whole = heatmap(image, spot, 2.0, only_above=only_above)
+    changed = (whole != image).any(axis=2)
+    assert 500 < changed.sum() < 5000
+    # Two interpolations of OpenCV, which round differently.
+    assert (np.abs(small.astype(int) - whole)[changed] <= 3).mean() > 0.98
+    assert np.array_equal(small[~changed], image[~changed])
+
+
 def test_opacity_is_the_share_of_the_colour() -> None:
     image = np.zeros((16, 16, 3), np.uint8)
     hot = np.full((16, 16), 9.0, np.float32)

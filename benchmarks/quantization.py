@@ -1,0 +1,283 @@
+"""Writes ``docs/quantization.md``: python -m benchmarks.quantization [--shared DIR].
+
+Each recipe is measured on this CPU as it is and with its newer instructions masked (``ONEDNN_MAX_CPU_ISA=AVX2``), in a
+process of its own, because oneDNN reads that once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+
+from patchcore_edge.calibration import calibrate
+from patchcore_edge.data import DataModule
+from patchcore_edge.engine import Engine
+from patchcore_edge.models import Patchcore
+from patchcore_edge_export.edge_model import EdgeModel
+from patchcore_edge_export.onnx import export_onnx
+from patchcore_edge_export.quantize import Recipe, backbone_model, compress_weights, quantize
+
+from .works import Work, all_works
+
+TARGET_FPR = 0.05
+HELD_OUT_EACH = 5
+TRAIN_SAMPLES = 128
+TEST_IMAGES = 250
+REPEATS = 60
+ISAS = ("", "AVX2")
+NNCF = Recipe(
+    budget=None, overflow_fix="first", float_first=False, extremes=False, bias_correction="fast", float_sums=False
+)
+RECIPES = {
+    "NNCF's defaults": NNCF,
+    "… overflow fix in no layer": replace(NNCF, overflow_fix="none"),
+    "… overflow fix in all layers": replace(NNCF, overflow_fix="all"),
+    "… and accurate bias correction": replace(NNCF, overflow_fix="all", bias_correction="accurate"),
+    "overflow fix, ranges from extremes, no bias correction": Recipe(budget=None, float_first=False, float_sums=False),
+    "… and first layer, sums and pools in float": Recipe(budget=None),
+    "**int8**: … and the layers that err most in float": Recipe(),
+    "… and fast bias correction": Recipe(bias_correction="fast"),
+}
+OURS = "**int8**: … and the layers that err most in float"
+BOTH = f"{OURS}, bank re-extracted"
+
+HEAD = """# Quantization
+
+Written by `python -m benchmarks.quantization --shared ../shared` on {cpu}.
+
+- Every fifth training image is held out for thresholds (false-reject rate {fpr:.0%} asked for), which are found again
+  on each graph's own scores. *Flips*: test images whose verdict differs from float32 torch's.
+- *Feature error*: of the backbone, relative to how much the features vary on training images.
+- *Deviation*: of an image's raw score, relative to fp32; median and largest.
+- *No VNNI*: the same with `ONEDNN_MAX_CPU_ISA=AVX2`, which OpenVINO's oneDNN honours.
+- Times: the fastest of {repeats} single-image runs, taken in turns with the other rows', in ms. Sizes in MB.
+- Up to {tests} test images, evenly chosen; everything is seeded. ELPV has no masks.
+"""
+
+MEANING = "\n## What it means\n"
+"""What follows is written by hand and stays."""
+
+_Scores = NDArray[np.float64]
+
+
+@dataclass
+class Row:
+    """What was measured of one graph."""
+
+    name: str
+    error: float
+    floats: str
+    size: float
+    scores: dict[str, _Scores]
+    maps: NDArray[np.float32]
+    backbone_ms: float = 0.0
+    whole_ms: float = 0.0
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shared", type=Path, help="folder with data/magnetic_tile and weights/")
+    parser.add_argument("--score", nargs=3, type=Path, metavar=("XML", "FRAMES", "OUT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.score:
+        _score_here(*options.score)
+        return
+    works = [work for work in all_works(options.shared) if work.name != "ELPV poly" and work.ratio == 0.01]
+    cpu = str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+    parts = [HEAD.format(cpu=cpu, fpr=TARGET_FPR, repeats=REPEATS, tests=TEST_IMAGES)]
+    for work in works:
+        parts.append(_section(work))
+        print(parts[-1], flush=True)
+    page = Path(__file__).resolve().parents[1] / "docs" / "quantization.md"
+    foot = page.read_text(encoding="utf-8").partition(MEANING)[2] if page.is_file() else ""
+    page.write_text("\n".join(parts) + MEANING + foot, encoding="utf-8")
+
+
+def _section(work: Work) -> str:
+    held = work.data.train[::HELD_OUT_EACH]
+    fitted_on = [item for place, item in enumerate(work.data.train) if place % HELD_OUT_EACH]
+    data = DataModule(work.data.root, fitted_on, held, _evenly(work.data.test, TEST_IMAGES))
+    model = work.model()
+    Engine("cpu").fit(model, data)
+    spec = model.pre_processor.spec
+    sets = {name: DataModule.dataset(items, spec) for name, items in (("held", held), ("test", data.test))}
+    train = DataModule.dataset(fitted_on, spec)
+    samples = [train.image(place) for place in _evenly(range(len(train)), TRAIN_SAMPLES)]
+    frames = np.stack([one.image(index) for one in sets.values() for index in range(len(one))])
+    labels = np.array([item.is_defective for item in data.test])
+    masks = [sets["test"].mask(index) for index in range(len(sets["test"]))]
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        np.save(folder / "frames.npy", frames)
+        graph = _converted(model, folder)
+        rows = [_row(name, make, folder) for name, make in _variants(model, train, graph, samples, folder).items()]
+        _time(rows, folder, frames[:1])
+    torch_scores = np.array([float(model(torch.from_numpy(frame)[None]).pred_score[0]) for frame in frames])
+    table = [_line(row, rows[0], torch_scores, len(held), labels, masks) for row in rows]
+    title = f"\n## {work.backbone}, {work.name}, {work.size} px, bank of {len(model.model.memory_bank):,}\n"
+    columns = (
+        "| graph | feature error | layers in float | image AUROC | pixel AUROC | rank correlation | deviation | flips "
+        "| AUROC, no VNNI | deviation, no VNNI | backbone ms (times faster) | whole ms | MB |"
+    )
+    return "\n".join([title, columns, "|---" * 13 + "|", *table, ""])
+
+
+def _evenly(values: Sequence[Any], count: int) -> list[Any]:
+    places = np.unique(np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int))
+    return [values[place] for place in places]
+
+
+def _converted(model: Patchcore, folder: Path) -> ov.Model:
+    export_onnx(EdgeModel(model), folder / "model.onnx", 1, model.pre_processor.spec.input_size)
+    core = ov.Core()
+    ov.save_model(ov.convert_model(str(folder / "model.onnx")), folder / "float.xml", compress_to_fp16=False)
+    return core.read_model(folder / "float.xml")
+
+
+def _variants(
+    model: Patchcore, train: Any, graph: ov.Model, samples: list[Any], folder: Path
+) -> dict[str, Callable[[], tuple[ov.Model, bool, float, str]]]:
+    def lowered(recipe: Recipe, source: ov.Model = graph) -> tuple[ov.Model, bool, float, str]:
+        done = quantize(source, samples, 1, recipe)
+        return done.model, False, done.feature_error, f"{len(done.float_layers)} of {done.layers}"
+
+    def compressed() -> tuple[ov.Model, bool, float, str]:
+        done = compress_weights(graph, samples, 1)
+        return done.model, True, done.feature_error, f"{len(done.float_layers)} of {done.layers}"
+
+    return {
+        "fp32": lambda: (graph, False, 0.0, "all"),
+        "fp16": lambda: (graph, True, 0.0, "all"),
+        **{name: (lambda recipe=recipe: lowered(recipe)) for name, recipe in RECIPES.items()},
+        BOTH: lambda: lowered(Recipe(), _with_lowered_bank(model, train, lowered(Recipe())[0], folder)),
+        "fp16 with **compressed weights**": compressed,
+    }
+
+
+def _with_lowered_bank(model: Patchcore, train: Any, quantized: ov.Model, folder: Path) -> ov.Model:
+    """The float graph whose bank holds the same patches as seen by the quantized backbone."""
+    compiled = ov.Core().compile_model(backbone_model(quantized), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    network = model.model
+    bank = network.memory_bank
+    best = torch.full((len(bank),), torch.inf)
+    fresh = torch.empty_like(bank)
+    # The pools' outputs in the order of the graph's layers, told apart by their channels.
+    channels = [network.feature_extractor.out_dims[layer] for layer in network.layers]
+    for index in range(len(train)):
+        frame = train.image(index)[None]
+        with torch.inference_mode():
+            features = network.feature_extractor(model.pre_processor(torch.from_numpy(frame)))
+            patches = network.reshape_embedding(network.generate_embedding(features))
+        found = {value.shape[1]: torch.from_numpy(value.copy()) for value in compiled(frame).values()}
+        pooled = [found[count] for count in channels]
+        size = pooled[0].shape[-2:]
+        merged = [torch.nn.functional.interpolate(p, size=size, mode="bilinear", align_corners=False) for p in pooled]
+        lowered = network.reshape_embedding(torch.cat(merged, 1))
+        distances, places = network.euclidean_dist(bank, patches).min(1)
+        closer = distances < best
+        best[closer], fresh[closer] = distances[closer], lowered[places[closer]]
+    other = copy.deepcopy(model)
+    other.model.memory_bank = fresh
+    place = folder / "again"
+    place.mkdir()
+    return _converted(other, place)
+
+
+def _row(name: str, make: Callable[[], tuple[ov.Model, bool, float, str]], folder: Path) -> Row:
+    graph, half, error, floats = make()
+    stem = f"g{len(list(folder.glob('g*.bin')))}"
+    xml = folder / f"{stem}.xml"
+    ov.save_model(graph, xml, compress_to_fp16=half)
+    ov.save_model(backbone_model(graph), folder / f"{stem}_backbone.xml", compress_to_fp16=half)
+    (folder / f"{stem}_backbone.bin").rename(folder / f"b{stem}.bin")
+    (folder / f"{stem}_backbone.xml").rename(folder / f"b{stem}.xml")
+    scores, maps = {}, np.zeros(0, np.float32)
+    for isa in ISAS:
+        out = folder / "out.npz"
+        command = [sys.executable, "-m", __spec__.name, "--score", str(xml), str(folder / "frames.npy"), str(out)]
+        subprocess.run(command, check=True, env={**os.environ, "ONEDNN_MAX_CPU_ISA": isa or "DEFAULT"})
+        with np.load(out) as found:
+            scores[isa] = found["scores"]
+            maps = found["maps"] if not isa else maps
+    print(name, error, floats, flush=True)
+    return Row(name, error, floats, xml.with_suffix(".bin").stat().st_size / 1e6, scores, maps)
+
+
+def _score_here(xml: Path, frames: Path, out: Path) -> None:
+    compiled = ov.Core().compile_model(str(xml), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    scores, maps = [], []
+    for frame in np.load(frames):
+        answer = compiled(frame[None])
+        scores.append(float(answer["pred_score"][0]))
+        maps.append(answer["anomaly_map"][0, 0].copy())
+    np.savez(out, scores=np.array(scores), maps=np.stack(maps))
+
+
+def _time(rows: list[Row], folder: Path, frame: NDArray[np.uint8]) -> None:
+    config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    core = ov.Core()
+    stems = [f"{kind}{place}" for place in range(len(rows)) for kind in ("bg", "g")]
+    graphs = [core.compile_model(str(folder / f"{stem}.xml"), "CPU", config) for stem in stems]
+    requests = [graph.create_infer_request() for graph in graphs]
+    best = [float("inf")] * len(requests)
+    for _ in range(REPEATS):
+        for place, request in enumerate(requests):
+            start = perf_counter()
+            request.infer({"frame": frame})
+            best[place] = min(best[place], (perf_counter() - start) * 1e3)
+    for place, row in enumerate(rows):
+        row.backbone_ms, row.whole_ms = best[2 * place], best[2 * place + 1]
+
+
+def _line(row: Row, base: Row, wanted: _Scores, held: int, labels: NDArray[np.bool_], masks: list[Any]) -> str:
+    scores = row.scores[""]
+    verdicts = [values[held:] > _threshold(values[:held]) for values in (wanted, scores)]
+    pixel = "–"
+    if all(mask is not None for mask in masks):
+        pixel = f"{roc_auc_score(np.stack(masks).ravel(), row.maps[held:].ravel()):.4f}"
+    cells = [
+        row.name,
+        f"{row.error:.1%}",
+        row.floats,
+        f"{roc_auc_score(labels, scores[held:]):.4f}",
+        pixel,
+        f"{spearmanr(wanted[held:], scores[held:]).statistic:.4f}",
+        _deviation(scores, base.scores[""]),
+        f"{int((verdicts[0] != verdicts[1]).sum())} of {len(labels)}",
+        f"{roc_auc_score(labels, row.scores['AVX2'][held:]):.4f}",
+        _deviation(row.scores["AVX2"], base.scores[""]),
+        f"{row.backbone_ms:.1f} ({base.backbone_ms / row.backbone_ms:.1f})",
+        f"{row.whole_ms:.1f}",
+        f"{row.size:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _threshold(scores: _Scores) -> float:
+    return calibrate(scores.astype(np.float32), scores.astype(np.float32), TARGET_FPR, "held out")[0].image
+
+
+def _deviation(scores: _Scores, base: _Scores) -> str:
+    found = np.abs(scores - base) / base
+    return f"{np.median(found):.1%}, {found.max():.1%}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""An audit of the IR: what makes it fast and right is in its structure, whatever the clock says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from patchcore_edge.models import Patchcore
+from patchcore_edge_runtime.bundle import MODEL_BIN, MODEL_XML
+from patchcore_edge_runtime.inspector import CompiledGraph
+
+PATCHES = 8 * 8
+
+
+@pytest.fixture(params=["exact", "fast"])
+def bundle(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue("tiny_bundle" if request.param == "exact" else "fast_bundle")
+    return path
+
+
+@pytest.fixture
+def graph(bundle: Path) -> ov.Model:
+    return ov.Core().read_model(bundle / MODEL_XML)
+
+
+def _of_type(graph: ov.Model, *types: str) -> Iterator[ov.Node]:
+    return (node for node in graph.get_ops() if node.get_type_name() in types)
+
+
+def _elements(output: ov.Output) -> int:
+    return int(np.prod(list(output.get_shape()), dtype=np.int64))
+
+
+def test_no_index_is_searched_and_no_root_taken_over_the_distance_matrix(graph: ov.Model, fitted: Patchcore) -> None:
+    batch, bank = graph.inputs[0].get_shape()[0], len(fitted.model.memory_bank)
+    # A row per image: of its patches, or of the bank.
+    row = batch * max(PATCHES, bank)
+    costly = [*_of_type(graph, "TopK", "Sqrt")]
+    assert any(node.get_type_name() == "TopK" for node in costly), "the audit looks for names that are not there"
+    assert all(_elements(node.input(0).get_source_output()) <= row for node in costly)
+
+
+def test_all_shapes_are_static(graph: ov.Model) -> None:
+    dynamic = [node for node in graph.get_ops() if any(out.get_partial_shape().is_dynamic for out in node.outputs())]
+    assert not dynamic
+    height, width = graph.inputs[0].get_shape()[1:3]
+    assert list(graph.output("anomaly_map").get_shape()) == [graph.inputs[0].get_shape()[0], 1, height, width]
+    assert list(graph.output("pred_score").get_shape()) == [graph.inputs[0].get_shape()[0]]
+
+
+def test_pixels_meet_nothing_but_their_mean_before_the_first_convolution(graph: ov.Model) -> None:
+    met, here = [], graph.inputs[0].get_node()
+    while here.get_type_name() != "Convolution":
+        (following,) = {target.get_node() for target in here.output(0).get_target_inputs()}
+        here = following
+        met.append(here.get_type_name())
+    # The mean is added with its sign turned; scale and channel order are in the weights.
+    assert sorted(met) == ["Add", "Convert", "Convolution", "Transpose"]
+    assert not [*_of_type(graph, "Divide")]
+
+
+def test_the_memory_bank_is_stored_once(bundle: Path, graph: ov.Model, fitted: Patchcore) -> None:
+    bank = fitted.model.memory_bank
+    blobs = [node.attrib for node in ElementTree.parse(bundle / MODEL_XML).getroot().iter("data")]
+    shape = ", ".join(str(side) for side in bank.shape)
+    assert len({blob["offset"] for blob in blobs if blob.get("shape") == shape}) == 1
+    network = sum(t.numel() * t.element_size() for t in fitted.model.feature_extractor.parameters())
+    # Beside the bank: ‖y‖², the neighbourhoods, two matrices of the map; for fast search the coarse points in bytes.
+    assert (bundle / MODEL_BIN).stat().st_size < network + bank.numel() * 4 * 1.5
+
+
+def test_coarse_distances_are_integer_products_of_few_vectors_at_a_time(fast_bundle: Path) -> None:
+    runtime = CompiledGraph(fast_bundle / MODEL_XML, "CPU", "latency").compiled.get_runtime_model()
+    precisions = [
+        str(node.get_rt_info()["runtimePrecision"].astype(str))
+        for node in runtime.get_ops()
+        if node.get_rt_info()["layerType"].astype(str) == "FullyConnected"
+    ]
+    assert any(precision in {"i8", "u8"} for precision in precisions), precisions
+
+
+def test_a_large_bank_is_compared_in_pieces_that_stay_in_the_cache() -> None:
+    import torch
+
+    from patchcore_edge_export.fast import FastPlan, FastSearch
+
+    bank = torch.randn(5000, 40, generator=torch.Generator().manual_seed(0))
+    search = FastSearch(bank, FastPlan(16, 4, 0.2, 8.0))
+    sizes = [len(buffer) for name, buffer in search.named_buffers() if name.startswith("points_")]
+    assert sum(sizes) == 5000
+    assert max(sizes) <= 1024

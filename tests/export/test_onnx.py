@@ -1,0 +1,69 @@
+"""The ONNX file: valid, static, the same in ONNX Runtime, silent about where it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from patchcore_edge.models import Patchcore
+from patchcore_edge_export.edge_model import EdgeModel
+from patchcore_edge_export.onnx import PROTOBUF_LIMIT, OnnxGraph, export_onnx
+from patchcore_edge_runtime.preprocess import Image
+
+SIZE = (64, 64)
+
+
+@pytest.fixture(scope="module")
+def file(fitted: Patchcore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    export_onnx(EdgeModel(fitted), path, 2, SIZE)
+    return path
+
+
+def test_onnx_runtime_scores_as_torch_does(file: Path, fitted: Patchcore, images: list[Image]) -> None:
+    frames = np.stack(images[:2])
+    score, anomaly_map = OnnxGraph(file).infer(frames)
+    expected = fitted(torch.from_numpy(frames))
+    np.testing.assert_allclose(score, expected.pred_score, rtol=1e-4)
+    np.testing.assert_allclose(anomaly_map, expected.anomaly_map, rtol=1e-3, atol=1e-4)
+
+
+def test_the_file_is_static_and_stands_alone_below_the_limit(file: Path) -> None:
+    model = onnx.load(file)
+    onnx.checker.check_model(model, full_check=True)
+    (frame,) = model.graph.input
+    assert [dim.dim_value for dim in frame.type.tensor_type.shape.dim] == [2, *SIZE, 3]
+    assert frame.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [output.name for output in model.graph.output] == ["pred_score", "anomaly_map"]
+    assert [path.name for path in file.parent.iterdir()] == ["model.onnx"]
+
+
+def test_weights_above_the_limit_of_a_protobuf_go_beside_it_and_load(
+    fitted: Patchcore, images: list[Image], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(EdgeModel(fitted), path, 1, SIZE, protobuf_limit=1 << 20)
+    assert path.stat().st_size < 1 << 20
+    assert (tmp_path / "model.onnx.data").stat().st_size > 1 << 20
+    score, _ = OnnxGraph(path).infer(images[0][None])
+    np.testing.assert_allclose(score, fitted(torch.from_numpy(images[0])[None]).pred_score, rtol=1e-4)
+
+
+def test_the_limit_is_that_of_a_protobuf() -> None:
+    assert PROTOBUF_LIMIT < onnx.checker.MAXIMUM_PROTOBUF
+
+
+def test_no_path_of_the_exporting_machine_is_in_the_file(file: Path) -> None:
+    content = file.read_bytes()
+    assert b".py" not in content
+    assert str(Path(torch.__file__).parent).encode() not in content
+
+
+def test_the_same_model_gives_the_same_bytes(file: Path, fitted: Patchcore, tmp_path: Path) -> None:
+    again = tmp_path / "model.onnx"
+    export_onnx(EdgeModel(fitted), again, 2, SIZE)
+    assert again.read_bytes() == file.read_bytes()

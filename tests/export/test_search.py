@@ -1,0 +1,194 @@
+"""Distances: exact ones are, estimates never beat them, and the plan of the fast search survives defects."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from patchcore_edge.checkpoint import Calibration
+from patchcore_edge.models import Patchcore
+from patchcore_edge_export.defects import synthetic_defects
+from patchcore_edge_export.edge_model import EdgeModel
+from patchcore_edge_export.fast import FastPlan, FastSearch
+from patchcore_edge_export.parity import LIMITS
+from patchcore_edge_export.plan import plan_search
+from patchcore_edge_export.search import ExactSearch, pick
+from patchcore_edge_runtime.preprocess import Image
+
+DIMENSION = 96
+
+
+def _line(count: int, seed: int, offset: float = 3.0) -> Tensor:
+    """Points whose variance falls off by dimension, as embeddings' does, far from the origin."""
+    generator = torch.Generator().manual_seed(seed)
+    spread = torch.linspace(1, 0.05, DIMENSION)
+    return torch.randn(count, DIMENSION, generator=generator) * spread + offset
+
+
+def _true_distances(patches: Tensor, bank: Tensor) -> Tensor:
+    return (patches.double()[:, None] - bank.double()[None]).square().sum(2).sqrt().amin(1)
+
+
+def _centred(search: ExactSearch | FastSearch, patches: Tensor) -> Tensor:
+    return (patches - search.center)[None]
+
+
+def test_exact_distances_are_those_of_float64() -> None:
+    bank, patches = _line(500, 0), _line(64, 1)
+    search = ExactSearch(bank)
+    found = search(_centred(search, patches))
+    expected = _true_distances(patches, bank)
+    torch.testing.assert_close(found.distances[0].double(), expected, rtol=1e-5, atol=0)
+    worst = int(expected.argmax())
+    assert torch.equal(found.patch[0], patches[worst] - search.center)
+    nearest = (patches[worst] - bank).square().sum(1).argmin()
+    assert int(found.neighbor) == int(nearest)
+    torch.testing.assert_close(search.vectors(found.neighbor)[0], bank[nearest] - search.center)
+
+
+def test_rows_are_picked_per_image() -> None:
+    rows = torch.arange(24.0).reshape(2, 4, 3)
+    assert torch.equal(pick(rows, torch.tensor([1, 3])), torch.stack([rows[0, 1], rows[1, 3]]))
+    places = torch.tensor([[0, 2], [3, 1]])
+    assert torch.equal(pick(rows, places), torch.stack([rows[0, [0, 2]], rows[1, [3, 1]]]))
+
+
+def _misleading() -> tuple[FastSearch, Tensor, Tensor]:
+    """Twelve patches far outside the coarse plane but near the bank, and one defect inside the plane.
+
+    The bank holds the twelve's neighbours, so their true distances are small; in the plane all that is known of
+    them is the length of the residual, so that estimates take them for anomalies.
+    """
+    bank = _line(2000, 0)
+    patches = bank[:64] + 0.2 * (_line(64, 1) - 3)
+    outside = torch.zeros(12, DIMENSION)
+    outside[:, 80:] = 2 * torch.randn(12, 16, generator=torch.Generator().manual_seed(2))
+    odd = _line(12, 3) + outside
+    bank = torch.cat([bank, odd + 0.01])
+    patches = torch.cat([patches, odd])
+    patches[0, 0] += 8
+    search = FastSearch(bank, FastPlan(dimensions=16, patches=16, correlation=0.0, reach=20.0))
+    return search, patches, _true_distances(patches, bank)
+
+
+def test_an_estimate_never_beats_an_exact_value() -> None:
+    search, patches, expected = _misleading()
+    estimates = search.estimate(_centred(search, patches))[0]
+    refined = estimates.topk(16).indices
+    assert float(estimates.max()) > 1.2 * float(expected.max()), "the estimates were meant to mislead"
+    found = search(_centred(search, patches))
+    torch.testing.assert_close(found.worst[0].double(), expected[refined].max(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.distances[0, refined].double(), expected[refined], rtol=1e-4, atol=1e-3)
+    assert float(found.distances.max()) == float(found.worst)
+
+
+def test_the_defect_is_scored_exactly_in_spite_of_patches_that_only_look_far() -> None:
+    search, patches, expected = _misleading()
+    found = search(_centred(search, patches))
+    assert int(expected.argmax()) == 0
+    torch.testing.assert_close(found.worst[0].double(), expected[0], rtol=1e-5, atol=0)
+
+
+def test_with_all_dimensions_only_the_rounding_is_left() -> None:
+    bank, patches = _line(3000, 0), _line(64, 1)
+    search = FastSearch(bank, FastPlan(DIMENSION + 1, 1, 0.5, 5.0))
+    estimates = search.estimate(_centred(search, patches))[0]
+    torch.testing.assert_close(estimates.double(), _true_distances(patches, bank), rtol=0.02, atol=0)
+
+
+def test_the_residuals_correlation_makes_estimates_better() -> None:
+    bank = _line(3000, 0)
+    # Near neighbours of bank vectors: their residuals point the same way.
+    patches = bank[:256] + 0.2 * (_line(256, 5) - 3)
+    expected = _true_distances(patches, bank)
+    errors = {}
+    for correlation in (0.0, 0.8):
+        search = FastSearch(bank, FastPlan(24, 1, correlation, 6.0))
+        errors[correlation] = float((search.estimate(_centred(search, patches))[0] - expected).abs().mean())
+    assert errors[0.8] < 0.5 * errors[0.0]
+
+
+def test_more_patches_to_refine_than_an_image_has_means_exact() -> None:
+    bank, patches = _line(300, 0), _line(20, 1)
+    search = FastSearch(bank, FastPlan(8, 64, 0.2, 6.0))
+    found = search(_centred(search, patches))
+    torch.testing.assert_close(found.distances[0].double(), _true_distances(patches, bank), rtol=1e-5, atol=0)
+
+
+@pytest.fixture(scope="module")
+def uncommon(images: list[Image]) -> list[Image]:
+    return synthetic_defects(images, seed=7)
+
+
+def test_the_plan_survives_defects_it_was_not_chosen_on(
+    fitted: Patchcore, calibration: Calibration, images: list[Image], uncommon: list[Image]
+) -> None:
+    choice = plan_search(fitted, images, calibration.thresholds, LIMITS["fp32"].fast_map)
+    assert choice.holds
+    assert choice.plan.patches < 64, "all patches of these images would be no search at all"
+    edge = EdgeModel(fitted, choice.plan)
+    for image in uncommon:
+        frame = torch.from_numpy(image)[None]
+        expected = fitted(frame)
+        with torch.inference_mode():
+            score, anomaly_map = edge(frame)
+        torch.testing.assert_close(score, expected.pred_score, rtol=1e-4, atol=0)
+        floor = max(float(expected.anomaly_map.max()), calibration.thresholds.pixel)
+        assert float((anomaly_map - expected.anomaly_map).abs().max()) <= LIMITS["fp32"].fast_map * floor
+
+
+def test_a_tighter_map_takes_more_work_and_an_impossible_one_is_not_promised(
+    fitted: Patchcore, calibration: Calibration, images: list[Image]
+) -> None:
+    loose, tight, never = (plan_search(fitted, images, calibration.thresholds, limit) for limit in (0.5, 0.05, -1.0))
+    assert loose.holds
+    assert (tight.plan.dimensions, tight.plan.patches) > (loose.plan.dimensions, loose.plan.patches)
+    assert not never.holds
+
+
+def test_synthetic_defects_are_the_same_each_time_and_stay_local(images: list[Image]) -> None:
+    made, again, others = (synthetic_defects(images, seed) for seed in (0, 0, 1))
+    for image, one, two, other in zip(images, made, again, others, strict=True):
+        assert np.array_equal(one, two)
+        assert not np.array_equal(one, other)
+        changed = (one != image).any(2).mean()
+        assert 0 < changed < 0.3
+
+
+def _half(search: torch.nn.Module, patches: Tensor) -> Tensor:
+    """The distance part as an integrated GPU does it: every number and every result in float16."""
+    return search.half()(patches.half()).float()
+
+
+class _Uncentred(torch.nn.Module):
+    """‖x‖² − 2xy + ‖y‖² of raw embeddings, as it is usually written."""
+
+    def __init__(self, bank: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("bank", bank)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        products = -2 * patches @ self.bank.T + (self.bank * self.bank).sum(1)
+        return (products.amin(2) + (patches * patches).sum(2)).clamp_min(0).sqrt()
+
+
+class _Distances(torch.nn.Module):
+    def __init__(self, bank: Tensor) -> None:
+        super().__init__()
+        self.search = ExactSearch(bank)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        return self.search(patches).distances
+
+
+def test_half_precision_spares_the_centred_formulation_and_ruins_the_uncentred() -> None:
+    bank = _line(500, 0)
+    patches = bank[:64] + 0.2 * (_line(64, 1) - 3)
+    expected = _true_distances(patches, bank).float()
+    centred = _Distances(bank)
+    kept = _half(centred, patches[None] - centred.search.center)[0]
+    lost = _half(_Uncentred(bank), patches[None])[0]
+    assert float(((kept - expected) / expected).abs().max()) < 2e-2
+    assert float(((lost - expected) / expected).abs().max()) > 2e-1

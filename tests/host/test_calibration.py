@@ -1,0 +1,246 @@
+"""Thresholds keep the false-reject rate they promise, and say what they cannot promise."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import run_cli
+
+from patchcore_edge.calibration import calibrate, calibrate_on_defects, describe
+from patchcore_edge.checkpoint import Calibration, load_calibration
+from patchcore_edge.crossfit import FOLDS, cross_fitted_scores, folds
+from patchcore_edge.models import PatchcoreModel
+from patchcore_edge_runtime.errors import ConfigError, DataError
+
+DRAWS = 2000
+
+
+def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Scores with a heavy right tail; their distribution function is ``rate_above``."""
+    return np.exp(rng.normal(size=n)).astype(np.float32)
+
+
+def rate_above(threshold: np.ndarray) -> np.ndarray:
+    from scipy.stats import norm
+
+    return np.asarray(norm.sf(np.log(threshold)))
+
+
+@pytest.mark.parametrize(("n", "target"), [(40, 0.1), (250, 0.02), (999, 0.001)])
+def test_over_many_draws_the_false_reject_rate_is_kept_and_so_is_its_bound(n: int, target: float) -> None:
+    rng = np.random.default_rng(0)
+    found = [calibrate(scores, scores, target, "") for scores in (draw(rng, n) for _ in range(DRAWS))]
+    realised = rate_above(np.array([thresholds.image for thresholds, _ in found]))
+    bounds = np.array([facts.fpr_upper_bound for _, facts in found])
+    noise = 4 * realised.std() / np.sqrt(DRAWS)
+    assert realised.mean() <= target + noise
+    # Not merely by being far too high: the threshold's small margin aside, the rate is the one that is said.
+    assert realised.mean() >= found[0][1].supported_fpr * 0.97 - noise
+    assert (realised <= bounds).mean() >= 0.95 - 4 * np.sqrt(0.05 * 0.95 / DRAWS)
+
+
+def test_too_few_images_are_said_to_be_too_few() -> None:
+    scores = draw(np.random.default_rng(0), 50)
+    thresholds, facts = calibrate(scores, scores, 0.001, "")
+    assert not facts.supports_target
+    assert facts.supported_fpr == pytest.approx(1 / 51)
+    assert thresholds.image > scores.max()
+    text = describe(thresholds, facts)
+    assert "too few" in text
+    assert "at least 999" in text
+
+
+def test_999_images_are_enough_for_one_in_a_thousand() -> None:
+    scores = draw(np.random.default_rng(0), 999)
+    thresholds, facts = calibrate(scores, scores, 0.001, "")
+    assert facts.supports_target
+    assert "too few" not in describe(thresholds, facts)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])
+def test_a_rate_outside_0_and_1_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        calibrate(np.ones(5, np.float32), np.ones(5, np.float32), rate, "")
+
+
+@pytest.mark.parametrize("scores", [[], [1.0, np.nan], [np.inf]])
+def test_scores_that_are_no_numbers_are_refused(scores: list[float]) -> None:
+    values = np.array(scores, np.float32)
+    with pytest.raises(ConfigError, match="finite"):
+        calibrate(values, values, 0.1, "")
+
+
+def test_scores_of_zero_are_those_of_images_the_bank_has_seen() -> None:
+    with pytest.raises(ConfigError, match="held out"):
+        calibrate(np.zeros(5, np.float32), np.zeros(5, np.float32), 0.1, "")
+
+
+def labelled(good: list[float], bad: list[float]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    scores = np.array([*good, *bad], np.float32)
+    labels = np.array([False] * len(good) + [True] * len(bad))
+    return scores, labels, [np.full((4, 4), score, np.float32) for score in scores]
+
+
+def test_with_labelled_defects_the_threshold_has_the_highest_f1_of_all() -> None:
+    rng = np.random.default_rng(0)
+    scores, labels, maps = labelled(list(rng.normal(1, 0.2, 60)), list(rng.normal(1.5, 0.3, 30)))
+    thresholds, facts = calibrate_on_defects(scores, labels, maps, [None] * 90, 0.1, "")
+
+    def f1(threshold: float) -> float:
+        flagged = scores > threshold
+        return float(2 * (flagged & labels).sum() / (flagged.sum() + labels.sum()))
+
+    assert f1(thresholds.image) == pytest.approx(facts.f1)
+    assert facts.f1 >= max(f1(float(cut)) for cut in [0, *scores])
+    assert (facts.method, facts.n, facts.defects) == ("f1", 60, 30)
+    assert "30 defective images" in describe(thresholds, facts)
+
+
+def test_the_threshold_lies_midway_when_good_and_defective_are_apart() -> None:
+    scores, labels, maps = labelled([1, 2], [4, 5])
+    thresholds, facts = calibrate_on_defects(scores, labels, maps, [None] * 4, 0.1, "")
+    assert thresholds.image == pytest.approx(3)
+    assert facts.f1 == 1
+    # No masks: no good image's map exceeds the pixel threshold.
+    assert 2 < thresholds.pixel < 2.01
+
+
+def test_masks_set_the_pixel_threshold() -> None:
+    scores, labels, maps = labelled([1, 2], [4, 5])
+    masks = [np.zeros((4, 4), bool) for _ in maps]
+    for index in (2, 3):
+        maps[index][1:, :] = 3.0
+        masks[index][0, :] = True
+    thresholds, _ = calibrate_on_defects(scores, labels, maps, masks, 0.1, "")
+    assert thresholds.pixel == pytest.approx(3.5)
+
+
+def test_one_kind_alone_has_no_f1_and_a_useless_model_no_threshold() -> None:
+    scores, labels, maps = labelled([1, 2], [])
+    with pytest.raises(ConfigError, match="give both"):
+        calibrate_on_defects(scores, labels, maps, [None] * 2, 0.1, "")
+    scores, labels, maps = labelled([5], [1, 1, 1, 1, 1, 1])
+    with pytest.raises(ConfigError, match="cannot tell"):
+        calibrate_on_defects(scores, labels, maps, [None] * 7, 0.1, "")
+
+
+def test_the_bound_of_the_f1_threshold_holds_although_it_was_chosen() -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(300):
+        scores, labels, maps = labelled(list(draw(rng, 80)), list(1 + 2 * draw(rng, 20)))
+        thresholds, facts = calibrate_on_defects(scores, labels, maps, [None] * 100, 0.1, "")
+        held.append(rate_above(np.array(thresholds.image)) <= facts.fpr_upper_bound)
+    assert np.mean(held) >= 0.95
+
+
+def test_folds_hold_every_image_once_in_nearly_equal_sizes() -> None:
+    parts = folds(23, seed=1)
+    assert sorted(int(i) for part in parts for i in part) == list(range(23))
+    assert {len(part) for part in parts} == {4, 5}
+    assert len(parts) == FOLDS
+    assert len(folds(3, seed=1)) == 3
+    with pytest.raises(DataError, match="more good images"):
+        folds(1, seed=1)
+
+
+@pytest.fixture(scope="module")
+def small_model() -> PatchcoreModel:
+    torch.manual_seed(0)
+    return PatchcoreModel(["layer2"], "resnet18", pre_trained=False, num_neighbors=3).eval()
+
+
+def test_cross_fitted_scores_are_those_of_a_bank_without_the_image(small_model: PatchcoreModel) -> None:
+    """Each image holds a patch that no other image has: seen by its bank it would score near zero."""
+    images, patches = 7, 16
+    pool = torch.randn(images, patches, 32, generator=torch.Generator().manual_seed(0)) * 0.1
+    for image in range(images):
+        pool[image, 5, image] = 10.0
+    flat = pool.reshape(-1, 32)
+    small_model.memory_bank = flat.clone()
+    before = small_model.memory_bank
+    scores, maxima = cross_fitted_scores(small_model, flat, images, (32, 32), 1.0, 0)
+    assert small_model.memory_bank is before
+    assert scores.shape == maxima.shape == (images,)
+    expected = []
+    for fold in folds(images, 0):
+        others = torch.tensor([i for i in range(images) if i not in fold])
+        for image in fold:
+            distances = (pool[image][:, None] - pool[others].reshape(1, -1, 32)).norm(dim=2).amin(1)
+            expected.append((int(image), float(distances.max())))
+    farthest = np.array([distance for _, distance in sorted(expected)])
+    # Eq. 7 multiplies by one minus a softmax weight, which is between 0 and 1.
+    assert (scores <= farthest * (1 + 1e-5)).all()
+    assert (scores > 0.5 * farthest).all()
+
+
+def test_a_cross_fitted_threshold_keeps_the_rate_on_new_images_of_the_full_bank(small_model: PatchcoreModel) -> None:
+    rng = torch.Generator().manual_seed(0)
+    small_model.num_neighbors = 1
+    target, realised = 0.2, []
+    for _ in range(12):
+        pool = torch.randn(30 * 16, 6, generator=rng)
+        scores, maxima = cross_fitted_scores(small_model, pool, 30, (32, 32), 1.0, 0)
+        thresholds, _ = calibrate(scores, maxima, target, "", "cross-fitted")
+        new = torch.randn(200 * 16, 6, generator=rng)
+        small_model.memory_bank = pool
+        new_scores = small_model.nearest_neighbors(new, 1)[0].reshape(200, 16).amax(1)
+        realised.append(float((new_scores > thresholds.image).float().mean()))
+    assert np.mean(realised) <= target + 2 * np.std(realised) / np.sqrt(len(realised))
+
+
+def of_run(run: Path) -> Calibration:
+    found = load_calibration(run)
+    assert found is not None
+    return found
+
+
+def test_labelled_defects_in_the_validation_split_set_the_thresholds(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    shutil.copytree(data / "test" / "scratch", data / "validation" / "scratch")
+    shutil.copytree(data / "ground_truth", data / "validation" / "ground_truth")
+    done = run_cli("calibrate", run, "--data", data)
+    assert "10 good and 6 defective images, F1 1.000" in done.stdout
+    found = of_run(run)
+    assert (found.facts.method, found.facts.defects, found.facts.f1) == ("f1", 6, 1.0)
+    assert found.facts.scores.max < found.thresholds.image
+    # Only good images are kept: the export takes them for such.
+    assert len(found.images) == 10
+
+    assert run_cli("calibrate", run, "--data", data, "--target-fpr", 0.2).returncode == 0
+    assert of_run(run).facts.method == "held-out"
+    assert of_run(run).thresholds.image < found.thresholds.image
+
+
+def test_without_held_out_images_the_training_images_are_cross_fitted(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    done = run_cli("calibrate", run, "--data", tiny_data / "train" / "good", "--target-fpr", 0.1)
+    assert "12 good images, cross-fitted" in done.stdout
+    found, held_out = of_run(run), of_run(tiny_run)
+    assert found.facts.method == "cross-fitted"
+    # Scored by banks that hold them, these images would have scored far below the held-out ones.
+    assert found.thresholds.image == pytest.approx(held_out.thresholds.image, rel=0.5)
+    assert found.facts.scores.median > 0.7 * held_out.facts.scores.median
+    evaluation = json.loads(run_cli("eval", run, "--data", tiny_data, "--json", "--report", tmp_path / "r.html").stdout)
+    assert evaluation["recall"] == 1.0
+
+
+def test_data_that_neither_was_trained_on_nor_is_held_out_is_refused(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data / "validation" / "good", data / "train" / "good")
+    shutil.copytree(tiny_data / "test", data / "test")
+    done = run_cli("calibrate", tiny_run, "--data", data)
+    assert done.returncode == 2
+    assert "not trained on its train/good" in done.stderr

@@ -1,0 +1,157 @@
+"""The report and the page of odd training images: whole in one file, safe, and about what matters."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_BACKBONE, TINY_SIZE, run_cli
+
+from patchcore_edge.outliers import find_outliers
+from patchcore_edge.report import write_outliers
+
+
+class Page(HTMLParser):
+    """Texts, picture sources and links of a page; complains of what is not closed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attrs if name == "src"]
+        self.links += [value or "" for name, value in attrs if name in ("href", "xlink:href")]
+        assert tag not in ("script", "iframe", "link", "object")
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def evaluated(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    report = tmp_path_factory.mktemp("report") / "report.html"
+    done = run_cli("eval", tiny_run, "--data", tiny_data, "--report", report)
+    assert done.returncode == 0, done.stderr
+    return report
+
+
+def test_the_report_is_one_file_that_asks_for_nothing(evaluated: Path) -> None:
+    page = Page(evaluated)
+    assert page.sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+    assert all(link.startswith("#") for link in page.links)
+    assert {path.name for path in evaluated.parent.iterdir()} == {"report.html", "report.json"}
+
+
+def test_the_metrics_are_saved_as_they_are_printed(evaluated: Path, tiny_run: Path, tiny_data: Path) -> None:
+    saved = json.loads(evaluated.with_suffix(".json").read_text(encoding="utf-8"))
+    done = run_cli("eval", tiny_run, "--data", tiny_data, "--report", evaluated, "--json")
+    assert saved == json.loads(done.stdout)
+    assert saved["image_auroc"] == 1.0
+
+
+def test_the_report_says_what_a_line_engineer_asks_first(evaluated: Path) -> None:
+    text = Page(evaluated).text
+    for words in (
+        "good parts rejected: 0 of 6",
+        "defects found: 6 of 6",
+        "image AUROC",
+        "AUPRO",
+        "6 of 6",
+        "Defects with the lowest scores",
+        "Good parts with the highest scores",
+        "memory bank",
+        "12 images of",
+        "from 10 good images",
+    ):
+        assert words in text
+    assert evaluated.read_text(encoding="utf-8").count("<svg") == 2
+
+
+def test_the_same_data_gives_the_same_report(evaluated: Path, tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.html"
+    assert run_cli("eval", tiny_run, "--data", tiny_data, "--report", again).returncode == 0
+    assert again.read_bytes() == evaluated.read_bytes()
+
+
+def test_a_run_without_thresholds_is_told_how_to_get_them(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    shutil.rmtree(run / "calibration")
+    done = run_cli("eval", run, "--data", tiny_data, "--json")
+    assert json.loads(done.stdout)["threshold"] is None
+    text = Page(run / "report.html").text
+    assert "run patchcore-edge calibrate" in text
+    assert "good parts rejected" not in text.split("By kind")[0]
+
+
+def test_names_of_files_and_defects_are_no_markup(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data / "train", data / "train")
+    shutil.copytree(tiny_data / "test" / "good", data / "test" / "good")
+    shutil.copytree(tiny_data / "test" / "scratch", data / "test" / "<b onclick=x>")
+    report = tmp_path / "report.html"
+    assert run_cli("eval", tiny_run, "--data", data, "--report", report).returncode == 0
+    text = report.read_text(encoding="utf-8")
+    assert "<b onclick" not in text
+    assert html.escape("<b onclick=x>") in text
+
+
+def test_an_odd_image_among_the_good_ones_is_pointed_out_with_its_picture(
+    tiny_data: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "data"))
+    odd = cv2.imread(str(data / "004.png"))
+    cv2.rectangle(odd, (30, 30), (50, 50), (0, 0, 255), -1)
+    cv2.imwrite(str(data / "004.png"), odd)
+    options = ("--backbone", TINY_BACKBONE, "--layers", "layer2,layer3", "--weights", tiny_weights)
+    run = tmp_path / "run"
+    done = run_cli("train", data, "-o", run, *options, "--image-size", TINY_SIZE, "--coreset-sampling-ratio", 0.2)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d+ of 12 training images look unlike the others \(004\.png", done.stdout)
+    page = Page(run / "outliers.html")
+    assert page.text.index("004.png") < page.text.index("003.png")
+    assert "stands out" in page.text
+    assert len(page.sources) == 12
+
+
+def test_the_odd_image_has_the_largest_distance_although_its_own_patches_are_in_the_bank() -> None:
+    pool = torch.randn(10 * 9, 5, generator=torch.Generator().manual_seed(0))
+    pool[3 * 9 + 4] += 20
+    found = find_outliers(pool, list(range(90)), [Path(f"{i}.png") for i in range(10)], (3, 3))
+    assert found.suspects == [3]
+    assert found.order[0] == 3
+    assert found.patches[3].argmax() == 4
+    assert found.distances[3] > found.limit > np.delete(found.distances, 3).max()
+    others = torch.cat([pool[: 3 * 9], pool[4 * 9 :]])
+    assert found.distances[3] == pytest.approx(float((others - pool[3 * 9 + 4]).norm(dim=1).min()), rel=1e-4)
+
+
+def test_images_that_are_all_alike_have_no_odd_one_and_one_image_has_no_others(tmp_path: Path) -> None:
+    pool = torch.ones(4 * 9, 5)
+    found = find_outliers(pool, [0, 9, 18], [Path(f"{i}.png") for i in range(4)], (3, 3))
+    assert found.suspects == []
+    alone = find_outliers(pool[:9], [0, 1], [Path("0.png")], (3, 3))
+    assert alone.suspects == []
+    write_outliers(tmp_path / "page.html", "alone", alone, lambda _: np.zeros((12, 12, 3), np.uint8))
+    assert "None of 1 training images stands out" in Page(tmp_path / "page.html").text
