@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -56,7 +57,8 @@ def draw_verdict(canvas: Image, result: InspectionResult, top: int) -> None:
     cv2.rectangle(canvas, (0, top), (tag - 1, top + height - 1), color, cv2.FILLED)
     _write(canvas, str(result.verdict), margin, top + height / 2, scale, bold=True)
     left = tag + margin
-    if result.verdict is Verdict.ERROR:
+    # A part can be NG by its other frames when this one could not be scored.
+    if result.verdict is Verdict.ERROR or not math.isfinite(result.pred_score):
         _write_lines(canvas, result.reason, left, top, height)
         return
     text = f"{result.pred_score:.2f}  limit {result.thresholds.image:.2f}"

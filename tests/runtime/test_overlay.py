@@ -129,6 +129,13 @@ def test_score_and_limit_can_be_read_from_the_bar() -> None:
     assert ends[2] / ends[0] == pytest.approx(3, rel=0.05)
 
 
+def test_a_part_that_is_ng_by_its_other_frames_is_drawn_without_a_score() -> None:
+    failed = make_record(Verdict.ERROR).result
+    for verdict in Verdict:
+        picture = draw_overlay(make_frame(), replace(failed, verdict=verdict))
+        assert tuple(int(value) for value in picture[0, 0]) == VERDICT_COLORS[verdict]
+
+
 def test_a_reason_of_any_length_stays_in_the_picture() -> None:
     result = replace(make_record(Verdict.ERROR).result, reason="The camera at rtsp://line-3/überall is away. " * 12)
     for size in SIZES:

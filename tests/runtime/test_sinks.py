@@ -329,6 +329,27 @@ def test_an_archive_entry_larger_than_the_budget_is_refused_and_nothing_is_remov
     assert len(_entries(tmp_path)) == 1
 
 
+def test_an_old_entry_that_somebody_holds_open_does_not_stop_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = ArchiveSink(tmp_path, max_bytes=200_000)
+    sink.write(make_record(Verdict.NG, 0, moment=1_790_000_000))
+    unlink = Path.unlink
+
+    def held(self: Path, missing_ok: bool = False) -> None:
+        if "_000000_" in self.name:
+            raise PermissionError(13, "in use")
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", held)
+    for index in range(1, 12):
+        sink.write(make_record(Verdict.NG, index, moment=1_790_000_000 + index))
+    indices = [int(entry.split("_")[1]) for entry in _entries(tmp_path)]
+    assert indices[0] == 0
+    assert indices[-1] == 11
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) <= 200_000
+
+
 def test_a_half_written_archive_entry_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_bytes = Path.write_bytes
 

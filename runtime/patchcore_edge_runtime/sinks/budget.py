@@ -49,13 +49,20 @@ class ByteBudget:
         """
         if size > self._max_bytes:
             raise ConfigError(f"The budget of {self._folder} is smaller than one entry of {size} bytes; raise max_mb.")
-        while self._used + size > self._max_bytes:
-            held, paths = self._groups[0]
-            for path in paths:
-                _remove(path)
-            self._groups.popleft()
-            self._used -= held
-            self._remove_empty(paths[0].parent)
+        stuck: list[tuple[int, list[Path]]] = []
+        try:
+            while self._used + size > self._max_bytes and self._groups:
+                held, paths = self._groups.popleft()
+                if not all(_removed(path) for path in paths):
+                    # Somebody has it open; on Windows that keeps it. The next one will do.
+                    stuck.append((held, paths))
+                    continue
+                self._used -= held
+                self._remove_empty(paths[0].parent)
+        finally:
+            self._groups.extendleft(reversed(stuck))
+        if self._used + size > self._max_bytes:
+            raise ConfigError(f"No file in {self._folder} can be removed to make room; close what holds them.")
 
     def add(self, paths: list[Path]) -> None:
         """Count a group of files just written as the newest."""
@@ -68,8 +75,9 @@ class ByteBudget:
             folder.rmdir()
 
 
-def _remove(path: Path) -> None:
+def _removed(path: Path) -> bool:
     try:
         path.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be removed to make room ({error.strerror}); close what holds it.") from None
+    except OSError:
+        return False
+    return True
