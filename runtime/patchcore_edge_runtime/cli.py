@@ -119,13 +119,17 @@ def check(
     """Check a line's file: every key, the sinks, the bundle and its self-test on the device; starts nothing."""
     from .config_file import load_line
     from .line import open_inspector
+    from .sources import without_password
 
     line = load_line(config, {}, os.environ)
     inspector = open_inspector(line)
+    uri = without_password(line.source.uri) if "://" in line.source.uri else line.source.uri
     if as_json:
-        typer.echo(json.dumps({**line.model_dump(mode="json"), "model_id": inspector.manifest.model_id}))
+        facts = {**line.model_dump(mode="json"), "model_id": inspector.manifest.model_id}
+        facts["source"]["uri"] = uri
+        typer.echo(json.dumps(facts))
         return
-    typer.echo(f"{config} is in order: {line.name}, {line.source.uri} → {inspector.manifest.model_id} on {line.device}")
+    typer.echo(f"{config} is in order: {line.name}, {uri} → {inspector.manifest.model_id} on {line.device}")
 
 
 @app.command()

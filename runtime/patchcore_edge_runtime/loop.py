@@ -54,6 +54,7 @@ class RunSummary:
             "frames": self.frames,
             "verdicts": {str(verdict): self.counts[verdict] for verdict in Verdict},
             "dropped": self.dropped,
+            "swaps": self.swaps,
             "seconds": round(self.seconds, 3),
             "fps": round(self.frames / self.seconds, 2) if self.seconds else 0.0,
             "latency_ms_p50": None if p50 is None else round(float(p50), 3),

@@ -62,8 +62,7 @@ class IntervalSource(_Gate):
             if frame is None:
                 continue
             yield frame
-            if frame.image is not None:
-                due = max(due + self._seconds, time.monotonic())
+            due = max(due + self._seconds, time.monotonic())
 
 
 class TriggeredSource(_Gate):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -138,6 +141,28 @@ def test_what_is_no_camera_is_refused(tmp_path) -> None:
             open_source(text, QUICK)
 
 
+def test_a_video_over_http_goes_through_opencv_and_its_end_is_a_loss(tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "line.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (80, 80))
+    for seed in range(5):
+        writer.write(good_part(seed))
+    writer.release()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    source = open_source(f"http://127.0.0.1:{server.server_port}/line.avi", QUICK)
+    assert isinstance(source, LiveSource)
+    assert source.fps == 25
+    assert take(source, has_picture)[-1].image.shape == (80, 80, 3)
+    assert "stopped giving frames" in take(source, has_none)[-1].error
+    source.close()
+    server.shutdown()
+    server.server_close()
+
+
 class HungDriver:
     """Gives a frame, then does not return for as long as ``let_go`` is not set."""
 
@@ -218,9 +243,12 @@ def test_a_trigger_while_the_camera_is_lost_is_an_error_for_that_part(camera: Mj
     assert all(has_none(frame) for frame in answers)
 
 
-def test_an_interval_passes_frames_over(source: LiveSource) -> None:
+def test_an_interval_passes_frames_over(camera: MjpegServer, source: LiveSource) -> None:
     frames = iter(IntervalSource(source, 150))
     times = [next(frames).time for _ in range(4)]
+    camera.corrupt.set()
+    times += [next(frames).time for _ in range(4)]
+    # Broken frames come no faster than whole ones.
     assert min(np.diff(times)) > 0.1
 
 

@@ -155,6 +155,34 @@ def test_a_new_bundle_is_taken_between_two_frames(tiny_bundle: Path, tmp_path: P
     assert "Changed to" in swap.message
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows does not rename a folder that is in use")
+def test_a_running_line_changes_its_bundle_and_goes_on(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle, results, log = copy_of(tiny_bundle, tmp_path / "bundle"), tmp_path / "results.jsonl", tmp_path / "log"
+    camera = MjpegServer(lambda _: good_part())
+    words = ["run", "-m", bundle, "-s", camera.url, "--hot-swap", "--results", results, "--json"]
+    command = [sys.executable, "-m", "patchcore_edge_runtime", *map(str, words)]
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    wait_for_lines(results, 3, process)
+    (bundle / "model.bin").write_bytes(b"not the weights")
+    os.utime(bundle / "manifest.json", ns=(1, 1))
+    wait_until(lambda: "the old one goes on" in log.read_text())
+    wait_for_lines(results, len(results.read_bytes().splitlines()) + 3, process)
+    second = copy_of(tiny_bundle, tmp_path / "second")
+    bundle.rename(tmp_path / "old")
+    second.rename(bundle)
+    wait_until(lambda: "Changed to" in log.read_text())
+    wait_for_lines(results, len(results.read_bytes().splitlines()) + 3, process)
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    camera.stop()
+    assert process.returncode == 0
+    assert json.loads(out)["swaps"] == 1
+    verdicts = [json.loads(line)["verdict"] for line in results.read_text().splitlines()]
+    assert len(set(verdicts)) == 1, "the same part, by the same model before and after"
+    assert "ERROR" not in verdicts
+
+
 def test_a_bundle_that_is_no_good_is_not_taken_and_that_is_said(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = copy_of(tiny_bundle, tmp_path / "bundle")
     swap = BundleSwap(bundle, Inspector, poll_seconds=60)

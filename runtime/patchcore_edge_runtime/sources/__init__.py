@@ -29,6 +29,7 @@ __all__ = [
     "is_live",
     "open_source",
     "read_image",
+    "without_password",
 ]
 
 _WATCH = "watch:"
