@@ -7,7 +7,6 @@ process of its own, because oneDNN reads that once.
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import subprocess
 import sys
@@ -52,8 +51,6 @@ RECIPES = {
     "… and first layer, sums and pools in float": Recipe(budget=None),
     "**int8**: … and the layers that err most in float": Recipe(),
 }
-OURS = "**int8**: … and the layers that err most in float"
-BOTH = f"{OURS}, bank re-extracted"
 
 HEAD = """# Quantization
 
@@ -124,7 +121,7 @@ def _section(work: Work) -> str:
         np.save(folder / "frames.npy", frames)
         np.save(folder / "some.npy", frames[len(held) :: NO_VNNI_EACH])
         graph = _converted(model, folder)
-        rows = [_row(name, make, folder) for name, make in _variants(model, train, graph, samples, folder).items()]
+        rows = [_row(name, make, folder) for name, make in _variants(graph, samples).items()]
         _time(rows, folder, frames[:1])
     torch_scores = np.array([float(model(torch.from_numpy(frame)[None]).pred_score[0]) for frame in frames])
     table = [_line(row, rows[0], torch_scores, len(held), labels, masks) for row in rows]
@@ -148,11 +145,9 @@ def _converted(model: Patchcore, folder: Path) -> ov.Model:
     return core.read_model(folder / "float.xml")
 
 
-def _variants(
-    model: Patchcore, train: Any, graph: ov.Model, samples: list[Any], folder: Path
-) -> dict[str, Callable[[], tuple[ov.Model, bool, float, str]]]:
-    def lowered(recipe: Recipe, source: ov.Model = graph) -> tuple[ov.Model, bool, float, str]:
-        done = quantize(source, samples, 1, recipe)
+def _variants(graph: ov.Model, samples: list[Any]) -> dict[str, Callable[[], tuple[ov.Model, bool, float, str]]]:
+    def lowered(recipe: Recipe) -> tuple[ov.Model, bool, float, str]:
+        done = quantize(graph, samples, 1, recipe)
         return done.model, False, done.feature_error, f"{len(done.float_layers)} of {done.layers}"
 
     def compressed() -> tuple[ov.Model, bool, float, str]:
@@ -163,38 +158,8 @@ def _variants(
         "fp32": lambda: (graph, False, 0.0, "all"),
         "fp16": lambda: (graph, True, 0.0, "all"),
         **{name: (lambda recipe=recipe: lowered(recipe)) for name, recipe in RECIPES.items()},
-        BOTH: lambda: lowered(Recipe(), _with_lowered_bank(model, train, lowered(Recipe())[0], folder)),
         "fp16 with **compressed weights**": compressed,
     }
-
-
-def _with_lowered_bank(model: Patchcore, train: Any, quantized: ov.Model, folder: Path) -> ov.Model:
-    """The float graph whose bank holds the same patches as seen by the quantized backbone."""
-    compiled = ov.Core().compile_model(backbone_model(quantized), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    network = model.model
-    bank = network.memory_bank
-    best = torch.full((len(bank),), torch.inf)
-    fresh = torch.empty_like(bank)
-    # The pools' outputs in the order of the graph's layers, told apart by their channels.
-    channels = [network.feature_extractor.out_dims[layer] for layer in network.layers]
-    for index in range(len(train)):
-        frame = train.image(index)[None]
-        with torch.inference_mode():
-            features = network.feature_extractor(model.pre_processor(torch.from_numpy(frame)))
-            patches = network.reshape_embedding(network.generate_embedding(features))
-        found = {value.shape[1]: torch.from_numpy(value.copy()) for value in compiled(frame).values()}
-        pooled = [found[count] for count in channels]
-        size = pooled[0].shape[-2:]
-        merged = [torch.nn.functional.interpolate(p, size=size, mode="bilinear", align_corners=False) for p in pooled]
-        lowered = network.reshape_embedding(torch.cat(merged, 1))
-        distances, places = network.euclidean_dist(bank, patches).min(1)
-        closer = distances < best
-        best[closer], fresh[closer] = distances[closer], lowered[places[closer]]
-    other = copy.deepcopy(model)
-    other.model.memory_bank = fresh
-    place = folder / "again"
-    place.mkdir()
-    return _converted(other, place)
 
 
 def _row(name: str, make: Callable[[], tuple[ov.Model, bool, float, str]], folder: Path) -> Row:
