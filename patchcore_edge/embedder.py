@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .models import Patchcore
-from .telemetry import silence
+from .telemetry import silence, unchanged_logging
 
 __all__ = ["EMBEDDING_LIMIT", "Embedder", "deviation"]
 
@@ -100,26 +97,12 @@ class _Embedding(nn.Module):
         return self.model.reshape_embedding(self.model.embed(self.pre_processor(frames)))
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The converter raises the root logger's level and leaves it so when it fails; its tracer warns of constants."""
-    root = logging.getLogger()
-    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(level)
-        root.filters, root.handlers = filters, handlers
-
-
 class _Compiled:
     """The backbone as OpenVINO runs it: one image per request, as many requests at once as the cores carry."""
 
     def __init__(self, model: Patchcore, example: Tensor) -> None:
         silence()
-        with _quiet():
+        with unchanged_logging():
             graph = ov.convert_model(
                 _Embedding(model), example_input=example, input=[(list(example.shape), ov.Type.u8)]
             )

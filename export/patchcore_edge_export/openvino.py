@@ -6,6 +6,7 @@ from pathlib import Path
 
 import openvino as ov
 
+from patchcore_edge.telemetry import unchanged_logging
 from patchcore_edge_runtime.edit import model_info
 from patchcore_edge_runtime.manifest import Labels
 from patchcore_edge_runtime.verdict import Thresholds
@@ -22,7 +23,8 @@ def convert(onnx_file: Path, xml: Path, thresholds: Thresholds, compress_to_fp16
         thresholds: for ``rt_info/model_info``; the graph itself has none.
         compress_to_fp16: store the weights in half precision.
     """
-    model = ov.convert_model(str(onnx_file))
+    with unchanged_logging():
+        model = ov.convert_model(str(onnx_file))
     model.inputs[0].get_node().set_layout(ov.Layout("NHWC"))
     for key, value in model_info(thresholds, Labels()).items():
         model.set_rt_info(value, ["model_info", key])

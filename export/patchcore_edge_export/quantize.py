@@ -24,6 +24,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from patchcore_edge.telemetry import unchanged_logging
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.preprocess import Image
 
@@ -158,16 +159,17 @@ def backbone_model(model: ov.Model) -> ov.Model:
 def _nncf() -> Any:
     # Imported by the command that needs it: it takes seconds and brings its own logging.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    import nncf
+    with unchanged_logging():
+        import nncf
 
-    nncf.set_log_level(logging.ERROR)
+        nncf.set_log_level(logging.ERROR)
     return nncf
 
 
 def _nncf_compress(model: ov.Model, kept: Iterable[str]) -> ov.Model:
     nncf = _nncf()
     ignored = nncf.IgnoredScope(names=sorted(kept), validate=False)
-    with contextlib.redirect_stdout(sys.stderr):
+    with unchanged_logging(), contextlib.redirect_stdout(sys.stderr):
         return nncf.compress_weights(model.clone(), mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored)
 
 
@@ -189,7 +191,7 @@ def _nncf_quantize(model: ov.Model, frames: list[Image], kept: Iterable[str], re
     outside = {node.get_friendly_name() for node in model.get_ordered_ops()} - backbone
     ignored = nncf.IgnoredScope(names=sorted(outside | plain | set(kept)), validate=False)
     # Its progress bars go to stdout, which is for --json.
-    with contextlib.redirect_stdout(sys.stderr):
+    with unchanged_logging(), contextlib.redirect_stdout(sys.stderr):
         return nncf.quantize(
             model.clone(),
             nncf.Dataset(frames),
