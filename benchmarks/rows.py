@@ -23,11 +23,11 @@ PEER_PICKS = 40
 REPEATS = 3
 
 IMPORT_OURS = """
-import json, resource, sys, time
+import json, pathlib, sys, time
 start = time.perf_counter()
 import patchcore_edge_runtime
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 print(json.dumps({"seconds": seconds, "mib": peak, "modules": len(sys.modules)}))
 """
 

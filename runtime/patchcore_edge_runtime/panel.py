@@ -61,7 +61,7 @@ def draw_verdict(canvas: Image, result: InspectionResult, top: int) -> None:
     if result.verdict is Verdict.ERROR or not math.isfinite(result.pred_score):
         _write_lines(canvas, result.reason, left, top, height)
         return
-    text = f"{result.pred_score:.2f}  limit {result.thresholds.image:.2f}"
+    text = f"{result.pred_score:.2f}  limit {result.thresholds.image:.2f}  {result.timings.total_ms:.1f} ms"
     scale = _fit([text], height * 0.24, (width - left) * 0.55)
     _write(canvas, text, left, top + height / 2, scale)
     left += _width(text, scale) + margin

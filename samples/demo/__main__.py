@@ -44,7 +44,9 @@ def main() -> None:
     call(seconds, "export", "patchcore-edge", "export", RUN, "-o", BUNDLE, "--precision", "fp32")
     verified = call(seconds, "verify", "patchcore-edge", "verify", BUNDLE, "--run", RUN, "-d", "CPU", "--json")
 
-    print(f"\nRendering {VIDEO}: cells pass a camera that shoots once per part …")
+    print(
+        f"\nRendering {VIDEO}: cells pass a camera that shoots once per part (as motion JPEG, of which OpenCV makes a note) …"
+    )
     render(choose_parts(DATA), VIDEO, TRUTH)
     roi = ",".join(str(value) for value in ROI)
     outputs = ("--results", RESULTS, "--save-video", INSPECTED, "--save-ng", NG_FRAMES)
@@ -65,7 +67,9 @@ def print_table(seconds: dict[str, float], evaluated: dict, verified: dict, summ
         "threshold": f"{evaluated['threshold']:.2f}, rejects {evaluated['false_reject_rate']:.2%} of good test cells",
         "largest score deviation, torch against IR": f"{verified['max_score_deviation']:.1e}",
         "frames per second, with video and images written": f"{summary['fps']:.0f}",
-        "latency, frame to score and map": " ".join(f"{p} {summary[f'latency_ms_{p}']:.1f} ms" for p in ("p50", "p95")),
+        "latency, frame to score and map": ", ".join(
+            f"{p} {summary[f'latency_ms_{p}']:.1f} ms" for p in ("p50", "p95")
+        ),
         "parts judged right": f"{right} of {parts}",
     }
     width = max(len(name) for name in rows)
