@@ -15,7 +15,8 @@ INTRO = """# Commands
 
 Written by `python docs/write_commands.py` from the programs' own `--help`.
 
-Exit codes: 0 done; 2 usage, configuration or data; 3 device or source; 4 bundle integrity or parity; 130 Ctrl-C (0 where a running line was stopped).
+Exit codes: 0 done, also for a line that Ctrl-C stopped; 2 usage, configuration or data; 3 device or source;
+4 bundle integrity or parity; 130 Ctrl-C.
 """
 
 

@@ -44,9 +44,7 @@ def main() -> None:
     call(seconds, "export", "patchcore-edge", "export", RUN, "-o", BUNDLE, "--precision", "fp32")
     verified = call(seconds, "verify", "patchcore-edge", "verify", BUNDLE, "--run", RUN, "-d", "CPU", "--json")
 
-    print(
-        f"\nRendering {VIDEO}: cells pass a camera that shoots once per part (as motion JPEG, of which OpenCV makes a note) …"
-    )
+    print(f"\nRendering {VIDEO}: cells pass a camera that shoots once per part (OpenCV remarks on motion JPEG) …")
     render(choose_parts(DATA), VIDEO, TRUTH)
     roi = ",".join(str(value) for value in ROI)
     outputs = ("--results", RESULTS, "--save-video", INSPECTED, "--save-ng", NG_FRAMES)
