@@ -57,7 +57,7 @@ def write_report(
         title: headline.
         facts: what was fitted and how, as rows of a table.
         scores, evaluation: what it is about.
-        pixel_threshold: the middle of the heatmaps' colours, which begin at what good images usually have.
+        pixel_threshold: where the heatmaps turn orange; they begin above what good images usually have.
         image: gives the model-size BGR pixels of an image by its index.
     """
     _write_text(path.with_suffix(".json"), json.dumps(evaluation.as_json(), indent=2) + "\n")

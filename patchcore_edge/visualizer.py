@@ -30,7 +30,7 @@ def visualize(
     Args:
         image: HxWx3 uint8 BGR of the model's size.
         anomaly_map: HxW float32 raw scores.
-        pixel_threshold: the middle of the heatmap's colours.
+        pixel_threshold: where the heatmap turns orange.
         mask: HxW bool; its outline is drawn on both in green.
 
     Returns:
@@ -52,7 +52,7 @@ class Visualizer:
 
         Args:
             batch: scored, on the CPU, with the files that its images come from.
-            pixel_threshold: the middle of the heatmap's colours.
+            pixel_threshold: where the heatmap turns orange.
             folder: ``<kind>/<name>.png`` is written inside, ``kind`` the name of the image's own folder.
 
         Returns:

@@ -149,7 +149,7 @@ def evaluate_run(folder: Path, data: Path, device: str, report: Path, *, strict:
 
 
 def _pixel_scale(scores: Scores, thresholds: Thresholds | None) -> float:
-    """Where the heatmaps' colours have their middle; without a calibration, what no good image exceeds."""
+    """Where the heatmaps turn orange; without a calibration, what no good image exceeds."""
     if thresholds is not None:
         return thresholds.pixel
     good = scores.map_maxima[~scores.labels]
