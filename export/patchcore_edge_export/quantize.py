@@ -30,7 +30,7 @@ from patchcore_edge_runtime.preprocess import Image
 
 __all__ = ["ERROR_BUDGET", "Quantized", "Recipe", "backbone_model", "compress_weights", "quantize"]
 
-ERROR_BUDGET = 0.08
+ERROR_BUDGET = 0.10
 """Root of the summed squares of the layers' feature errors, relative to how much the features vary."""
 
 _LAYERS = ("Convolution", "GroupConvolution", "MatMul")
