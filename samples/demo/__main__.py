@@ -56,9 +56,10 @@ def main() -> None:
 def print_table(seconds: dict[str, float], evaluated: dict, verified: dict, summary: dict) -> None:
     """The figures of the README, and where to look."""
     run = json.loads((RUN / "run.json").read_text(encoding="utf-8"))
+    found = json.loads((RUN / "calibration" / "calibration.json").read_text(encoding="utf-8"))["facts"]
     right, parts = judged_right()
     rows = {
-        "images": f"{len(run['train_sha256'])} train, {verified['images']} calibration, {evaluated['images']} test",
+        "images": f"{len(run['train_sha256'])} train, {found['n']} calibration, {evaluated['images']} test",
         "memory bank": f"{run['bank_size']:,} of {run['patches']:,} patches",
         "seconds": ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()),
         "image AUROC": f"{evaluated['image_auroc']:.4f}",
