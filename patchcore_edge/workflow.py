@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,11 @@ from patchcore_edge_runtime.verdict import Thresholds
 from .calibration import DEFAULT_TARGET_FPR, calibrate, calibrate_on_defects, describe
 from .checkpoint import Calibration, RunFacts, load_calibration, load_run, save_calibration
 from .crossfit import cross_fitted_scores
-from .data import Batch, DataModule, ImageItem, open_data, prediction_items
+from .data import Batch, DataModule, ImageDataset, ImageItem, open_data, prediction_items
 from .engine import Engine
 from .evaluator import Evaluation, Scores, collect_scores, evaluate
 from .models import Patchcore
-from .report import write_report
+from .report import View, write_report
 from .training import TrainOptions, evenly, file_sha256, save_fitted, train_run
 
 __all__ = ["TrainOptions", "calibrate_run", "evaluate_run", "save_fitted", "train_run"]
@@ -61,7 +62,7 @@ def calibrate_run(
     elif target_fpr is None and any(item.is_defective for item in items):
         labelled = collect_scores(engine.stream(model, dataset))
         thresholds, found = calibrate_on_defects(
-            labelled.scores, labelled.labels, labelled.maps, labelled.masks, rate, str(module.root)
+            labelled.scores, labelled.labels, labelled.map_maxima, labelled.pixels, rate, str(module.root)
         )
         scores = labelled.scores
     else:
@@ -143,9 +144,19 @@ def evaluate_run(folder: Path, data: Path, device: str, report: Path, *, strict:
         scores,
         evaluation,
         _pixel_scale(scores, thresholds),
-        dataset.image,
+        partial(_views, Engine(device, strict=True), model, dataset),
     )
     return evaluation
+
+
+def _views(engine: Engine, model: Patchcore, dataset: ImageDataset, indices: list[int]) -> Iterator[View]:
+    """Some images, scored once more: the maps of all of them may not fit into memory."""
+    shown = DataModule.dataset([dataset.items[index] for index in indices], model.pre_processor.spec)
+    for batch in engine.stream(model, shown, "pictures"):
+        assert batch.anomaly_map is not None
+        for place, image in enumerate(batch.image):
+            mask = None if batch.gt_mask is None else batch.gt_mask[place].numpy()
+            yield View(np.asarray(image.numpy(), np.uint8), batch.anomaly_map[place, 0].numpy(), mask)
 
 
 def _pixel_scale(scores: Scores, thresholds: Thresholds | None) -> float:

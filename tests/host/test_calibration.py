@@ -15,6 +15,7 @@ from patchcore_edge.calibration import calibrate, calibrate_on_defects, describe
 from patchcore_edge.checkpoint import Calibration, load_calibration
 from patchcore_edge.crossfit import FOLDS, cross_fitted_scores, folds
 from patchcore_edge.models import PatchcoreModel
+from patchcore_edge.pixels import PixelCounts
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
 DRAWS = 2000
@@ -80,16 +81,14 @@ def test_scores_of_zero_are_those_of_images_the_bank_has_seen() -> None:
         calibrate(np.zeros(5, np.float32), np.zeros(5, np.float32), 0.1, "")
 
 
-def labelled(good: list[float], bad: list[float]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    scores = np.array([*good, *bad], np.float32)
-    labels = np.array([False] * len(good) + [True] * len(bad))
-    return scores, labels, [np.full((4, 4), score, np.float32) for score in scores]
+def labelled(good: list[float], bad: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([*good, *bad], np.float32), np.array([False] * len(good) + [True] * len(bad))
 
 
 def test_with_labelled_defects_the_threshold_has_the_highest_f1_of_all() -> None:
     rng = np.random.default_rng(0)
-    scores, labels, maps = labelled(list(rng.normal(1, 0.2, 60)), list(rng.normal(1.5, 0.3, 30)))
-    thresholds, facts = calibrate_on_defects(scores, labels, maps, [None] * 90, 0.1, "")
+    scores, labels = labelled(list(rng.normal(1, 0.2, 60)), list(rng.normal(1.5, 0.3, 30)))
+    thresholds, facts = calibrate_on_defects(scores, labels, scores, None, 0.1, "")
 
     def f1(threshold: float) -> float:
         flagged = scores > threshold
@@ -102,8 +101,8 @@ def test_with_labelled_defects_the_threshold_has_the_highest_f1_of_all() -> None
 
 
 def test_the_threshold_lies_midway_when_good_and_defective_are_apart() -> None:
-    scores, labels, maps = labelled([1, 2], [4, 5])
-    thresholds, facts = calibrate_on_defects(scores, labels, maps, [None] * 4, 0.1, "")
+    scores, labels = labelled([1, 2], [4, 5])
+    thresholds, facts = calibrate_on_defects(scores, labels, scores, None, 0.1, "")
     assert thresholds.image == pytest.approx(3)
     assert facts.f1 == 1
     # No masks: no good image's map exceeds the pixel threshold.
@@ -111,30 +110,44 @@ def test_the_threshold_lies_midway_when_good_and_defective_are_apart() -> None:
 
 
 def test_masks_set_the_pixel_threshold() -> None:
-    scores, labels, maps = labelled([1, 2], [4, 5])
-    masks = [np.zeros((4, 4), bool) for _ in maps]
-    for index in (2, 3):
-        maps[index][1:, :] = 3.0
-        masks[index][0, :] = True
-    thresholds, _ = calibrate_on_defects(scores, labels, maps, masks, 0.1, "")
+    scores, labels = labelled([1, 2], [4, 5])
+    maps, masks = np.ones((4, 4, 4), np.float32) * scores[:, None, None], np.zeros((4, 4, 4), bool)
+    maps[2:, 1:] = 3.0
+    masks[2:, 0] = True
+    thresholds, _ = calibrate_on_defects(scores, labels, scores, PixelCounts.of(maps, masks), 0.1, "")
     assert thresholds.pixel == pytest.approx(3.5)
 
 
+def test_the_pixel_threshold_has_the_highest_f1_of_all() -> None:
+    rng = np.random.default_rng(0)
+    masks = rng.random((4, 20, 20)) < 0.2
+    maps = (20 * np.exp(0.2 * (rng.normal(size=masks.shape) + 2 * masks))).astype(np.float32)
+    scores, labels = labelled([1, 2], [4, 5])
+    pixels = PixelCounts.of(maps, masks)
+    cut = calibrate_on_defects(scores, labels, scores, pixels, 0.1, "")[0].pixel
+
+    def f1(threshold: float) -> float:
+        flagged = maps > threshold
+        return float(2 * (flagged & masks).sum() / (flagged.sum() + masks.sum()))
+
+    assert f1(cut) >= max(f1(float(other)) for other in maps.ravel()) - 1e-12
+
+
 def test_one_kind_alone_has_no_f1_and_a_useless_model_no_threshold() -> None:
-    scores, labels, maps = labelled([1, 2], [])
+    scores, labels = labelled([1, 2], [])
     with pytest.raises(ConfigError, match="give both"):
-        calibrate_on_defects(scores, labels, maps, [None] * 2, 0.1, "")
-    scores, labels, maps = labelled([5], [1, 1, 1, 1, 1, 1])
+        calibrate_on_defects(scores, labels, scores, None, 0.1, "")
+    scores, labels = labelled([5], [1, 1, 1, 1, 1, 1])
     with pytest.raises(ConfigError, match="cannot tell"):
-        calibrate_on_defects(scores, labels, maps, [None] * 7, 0.1, "")
+        calibrate_on_defects(scores, labels, scores, None, 0.1, "")
 
 
 def test_the_bound_of_the_f1_threshold_holds_although_it_was_chosen() -> None:
     rng = np.random.default_rng(0)
     held = []
     for _ in range(300):
-        scores, labels, maps = labelled(list(draw(rng, 80)), list(1 + 2 * draw(rng, 20)))
-        thresholds, facts = calibrate_on_defects(scores, labels, maps, [None] * 100, 0.1, "")
+        scores, labels = labelled(list(draw(rng, 80)), list(1 + 2 * draw(rng, 20)))
+        thresholds, facts = calibrate_on_defects(scores, labels, scores, None, 0.1, "")
         held.append(rate_above(np.array(thresholds.image)) <= facts.fpr_upper_bound)
     assert np.mean(held) >= 0.95
 
