@@ -58,6 +58,7 @@ class RunFacts(BaseModel):
 
     Attributes:
         train_sha256: digests of the training files; none of them may calibrate.
+        held_out_sha256: digests of the good files that were kept out of the fit; they calibrate where they are found.
         patches: how many the images gave.
         bank_size: how many of them the memory bank keeps.
     """
@@ -74,6 +75,7 @@ class RunFacts(BaseModel):
     preprocess: PreprocessSpec
     train_data: str
     train_sha256: tuple[str, ...]
+    held_out_sha256: tuple[str, ...] = ()
     patches: PositiveInt
     bank_size: PositiveInt
     tools: dict[str, str]

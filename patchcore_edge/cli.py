@@ -64,7 +64,11 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides the coreset's first pick.")] = 0,
+    val_split_ratio: Annotated[
+        float,
+        typer.Option(help="Share of the good images to keep for `calibrate`, if the data has no validation/good."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Decides the coreset's first pick and which images are kept.")] = 0,
     device: TorchDevice = "auto",
     memory_limit: Annotated[
         str | None, typer.Option(help="Memory for features, such as 4GB; beyond it they go to disk. Default: half.")
@@ -92,10 +96,12 @@ def train(
         bank_mb=bank_mb,
         projection_eps=projection_eps,
         memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
+        val_split_ratio=val_split_ratio,
     )
     fitted = train_run(data, output, options, notify=typer.echo)
+    held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
     typer.echo(
-        f"Fitted {len(fitted.train_sha256)} images: {fitted.bank_size:,} of {fitted.patches:,} patches kept. "
+        f"Fitted {len(fitted.train_sha256)} images{held_out}: {fitted.bank_size:,} of {fitted.patches:,} patches kept. "
         f"Wrote {output}."
     )
 
@@ -111,7 +117,11 @@ def calibrate(
     device: TorchDevice = "auto",
     strict: StrictOption = False,
 ) -> None:
-    """Set the thresholds from held-out images (validation/ or a plain folder), else from the training images."""
+    """Set the thresholds from images that `train` has not seen, else from the training images.
+
+    In this order: validation/, by the highest F1 if it has labelled defects; the images that `train --val-split-ratio`
+    held out; a folder of other good images; the training images, each scored by a bank that was fitted without it.
+    """
     from .workflow import calibrate_run
 
     typer.echo(calibrate_run(run, data, target_fpr, device, strict=strict))

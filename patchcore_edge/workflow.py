@@ -36,7 +36,8 @@ def calibrate_run(
     """Set a run's thresholds; returns what a person should know.
 
     From, in this order: the validation split, by the highest F1 where it has labelled defects and no rate is asked for;
-    a plain folder of good images that the run was not trained on; the training images themselves, cross-fitted.
+    the images among ``data`` that the fit held out; a plain folder of good images that the run was not trained on; the
+    training images themselves, cross-fitted.
 
     Args:
         folder: RUN.
@@ -86,8 +87,13 @@ def _calibration_items(module: DataModule, facts: RunFacts) -> tuple[list[ImageI
     """The images to calibrate with, and whether they are those that the run was trained on."""
     items = module.validation or module.train
     seen = set(facts.train_sha256)
-    known = [item for item in items if file_sha256(item) in seen]
-    if known and (module.validation or len(known) < len(items)):
+    digests = [file_sha256(item) for item in items]
+    known = [item for item, digest in zip(items, digests, strict=True) if digest in seen]
+    unseen = [item for item, digest in zip(items, digests, strict=True) if digest not in seen]
+    held_out = set(facts.held_out_sha256) & set(digests) - seen
+    if known and held_out and not module.validation:
+        return unseen, False  # the folder that was split for the fit, with both parts in it
+    if known and (module.validation or any(_is_usable(item, facts.preprocess) for item in unseen)):
         raise DataError(
             f"{known[0].path} is one of the images the model was trained on and would score near zero; "
             "calibrate with good images that were held out."
@@ -98,6 +104,15 @@ def _calibration_items(module: DataModule, facts: RunFacts) -> tuple[list[ImageI
             "give the data that it was trained on, or a folder of held-out good images."
         )
     return items, bool(known)
+
+
+def _is_usable(item: ImageItem, spec: PreprocessSpec) -> bool:
+    """Whether the fit could have used a file; it leaves out those that cannot be read."""
+    try:
+        DataModule.dataset([item], spec).image(0)
+    except DataError:
+        return False
+    return True
 
 
 def _cross_fitted(engine: Engine, model: Patchcore, module: DataModule) -> tuple[_Floats, _Floats]:

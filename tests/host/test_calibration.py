@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import run_cli
+from conftest import TINY_BACKBONE, TINY_SIZE, good_part, run_cli
 
 from patchcore_edge.calibration import calibrate, calibrate_on_defects, describe
-from patchcore_edge.checkpoint import Calibration, load_calibration
+from patchcore_edge.checkpoint import Calibration, RunFacts, load_calibration
 from patchcore_edge.crossfit import FOLDS, cross_fitted_scores, folds
 from patchcore_edge.models import PatchcoreModel
 from patchcore_edge.pixels import PixelCounts
@@ -257,3 +259,62 @@ def test_data_that_neither_was_trained_on_nor_is_held_out_is_refused(
     done = run_cli("calibrate", tiny_run, "--data", data)
     assert done.returncode == 2
     assert "not trained on its train/good" in done.stderr
+
+
+def test_images_held_out_of_a_plain_folder_are_found_again_in_it(
+    tiny_data: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "good"))
+    shutil.copy(folder / "000.png", folder / "again.png")  # the same pixels on both sides, perhaps
+    options = ("--backbone", TINY_BACKBONE, "--layers", "layer2,layer3", "--weights", tiny_weights)
+    for seed in range(2):
+        run = tmp_path / f"run{seed}"
+        small = ("--image-size", TINY_SIZE, "--coreset-sampling-ratio", 0.25, "--seed", seed)
+        done = run_cli("train", folder, "-o", run, *options, *small, "--val-split-ratio", 0.4)
+        assert "Fitted 8 images, 5 held out" in done.stdout, done.stderr
+        facts = RunFacts.model_validate_json((run / "run.json").read_bytes())
+        outside = set(facts.held_out_sha256) - set(facts.train_sha256)
+        assert len(outside) >= 4
+        cv2.imwrite(str(folder / "new.png"), good_part(seed))
+
+        expected = len(outside) + 1 + (len(facts.held_out_sha256) - len(set(facts.held_out_sha256)))
+        assert f"from {expected} good images:" in run_cli("calibrate", run, "--data", folder).stdout
+        found = of_run(run)
+        assert (found.facts.method, found.facts.n) == ("held-out", expected)
+        assert found.facts.scores.min > 0.5 * found.facts.scores.max  # none of an image that the bank has seen
+        (folder / "new.png").unlink()
+
+    # Nothing was held out of this folder: what lies in it beside the fit's images is no split of ours.
+    other = Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "other"))
+    for digest_of in facts.held_out_sha256:
+        for path in other.iterdir():
+            if hashlib.sha256(path.read_bytes()).hexdigest() == digest_of:
+                path.unlink()
+    cv2.imwrite(str(other / "new.png"), good_part(9))
+    assert "trained on" in run_cli("calibrate", run, "--data", other).stderr
+
+
+def test_an_mvtec_layout_without_validation_is_split_too(tiny_data: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for kind in ("train", "test"):
+        shutil.copytree(tiny_data / kind, data / kind)
+    options = ("--backbone", TINY_BACKBONE, "--layers", "layer2,layer3", "--weights", tiny_weights, "--image-size", 64)
+    run = tmp_path / "run"
+    done = run_cli("train", data, "-o", run, *options, "--val-split-ratio", 0.25)
+    assert "Fitted 9 images, 3 held out" in done.stdout, done.stderr
+    assert "from 3 good images:" in run_cli("calibrate", run, "--data", data).stdout
+    refused = run_cli("train", data, "-o", run, *options, "--val-split-ratio", 1)
+    assert refused.returncode == 2
+    assert "hold out" in refused.stderr
+
+
+def test_a_file_that_the_fit_had_to_skip_does_not_stand_in_the_way(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    folder = Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "good"))
+    (folder / "broken.png").write_bytes(b"no image")
+    done = run_cli("calibrate", run, "--data", folder)
+    assert "from 12 good images, cross-fitted" in done.stdout, done.stderr
+    assert any("broken.png" in message for message in caplog.messages)
+    assert "broken.png" in run_cli("calibrate", run, "--data", folder, "--strict").stderr
