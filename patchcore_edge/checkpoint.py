@@ -58,6 +58,7 @@ class RunFacts(BaseModel):
 
     Attributes:
         train_sha256: digests of the training files; none of them may calibrate.
+        mean, std: of the pre-processor; the backbone's own when absent.
         held_out_sha256: digests of the good files that were kept out of the fit; they calibrate where they are found.
         patches: how many the images gave.
         bank_size: how many of them the memory bank keeps.
@@ -73,6 +74,8 @@ class RunFacts(BaseModel):
     coreset_sampling_ratio: float
     seed: int
     preprocess: PreprocessSpec
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
     train_data: str
     train_sha256: tuple[str, ...]
     held_out_sha256: tuple[str, ...] = ()
@@ -117,7 +120,7 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
         pre_trained=False,
         coreset_sampling_ratio=facts.coreset_sampling_ratio,
         num_neighbors=facts.num_neighbors,
-        pre_processor=PreProcessor(facts.preprocess),
+        pre_processor=PreProcessor(facts.preprocess, facts.mean, facts.std),
         seed=facts.seed,
     )
     try:

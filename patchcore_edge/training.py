@@ -134,6 +134,7 @@ def save_fitted(folder: Path, model: Patchcore, module: DataModule) -> RunFacts:
     """Write the RUN folder of a model that was fitted on ``module.train``."""
     if model.pre_processor.prepared:
         raise ConfigError("A model without a pre-processor cannot be saved as a run; build it with one.")
+    mean, std = model.pre_processor.statistics
     facts = RunFacts(
         name=folder.resolve().name,
         backbone=model.model.backbone,
@@ -142,6 +143,8 @@ def save_fitted(folder: Path, model: Patchcore, module: DataModule) -> RunFacts:
         coreset_sampling_ratio=model.coreset_sampling_ratio,
         seed=model.seed,
         preprocess=model.pre_processor.spec,
+        mean=mean,
+        std=std,
         train_data=str(module.root),
         train_sha256=tuple(file_sha256(item) for item in module.train),
         held_out_sha256=tuple(_digest_or_nothing(item) for item in module.validation if not item.is_defective),
