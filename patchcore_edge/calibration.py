@@ -25,9 +25,17 @@ from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.manifest import CalibrationFacts, ScoreStats
 from patchcore_edge_runtime.verdict import Thresholds
 
+from .evaluator import Scores
 from .pixels import PixelCounts
 
-__all__ = ["DEFAULT_TARGET_FPR", "THRESHOLD_MARGIN", "calibrate", "calibrate_on_defects", "describe"]
+__all__ = [
+    "DEFAULT_TARGET_FPR",
+    "THRESHOLD_MARGIN",
+    "calibrate",
+    "calibrate_on_defects",
+    "calibrate_on_scores",
+    "describe",
+]
 
 DEFAULT_TARGET_FPR = 0.001
 """Share of good parts that may be called NG when nothing else is asked for."""
@@ -36,6 +44,25 @@ THRESHOLD_MARGIN = 1e-3
 """The threshold is put this share above the score that sets it, so that rounding on another device flips no image."""
 
 _CONFIDENCE = 0.95
+
+
+def calibrate_on_scores(scores: Scores, target_fpr: float | None, data: str) -> tuple[Thresholds, CalibrationFacts]:
+    """Thresholds from labelled images that the bank has not seen.
+
+    Args:
+        scores: of good images, or of good and defective ones.
+        target_fpr: share of good parts that may be called NG, in (0, 1). When None, the threshold is that of the
+            highest F1 where there are defective images, and 0.001 is the rate where there are none.
+        data: where the images come from, for the record.
+
+    Raises:
+        ConfigError: the rate is not in (0, 1), or the scores are unusable.
+    """
+    rate = DEFAULT_TARGET_FPR if target_fpr is None else target_fpr
+    if target_fpr is None and scores.labels.any():
+        return calibrate_on_defects(scores.scores, scores.labels, scores.map_maxima, scores.pixels, rate, data)
+    good = ~scores.labels
+    return calibrate(scores.scores[good], scores.map_maxima[good], rate, data)
 
 
 def calibrate(

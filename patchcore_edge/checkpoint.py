@@ -59,7 +59,7 @@ class RunFacts(BaseModel):
     Attributes:
         train_sha256: digests of the training files; none of them may calibrate.
         mean, std: of the pre-processor; the backbone's own when absent.
-        held_out_sha256: digests of the good files that were kept out of the fit; they calibrate where they are found.
+        held_out_sha256: digests of the files beside the training files that were kept out of the fit, to calibrate.
         patches: how many the images gave.
         bank_size: how many of them the memory bank keeps.
     """

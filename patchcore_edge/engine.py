@@ -174,19 +174,20 @@ class Engine:
         output: str | Path,
         options: GraphOptions | None = None,
         *,
-        target_fpr: float = 0.001,
+        target_fpr: float | None = None,
     ) -> Manifest:
         """Export a fitted model to an OpenVINO bundle, behind the gate that compares it with torch.
 
         Args:
             model: fitted on ``datamodule.train``.
-            datamodule: its validation images set the thresholds and pass the gate.
+            datamodule: its validation images set the thresholds and pass the gate; without any, its training images do,
+                cross-fitted.
             output: bundle folder to write.
             options: precision, search and formats; float32 and exact when absent.
-            target_fpr: share of good parts that may be called NG, in (0, 1).
+            target_fpr: share of good parts that may be called NG, in (0, 1); see ``calibrate_on_scores`` for None.
 
         Raises:
-            DataError: there are no held-out images.
+            DataError: an image that the model was fitted on is among those to calibrate with.
             ParityError: the graph does not score as the model does; nothing is written.
         """
         from patchcore_edge_export.build import GraphOptions

@@ -147,7 +147,7 @@ def save_fitted(folder: Path, model: Patchcore, module: DataModule) -> RunFacts:
         std=std,
         train_data=str(module.root),
         train_sha256=tuple(file_sha256(item) for item in module.train),
-        held_out_sha256=tuple(_digest_or_nothing(item) for item in module.validation if not item.is_defective),
+        held_out_sha256=tuple(_digest_or_nothing(item) for item in _split_off(module)),
         patches=model.pool_size,
         bank_size=len(model.model.memory_bank),
         tools={"patchcore-edge": __version__, **{name: version(name) for name in ("torch", "timm", "opencv-python")}},
@@ -155,6 +155,12 @@ def save_fitted(folder: Path, model: Patchcore, module: DataModule) -> RunFacts:
     dataset = DataModule.dataset(module.train, model.pre_processor.spec)
     save_run(folder, model, facts, (dataset.image(index) for index in evenly(len(dataset))))
     return facts
+
+
+def _split_off(module: DataModule) -> list[ImageItem]:
+    """The validation images that lie beside the training images, where nothing but a record tells them apart."""
+    beside = {item.path.parent for item in module.train}
+    return [item for item in module.validation if item.path.parent in beside]
 
 
 def evenly(count: int) -> list[int]:

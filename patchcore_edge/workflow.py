@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from patchcore_edge_runtime.sanity import SanityLimits, learn_limits, measure
 from patchcore_edge_runtime.sources import read_image
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .calibration import DEFAULT_TARGET_FPR, calibrate, calibrate_on_defects, describe
+from .calibration import DEFAULT_TARGET_FPR, calibrate, calibrate_on_scores, describe
 from .checkpoint import Calibration, RunFacts, load_calibration, load_run, save_calibration
 from .crossfit import cross_fitted_scores
-from .data import Batch, DataModule, ImageDataset, ImageItem, open_data, prediction_items
+from .data import DataModule, ImageDataset, ImageItem, open_data, prediction_items
 from .engine import Engine
 from .evaluator import Evaluation, Scores, collect_scores, evaluate
 from .models import Patchcore
@@ -53,23 +53,19 @@ def calibrate_run(
     model, facts = load_run(folder)
     module = open_data(data)
     engine = Engine(device, strict=strict)
-    rate = DEFAULT_TARGET_FPR if target_fpr is None else target_fpr
     items, trained_on = _calibration_items(module, facts)
     dataset = DataModule.dataset(items, model.pre_processor.spec)
     if trained_on:
         scores, maxima = _cross_fitted(engine, model, module)
         dataset.items = list(module.train)
+        rate = DEFAULT_TARGET_FPR if target_fpr is None else target_fpr
         thresholds, found = calibrate(scores, maxima, rate, str(module.root), "cross-fitted")
-    elif target_fpr is None and any(item.is_defective for item in items):
-        labelled = collect_scores(engine.stream(model, dataset))
-        thresholds, found = calibrate_on_defects(
-            labelled.scores, labelled.labels, labelled.map_maxima, labelled.pixels, rate, str(module.root)
-        )
-        scores = labelled.scores
     else:
-        dataset.items = [item for item in items if not item.is_defective]
-        scores, maxima = _scored(engine.stream(model, dataset))
-        thresholds, found = calibrate(scores, maxima, rate, str(module.root))
+        if target_fpr is not None:
+            dataset.items = [item for item in items if not item.is_defective]
+        labelled = collect_scores(engine.stream(model, dataset))
+        thresholds, found = calibrate_on_scores(labelled, target_fpr, str(module.root))
+        scores = labelled.scores
     good = [i for i in np.argsort(scores) if not dataset.items[i].is_defective]
     # Least to most anomalous, both ends included: export compares torch and IR on these.
     kept = {f"{place:03d}.png": int(good[i]) for place, i in enumerate(evenly(len(good)))}
@@ -125,17 +121,6 @@ def _cross_fitted(engine: Engine, model: Patchcore, module: DataModule) -> tuple
             model.coreset_sampling_ratio,
             model.seed,
         )
-
-
-def _scored(batches: Iterable[Batch]) -> tuple[_Floats, _Floats]:
-    """Image scores and map maxima; the maps are let go of, batch by batch."""
-    scores, maxima = [], []
-    for batch in batches:
-        assert batch.pred_score is not None
-        assert batch.anomaly_map is not None
-        scores.append(batch.pred_score.numpy())
-        maxima.append(batch.anomaly_map.amax((1, 2, 3)).numpy())
-    return np.concatenate(scores), np.concatenate(maxima)
 
 
 def evaluate_run(folder: Path, data: Path, device: str, report: Path, *, strict: bool = False) -> Evaluation:

@@ -12,7 +12,7 @@ from conftest import TINY_BACKBONE
 from safetensors.torch import load_file
 
 from patchcore_edge.checkpoint import load_run
-from patchcore_edge.data import Batch, Folder, ImageDataset, ImageItem, MVTec
+from patchcore_edge.data import Batch, DataModule, Folder, ImageDataset, ImageItem, MVTec
 from patchcore_edge.engine import Engine
 from patchcore_edge.evaluator import Evaluator, collect_scores
 from patchcore_edge.models import InferenceBatch, LearningType, Patchcore, PatchcoreModel
@@ -274,6 +274,21 @@ def test_a_crop_larger_than_the_image_is_refused() -> None:
 def test_a_device_that_torch_does_not_have_is_refused(device: str) -> None:
     with pytest.raises(ConfigError, match="try --device cpu"):
         Engine(device)
+
+
+def test_labelled_defects_among_the_validation_images_set_the_thresholds_of_the_highest_f1(
+    tiny_weights: Path, data: MVTec, engine: Engine
+) -> None:
+    both = DataModule(data.root, data.train, [*data.validation, *(item for item in data.test if item.is_defective)])
+    thresholds = []
+    for target in (None, 0.1):
+        model = build(tiny_weights, post_processor=PostProcessor(target_fpr=target))
+        engine.fit(model, both)
+        thresholds.append(model.post_processor.thresholds.image)
+    scores = collect_scores(engine.stream(model, ImageDataset(both.validation, model.pre_processor.spec)))
+    good, bad = scores.scores[~scores.labels], scores.scores[scores.labels]
+    assert thresholds[0] == pytest.approx((good.max() + bad.min()) / 2)
+    assert thresholds[1] == pytest.approx(1.001 * good.max())
 
 
 def test_given_thresholds_are_kept(tiny_weights: Path, data: MVTec, engine: Engine) -> None:
