@@ -35,6 +35,7 @@ __all__ = [
     "calibrate_on_defects",
     "calibrate_on_scores",
     "describe",
+    "require_rate",
 ]
 
 DEFAULT_TARGET_FPR = 0.001
@@ -85,8 +86,7 @@ def calibrate(
     Raises:
         ConfigError: the rate is not in (0, 1), or the scores are unusable.
     """
-    if not 0 < target_fpr < 1:
-        raise ConfigError(f"The target false-reject rate is {target_fpr}; give a number between 0 and 1.")
+    require_rate(target_fpr)
     _require_finite(scores, map_maxima)
     n = len(scores)
     # Guards against 0.99 * 100 being 99.00000000000001.
@@ -176,6 +176,12 @@ def describe(thresholds: Thresholds, facts: CalibrationFacts) -> str:
             " the threshold is the highest good score."
         )
     return text
+
+
+def require_rate(target_fpr: float) -> None:
+    """Raise ``ConfigError`` for what is no rate in (0, 1)."""
+    if not 0 < target_fpr < 1:
+        raise ConfigError(f"The target false-reject rate is {target_fpr}; give a number between 0 and 1.")
 
 
 def _require_finite(scores: NDArray[np.float32], map_maxima: NDArray[np.float32]) -> None:

@@ -11,6 +11,7 @@ calibration/             after ``calibrate``:
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -103,6 +104,8 @@ def save_run(folder: Path, model: Patchcore, facts: RunFacts, samples: Iterable[
         tensors = {name: tensor.contiguous().cpu() for name, tensor in model.model.state_dict().items()}
         save_file(tensors, fresh / MODEL_FILE)
         _write(fresh / RUN_FILE, facts)
+        # safetensors writes for its owner's eyes only; who may read a run is the folder's affair.
+        shutil.copymode(fresh / RUN_FILE, fresh / MODEL_FILE)
 
 
 def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:

@@ -20,7 +20,8 @@ app = new_app("Fit PatchCore on photos of good parts and export it for the PC be
 DataArgument = Annotated[Path, typer.Argument(help="MVTec AD layout, or a folder of good images.")]
 DataOption = Annotated[Path, typer.Option("--data", help="MVTec AD layout, or a folder of good images.")]
 RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
-TorchDevice = Annotated[str, typer.Option(help="torch device: auto, cpu, cuda, xpu.")]
+TestData = Annotated[Path, typer.Option("--data", help="MVTec AD layout; test/good and test/<defect> are enough.")]
+TorchDevice = Annotated[str, typer.Option("--device", "-d", help="torch device: auto, cpu, cuda, xpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
 
@@ -130,7 +131,7 @@ def calibrate(
 @app.command(name="eval")
 def evaluate(
     run: RunArgument,
-    data: DataOption,
+    data: TestData,
     report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
     device: TorchDevice = "auto",
     strict: StrictOption = False,

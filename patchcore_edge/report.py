@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +18,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.preprocess import Image
 
 from .evaluator import Evaluation, Scores
@@ -67,8 +70,10 @@ def write_report(
         scores, evaluation: what it is about.
         pixel_threshold: where the heatmaps turn orange; they begin above what good images usually have.
         views: gives, by their indices, the images to show.
+
+    Raises:
+        ConfigError: a file cannot be written.
     """
-    _write_text(path.with_suffix(".json"), json.dumps(evaluation.as_json(), indent=2) + "\n")
     _write_page(
         path,
         "report.html.j2",
@@ -81,6 +86,7 @@ def write_report(
         defects=_per_defect(scores, evaluation),
         galleries=_galleries(scores, evaluation, pixel_threshold, views),
     )
+    _write_text(path.with_suffix(".json"), json.dumps(evaluation.as_json(), indent=2) + "\n")
 
 
 def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[int], Image]) -> None:
@@ -95,7 +101,7 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
     shown = outliers.order[:_OUTLIERS]
     span = (float(np.median(outliers.patches)), outliers.limit)
     pictures = [
-        _Picture(f"{outliers.paths[i].name} · distance {outliers.distances[i]:.3g}", _heat(image(i), grid, span))
+        _Picture(f"{outliers.paths[i].name} · distance {outliers.distances[i]:#.4g}", _heat(image(i), grid, span))
         for i, grid in ((i, outliers.patches[i].reshape(outliers.grid)) for i in shown)
     ]
     _write_page(
@@ -120,10 +126,16 @@ def _write_page(path: Path, template: str, **values: Any) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _plots(scores: Scores, evaluation: Evaluation) -> list[Markup]:
@@ -142,8 +154,9 @@ def _histogram(scores: Scores, evaluation: Evaluation) -> Markup:
         if len(values):
             axes.hist(values, bins=list(bins), color=color, alpha=0.65, label=f"{name} ({len(values)})")
     if evaluation.threshold is not None:
-        axes.axvline(evaluation.threshold, color=_INK, linestyle="--", label=f"threshold {evaluation.threshold:.3g}")
+        axes.axvline(evaluation.threshold, color=_INK, linestyle="--", label=f"threshold {evaluation.threshold:#.4g}")
     axes.set(xlabel="raw image score", ylabel="images", title="Scores")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     return _svg(figure)
 
@@ -232,7 +245,7 @@ def _picture(scores: Scores, evaluation: Evaluation, index: int, span: tuple[flo
         flagged = bool(scores.scores[index] > evaluation.threshold)
         verdict = "NG" if flagged else "OK"
         wrong = "" if flagged == defective else "missed" if defective else "rejected"
-    title = f"{scores.kinds[index]}/{scores.paths[index].name} · {scores.scores[index]:.3g}"
+    title = f"{scores.kinds[index]}/{scores.paths[index].name} · {scores.scores[index]:#.4g}"
     return _Picture(title, _heat(view.pixels, view.anomaly_map, span, view.mask), verdict, wrong)
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.preprocess import PreprocessSpec, preprocess
 from patchcore_edge_runtime.sanity import SanityLimits, learn_limits, measure
 from patchcore_edge_runtime.sources import read_image
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .calibration import DEFAULT_TARGET_FPR, calibrate, calibrate_on_scores, describe
+from .calibration import DEFAULT_TARGET_FPR, calibrate, calibrate_on_scores, describe, require_rate
 from .checkpoint import Calibration, RunFacts, load_calibration, load_run, save_calibration
 from .crossfit import cross_fitted_scores
-from .data import DataModule, ImageDataset, ImageItem, open_data, prediction_items
+from .data import DataModule, ImageDataset, ImageItem, open_data, test_items
 from .engine import Engine
 from .evaluator import Evaluation, Scores, collect_scores, evaluate
 from .models import Patchcore
@@ -47,9 +47,12 @@ def calibrate_run(
         strict: stop at an image that cannot be read.
 
     Raises:
+        ConfigError: the rate is not in (0, 1), or the images do not give thresholds.
         DataError: an image that the run was trained on is among others that it was not.
         CheckpointError: ``folder`` is no checkpoint.
     """
+    if target_fpr is not None:
+        require_rate(target_fpr)
     model, facts = load_run(folder)
     module = open_data(data)
     engine = Engine(device, strict=strict)
@@ -124,16 +127,22 @@ def _cross_fitted(engine: Engine, model: Patchcore, module: DataModule) -> tuple
 
 
 def evaluate_run(folder: Path, data: Path, device: str, report: Path, *, strict: bool = False) -> Evaluation:
-    """Score the test images under ``data`` and write the report.
+    """Score the test images under ``data``, which needs no more than ``test``, and write the report.
 
     Raises:
         DataError: there are no test images.
+        ConfigError: the report cannot be written.
         CheckpointError: ``folder`` is no checkpoint.
     """
+    if report.is_dir():
+        raise ConfigError(f"{report} is a folder; give the name of the file to write.")
     model, facts = load_run(folder)
     calibration = load_calibration(folder)
-    module = open_data(data)
-    dataset = DataModule.dataset(prediction_items(module), model.pre_processor.spec)
+    items = test_items(data)
+    if not items:
+        where = f"{data} has no test images" if data.is_dir() else f"There is no folder {data}"
+        raise DataError(f"{where}; put good test images into test/good and others into test/<defect>.")
+    dataset = DataModule.dataset(items, model.pre_processor.spec)
     scores = collect_scores(Engine(device, strict=strict).stream(model, dataset))
     thresholds = calibration.thresholds if calibration else None
     evaluation = evaluate(scores, thresholds)

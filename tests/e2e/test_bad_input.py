@@ -72,6 +72,21 @@ def test_a_run_that_is_no_checkpoint(command: str, tiny_data: Path, tmp_path: Pa
     assert nothing_but(tmp_path / "run")
 
 
+def test_a_report_that_cannot_be_written_leaves_nothing(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for place, reason in ((tmp_path, "is a folder"), (tmp_path / "file" / "report.html", "cannot be written")):
+        assert reason in refused(2, ("eval", tiny_run, "--data", tiny_data, "--report", place))
+    assert nothing_but(tmp_path, "file")
+
+
+def test_data_that_cannot_be_evaluated_or_a_rate_that_is_none(tiny_run: Path, tmp_path: Path) -> None:
+    assert "There is no folder" in refused(2, ("eval", tiny_run, "--data", tmp_path / "nowhere"))
+    assert "no test images" in refused(2, ("eval", tiny_run, "--data", tmp_path))
+    # Said before any image is scored, or the folder would be the first to complain.
+    line = refused(2, ("calibrate", tiny_run, "--data", tmp_path / "nowhere", "--target-fpr", 5))
+    assert "between 0 and 1" in line
+
+
 def test_an_export_of_what_is_no_checkpoint_or_not_calibrated(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no checkpoint" in refused(2, ("export", tmp_path / "empty", "-o", tmp_path / "bundle"))

@@ -96,6 +96,8 @@ def test_a_saved_run_keeps_the_mean_and_deviation_it_was_fitted_with(
     model = build(tiny_weights, pre_processor=PreProcessor(spec, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))
     engine.fit(model, data)
     save_fitted(tmp_path / "run", model, data)
+    # Whoever may read one file of a run may read the others.
+    assert len({path.stat().st_mode for path in (tmp_path / "run").iterdir() if path.is_file()}) == 1
     again, _ = load_run(tmp_path / "run")
     images = torch.zeros(1, *SIZE, 3, dtype=torch.uint8)
     assert torch.equal(again.pre_processor(images), model.pre_processor(images))
