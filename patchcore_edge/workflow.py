@@ -178,12 +178,13 @@ def _pixel_scale(scores: Scores, thresholds: Thresholds | None) -> float:
 
 def _facts_table(model: Patchcore, facts: RunFacts, calibration: Calibration | None) -> dict[str, str]:
     bank = model.model.memory_bank
+    held_out = f", {len(facts.held_out_sha256)} held out" if facts.held_out_sha256 else ""
     return {
         "backbone": f"{facts.backbone}, layers {', '.join(facts.layers)}",
         "input": f"{facts.preprocess.input_size[1]} x {facts.preprocess.input_size[0]} pixels",
         "memory bank": f"{len(bank):,} x {bank.shape[1]} ({facts.coreset_sampling_ratio:.2%} of the patches)",
         "neighbours": str(facts.num_neighbors),
-        "trained on": f"{len(facts.train_sha256)} images of {facts.train_data}",
+        "trained on": f"{len(facts.train_sha256)} images of {facts.train_data}{held_out}",
         "thresholds": describe(calibration.thresholds, calibration.facts) if calibration else "not calibrated",
         "made with": ", ".join(f"{name} {version}" for name, version in facts.tools.items()),
     }

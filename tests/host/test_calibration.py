@@ -303,6 +303,8 @@ def test_an_mvtec_layout_without_validation_is_split_too(tiny_data: Path, tiny_w
     done = run_cli("train", data, "-o", run, *options, "--val-split-ratio", 0.25)
     assert "Fitted 9 images, 3 held out" in done.stdout, done.stderr
     assert "from 3 good images:" in run_cli("calibrate", run, "--data", data).stdout
+    assert run_cli("eval", run, "--data", data).returncode == 0
+    assert f"9 images of {data}, 3 held out" in (run / "report.html").read_text(encoding="utf-8")
     refused = run_cli("train", data, "-o", run, *options, "--val-split-ratio", 1)
     assert refused.returncode == 2
     assert "hold out" in refused.stderr

@@ -164,7 +164,7 @@ def test_measuring_gives_every_metric_and_pictures(
     assert all(0 <= facts[name] <= 1 for name in ("pixel_auroc", "aupro", "image_aupr", "recall"))
     pictures = sorted(tmp_path.rglob("*.png"))
     assert len(pictures) == 12
-    assert cv2.imread(str(pictures[0])).shape == (64, 128, 3)
+    assert cv2.imread(str(pictures[0])).shape == (64, 132, 3)
 
 
 def test_measuring_needs_an_evaluator_and_test_images(

@@ -95,7 +95,7 @@ def test_the_outline_of_a_defect_does_not_hide_it() -> None:
     mask[10:12, 10:20] = True
     picture = visualize(image, np.zeros((32, 32), np.float32), 1.0, mask)
     np.testing.assert_array_equal(picture[:, :32], image)
-    assert (picture[:, 32:] != image).any(axis=2).sum() >= 20
+    assert (picture[:, -32:] != image).any(axis=2).sum() >= 20
 
 
 def test_the_same_data_gives_the_same_report(evaluated: Path, tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
