@@ -97,7 +97,7 @@ class FastSearch(nn.Module):
         chunks = list(zip(torch.split(points, _CHUNK), torch.split(offsets, _CHUNK), strict=True))
         for index, (rows, offset) in enumerate(chunks):
             self.register_buffer(f"{name}_{index}", rows.clone())
-            self.register_buffer(f"{name}_bias_{index}", -0.5 * offset)
+            self.register_buffer(f"bias_of_{name}_{index}", -0.5 * offset)
         return len(chunks)
 
     @property
@@ -135,7 +135,7 @@ class FastSearch(nn.Module):
         """``[N, P, d]`` and squared residuals ``[N, P]`` → ``[N, P]`` distances to the nearest of what was kept."""
         points = _rounded(points, self.patch_step)
         # −2xy + ‖y‖² is smallest where xy − ‖y‖²/2 is largest.
-        parts = [self._largest(points, f"{name}_{i}", f"{name}_bias_{i}") for i in range(self._chunks[name])]
+        parts = [self._largest(points, f"{name}_{i}", f"bias_of_{name}_{i}") for i in range(self._chunks[name])]
         own = (points * points).sum(2) + (1 - self.plan.correlation) * squares
         return (own - 2 * torch.cat(parts, 2).amax(2)).clamp_min(0).sqrt()
 
