@@ -72,7 +72,7 @@ class SinkWorker:
         """Queue a record; returns at once unless ``wait`` was asked for."""
         if record.result.verdict not in self._settings.verdicts:
             return
-        record = record if self._pictures else record.without_pictures()
+        record = record if self._pictures else record.without_pictures
         with self._changed:
             if self._wait:
                 self._changed.wait_for(lambda: self._has_room(record) or self._closing)
