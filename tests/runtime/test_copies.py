@@ -124,6 +124,7 @@ def test_frames_are_written_into_the_memory_that_inference_reads(
         assert one.submit(good_part(number))
         slot = one._pending[-1].slot
         assert slot is not None
+        slot.wait()
         assert written.pop() == slot._request.get_tensor("frame").data.ctypes.data
 
 
