@@ -152,7 +152,9 @@ def fit(
         num_workers=os.cpu_count() or 1,
     )
     start = time.perf_counter()
-    Engine(default_root_dir=folder, accelerator="cpu", devices=1, logger=False).fit(model=model, datamodule=data)
+    Engine(default_root_dir=folder, accelerator="cpu", devices=1, logger=False, limit_val_batches=0).fit(
+        model=model, datamodule=data
+    )
     seconds = time.perf_counter() - start
     save_file({"bank": model.model.memory_bank.contiguous()}, bank)
     return {"fit_seconds": seconds, "peak_mib": _peak_mib()}
