@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import openvino as ov
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from .models import Patchcore
 from .telemetry import silence, unchanged_logging
@@ -21,6 +22,9 @@ _log = logging.getLogger(__name__)
 
 EMBEDDING_LIMIT = 1e-4
 """Largest deviation of a patch's feature vector from torch's, as a share of the mean length of such vectors."""
+
+_CHECKED = 4
+"""Frames that both embed before OpenVINO is believed."""
 
 _MIN_IMAGES = 32
 """With fewer, tracing and compiling take longer than they save."""
@@ -52,11 +56,11 @@ class Embedder:
         """``[N,H,W,3]`` uint8 BGR of the model's size → ``[N*h*w, D]`` float32 features, on the model's device."""
         if self._compiled is not None:
             return torch.from_numpy(self._compiled(frames.numpy()))
-        rows = self._torch(frames)
         if self._pending and frames.dtype == torch.uint8:
             self._pending = False
-            self._compiled = self._checked(frames, rows)
-        return rows
+            self._compiled = self._checked(frames[:_CHECKED])
+            return self(frames)
+        return self._torch(frames)
 
     def _torch(self, frames: Tensor) -> Tensor:
         self._model.model.train()
@@ -64,8 +68,9 @@ class Embedder:
             rows: Tensor = self._model.model(self._model.pre_processor(frames))
         return rows
 
-    def _checked(self, frames: Tensor, expected: Tensor) -> _Compiled | None:
-        """The compiled backbone, if it gives what torch gave for the first frames."""
+    def _checked(self, frames: Tensor) -> _Compiled | None:
+        """The compiled backbone, if it gives what torch gives for these frames."""
+        expected = self._torch(frames)
         try:
             compiled = _Compiled(self._model, frames[:1])
             found = deviation(torch.from_numpy(compiled(frames.numpy())), expected)
@@ -79,22 +84,16 @@ class Embedder:
         return None
 
 
-class _Embedding(nn.Module):
+def _embedding(model: Patchcore) -> Callable[[Tensor], Tensor]:
     """Pre-processing, backbone and merge of one model, for tracing."""
-
-    def __init__(self, model: Patchcore) -> None:
-        super().__init__()
-        self.pre_processor = copy.deepcopy(model.pre_processor)
-        # The bank stays behind: it is not traced, and may be large.
-        bank, model.model.memory_bank = model.model.memory_bank, torch.empty(0)
-        try:
-            self.model = copy.deepcopy(model.model).to(memory_format=torch.contiguous_format).eval()
-        finally:
-            model.model.memory_bank = bank
-
-    def forward(self, frames: Tensor) -> Tensor:
-        # Not self.model(…): the converter puts modules into evaluation mode, and then that scores.
-        return self.model.reshape_embedding(self.model.embed(self.pre_processor(frames)))
+    pre_processor = copy.deepcopy(model.pre_processor)
+    # The bank stays behind: it is not traced, and may be large.
+    bank, model.model.memory_bank = model.model.memory_bank, torch.empty(0)
+    try:
+        network = copy.deepcopy(model.model).to(memory_format=torch.contiguous_format).eval()
+    finally:
+        model.model.memory_bank = bank
+    return lambda frames: network.reshape_embedding(network.embed(pre_processor(frames)))
 
 
 class _Compiled:
@@ -102,10 +101,15 @@ class _Compiled:
 
     def __init__(self, model: Patchcore, example: Tensor) -> None:
         silence()
-        with unchanged_logging():
-            graph = ov.convert_model(
-                _Embedding(model), example_input=example, input=[(list(example.shape), ov.Type.u8)]
-            )
+        with unchanged_logging(), torch.inference_mode():
+            # A function, not the module: making a script module of each of its parts takes longer than the rest. And
+            # once, not three times as the converter does; what comes out is compared anyhow.
+            traced = torch.jit.trace(_embedding(model), example, check_trace=False)  # type: ignore[no-untyped-call]
+            graph = ov.convert_model(traced)
+        frames = graph.inputs[0].get_node()
+        frames.set_element_type(ov.Type.u8)
+        frames.set_partial_shape(ov.PartialShape(list(example.shape)))
+        graph.validate_nodes_and_infer_types()
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
         self._compiled = ov.Core().compile_model(graph, "CPU", options)
         self._queue = ov.AsyncInferQueue(self._compiled)

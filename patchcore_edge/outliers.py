@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from .models import PatchcoreModel
-from .models.k_center_greedy import Pool, pool_rows
+from .models.k_center_greedy import Pool, pool_rows, products
 
 __all__ = ["Outliers", "find_outliers", "patch_grid"]
 
@@ -72,12 +72,12 @@ def find_outliers(pool: Pool, picks: Sequence[int], paths: Sequence[Path], grid:
     centers = pool_rows(pool, chosen)
     middle = centers.mean(0)
     centers = centers - middle
-    weights, bias = -2 * centers.T, (centers * centers).sum(1)
+    weights, bias = -2 * centers, (centers * centers).sum(1)
     found = np.zeros((len(paths), patches), np.float32)
     for image in range(len(paths)):
         rows = pool_rows(pool, slice(image * patches, (image + 1) * patches)) - middle
         own = torch.where(owners == image, torch.inf, bias)
-        nearest = torch.addmm(own, rows, weights).amin(1) + (rows * rows).sum(1)
+        nearest = products(rows, weights, own).amin(1) + (rows * rows).sum(1)
         found[image] = nearest.clamp_(min=0).sqrt_().cpu().numpy()
     # One image has no others: its distances are infinite.
     found[~np.isfinite(found)] = 0

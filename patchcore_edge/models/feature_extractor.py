@@ -110,7 +110,7 @@ def _unused_modules(backbone: str, indices: tuple[int, ...]) -> list[str]:
     """Names of the modules that the features do not depend on.
 
     timm drops what follows the last layer for many families, but not for all: its EfficientNets keep and run every
-    later block. What gets no gradient from the features is not used. Where the structure cannot do without
+    later block. What autograd does not reach from the features is not used. Where the structure cannot do without
     those modules (or cannot be traced without pixels), nothing is cut.
     """
     network = _meta_network(backbone, out_indices=indices)
@@ -118,8 +118,7 @@ def _unused_modules(backbone: str, indices: tuple[int, ...]) -> list[str]:
     images = torch.empty(1, *config["input_size"], device="meta")
     try:
         features = network(images)
-        torch.stack([feature.sum() for feature in features]).sum().backward()  # type: ignore[no-untyped-call]
-        unused = _without_gradient(network)
+        unused = _untouched(network, _parameters_behind(features))
         _cut(network, unused)
         same = [one.shape for one in network(images)] == [one.shape for one in features]
     except (RuntimeError, TypeError, IndexError, ValueError, AttributeError):
@@ -127,17 +126,31 @@ def _unused_modules(backbone: str, indices: tuple[int, ...]) -> list[str]:
     return unused if same else []
 
 
-def _without_gradient(module: nn.Module, prefix: str = "") -> list[str]:
-    """Topmost modules with parameters none of which has a gradient."""
+def _parameters_behind(outputs: Sequence[Tensor]) -> set[int]:
+    """``id`` of each parameter that autograd's graph of the outputs leads to; nothing is computed."""
+    waiting = [output.grad_fn for output in outputs]
+    seen, found = set(waiting), set()
+    while waiting:
+        node: Any = waiting.pop()
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        following = {function for function, _ in getattr(node, "next_functions", ()) if function is not None} - seen
+        seen |= following
+        waiting += following
+    return found
+
+
+def _untouched(module: nn.Module, touched: set[int], prefix: str = "") -> list[str]:
+    """Topmost modules with parameters none of which is among those."""
     found = []
     for name, child in module.named_children():
         parameters = list(child.parameters())
-        untouched = bool(parameters) and all(parameter.grad is None for parameter in parameters)
+        untouched = bool(parameters) and not any(id(parameter) in touched for parameter in parameters)
         # Containers without a forward of their own stay; the network iterates over them.
         if untouched and not isinstance(child, (nn.ModuleList, nn.ModuleDict)):
             found.append(prefix + name)
         else:
-            found += _without_gradient(child, f"{prefix}{name}.")
+            found += _untouched(child, touched, f"{prefix}{name}.")
     return found
 
 
