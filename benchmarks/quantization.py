@@ -10,7 +10,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,18 +24,14 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from patchcore_edge.calibration import calibrate
-from patchcore_edge.data import DataModule
-from patchcore_edge.engine import Engine
 from patchcore_edge.models import Patchcore
 from patchcore_edge_export.edge_model import EdgeModel
 from patchcore_edge_export.onnx import export_onnx
 from patchcore_edge_export.quantize import Recipe, backbone_model, compress_weights, quantize
 
+from .held_out import TARGET_FPR, Fitted, deviation, evenly, fit, pixel_auroc, thresholds, write_page
 from .works import Work, all_works
 
-TARGET_FPR = 0.05
-HELD_OUT_EACH = 5
 TRAIN_SAMPLES = 128
 TEST_IMAGES = 160
 NO_VNNI_EACH = 3
@@ -66,9 +62,6 @@ Written by `python -m benchmarks.quantization --shared ../shared` on {cpu}.
 - Up to {tests} test images, evenly chosen; everything is seeded. ELPV has no masks.
 """
 
-MEANING = "\n## What it means\n"
-"""What follows is written by hand and stays."""
-
 _Scores = NDArray[np.float64]
 
 
@@ -94,48 +87,30 @@ def main() -> None:
     works = [work for work in all_works(options.shared) if work.name != "ELPV poly" and work.ratio == 0.01]
     cpu = str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME"))
     head = HEAD.format(cpu=cpu, fpr=TARGET_FPR, repeats=REPEATS, tests=TEST_IMAGES, each=NO_VNNI_EACH)
-    page = Path(__file__).resolve().parents[1] / "docs" / "quantization.md"
-    foot = page.read_text(encoding="utf-8").partition(MEANING)[2] if page.is_file() else ""
     parts = [head]
     for work in works:
         parts.append(_section(work))
         print(parts[-1], flush=True)
-    page.write_text("\n".join(parts) + MEANING + foot, encoding="utf-8")
+    write_page("quantization.md", parts)
 
 
 def _section(work: Work) -> str:
-    held = work.data.train[::HELD_OUT_EACH]
-    fitted_on = [item for place, item in enumerate(work.data.train) if place % HELD_OUT_EACH]
-    data = DataModule(work.data.root, fitted_on, held, _evenly(work.data.test, TEST_IMAGES))
-    model = work.model()
-    Engine("cpu").fit(model, data)
-    spec = model.pre_processor.spec
-    sets = {name: DataModule.dataset(items, spec) for name, items in (("held", held), ("test", data.test))}
-    train = DataModule.dataset(fitted_on, spec)
-    samples = [train.image(place) for place in _evenly(range(len(train)), TRAIN_SAMPLES)]
-    frames = np.stack([one.image(index) for one in sets.values() for index in range(len(one))])
-    labels = np.array([item.is_defective for item in data.test])
-    masks = [sets["test"].mask(index) for index in range(len(sets["test"]))]
+    fitted = fit(work, TEST_IMAGES)
+    samples = [fitted.train.image(place) for place in evenly(range(len(fitted.train)), TRAIN_SAMPLES)]
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        np.save(folder / "frames.npy", frames)
-        np.save(folder / "some.npy", frames[len(held) :: NO_VNNI_EACH])
-        graph = _converted(model, folder)
+        np.save(folder / "frames.npy", fitted.frames)
+        np.save(folder / "some.npy", fitted.test[::NO_VNNI_EACH])
+        graph = _converted(fitted.model, folder)
         rows = [_row(name, make, folder) for name, make in _variants(graph, samples).items()]
-        _time(rows, folder, frames[:1])
-    torch_scores = np.array([float(model(torch.from_numpy(frame)[None]).pred_score[0]) for frame in frames])
-    table = [_line(row, rows[0], torch_scores, len(held), labels, masks) for row in rows]
-    title = f"\n## {work.backbone}, {work.name}, {work.size} px, bank of {len(model.model.memory_bank):,}\n"
+        _time(rows, folder, fitted.frames[:1])
+    torch_scores = np.array([float(fitted.model(torch.from_numpy(f)[None]).pred_score[0]) for f in fitted.frames])
+    table = [_line(row, rows[0], torch_scores, fitted) for row in rows]
     columns = (
         "| graph | feature error | layers in float | image AUROC | pixel AUROC | rank correlation | deviation | flips "
         "| AUROC, no VNNI | deviation, no VNNI | backbone ms (times faster) | whole ms | MB |"
     )
-    return "\n".join([title, columns, "|---" * 13 + "|", *table, ""])
-
-
-def _evenly(values: Sequence[Any], count: int) -> list[Any]:
-    places = np.unique(np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int))
-    return [values[place] for place in places]
+    return "\n".join([fitted.title, columns, "|---" * 13 + "|", *table, ""])
 
 
 def _converted(model: Patchcore, folder: Path) -> ov.Model:
@@ -199,19 +174,16 @@ def _time(rows: list[Row], folder: Path, frame: NDArray[np.uint8]) -> None:
         row.backbone_ms, row.whole_ms = best[2 * place], best[2 * place + 1]
 
 
-def _line(row: Row, base: Row, wanted: _Scores, held: int, labels: NDArray[np.bool_], masks: list[Any]) -> str:
-    scores = row.scores["DEFAULT"]
-    verdicts = [values[held:] > _threshold(values[:held]) for values in (wanted, scores)]
+def _line(row: Row, base: Row, wanted: _Scores, fitted: Fitted) -> str:
+    scores, held, labels = row.scores["DEFAULT"], len(fitted.held), fitted.labels
+    verdicts = [values[held:] > thresholds(values[:held], values[:held]).image for values in (wanted, scores)]
     masked, some = row.scores.get("AVX2"), labels[::NO_VNNI_EACH]
-    pixel = "–"
-    if all(mask is not None for mask in masks):
-        pixel = f"{roc_auc_score(np.stack(masks).ravel(), row.maps[held:].ravel()):.4f}"
     cells = [
         row.name,
         f"{row.error:.1%}",
         row.floats,
         f"{roc_auc_score(labels, scores[held:]):.4f}",
-        pixel,
+        pixel_auroc(fitted, row.maps[held:]),
         f"{spearmanr(wanted[held:], scores[held:]).statistic:.4f}",
         _deviation(scores, base.scores["DEFAULT"]),
         f"{int((verdicts[0] != verdicts[1]).sum())} of {len(labels)}",
@@ -226,13 +198,8 @@ def _line(row: Row, base: Row, wanted: _Scores, held: int, labels: NDArray[np.bo
     return f"| {' | '.join(cells)} |"
 
 
-def _threshold(scores: _Scores) -> float:
-    return calibrate(scores.astype(np.float32), scores.astype(np.float32), TARGET_FPR, "held out")[0].image
-
-
 def _deviation(scores: _Scores, base: _Scores) -> str:
-    found = np.abs(scores - base) / base
-    return f"{np.median(found):.1%}, {found.max():.1%}"
+    return "{:.1%}, {:.1%}".format(*deviation(scores, base))
 
 
 if __name__ == "__main__":
