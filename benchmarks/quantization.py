@@ -30,6 +30,7 @@ from patchcore_edge_export.onnx import export_onnx
 from patchcore_edge_export.quantize import Recipe, backbone_model, compress_weights, quantize
 
 from .held_out import TARGET_FPR, Fitted, deviation, evenly, fit, pixel_auroc, thresholds, write_page
+from .int8_trials import controlled_recipe, with_bank_of
 from .works import Work, all_works
 
 TRAIN_SAMPLES = 128
@@ -58,11 +59,16 @@ Written by `python -m benchmarks.quantization --shared ../shared` on {cpu}.
 - *Deviation*: of an image's raw score, relative to fp32; median and largest.
 - *No VNNI*: every {each}rd image again with `ONEDNN_MAX_CPU_ISA=AVX2`, which OpenVINO's oneDNN honours. Its AUROC is of
   these images; *as is* is what they have on this CPU as it is.
+- *Accuracy control*: NNCF's `quantize_with_accuracy_control`, given the same recipe, training images and budget for the
+  features' error; it quantizes all and takes layers back until the error fits.
+- *Re-extracted*: the coreset's patches embedded anew by the INT8 backbone, in place of the float bank.
 - Times: the fastest of {repeats} single-image runs, taken in turns with the other rows', in ms. Sizes in MB.
 - Up to {tests} test images, evenly chosen; everything is seeded. ELPV has no masks.
 """
 
 _Scores = NDArray[np.float64]
+_Made = tuple[ov.Model, bool, float, str]
+"""A graph, whether its weights are stored in half precision, its features' error, its layers in float."""
 
 
 @dataclass
@@ -75,6 +81,7 @@ class Row:
     size: float
     scores: dict[str, _Scores]
     maps: NDArray[np.float32]
+    seconds: float
     backbone_ms: float = 0.0
     whole_ms: float = 0.0
 
@@ -102,43 +109,51 @@ def _section(work: Work) -> str:
         np.save(folder / "frames.npy", fitted.frames)
         np.save(folder / "some.npy", fitted.test[::NO_VNNI_EACH])
         graph = _converted(fitted.model, folder)
-        rows = [_row(name, make, folder) for name, make in _variants(graph, samples).items()]
+        rows = [_row(name, make, folder) for name, make in _variants(fitted, graph, samples, folder).items()]
         _time(rows, folder, fitted.frames[:1])
     torch_scores = np.array([float(fitted.model(torch.from_numpy(f)[None]).pred_score[0]) for f in fitted.frames])
     table = [_line(row, rows[0], torch_scores, fitted) for row in rows]
     columns = (
         "| graph | feature error | layers in float | image AUROC | pixel AUROC | rank correlation | deviation | flips "
-        "| AUROC, no VNNI | deviation, no VNNI | backbone ms (times faster) | whole ms | MB |"
+        "| AUROC, no VNNI | deviation, no VNNI | backbone ms (times faster) | whole ms | MB | made in s |"
     )
-    return "\n".join([fitted.title, columns, "|---" * 13 + "|", *table, ""])
+    return "\n".join([fitted.title, columns, "|---" * 14 + "|", *table, ""])
 
 
-def _converted(model: Patchcore, folder: Path) -> ov.Model:
+def _converted(model: Patchcore, folder: Path, name: str = "float") -> ov.Model:
     export_onnx(EdgeModel(model), folder / "model.onnx", 1, model.pre_processor.spec.input_size)
-    core = ov.Core()
-    ov.save_model(ov.convert_model(str(folder / "model.onnx")), folder / "float.xml", compress_to_fp16=False)
-    return core.read_model(folder / "float.xml")
+    xml = folder / f"{name}.xml"
+    ov.save_model(ov.convert_model(str(folder / "model.onnx")), xml, compress_to_fp16=False)
+    return ov.Core().read_model(xml)
 
 
-def _variants(graph: ov.Model, samples: list[Any]) -> dict[str, Callable[[], tuple[ov.Model, bool, float, str]]]:
-    def lowered(recipe: Recipe) -> tuple[ov.Model, bool, float, str]:
+def _variants(fitted: Fitted, graph: ov.Model, samples: list[Any], folder: Path) -> dict[str, Callable[[], _Made]]:
+    def lowered(recipe: Recipe, graph: ov.Model = graph) -> _Made:
         done = quantize(graph, samples, 1, recipe)
         return done.model, False, done.feature_error, f"{len(done.float_layers)} of {done.layers}"
 
-    def compressed() -> tuple[ov.Model, bool, float, str]:
+    def compressed() -> _Made:
         done = compress_weights(graph, samples, 1)
         return done.model, True, done.feature_error, f"{len(done.float_layers)} of {done.layers}"
+
+    def reextracted() -> _Made:
+        model = with_bank_of(fitted, graph, quantize(graph, samples, 1).model)
+        return lowered(Recipe(), _converted(model, folder, "reextracted"))
 
     return {
         "fp32": lambda: (graph, False, 0.0, "all"),
         "fp16": lambda: (graph, True, 0.0, "all"),
         **{name: (lambda recipe=recipe: lowered(recipe)) for name, recipe in RECIPES.items()},
+        "… those that NNCF's accuracy control keeps": lambda: lowered(controlled_recipe(graph, samples)),
+        "**int8**, the bank re-extracted through it": reextracted,
         "fp16 with **compressed weights**": compressed,
     }
 
 
-def _row(name: str, make: Callable[[], tuple[ov.Model, bool, float, str]], folder: Path) -> Row:
+def _row(name: str, make: Callable[[], _Made], folder: Path) -> Row:
+    start = perf_counter()
     graph, half, error, floats = make()
+    seconds = perf_counter() - start
     stem = f"g{len(list(folder.glob('g*.bin')))}"
     xml = folder / f"{stem}.xml"
     ov.save_model(graph, xml, compress_to_fp16=half)
@@ -155,7 +170,7 @@ def _row(name: str, make: Callable[[], tuple[ov.Model, bool, float, str]], folde
         with np.load(out) as found:
             scores[isa], maps[isa] = found["scores"], found["maps"]
     print(name, error, floats, flush=True)
-    return Row(name, error, floats, xml.with_suffix(".bin").stat().st_size / 1e6, scores, maps["DEFAULT"])
+    return Row(name, error, floats, xml.with_suffix(".bin").stat().st_size / 1e6, scores, maps["DEFAULT"], seconds)
 
 
 def _time(rows: list[Row], folder: Path, frame: NDArray[np.uint8]) -> None:
@@ -194,6 +209,7 @@ def _line(row: Row, base: Row, wanted: _Scores, fitted: Fitted) -> str:
         f"{row.backbone_ms:.1f} ({base.backbone_ms / row.backbone_ms:.1f})",
         f"{row.whole_ms:.1f}",
         f"{row.size:.1f}",
+        f"{row.seconds:.0f}",
     ]
     return f"| {' | '.join(cells)} |"
 
