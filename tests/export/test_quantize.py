@@ -94,6 +94,7 @@ def test_fast_search_leaves_the_scores_of_int8_as_they_are(int8_bundle: Path, ti
 
 def test_int8_takes_fast_search_where_it_pays(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def paying(*arguments: Any) -> Choice:
+        assert arguments[3] == parity.LIMITS["fp32"].fast_map, "INT8's wider limit is not for the search"
         return replace(plan_search(*arguments), pays=True)  # the tiny bank is too small for that
 
     monkeypatch.setattr(build, "plan_search", paying)
