@@ -51,7 +51,7 @@ Written by `python -m benchmarks.search --shared ../shared` on {cpu}.
 - *Flips*: test images whose verdict differs from torch's.
 - *Gate*: what `export` says of the graph, which it compares with torch on the held-out images and on synthetic defects.
 - *Estimates in the running*: a coarse estimate becomes the image's score where it is the largest, which the export
-  never does. These run in torch; all others are compiled graphs.
+  never does.
 - ELPV has no masks.
 """
 
@@ -73,7 +73,7 @@ class EstimatesInTheRunning(FastSearch):
         return Found(distances, distances.amax(1), worst, self.exact(worst.unsqueeze(1)).neighbor)
 
 
-class Remembered:
+class TorchModel:
     """float32 torch, its answers kept: each gate asks for the same images again."""
 
     def __init__(self, model: Patchcore) -> None:
@@ -86,16 +86,9 @@ class Remembered:
             self._answers[key] = self.model(images)
         return self._answers[key]
 
-
-class TorchGraph:
-    """A module that answers as a compiled graph does."""
-
-    def __init__(self, module: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
-        self.module = module
-
     def infer(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        with torch.inference_mode():
-            score, anomaly_map = self.module(torch.from_numpy(images))
+        """As a compiled graph does."""
+        score, anomaly_map = self(torch.from_numpy(images))
         return score.numpy(), anomaly_map.numpy()
 
 
@@ -124,8 +117,8 @@ def main() -> None:
 def section(work: Work) -> str:
     """The page's part about one work."""
     fitted = fit(work)
-    model, torch_model = fitted.model, Remembered(fitted.model)
-    wanted = _answers(TorchGraph(torch_model), fitted.frames)
+    model, torch_model = fitted.model, TorchModel(fitted.model)
+    wanted = _answers(torch_model, fitted.frames)
     held = len(fitted.held)
     limits = thresholds(wanted[0][:held], wanted[1][:held].max((1, 2)))
     choice = plan_search(model, list(fitted.held), limits, LIMITS[PRECISION].fast_map)
@@ -144,8 +137,8 @@ def section(work: Work) -> str:
 
 
 def _cases(model: Patchcore, chosen: FastPlan, limits: Thresholds) -> Iterator[Case]:
-    def compiled(plan: FastPlan | None) -> Callable[[Path], Graph]:
-        return lambda folder: _compiled(model, plan, limits, folder)
+    def compiled(plan: FastPlan | None, running: bool = False) -> Callable[[Path], Graph]:
+        return lambda folder: _compiled(model, plan, running, limits, folder)
 
     yield Case("exact", None, compiled(None))
     yield Case("**fast**, the planner's", chosen, compiled(chosen))
@@ -154,7 +147,7 @@ def _cases(model: Patchcore, chosen: FastPlan, limits: Thresholds) -> Iterator[C
         yield Case("fast, poor", plan, compiled(plan))
     for dimensions, patches in RUNNING:
         plan = replace(_altered(chosen, dimensions, patches), correlation=0.0)
-        yield Case("without ρ, estimates in the running", plan, lambda _, plan=plan: _running(model, plan))
+        yield Case("without ρ, estimates in the running", plan, compiled(plan, running=True))
 
 
 def _altered(plan: FastPlan, dimensions: int, patches: int) -> FastPlan:
@@ -163,17 +156,14 @@ def _altered(plan: FastPlan, dimensions: int, patches: int) -> FastPlan:
     return replace(plan, dimensions=dimensions, patches=patches, reach=reach)
 
 
-def _compiled(model: Patchcore, plan: FastPlan | None, limits: Thresholds, folder: Path) -> Graph:
+def _compiled(model: Patchcore, plan: FastPlan | None, running: bool, limits: Thresholds, folder: Path) -> Graph:
     onnx_file, xml = folder / "model.onnx", folder / "model.xml"
-    export_onnx(EdgeModel(model, plan), onnx_file, 1, model.pre_processor.spec.input_size)
+    edge = EdgeModel(model, plan)
+    if plan is not None and running:
+        edge.search = EstimatesInTheRunning(model.model.memory_bank, plan)
+    export_onnx(edge, onnx_file, 1, model.pre_processor.spec.input_size)
     convert(onnx_file, xml, limits, compress_to_fp16=False)
     return CompiledGraph(xml, "CPU", "latency")
-
-
-def _running(model: Patchcore, plan: FastPlan) -> Graph:
-    edge = EdgeModel(model, plan)
-    edge.search = EstimatesInTheRunning(model.model.memory_bank, plan)
-    return TorchGraph(edge)
 
 
 def _answers(graph: Graph, frames: NDArray[np.uint8]) -> _Answers:
@@ -181,7 +171,7 @@ def _answers(graph: Graph, frames: NDArray[np.uint8]) -> _Answers:
     return np.array([float(score[0]) for score, _ in answers]), np.stack([one[0, 0] for _, one in answers])
 
 
-def _gate(fitted: Fitted, torch_model: Remembered, graph: Graph, limits: Thresholds, search: str) -> str:
+def _gate(fitted: Fitted, torch_model: TorchModel, graph: Graph, limits: Thresholds, search: str) -> str:
     facts = compare(
         torch_model,
         graph,
