@@ -48,7 +48,7 @@ def run(work: Work, peer: Peer | None) -> list[str]:
     engine = Engine("cpu")
     engine.fit(model, work.data)
     dataset = DataModule.dataset(work.data.test, model.pre_processor.spec)
-    ours = collect_scores(engine.stream(model, dataset))
+    ours = collect_scores(engine.stream(model, dataset), keep_maps=True)
     bank = f"{len(model.model.memory_bank):,} ({work.ratio:.0%})"
     sides = {"": ours}
     if peer is not None:
@@ -74,8 +74,8 @@ def _first_defects(scores: Scores, count: int | None) -> Scores:
         labels=scores.labels[keep],
         scores=scores.scores[keep],
         map_maxima=scores.map_maxima[keep],
-        maps=[scores.maps[i] for i in keep],
-        masks=[scores.masks[i] for i in keep],
+        map_medians=scores.map_medians[keep],
+        pixels=None,  # ELPV has no masks
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from patchcore_edge.data import ImageDataset
 from patchcore_edge.evaluator import AUPRO_FPR_LIMIT, Scores
 from patchcore_edge.models import Patchcore
+from patchcore_edge.pixels import PixelCounts
 
 from .peer import Peer
 
@@ -38,9 +39,10 @@ def peer_scores(peer: Peer, model: Patchcore, dataset: ImageDataset, ours: Score
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         np.save(folder / "frames.npy", np.stack([dataset.image(index) for index in range(len(dataset))]))
-        masks = None if any(mask is None for mask in ours.masks) else folder / "masks.npy"
+        known = [mask for mask in ours.masks if mask is not None]
+        masks = folder / "masks.npy" if len(known) == len(dataset) else None
         if masks is not None:
-            np.save(masks, np.stack([mask for mask in ours.masks if mask is not None]))
+            np.save(masks, np.stack(known))
         save_file(
             {n: t.contiguous() for n, t in extractor.network.state_dict().items()}, folder / "network.safetensors"
         )
@@ -61,7 +63,14 @@ def peer_scores(peer: Peer, model: Patchcore, dataset: ImageDataset, ours: Score
         )
         found = np.load(folder / "found.npz")
         maps = found["maps"]
-        scores = replace(ours, scores=found["scores"], maps=list(maps), map_maxima=maps.max((1, 2)))
+        scores = replace(
+            ours,
+            scores=found["scores"],
+            maps=list(maps),
+            map_maxima=maps.max((1, 2)),
+            map_medians=np.median(maps, (1, 2)),
+            pixels=None if masks is None else PixelCounts.of(maps, known),
+        )
         return PeerScores(scores, found["embeddings"], found["distances"], facts["aupro"])
 
 

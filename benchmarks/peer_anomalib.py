@@ -82,7 +82,7 @@ def fit_and_score(work: Work, pipeline: Pipeline) -> tuple[Patchcore, ImageDatas
         model.validation_step(batch._replace(image=images(batch, model, work.size, pipeline)))
         for batch in dataset.batches(BATCH)
     )
-    return model, dataset, collect_scores(scored)
+    return model, dataset, collect_scores(scored, keep_maps=True)
 
 
 def images(batch: Batch, model: Patchcore, size: int, pipeline: Pipeline) -> Tensor:

@@ -25,7 +25,18 @@ from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.manifest import CalibrationFacts, ScoreStats
 from patchcore_edge_runtime.verdict import Thresholds
 
-__all__ = ["DEFAULT_TARGET_FPR", "THRESHOLD_MARGIN", "calibrate", "calibrate_on_defects", "describe"]
+from .evaluator import Scores
+from .pixels import PixelCounts
+
+__all__ = [
+    "DEFAULT_TARGET_FPR",
+    "THRESHOLD_MARGIN",
+    "calibrate",
+    "calibrate_on_defects",
+    "calibrate_on_scores",
+    "describe",
+    "require_rate",
+]
 
 DEFAULT_TARGET_FPR = 0.001
 """Share of good parts that may be called NG when nothing else is asked for."""
@@ -34,8 +45,25 @@ THRESHOLD_MARGIN = 1e-3
 """The threshold is put this share above the score that sets it, so that rounding on another device flips no image."""
 
 _CONFIDENCE = 0.95
-_PIXELS = 4_000_000
-"""Pixels that the F1 of a pixel threshold is computed on; more are thinned out evenly."""
+
+
+def calibrate_on_scores(scores: Scores, target_fpr: float | None, data: str) -> tuple[Thresholds, CalibrationFacts]:
+    """Thresholds from labelled images that the bank has not seen.
+
+    Args:
+        scores: of good images, or of good and defective ones.
+        target_fpr: share of good parts that may be called NG, in (0, 1). When None, the threshold is that of the
+            highest F1 where there are defective images, and 0.001 is the rate where there are none.
+        data: where the images come from, for the record.
+
+    Raises:
+        ConfigError: the rate is not in (0, 1), or the scores are unusable.
+    """
+    rate = DEFAULT_TARGET_FPR if target_fpr is None else target_fpr
+    if target_fpr is None and scores.labels.any():
+        return calibrate_on_defects(scores.scores, scores.labels, scores.map_maxima, scores.pixels, rate, data)
+    good = ~scores.labels
+    return calibrate(scores.scores[good], scores.map_maxima[good], rate, data)
 
 
 def calibrate(
@@ -58,8 +86,7 @@ def calibrate(
     Raises:
         ConfigError: the rate is not in (0, 1), or the scores are unusable.
     """
-    if not 0 < target_fpr < 1:
-        raise ConfigError(f"The target false-reject rate is {target_fpr}; give a number between 0 and 1.")
+    require_rate(target_fpr)
     _require_finite(scores, map_maxima)
     n = len(scores)
     # Guards against 0.99 * 100 being 99.00000000000001.
@@ -83,8 +110,8 @@ def calibrate(
 def calibrate_on_defects(
     scores: NDArray[np.float32],
     labels: NDArray[np.bool_],
-    maps: list[NDArray[np.float32]],
-    masks: list[NDArray[np.bool_] | None],
+    map_maxima: NDArray[np.float32],
+    pixels: PixelCounts | None,
     target_fpr: float,
     data: str,
 ) -> tuple[Thresholds, CalibrationFacts]:
@@ -93,8 +120,8 @@ def calibrate_on_defects(
     Args:
         scores: ``[n]`` raw image scores, none of an image that the bank has seen.
         labels: ``[n]`` True for defective; both kinds are needed.
-        maps: n raw maps ``[H,W]``.
-        masks: n defect masks ``[H,W]``. Where an image has none, the pixel threshold is that of ``calibrate``.
+        map_maxima: ``[n]`` largest value of each image's raw map.
+        pixels: of the same images; without, or without defective ones, the pixel threshold is that of ``calibrate``.
         target_fpr: for the pixel threshold without masks, in (0, 1).
         data: where the images come from, for the record.
 
@@ -103,8 +130,7 @@ def calibrate_on_defects(
     """
     if labels.all() or not labels.any():
         raise ConfigError("The highest F1 needs good and defective validation images; give both.")
-    maxima = np.array([one.max() for one in maps], np.float32)
-    _require_finite(scores, maxima)
+    _require_finite(scores, map_maxima)
     image, f1 = _best_f1(labels, scores)
     good = scores[~labels]
     n, passed = len(good), int((good <= image).sum())
@@ -124,10 +150,9 @@ def calibrate_on_defects(
         supports_target=(n + 1 - passed) / (n + 1) <= target_fpr,
         scores=_stats(good),
     )
-    known = [(one, mask) for one, mask in zip(maps, masks, strict=True) if mask is not None]
-    if len(known) == len(maps) and any(mask.any() for _, mask in known):
-        return _thresholds(image, _pixel_f1(known)), facts
-    return _thresholds(image, calibrate(good, maxima[~labels], target_fpr, data)[0].pixel), facts
+    if pixels is not None and pixels.has_both:
+        return _thresholds(image, _best_f1(*pixels.samples())[0]), facts
+    return _thresholds(image, calibrate(good, map_maxima[~labels], target_fpr, data)[0].pixel), facts
 
 
 def describe(thresholds: Thresholds, facts: CalibrationFacts) -> str:
@@ -153,6 +178,12 @@ def describe(thresholds: Thresholds, facts: CalibrationFacts) -> str:
     return text
 
 
+def require_rate(target_fpr: float) -> None:
+    """Raise ``ConfigError`` for what is no rate in (0, 1)."""
+    if not 0 < target_fpr < 1:
+        raise ConfigError(f"The target false-reject rate is {target_fpr}; give a number between 0 and 1.")
+
+
 def _require_finite(scores: NDArray[np.float32], map_maxima: NDArray[np.float32]) -> None:
     if not len(scores) or not np.isfinite(scores).all() or not np.isfinite(map_maxima).all():
         raise ConfigError("The calibration images have no finite scores; check the images and the model.")
@@ -172,19 +203,14 @@ def _raised(scores: NDArray[np.float32], rank: int) -> float:
     return float(np.sort(scores)[rank - 1]) * (1 + THRESHOLD_MARGIN)
 
 
-def _best_f1(labels: NDArray[np.bool_], values: NDArray[np.float32]) -> tuple[float, float]:
-    """The threshold of the highest F1, midway between the values it parts, and that F1."""
-    precision, recall, cuts = precision_recall_curve(labels, values)
+def _best_f1(
+    labels: NDArray[np.bool_], values: NDArray[np.float32], counts: NDArray[np.int64] | None = None
+) -> tuple[float, float]:
+    """The threshold of the highest F1, midway between the values it parts, and that F1; ``counts`` of each value."""
+    precision, recall, cuts = precision_recall_curve(labels, values, sample_weight=counts)
     scores = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     # scikit-learn calls values at the cut defective; ours have to be above it. The last point has no cut.
     best = int(scores[:-1].argmax())
     below = values[values < cuts[best]]
     lower = float(below.max()) if len(below) else 0.0
     return (lower + float(cuts[best])) / 2, float(scores[best])
-
-
-def _pixel_f1(known: list[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> float:
-    step = max(1, sum(one.size for one, _ in known) // _PIXELS)
-    values = np.concatenate([one.ravel()[::step] for one, _ in known])
-    labels = np.concatenate([mask.ravel()[::step] for _, mask in known])
-    return _best_f1(labels, values)[0]

@@ -11,6 +11,7 @@ calibration/             after ``calibrate``:
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -58,6 +59,8 @@ class RunFacts(BaseModel):
 
     Attributes:
         train_sha256: digests of the training files; none of them may calibrate.
+        mean, std: of the pre-processor; the backbone's own when absent.
+        held_out_sha256: digests of the files beside the training files that were kept out of the fit, to calibrate.
         patches: how many the images gave.
         bank_size: how many of them the memory bank keeps.
     """
@@ -72,8 +75,11 @@ class RunFacts(BaseModel):
     coreset_sampling_ratio: float
     seed: int
     preprocess: PreprocessSpec
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
     train_data: str
     train_sha256: tuple[str, ...]
+    held_out_sha256: tuple[str, ...] = ()
     patches: PositiveInt
     bank_size: PositiveInt
     tools: dict[str, str]
@@ -98,6 +104,8 @@ def save_run(folder: Path, model: Patchcore, facts: RunFacts, samples: Iterable[
         tensors = {name: tensor.contiguous().cpu() for name, tensor in model.model.state_dict().items()}
         save_file(tensors, fresh / MODEL_FILE)
         _write(fresh / RUN_FILE, facts)
+        # safetensors writes for its owner's eyes only; who may read a run is the folder's affair.
+        shutil.copymode(fresh / RUN_FILE, fresh / MODEL_FILE)
 
 
 def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
@@ -115,7 +123,7 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
         pre_trained=False,
         coreset_sampling_ratio=facts.coreset_sampling_ratio,
         num_neighbors=facts.num_neighbors,
-        pre_processor=PreProcessor(facts.preprocess),
+        pre_processor=PreProcessor(facts.preprocess, facts.mean, facts.std),
         seed=facts.seed,
     )
     try:

@@ -20,7 +20,8 @@ app = new_app("Fit PatchCore on photos of good parts and export it for the PC be
 DataArgument = Annotated[Path, typer.Argument(help="MVTec AD layout, or a folder of good images.")]
 DataOption = Annotated[Path, typer.Option("--data", help="MVTec AD layout, or a folder of good images.")]
 RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
-TorchDevice = Annotated[str, typer.Option(help="torch device: auto, cpu, cuda, xpu.")]
+TestData = Annotated[Path, typer.Option("--data", help="MVTec AD layout; test/good and test/<defect> are enough.")]
+TorchDevice = Annotated[str, typer.Option("--device", "-d", help="torch device: auto, cpu, cuda, xpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
 
@@ -64,7 +65,11 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides the coreset's first pick.")] = 0,
+    val_split_ratio: Annotated[
+        float,
+        typer.Option(help="Share of the good images to keep for `calibrate`, if the data has no validation/good."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Decides the coreset's first pick and which images are kept.")] = 0,
     device: TorchDevice = "auto",
     memory_limit: Annotated[
         str | None, typer.Option(help="Memory for features, such as 4GB; beyond it they go to disk. Default: half.")
@@ -92,10 +97,12 @@ def train(
         bank_mb=bank_mb,
         projection_eps=projection_eps,
         memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
+        val_split_ratio=val_split_ratio,
     )
     fitted = train_run(data, output, options, notify=typer.echo)
+    held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
     typer.echo(
-        f"Fitted {len(fitted.train_sha256)} images: {fitted.bank_size:,} of {fitted.patches:,} patches kept. "
+        f"Fitted {len(fitted.train_sha256)} images{held_out}: {fitted.bank_size:,} of {fitted.patches:,} patches kept. "
         f"Wrote {output}."
     )
 
@@ -111,7 +118,11 @@ def calibrate(
     device: TorchDevice = "auto",
     strict: StrictOption = False,
 ) -> None:
-    """Set the thresholds from held-out images (validation/ or a plain folder), else from the training images."""
+    """Set the thresholds from images that `train` has not seen, else from the training images.
+
+    In this order: validation/, by the highest F1 if it has labelled defects; the images that `train --val-split-ratio`
+    held out; a folder of other good images; the training images, each scored by a bank that was fitted without it.
+    """
     from .workflow import calibrate_run
 
     typer.echo(calibrate_run(run, data, target_fpr, device, strict=strict))
@@ -120,7 +131,7 @@ def calibrate(
 @app.command(name="eval")
 def evaluate(
     run: RunArgument,
-    data: DataOption,
+    data: TestData,
     report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
     device: TorchDevice = "auto",
     strict: StrictOption = False,

@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -111,7 +113,8 @@ class Engine:
         Args:
             model: with an evaluator.
             datamodule: with test images.
-            output: folder for the visualizer's pictures; none are written when absent.
+            output: folder for the visualizer's pictures, for which the images are scored once more; none are written
+                when absent.
 
         Raises:
             DataError: there are no test images, or none that can be read.
@@ -119,7 +122,12 @@ class Engine:
         """
         if model.evaluator is None:
             raise ConfigError("The model has no evaluator; build it with evaluator=True.")
-        scores = collect_scores(self.predict(model, datamodule, output=output))
+        dataset = datamodule.dataset(prediction_items(datamodule), model.pre_processor.spec)
+        scores = collect_scores(self.stream(model, dataset))
+        if output is not None and model.visualizer is not None:
+            middle = _middle(model, scores.map_maxima)
+            for batch in self.stream(model, dataset, "pictures"):
+                model.visualizer.save(batch, middle, output)
         return model.evaluator(scores, None if model.post_processor is None else model.post_processor.thresholds)
 
     def predict(
@@ -132,7 +140,7 @@ class Engine:
         data_path: str | Path | None = None,
         output: Path | None = None,
     ) -> list[Batch]:
-        """Score images; results are on the CPU.
+        """Score images; all results are held, on the CPU. For more images than memory holds, see ``stream``.
 
         Args:
             model: fitted.
@@ -153,7 +161,8 @@ class Engine:
             chosen = ImageDataset(prediction_items(chosen), model.pre_processor.spec)
         scored = list(self.stream(model, chosen))
         if output is not None and model.visualizer is not None:
-            middle = _middle(model, scored)
+            maxima = [batch.anomaly_map.amax((1, 2, 3)).numpy() for batch in scored if batch.anomaly_map is not None]
+            middle = _middle(model, np.concatenate(maxima))
             for batch in scored:
                 model.visualizer.save(batch, middle, output)
         return scored
@@ -165,19 +174,20 @@ class Engine:
         output: str | Path,
         options: GraphOptions | None = None,
         *,
-        target_fpr: float = 0.001,
+        target_fpr: float | None = None,
     ) -> Manifest:
         """Export a fitted model to an OpenVINO bundle, behind the gate that compares it with torch.
 
         Args:
             model: fitted on ``datamodule.train``.
-            datamodule: its validation images set the thresholds and pass the gate.
+            datamodule: its validation images set the thresholds and pass the gate; without any, its training images do,
+                cross-fitted.
             output: bundle folder to write.
             options: precision, search and formats; float32 and exact when absent.
-            target_fpr: share of good parts that may be called NG, in (0, 1).
+            target_fpr: share of good parts that may be called NG, in (0, 1); see ``calibrate_on_scores`` for None.
 
         Raises:
-            DataError: there are no held-out images.
+            DataError: an image that the model was fitted on is among those to calibrate with.
             ParityError: the graph does not score as the model does; nothing is written.
         """
         from patchcore_edge_export.build import GraphOptions
@@ -192,8 +202,13 @@ class Engine:
             calibrate_run(run, datamodule, target_fpr, str(self.device), strict=self.strict)
             return export_bundle(run, output, options or GraphOptions())
 
-    def stream(self, model: Patchcore, dataset: ImageDataset) -> Iterator[Batch]:
+    def stream(self, model: Patchcore, dataset: ImageDataset, what: str = "scores") -> Iterator[Batch]:
         """Score a dataset batch by batch, so that nothing but one batch is held; results are on the CPU.
+
+        Args:
+            model: fitted.
+            dataset: images of the model's size.
+            what: the progress bar's name.
 
         Raises:
             DataError: there are no images, or none that can be read; with ``strict``, one cannot be read.
@@ -202,7 +217,7 @@ class Engine:
             raise DataError("There are no images to score; check the data's layout.")
         model.to(self.device)
         model.model.feature_extractor.to(memory_format=torch.channels_last)
-        for batch in self._batches(dataset, "scores"):
+        for batch in self._batches(dataset, what):
             scored = model.validation_step(batch)
             yield _on_cpu(scored)
 
@@ -220,9 +235,8 @@ def _on_cpu(batch: Batch) -> Batch:
     return Batch(*map(move, batch))
 
 
-def _middle(model: Patchcore, scored: list[Batch]) -> float:
+def _middle(model: Patchcore, map_maxima: NDArray[np.float32]) -> float:
     """The heatmaps' middle: the pixel threshold, or without one the median of the maps' maxima."""
     if model.post_processor is not None and model.post_processor.thresholds is not None:
         return model.post_processor.thresholds.pixel
-    maxima = torch.cat([batch.anomaly_map.amax((1, 2, 3)) for batch in scored if batch.anomaly_map is not None])
-    return float(maxima.median())
+    return float(np.median(map_maxima))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .data.batch import Batch
+from .pixels import PixelCounts
 
-__all__ = ["AUPRO_FPR_LIMIT", "Evaluation", "Evaluator", "Scores", "aupro", "collect_scores", "evaluate"]
+__all__ = ["AUPRO_FPR_LIMIT", "Evaluation", "Evaluator", "Scores", "collect_scores", "evaluate"]
 
 AUPRO_FPR_LIMIT = 0.3
 """False-positive rate up to which AUPRO integrates, as in MVTec AD's paper (Bergmann et al. 2021, section 5)."""
@@ -32,9 +32,10 @@ class Scores:
         kinds: the name of each file's folder: ``good`` or a defect.
         labels: ``[n]`` bool, True for defective.
         scores: ``[n]`` float32 raw image scores.
-        map_maxima: ``[n]`` float32 largest value of each raw map.
-        maps: n raw maps ``[H,W]``.
-        masks: n defect masks ``[H,W]``; None where the data has none for an image.
+        map_maxima, map_medians: ``[n]`` float32 largest and middle value of each raw map.
+        pixels: what the maps say of good and defective pixels; None where the data has no mask for some image.
+        maps: n raw maps ``[H,W]``, if they were to be kept; else none.
+        masks: n defect masks ``[H,W]``, likewise; None where the data has none for an image.
     """
 
     paths: list[Path]
@@ -42,8 +43,10 @@ class Scores:
     labels: NDArray[np.bool_]
     scores: NDArray[np.float32]
     map_maxima: NDArray[np.float32]
-    maps: list[NDArray[np.float32]]
-    masks: list[NDArray[np.bool_] | None]
+    map_medians: NDArray[np.float32]
+    pixels: PixelCounts | None
+    maps: list[NDArray[np.float32]] = field(default_factory=list)
+    masks: list[NDArray[np.bool_] | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -78,30 +81,47 @@ class Evaluation:
         return dict(vars(self))
 
 
-def collect_scores(batches: Iterable[Batch]) -> Scores:
-    """Bring the engine's predictions together."""
-    result = Scores([], [], np.zeros(0, np.bool_), np.zeros(0, np.float32), np.zeros(0, np.float32), [], [])
-    labels: list[NDArray[np.bool_]] = []
-    scores: list[NDArray[np.float32]] = []
+def collect_scores(batches: Iterable[Batch], *, keep_maps: bool = False) -> Scores:
+    """Bring the engine's predictions together; of a map, only what the metrics need is held after its batch.
+
+    Args:
+        batches: scored and labelled, on the CPU.
+        keep_maps: hold all maps and masks too: 320 KiB per image of 256x256 pixels.
+
+    Raises:
+        DataError: the images are not labelled, or a map holds what is no distance.
+    """
+    paths: list[Path] = []
+    maps: list[NDArray[np.float32]] = []
+    masks: list[NDArray[np.bool_] | None] = []
+    columns: list[tuple[NDArray[Any], ...]] = []
+    pixels: PixelCounts | None = PixelCounts()
     for batch in batches:
         assert batch.pred_score is not None
         assert batch.anomaly_map is not None
         if batch.gt_label is None:
             raise DataError("The images are not labelled good or defective; scores of such images cannot be measured.")
-        result.paths.extend(batch.image_path)
-        result.maps.extend(batch.anomaly_map[:, 0].numpy())
-        result.masks.extend([None] * len(batch.image_path) if batch.gt_mask is None else list(batch.gt_mask.numpy()))
-        labels.append(batch.gt_label.numpy())
-        scores.append(batch.pred_score.numpy())
-    return Scores(
-        result.paths,
-        [path.parent.name for path in result.paths],
-        np.concatenate(labels),
-        np.concatenate(scores),
-        np.array([one.max() for one in result.maps], np.float32),
-        result.maps,
-        result.masks,
-    )
+        raw = batch.anomaly_map[:, 0].numpy()
+        known = None if batch.gt_mask is None else batch.gt_mask.numpy()
+        paths.extend(batch.image_path)
+        columns.append((batch.gt_label.numpy(), batch.pred_score.numpy(), raw.max((1, 2)), np.median(raw, (1, 2))))
+        pixels = _counted(pixels, raw, known)
+        if keep_maps:
+            maps.extend(raw)
+            masks.extend([None] * len(raw) if known is None else known)
+    labels, scores, maxima, medians = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return Scores(paths, [path.parent.name for path in paths], labels, scores, maxima, medians, pixels, maps, masks)
+
+
+def _counted(
+    pixels: PixelCounts | None, maps: NDArray[np.float32], masks: NDArray[np.bool_] | None
+) -> PixelCounts | None:
+    """The counts with those of a batch; None from the first batch on that has no masks."""
+    if pixels is None or masks is None:
+        return None
+    for one, mask in zip(maps, masks, strict=True):
+        pixels.add(one, mask)
+    return pixels
 
 
 def evaluate(scores: Scores, thresholds: Thresholds | None, fpr_limit: float = AUPRO_FPR_LIMIT) -> Evaluation:
@@ -113,7 +133,7 @@ def evaluate(scores: Scores, thresholds: Thresholds | None, fpr_limit: float = A
     if not np.isfinite(scores.scores).all():
         raise DataError(f"{scores.paths[int(np.argmin(np.isfinite(scores.scores)))]} has no finite score.")
     labels, values = scores.labels, scores.scores
-    pixel_auroc, region_overlap = _pixel_metrics(scores, fpr_limit)
+    pixel_auroc, region_overlap = _pixel_metrics(scores.pixels, fpr_limit)
     both = bool(labels.any() and not labels.all())
     flagged = None if thresholds is None else values > thresholds.image
     return Evaluation(
@@ -141,52 +161,11 @@ def _f1(labels: NDArray[np.bool_], flagged: NDArray[np.bool_]) -> float:
     return float(2 * (labels & flagged).sum() / (labels.sum() + flagged.sum()))
 
 
-def _pixel_metrics(scores: Scores, fpr_limit: float) -> tuple[float | None, float | None]:
+def _pixel_metrics(counts: PixelCounts | None, fpr_limit: float) -> tuple[float | None, float | None]:
     """AUROC and AUPRO; None unless every image has a mask, and some pixel is defective and some is not."""
-    known = [mask for mask in scores.masks if mask is not None]
-    if len(known) < len(scores.masks) or not any(mask.any() for mask in known) or all(mask.all() for mask in known):
+    if counts is None or not counts.has_both:
         return None, None
-    masks, maps = np.stack(known), np.stack(scores.maps)
-    return float(roc_auc_score(masks.ravel(), maps.ravel())), aupro(maps, masks, fpr_limit)
-
-
-def aupro(maps: NDArray[np.float32], masks: NDArray[np.bool_], fpr_limit: float = AUPRO_FPR_LIMIT) -> float:
-    """Area under the per-region overlap, over the false-positive rate up to a limit (Bergmann et al. 2021).
-
-    The overlap of a threshold is the share of each connected defect region that is above it, averaged over the
-    regions, so that small defects count as much as large ones.
-
-    Args:
-        maps: ``[n,H,W]`` raw maps.
-        masks: ``[n,H,W]`` defect masks; good images have empty ones. Pixels that touch at a corner are connected.
-        fpr_limit: share of defect-free pixels above the threshold at which the area ends, in (0, 1].
-
-    Returns:
-        the area divided by ``fpr_limit``: in [0, 1], 1 for a perfect map.
-    """
-    order = np.argsort(maps, axis=None)[::-1]
-    ranked = maps.ravel()[order]
-    last_of_ties = np.r_[ranked[1:] != ranked[:-1], True]
-    del ranked
-    normal = ~masks.ravel()[order]
-    false_positives = np.r_[0.0, np.cumsum(normal)[last_of_ties] / normal.sum()]
-    overlap = np.r_[0.0, np.cumsum(_region_weights(masks).ravel()[order])[last_of_ties]]
-    within = int(np.searchsorted(false_positives, fpr_limit, side="right"))
-    x = np.r_[false_positives[:within], fpr_limit]
-    y = np.r_[overlap[:within], np.interp(fpr_limit, false_positives, overlap)]
-    return float(np.trapezoid(y, x) / fpr_limit)
-
-
-def _region_weights(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """What each pixel adds to the mean overlap: one over its region's size, over the number of regions."""
-    weights = np.zeros(masks.shape)
-    regions = 0
-    for mask, weight in zip(masks, weights, strict=True):
-        labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-        sizes = np.bincount(labels.ravel())
-        weight[mask] = 1 / sizes[labels[mask]]
-        regions += count
-    return weights / regions
+    return counts.auroc(), counts.aupro(fpr_limit)
 
 
 class Evaluator:

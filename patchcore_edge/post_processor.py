@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .calibration import calibrate
+from .calibration import calibrate_on_scores
 from .data import Batch
 from .evaluator import Scores
 
@@ -16,21 +16,21 @@ class PostProcessor:
 
     Args:
         thresholds: in the unit of the raw scores; None until ``calibrate``.
-        target_fpr: share of good parts that ``calibrate`` lets be called defective, in (0, 1).
+        target_fpr: share of good parts that ``calibrate`` lets be called defective, in (0, 1). When None, the highest
+            F1 decides where defects are labelled, and 0.001 is the share where none are.
     """
 
-    def __init__(self, thresholds: Thresholds | None = None, target_fpr: float = 0.001) -> None:
+    def __init__(self, thresholds: Thresholds | None = None, target_fpr: float | None = None) -> None:
         self.thresholds = thresholds
         self.target_fpr = target_fpr
 
     def calibrate(self, scores: Scores, data: str) -> None:
-        """Set the thresholds from the good images among ``scores``, which the model must not have been fitted on.
+        """Set the thresholds from labelled images that the model has not been fitted on.
 
         Raises:
-            ConfigError: there is no good image, or a score that is not finite.
+            ConfigError: there is no good image, or the scores are unusable.
         """
-        good = ~scores.labels
-        self.thresholds, _ = calibrate(scores.scores[good], scores.map_maxima[good], self.target_fpr, data)
+        self.thresholds, _ = calibrate_on_scores(scores, self.target_fpr, data)
 
     def __call__(self, batch: Batch) -> Batch:
         """The scored batch with ``pred_label`` and ``pred_mask``; as it came while there are no thresholds."""

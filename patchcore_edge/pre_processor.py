@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,12 @@ class PreProcessor(nn.Module):
 
     Args:
         spec: size and crop.
-        mean, std: of the RGB channels on [0, 1] that the backbone was trained with.
+        mean, std: of the RGB channels on [0, 1]; those that the backbone was trained with when absent, which
+            ``Patchcore`` fills in, and ImageNet's until then.
         prepared: images come resized and normalised already and pass through untouched.
+
+    Attributes:
+        statistics: mean and standard deviation as they were given or filled in.
     """
 
     mean: Tensor
@@ -33,16 +38,27 @@ class PreProcessor(nn.Module):
     def __init__(
         self,
         spec: PreprocessSpec,
-        mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
         *,
         prepared: bool = False,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.prepared = prepared
-        self.register_buffer("mean", 255 * torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
+        self.statistics = (mean, std)
+        self.register_buffer("mean", _levels(mean or IMAGENET_MEAN), persistent=False)
+        self.register_buffer("std", _levels(std or IMAGENET_STD), persistent=False)
+
+    def completed(self, mean: tuple[float, ...], std: tuple[float, ...]) -> PreProcessor:
+        """The same with what it lacks of mean and standard deviation; itself when it lacks nothing."""
+        if None not in self.statistics:
+            return self
+        own_mean, own_std = self.statistics
+        fresh = copy.deepcopy(self)  # another model may share this one
+        fresh.statistics = (own_mean or mean, own_std or std)
+        fresh.mean, fresh.std = _levels(own_mean or mean), _levels(own_std or std)
+        return fresh
 
     def forward(self, images: Tensor | NDArray[Any]) -> Tensor:
         """Resize, crop and normalise; dtype and shape say what the images are, never their content.
@@ -83,6 +99,11 @@ class PreProcessor(nn.Module):
 
     def _resized(self, frames: Tensor) -> Tensor:
         return torch.from_numpy(np.stack([preprocess(frame, self.spec) for frame in frames.cpu().numpy()]))
+
+
+def _levels(values: tuple[float, ...]) -> Tensor:
+    """``[1,3,1,1]`` on the scale of 8-bit pixels."""
+    return 255 * torch.tensor(values).reshape(1, 3, 1, 1)
 
 
 def _as_uint8(images: Tensor) -> Tensor:

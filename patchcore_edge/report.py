@@ -6,10 +6,11 @@ import base64
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import matplotlib
@@ -17,20 +18,30 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.preprocess import Image
 
 from .evaluator import Evaluation, Scores
 from .outliers import Outliers
 from .visualizer import visualize
 
-__all__ = ["write_outliers", "write_report"]
+__all__ = ["View", "write_outliers", "write_report"]
 
 _GOOD, _DEFECT, _INK = "#2a7f3e", "#c22f3d", "#333333"
 _PICTURES = 6
 _OUTLIERS = 12
+
+
+class View(NamedTuple):
+    """What a picture of the report shows, all of the model's size: BGR pixels, raw map, defect mask where known."""
+
+    pixels: Image
+    anomaly_map: NDArray[np.float32]
+    mask: NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ def write_report(
     scores: Scores,
     evaluation: Evaluation,
     pixel_threshold: float,
-    image: Callable[[int], Image],
+    views: Callable[[list[int]], Iterable[View]],
 ) -> None:
     """Write the report of an evaluation, and its metrics as JSON beside it.
 
@@ -58,9 +69,11 @@ def write_report(
         facts: what was fitted and how, as rows of a table.
         scores, evaluation: what it is about.
         pixel_threshold: where the heatmaps turn orange; they begin above what good images usually have.
-        image: gives the model-size BGR pixels of an image by its index.
+        views: gives, by their indices, the images to show.
+
+    Raises:
+        ConfigError: a file cannot be written.
     """
-    _write_text(path.with_suffix(".json"), json.dumps(evaluation.as_json(), indent=2) + "\n")
     _write_page(
         path,
         "report.html.j2",
@@ -71,8 +84,9 @@ def write_report(
         found=_above(scores, evaluation, defective=True),
         plots=_plots(scores, evaluation),
         defects=_per_defect(scores, evaluation),
-        galleries=_galleries(scores, evaluation, pixel_threshold, image),
+        galleries=_galleries(scores, evaluation, pixel_threshold, views),
     )
+    _write_text(path.with_suffix(".json"), json.dumps(evaluation.as_json(), indent=2) + "\n")
 
 
 def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[int], Image]) -> None:
@@ -87,7 +101,7 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
     shown = outliers.order[:_OUTLIERS]
     span = (float(np.median(outliers.patches)), outliers.limit)
     pictures = [
-        _Picture(f"{outliers.paths[i].name} · distance {outliers.distances[i]:.3g}", _heat(image(i), grid, span))
+        _Picture(f"{outliers.paths[i].name} · distance {outliers.distances[i]:#.4g}", _heat(image(i), grid, span))
         for i, grid in ((i, outliers.patches[i].reshape(outliers.grid)) for i in shown)
     ]
     _write_page(
@@ -112,10 +126,16 @@ def _write_page(path: Path, template: str, **values: Any) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _plots(scores: Scores, evaluation: Evaluation) -> list[Markup]:
@@ -134,8 +154,9 @@ def _histogram(scores: Scores, evaluation: Evaluation) -> Markup:
         if len(values):
             axes.hist(values, bins=list(bins), color=color, alpha=0.65, label=f"{name} ({len(values)})")
     if evaluation.threshold is not None:
-        axes.axvline(evaluation.threshold, color=_INK, linestyle="--", label=f"threshold {evaluation.threshold:.3g}")
+        axes.axvline(evaluation.threshold, color=_INK, linestyle="--", label=f"threshold {evaluation.threshold:#.4g}")
     axes.set(xlabel="raw image score", ylabel="images", title="Scores")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     return _svg(figure)
 
@@ -193,7 +214,7 @@ def _auroc_against(good: NDArray[np.float32], defective: NDArray[np.float32]) ->
 
 
 def _galleries(
-    scores: Scores, evaluation: Evaluation, pixel_threshold: float, image: Callable[[int], Image]
+    scores: Scores, evaluation: Evaluation, pixel_threshold: float, views: Callable[[list[int]], Iterable[View]]
 ) -> dict[str, list[_Picture]]:
     order = np.argsort(scores.scores)
     good = [int(i) for i in order if not scores.labels[i]]
@@ -204,28 +225,28 @@ def _galleries(
         "Defects with the highest scores": bad[::-1][:_PICTURES],
         "Good parts with the lowest scores": good[:_PICTURES],
     }
-    usual = _usual([scores.maps[i] for i in good], pixel_threshold)
-    return {
-        title: [_picture(scores, evaluation, i, (usual, pixel_threshold), image(i)) for i in indices]
-        for title, indices in chosen.items()
-        if indices
+    shown = sorted({index for indices in chosen.values() for index in indices})
+    span = (_usual(scores.map_medians[good], pixel_threshold), pixel_threshold)
+    pictures = {
+        index: _picture(scores, evaluation, index, span, view) for index, view in zip(shown, views(shown), strict=True)
     }
+    return {title: [pictures[index] for index in indices] for title, indices in chosen.items() if indices}
 
 
-def _usual(maps: list[NDArray[np.float32]], pixel_threshold: float) -> float:
+def _usual(medians: NDArray[np.float32], pixel_threshold: float) -> float:
     """What a pixel of a good image usually has; no use where it is not below the threshold."""
-    usual = float(np.median([np.median(one) for one in maps])) if maps else 0.0
+    usual = float(np.median(medians)) if len(medians) else 0.0
     return usual if usual < pixel_threshold else 0.0
 
 
-def _picture(scores: Scores, evaluation: Evaluation, index: int, span: tuple[float, float], pixels: Image) -> _Picture:
+def _picture(scores: Scores, evaluation: Evaluation, index: int, span: tuple[float, float], view: View) -> _Picture:
     defective, verdict, wrong = bool(scores.labels[index]), "", ""
     if evaluation.threshold is not None:
         flagged = bool(scores.scores[index] > evaluation.threshold)
         verdict = "NG" if flagged else "OK"
         wrong = "" if flagged == defective else "missed" if defective else "rejected"
-    title = f"{scores.kinds[index]}/{scores.paths[index].name} · {scores.scores[index]:.3g}"
-    return _Picture(title, _heat(pixels, scores.maps[index], span, scores.masks[index]), verdict, wrong)
+    title = f"{scores.kinds[index]}/{scores.paths[index].name} · {scores.scores[index]:#.4g}"
+    return _Picture(title, _heat(view.pixels, view.anomaly_map, span, view.mask), verdict, wrong)
 
 
 def _heat(

@@ -46,6 +46,8 @@ class TrainOptions:
         bank_mb: size of the float32 memory bank in MB of 2²⁰ bytes, in place of the ratio.
         projection_eps: see ``KCenterGreedy``.
         memory_limit: bytes of features to hold in memory; half of what is free when None.
+        val_split_ratio: share of the good images to keep out of the fit, for `calibrate`, in [0, 1); none where the
+            data has a validation split of its own.
 
     Raises:
         ConfigError: more than one of ratio, size and MB is given, or one of them is not positive.
@@ -64,6 +66,7 @@ class TrainOptions:
     bank_mb: float | None = None
     projection_eps: float | None = None
     memory_limit: int | None = None
+    val_split_ratio: float = 0.0
 
     def __post_init__(self) -> None:
         given = [v for v in (self.coreset_sampling_ratio, self.coreset_size, self.bank_mb) if v is not None]
@@ -106,7 +109,7 @@ def train_run(data: Path, folder: Path, options: TrainOptions, notify: Callable[
     """
     # Not after an hour's work.
     require_replaceable(folder, RUN_FILE)
-    module = open_data(data)
+    module = open_data(data, options.val_split_ratio, options.seed)
     model = _new_model(options)
     storage = Storage(
         folder=folder.absolute().with_name(f".{folder.absolute().name}.features"),
@@ -131,6 +134,7 @@ def save_fitted(folder: Path, model: Patchcore, module: DataModule) -> RunFacts:
     """Write the RUN folder of a model that was fitted on ``module.train``."""
     if model.pre_processor.prepared:
         raise ConfigError("A model without a pre-processor cannot be saved as a run; build it with one.")
+    mean, std = model.pre_processor.statistics
     facts = RunFacts(
         name=folder.resolve().name,
         backbone=model.model.backbone,
@@ -139,8 +143,11 @@ def save_fitted(folder: Path, model: Patchcore, module: DataModule) -> RunFacts:
         coreset_sampling_ratio=model.coreset_sampling_ratio,
         seed=model.seed,
         preprocess=model.pre_processor.spec,
+        mean=mean,
+        std=std,
         train_data=str(module.root),
         train_sha256=tuple(file_sha256(item) for item in module.train),
+        held_out_sha256=tuple(_digest_or_nothing(item) for item in _split_off(module)),
         patches=model.pool_size,
         bank_size=len(model.model.memory_bank),
         tools={"patchcore-edge": __version__, **{name: version(name) for name in ("torch", "timm", "opencv-python")}},
@@ -148,6 +155,12 @@ def save_fitted(folder: Path, model: Patchcore, module: DataModule) -> RunFacts:
     dataset = DataModule.dataset(module.train, model.pre_processor.spec)
     save_run(folder, model, facts, (dataset.image(index) for index in evenly(len(dataset))))
     return facts
+
+
+def _split_off(module: DataModule) -> list[ImageItem]:
+    """The validation images that lie beside the training images, where nothing but a record tells them apart."""
+    beside = {item.path.parent for item in module.train}
+    return [item for item in module.validation if item.path.parent in beside]
 
 
 def evenly(count: int) -> list[int]:

@@ -219,4 +219,5 @@ def _search_facts(plan: FastPlan | None, why: str) -> SearchFacts:
         dimensions=plan.dimensions,
         refined_patches=plan.patches,
         residual_correlation=plan.correlation,
+        shortlist=plan.shortlist or None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,12 +13,14 @@ from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .defects import synthetic_defects
-from .fast import FastPlan, FastSearch
+from .fast import GROUP_SIZE, FastPlan, FastSearch
 
 __all__ = ["Choice", "plan_search"]
 
 _DIMENSIONS = (32, 64, 96, 128, 192, 256)
 _PATCHES = (16, 32, 64, 128)
+_SHORTLIST_SHARE = 4
+"""Of the patches of an image a quarter is compared with the whole bank."""
 _IMAGES = 16
 _MARGIN = 2
 """New images need more patches refined than the worst of the sample did; so many times as many are."""
@@ -75,7 +77,9 @@ def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Threshol
             if dimensions > fitted.model.memory_bank.shape[1]:
                 break
             plan = _plan(fitted, samples, dimensions, max(_PATCHES))
-            found = _refine(fitted, plan, samples, thresholds, map_limit)
+            # The shorter of the two kinds of plan is the cheaper one at any number of dimensions.
+            tried = (replace(plan, shortlist=len(samples[0].patches) // _SHORTLIST_SHARE), plan)
+            found = next(filter(None, (_refine(fitted, p, samples, thresholds, map_limit) for p in tried)), None)
             costs = [_cost(fitted.model.memory_bank, len(samples[0].patches), p) for p in (found, best) if p]
             if found is not None and (best is None or costs[0] < costs[1]):
                 best = found
@@ -91,6 +95,8 @@ def _choice(
         return Choice(last, False, True, f"no plan up to {last.dimensions} dimensions holds on {images} images")
     share = _cost(fitted.model.memory_bank, patches, best) / exact
     what = f"{best.dimensions} of {fitted.model.memory_bank.shape[1]} dimensions, {best.patches} patches exact"
+    if best.shortlist:
+        what = f"{what}, {best.shortlist} on the shortlist"
     if share > _GAIN:
         return Choice(best, True, False, f"the memory bank is too small for fast search to pay ({what})")
     return Choice(best, True, True, f"{what}: holds on {images} good and synthetic defective images")
@@ -130,10 +136,14 @@ def _refine(
 ) -> FastPlan | None:
     """``plan`` with the fewest patches that keep every score exact and every map within the limit."""
     search = FastSearch(fitted.model.memory_bank, plan)
+    if plan.shortlist:
+        ranks = [_rank(search.rough_estimate(s.patches[None])[0], int(s.distances.argmax())) for s in samples]
+        if _MARGIN * max(ranks) > plan.shortlist:
+            return None
     estimates = [search.estimate(sample.patches[None])[0] for sample in samples]
     needed = _MARGIN * max(_rank(e, int(s.distances.argmax())) for e, s in zip(estimates, samples, strict=True))
     for patches in _counts(needed, len(samples[0].patches)):
-        tried = FastPlan(plan.dimensions, patches, plan.correlation, plan.reach)
+        tried = replace(plan, patches=patches)
         deviations = (
             _map_deviation(fitted, sample, estimate, patches, thresholds)
             for sample, estimate in zip(samples, estimates, strict=True)
@@ -168,5 +178,6 @@ def _cost(bank: Tensor, patches: int, plan: FastPlan | None) -> float:
     size, dimension = bank.shape
     if plan is None:
         return _FLOAT_COST * patches * size * dimension
-    coarse = patches * size * (plan.dimensions + _DISTANCE_COST)
+    share = 1 / GROUP_SIZE + plan.shortlist / patches if plan.shortlist else 1.0
+    coarse = share * patches * size * (plan.dimensions + _DISTANCE_COST)
     return coarse + _FLOAT_COST * plan.patches * size * dimension

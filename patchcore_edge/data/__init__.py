@@ -4,7 +4,7 @@ from .batch import Batch
 from .datamodule import DataModule
 from .dataset import ImageDataset, ImageItem
 from .folder import Folder, open_data
-from .mvtec import CATEGORIES, MVTec
+from .mvtec import CATEGORIES, MVTec, test_items
 from .prediction import prediction_items
 from .split import hold_out
 
@@ -19,4 +19,5 @@ __all__ = [
     "hold_out",
     "open_data",
     "prediction_items",
+    "test_items",
 ]

@@ -54,18 +54,26 @@ class Folder(DataModule):
         super().__init__(root, train, validation, test)
 
 
-def open_data(path: str | Path | DataModule) -> DataModule:
+def open_data(path: str | Path | DataModule, val_split_ratio: float = 0.0, seed: int = 0) -> DataModule:
     """The data under ``path``: the MVTec AD layout where it has a ``train`` folder, else a folder of good images.
+
+    Args:
+        path: a folder; a datamodule is taken as it is.
+        val_split_ratio: share of the good images that is held out where there is no ``validation/good``, in [0, 1).
+        seed: decides which.
 
     Raises:
         DataError: there is no such folder, or no image in it.
+        ConfigError: the share is not in [0, 1).
     """
     if isinstance(path, DataModule):
         return path
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"There is no folder {path}; give a folder of images of good parts.")
-    return MVTec(path, "") if (path / "train").is_dir() else Folder(path)
+    if (path / "train").is_dir():
+        return MVTec(path, "", val_split_ratio=val_split_ratio, seed=seed)
+    return Folder(path, val_split_ratio=val_split_ratio, seed=seed)
 
 
 def _defective(folder: Path, masks: Path | None) -> list[ImageItem]:

@@ -19,7 +19,7 @@ from .datamodule import DataModule, good_images
 from .dataset import ImageItem
 from .split import hold_out
 
-__all__ = ["CATEGORIES", "MVTec"]
+__all__ = ["CATEGORIES", "MVTec", "test_items"]
 
 CATEGORIES = (
     "bottle",
@@ -74,8 +74,12 @@ class MVTec(DataModule):
             validation = good_images(held_out) + _items(folder / "validation", folder / "validation" / "ground_truth")
         else:
             train, validation = hold_out(train, val_split_ratio, seed)
-        test = folder / "test"
-        super().__init__(folder, train, validation, _items(test, folder / "ground_truth", with_good=True))
+        super().__init__(folder, train, validation, test_items(folder))
+
+
+def test_items(folder: Path) -> list[ImageItem]:
+    """The images of ``test/good`` and ``test/<defect>`` with their masks; none where there is no such folder."""
+    return _items(folder / "test", folder / "ground_truth", with_good=True)
 
 
 def _missing(root: Path, category: str) -> str:

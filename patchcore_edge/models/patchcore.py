@@ -72,8 +72,8 @@ class Patchcore(nn.Module):
         pre_trained: load ImageNet weights.
         coreset_sampling_ratio: fraction of the patches that the memory bank keeps, in (0, 1].
         num_neighbors: neighbours that re-weight the image score.
-        pre_processor: how images become inputs; True for 256x256 without a crop. The mean and standard deviation
-            are always the backbone's. Without one, batches hold normalised float ``[N,3,H,W]`` images.
+        pre_processor: how images become inputs; True for 256x256 without a crop. Mean and standard deviation are the
+            backbone's unless it has its own. Without one, batches hold normalised float ``[N,3,H,W]`` images.
         post_processor: thresholds, and the labels and masks that follow from them.
         evaluator: the metrics of ``Engine.test``.
         visualizer: the pictures of ``Engine.predict`` and ``Engine.test``.
@@ -113,12 +113,13 @@ class Patchcore(nn.Module):
         extractor = self.model.feature_extractor
         if weights is not None:
             report_unused(weights, load_weights(extractor.network, weights))
-        spec = pre_processor.spec if isinstance(pre_processor, PreProcessor) else self.configure_pre_processor().spec
+        if not isinstance(pre_processor, PreProcessor):
+            pre_processor = PreProcessor(self.configure_pre_processor().spec, prepared=not pre_processor)
+        spec = pre_processor.spec
         if extractor.fixed_size not in (None, spec.input_size):
             height, width = extractor.fixed_size
             raise ConfigError(f"{backbone} takes images of {height}x{width} pixels only; choose that image size.")
-        prepared = pre_processor.prepared if isinstance(pre_processor, PreProcessor) else not pre_processor
-        self.pre_processor = PreProcessor(spec, extractor.mean, extractor.std, prepared=prepared)
+        self.pre_processor = pre_processor.completed(extractor.mean, extractor.std)
         self.post_processor = self.configure_post_processor() if post_processor is True else post_processor or None
         self.evaluator = Evaluator() if evaluator is True else evaluator or None
         self.visualizer = Visualizer() if visualizer is True else visualizer or None
@@ -164,7 +165,7 @@ class Patchcore(nn.Module):
 
     @staticmethod
     def configure_post_processor() -> PostProcessor:
-        """The default: thresholds for a false-reject rate of 0.1 %, as far as the images support it."""
+        """The default: thresholds of the highest F1 on labelled defects, else for a false-reject rate of 0.1 %."""
         return PostProcessor()
 
     @staticmethod

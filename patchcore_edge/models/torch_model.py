@@ -279,5 +279,5 @@ class PatchcoreModel(nn.Module):
         # The bank's size is whatever was fitted; torch would refuse any but today's.
         bank = state_dict.get(f"{prefix}memory_bank")
         if bank is not None:
-            self.memory_bank = torch.empty_like(bank, device=self.memory_bank.device)
+            self.memory_bank = self.memory_bank.new_empty(bank.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -29,9 +29,10 @@ def run_app(app: typer.Typer) -> None:
     except PatchcoreEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # typer's way to say Ctrl-C, without a word to the person who pressed it
+            print("stopped.", file=sys.stderr)
+        raise
     except BrokenPipeError:
         # The reader of our output has gone (`… | head`); Python would complain once more while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -152,12 +152,14 @@ class SearchFacts(_Facts):
         dimensions: of the coarse space; absent for exact search.
         refined_patches: how many patches of an image have exact distances; absent when all have.
         residual_correlation: of near neighbours, outside the coarse space.
+        shortlist: how many patches of an image are compared with more than groups of the bank; absent when all are.
     """
 
     reason: Text
     dimensions: PositiveInt | None = None
     refined_patches: PositiveInt | None = None
     residual_correlation: Finite | None = None
+    shortlist: PositiveInt | None = None
 
 
 class QuantizationFacts(_Facts):

@@ -72,6 +72,64 @@ def test_a_run_that_is_no_checkpoint(command: str, tiny_data: Path, tmp_path: Pa
     assert nothing_but(tmp_path / "run")
 
 
+def test_a_report_that_cannot_be_written_leaves_nothing(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for place, reason in ((tmp_path, "is a folder"), (tmp_path / "file" / "report.html", "cannot be written")):
+        assert reason in refused(2, ("eval", tiny_run, "--data", tiny_data, "--report", place))
+    assert nothing_but(tmp_path, "file")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("command", "moment"),
+    [
+        ("train", "patchcore_edge.checkpoint.write_image"),
+        ("train", "patchcore_edge.checkpoint.save_file"),
+        ("train", "patchcore_edge.training.find_outliers"),
+        ("calibrate", "patchcore_edge.checkpoint.write_image"),
+        ("eval", "patchcore_edge.report._jpeg"),
+        ("export", "patchcore_edge_export.bundle.write_golden"),
+    ],
+)
+def test_ctrl_c_leaves_what_was_there_and_nothing_half_written(
+    command: str,
+    moment: str,
+    tiny_run: Path,
+    tiny_data: Path,
+    tiny_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ctrl_c(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    before = contents(tmp_path)
+    words = {
+        "train": train_words(tiny_data, run, tiny_weights),
+        "calibrate": ("calibrate", run, "--data", tiny_data),
+        "eval": ("eval", run, "--data", tiny_data),
+        "export": ("export", run, "-o", tmp_path / "bundle"),
+    }
+    monkeypatch.setattr(moment, ctrl_c)
+    done = run_cli(*words[command])
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "stopped.")
+    # What a fit has extracted stays for the next one.
+    after = {name: data for name, data in contents(tmp_path).items() if not name.startswith(".run.features")}
+    assert after == before
+
+
+def test_data_that_cannot_be_evaluated_or_a_rate_that_is_none(tiny_run: Path, tmp_path: Path) -> None:
+    assert "There is no folder" in refused(2, ("eval", tiny_run, "--data", tmp_path / "nowhere"))
+    assert "no test images" in refused(2, ("eval", tiny_run, "--data", tmp_path))
+    # Said before any image is scored, or the folder would be the first to complain.
+    line = refused(2, ("calibrate", tiny_run, "--data", tmp_path / "nowhere", "--target-fpr", 5))
+    assert "between 0 and 1" in line
+
+
 def test_an_export_of_what_is_no_checkpoint_or_not_calibrated(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no checkpoint" in refused(2, ("export", tmp_path / "empty", "-o", tmp_path / "bundle"))

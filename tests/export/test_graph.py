@@ -94,3 +94,23 @@ def test_a_large_bank_is_compared_in_pieces_that_stay_in_the_cache() -> None:
     sizes = [len(buffer) for name, buffer in search.named_buffers() if name.startswith("points_")]
     assert sum(sizes) == 5000
     assert max(sizes) <= 1024
+
+
+def test_with_a_shortlist_most_patches_meet_an_eighth_of_the_bank() -> None:
+    import torch
+
+    from patchcore_edge_export.fast import FastPlan, FastSearch
+
+    bank, patches = (torch.randn(n, 40, generator=torch.Generator().manual_seed(n)) for n in (4096, 600))
+    search = FastSearch(bank, FastPlan(16, 4, 0.2, 8.0, shortlist=150))
+    compared: list[tuple[int, int]] = []
+    largest = search._largest
+
+    def counted(points: torch.Tensor, name: str, bias: str) -> torch.Tensor:
+        compared.append((points.shape[1], len(search.get_buffer(name))))
+        return largest(points, name, bias)
+
+    search._largest = counted  # type: ignore[method-assign]
+    search(patches[None] - search.center)
+    assert sum(rows * points for rows, points in compared) <= 600 * 4096 * (1 / 8 + 1 / 4)
+    assert sum(points for rows, points in compared if rows == 600) <= 4096 / 8

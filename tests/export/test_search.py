@@ -117,6 +117,34 @@ def test_more_patches_to_refine_than_an_image_has_means_exact() -> None:
     torch.testing.assert_close(found.distances[0].double(), _true_distances(patches, bank), rtol=1e-5, atol=0)
 
 
+def test_a_shortlist_costs_no_exactness_where_it_holds_the_worst_patch() -> None:
+    bank, patches = _line(4000, 0), _line(400, 1)
+    patches[7, 0] += 8
+    search = FastSearch(bank, FastPlan(32, 8, 0.3, 20.0, shortlist=100))
+    rough = search.rough_estimate(_centred(search, patches))[0]
+    found = search(_centred(search, patches))
+    expected = _true_distances(patches, bank)
+    assert int(expected.argmax()) == 7
+    torch.testing.assert_close(found.worst[0].double(), expected[7], rtol=1e-5, atol=0)
+    assert float(found.distances.max()) == float(found.worst)
+    # Who is on the shortlist is compared with all points, who is not keeps what the groups gave.
+    listed, estimates = rough.topk(100).indices, search.estimate(_centred(search, patches))[0]
+    full = FastSearch(bank, FastPlan(32, 8, 0.3, 20.0)).estimate(_centred(search, patches))[0]
+    torch.testing.assert_close(estimates[listed], full[listed])
+    others = torch.ones(400, dtype=torch.bool).index_fill(0, listed, False)
+    assert torch.equal(estimates[others], rough[others])
+    assert float((rough / full - 1).abs().mean()) < 0.1
+
+
+def test_groups_of_the_bank_are_the_same_each_time_and_none_is_empty() -> None:
+    bank = torch.cat([_line(900, 0), _line(1, 3).expand(100, -1)])
+    one, two = (FastSearch(bank, FastPlan(16, 4, 0.2, 8.0, shortlist=8)) for _ in range(2))
+    middles = [one.get_buffer("middles_0"), two.get_buffer("middles_0")]
+    assert torch.equal(*middles)
+    assert torch.isfinite(middles[0]).all()
+    assert 0 < len(middles[0]) <= len(bank) // 8
+
+
 @pytest.fixture(scope="module")
 def uncommon(images: list[Image]) -> list[Image]:
     return synthetic_defects(images, seed=7)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import run_cli
+from conftest import TINY_BACKBONE, TINY_SIZE, good_part, run_cli
 
 from patchcore_edge.calibration import calibrate, calibrate_on_defects, describe
-from patchcore_edge.checkpoint import Calibration, load_calibration
+from patchcore_edge.checkpoint import Calibration, RunFacts, load_calibration
 from patchcore_edge.crossfit import FOLDS, cross_fitted_scores, folds
 from patchcore_edge.models import PatchcoreModel
+from patchcore_edge.pixels import PixelCounts
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
 DRAWS = 2000
@@ -80,16 +83,14 @@ def test_scores_of_zero_are_those_of_images_the_bank_has_seen() -> None:
         calibrate(np.zeros(5, np.float32), np.zeros(5, np.float32), 0.1, "")
 
 
-def labelled(good: list[float], bad: list[float]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    scores = np.array([*good, *bad], np.float32)
-    labels = np.array([False] * len(good) + [True] * len(bad))
-    return scores, labels, [np.full((4, 4), score, np.float32) for score in scores]
+def labelled(good: list[float], bad: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([*good, *bad], np.float32), np.array([False] * len(good) + [True] * len(bad))
 
 
 def test_with_labelled_defects_the_threshold_has_the_highest_f1_of_all() -> None:
     rng = np.random.default_rng(0)
-    scores, labels, maps = labelled(list(rng.normal(1, 0.2, 60)), list(rng.normal(1.5, 0.3, 30)))
-    thresholds, facts = calibrate_on_defects(scores, labels, maps, [None] * 90, 0.1, "")
+    scores, labels = labelled(list(rng.normal(1, 0.2, 60)), list(rng.normal(1.5, 0.3, 30)))
+    thresholds, facts = calibrate_on_defects(scores, labels, scores, None, 0.1, "")
 
     def f1(threshold: float) -> float:
         flagged = scores > threshold
@@ -102,8 +103,8 @@ def test_with_labelled_defects_the_threshold_has_the_highest_f1_of_all() -> None
 
 
 def test_the_threshold_lies_midway_when_good_and_defective_are_apart() -> None:
-    scores, labels, maps = labelled([1, 2], [4, 5])
-    thresholds, facts = calibrate_on_defects(scores, labels, maps, [None] * 4, 0.1, "")
+    scores, labels = labelled([1, 2], [4, 5])
+    thresholds, facts = calibrate_on_defects(scores, labels, scores, None, 0.1, "")
     assert thresholds.image == pytest.approx(3)
     assert facts.f1 == 1
     # No masks: no good image's map exceeds the pixel threshold.
@@ -111,30 +112,44 @@ def test_the_threshold_lies_midway_when_good_and_defective_are_apart() -> None:
 
 
 def test_masks_set_the_pixel_threshold() -> None:
-    scores, labels, maps = labelled([1, 2], [4, 5])
-    masks = [np.zeros((4, 4), bool) for _ in maps]
-    for index in (2, 3):
-        maps[index][1:, :] = 3.0
-        masks[index][0, :] = True
-    thresholds, _ = calibrate_on_defects(scores, labels, maps, masks, 0.1, "")
+    scores, labels = labelled([1, 2], [4, 5])
+    maps, masks = np.ones((4, 4, 4), np.float32) * scores[:, None, None], np.zeros((4, 4, 4), bool)
+    maps[2:, 1:] = 3.0
+    masks[2:, 0] = True
+    thresholds, _ = calibrate_on_defects(scores, labels, scores, PixelCounts.of(maps, masks), 0.1, "")
     assert thresholds.pixel == pytest.approx(3.5)
 
 
+def test_the_pixel_threshold_has_the_highest_f1_of_all() -> None:
+    rng = np.random.default_rng(0)
+    masks = rng.random((4, 20, 20)) < 0.2
+    maps = (20 * np.exp(0.2 * (rng.normal(size=masks.shape) + 2 * masks))).astype(np.float32)
+    scores, labels = labelled([1, 2], [4, 5])
+    pixels = PixelCounts.of(maps, masks)
+    cut = calibrate_on_defects(scores, labels, scores, pixels, 0.1, "")[0].pixel
+
+    def f1(threshold: float) -> float:
+        flagged = maps > threshold
+        return float(2 * (flagged & masks).sum() / (flagged.sum() + masks.sum()))
+
+    assert f1(cut) >= max(f1(float(other)) for other in maps.ravel()) - 1e-12
+
+
 def test_one_kind_alone_has_no_f1_and_a_useless_model_no_threshold() -> None:
-    scores, labels, maps = labelled([1, 2], [])
+    scores, labels = labelled([1, 2], [])
     with pytest.raises(ConfigError, match="give both"):
-        calibrate_on_defects(scores, labels, maps, [None] * 2, 0.1, "")
-    scores, labels, maps = labelled([5], [1, 1, 1, 1, 1, 1])
+        calibrate_on_defects(scores, labels, scores, None, 0.1, "")
+    scores, labels = labelled([5], [1, 1, 1, 1, 1, 1])
     with pytest.raises(ConfigError, match="cannot tell"):
-        calibrate_on_defects(scores, labels, maps, [None] * 7, 0.1, "")
+        calibrate_on_defects(scores, labels, scores, None, 0.1, "")
 
 
 def test_the_bound_of_the_f1_threshold_holds_although_it_was_chosen() -> None:
     rng = np.random.default_rng(0)
     held = []
     for _ in range(300):
-        scores, labels, maps = labelled(list(draw(rng, 80)), list(1 + 2 * draw(rng, 20)))
-        thresholds, facts = calibrate_on_defects(scores, labels, maps, [None] * 100, 0.1, "")
+        scores, labels = labelled(list(draw(rng, 80)), list(1 + 2 * draw(rng, 20)))
+        thresholds, facts = calibrate_on_defects(scores, labels, scores, None, 0.1, "")
         held.append(rate_above(np.array(thresholds.image)) <= facts.fpr_upper_bound)
     assert np.mean(held) >= 0.95
 
@@ -244,3 +259,64 @@ def test_data_that_neither_was_trained_on_nor_is_held_out_is_refused(
     done = run_cli("calibrate", tiny_run, "--data", data)
     assert done.returncode == 2
     assert "not trained on its train/good" in done.stderr
+
+
+def test_images_held_out_of_a_plain_folder_are_found_again_in_it(
+    tiny_data: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "good"))
+    shutil.copy(folder / "000.png", folder / "again.png")  # the same pixels on both sides, perhaps
+    options = ("--backbone", TINY_BACKBONE, "--layers", "layer2,layer3", "--weights", tiny_weights)
+    for seed in range(2):
+        run = tmp_path / f"run{seed}"
+        small = ("--image-size", TINY_SIZE, "--coreset-sampling-ratio", 0.25, "--seed", seed)
+        done = run_cli("train", folder, "-o", run, *options, *small, "--val-split-ratio", 0.4)
+        assert "Fitted 8 images, 5 held out" in done.stdout, done.stderr
+        facts = RunFacts.model_validate_json((run / "run.json").read_bytes())
+        outside = set(facts.held_out_sha256) - set(facts.train_sha256)
+        assert len(outside) >= 4
+        cv2.imwrite(str(folder / "new.png"), good_part(seed))
+
+        expected = len(outside) + 1 + (len(facts.held_out_sha256) - len(set(facts.held_out_sha256)))
+        assert f"from {expected} good images:" in run_cli("calibrate", run, "--data", folder).stdout
+        found = of_run(run)
+        assert (found.facts.method, found.facts.n) == ("held-out", expected)
+        assert found.facts.scores.min > 0.5 * found.facts.scores.max  # none of an image that the bank has seen
+        (folder / "new.png").unlink()
+
+    # Nothing was held out of this folder: what lies in it beside the fit's images is no split of ours.
+    other = Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "other"))
+    for digest_of in facts.held_out_sha256:
+        for path in other.iterdir():
+            if hashlib.sha256(path.read_bytes()).hexdigest() == digest_of:
+                path.unlink()
+    cv2.imwrite(str(other / "new.png"), good_part(9))
+    assert "trained on" in run_cli("calibrate", run, "--data", other).stderr
+
+
+def test_an_mvtec_layout_without_validation_is_split_too(tiny_data: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for kind in ("train", "test"):
+        shutil.copytree(tiny_data / kind, data / kind)
+    options = ("--backbone", TINY_BACKBONE, "--layers", "layer2,layer3", "--weights", tiny_weights, "--image-size", 64)
+    run = tmp_path / "run"
+    done = run_cli("train", data, "-o", run, *options, "--val-split-ratio", 0.25)
+    assert "Fitted 9 images, 3 held out" in done.stdout, done.stderr
+    assert "from 3 good images:" in run_cli("calibrate", run, "--data", data).stdout
+    assert run_cli("eval", run, "--data", data).returncode == 0
+    assert f"9 images of {data}, 3 held out" in (run / "report.html").read_text(encoding="utf-8")
+    refused = run_cli("train", data, "-o", run, *options, "--val-split-ratio", 1)
+    assert refused.returncode == 2
+    assert "hold out" in refused.stderr
+
+
+def test_a_file_that_the_fit_had_to_skip_does_not_stand_in_the_way(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    folder = Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "good"))
+    (folder / "broken.png").write_bytes(b"no image")
+    done = run_cli("calibrate", run, "--data", folder)
+    assert "from 12 good images, cross-fitted" in done.stdout, done.stderr
+    assert any("broken.png" in message for message in caplog.messages)
+    assert "broken.png" in run_cli("calibrate", run, "--data", folder, "--strict").stderr

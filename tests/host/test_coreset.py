@@ -97,6 +97,15 @@ def test_small_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert blocks[:50] == whole[:50]
 
 
+def test_without_onednn_the_picks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = normal(3000)
+    fast = KCenterGreedy(torch.from_numpy(pool), 0.05).select_coreset_idxs()
+    monkeypatch.setattr(module, "_ONEDNN", None)
+    plain = KCenterGreedy(torch.from_numpy(pool), 0.05).select_coreset_idxs()
+    require_greedy(pool, plain)
+    assert plain[:50] == fast[:50]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_a_pool_on_disk_gives_what_the_same_pool_in_memory_gives(dtype: str, tmp_path: Path) -> None:
     pool = normal(3000).astype(dtype)

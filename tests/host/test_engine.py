@@ -11,12 +11,15 @@ import torch
 from conftest import TINY_BACKBONE
 from safetensors.torch import load_file
 
-from patchcore_edge.data import Batch, Folder, ImageDataset, ImageItem, MVTec
+from patchcore_edge.checkpoint import load_run
+from patchcore_edge.data import Batch, DataModule, Folder, ImageDataset, ImageItem, MVTec
 from patchcore_edge.engine import Engine
 from patchcore_edge.evaluator import Evaluator, collect_scores
 from patchcore_edge.models import InferenceBatch, LearningType, Patchcore, PatchcoreModel
 from patchcore_edge.post_processor import PostProcessor
+from patchcore_edge.pre_processor import IMAGENET_MEAN, IMAGENET_STD, PreProcessor
 from patchcore_edge.visualizer import Visualizer
+from patchcore_edge.workflow import save_fitted
 from patchcore_edge_runtime.bundle import Bundle
 from patchcore_edge_runtime.errors import CheckpointError, ConfigError, DataError, FrameError
 from patchcore_edge_runtime.preprocess import preprocess
@@ -65,6 +68,40 @@ def test_each_component_is_default_absent_or_given(tiny_weights: Path) -> None:
         assert isinstance(getattr(build(tiny_weights, **{name: True}), name), kind)
         assert getattr(build(tiny_weights, **{name: False}), name) is None
         assert getattr(build(tiny_weights, **{name: given}), name) is given
+
+
+def test_a_given_pre_processor_keeps_its_kind_and_statistics_and_lacks_none(tiny_weights: Path) -> None:
+    class Negative(PreProcessor):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(255 - images)
+
+    spec = Patchcore.configure_pre_processor(SIZE).spec
+    given = Negative(spec, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert build(tiny_weights, pre_processor=given).pre_processor is given
+    assert pytest.approx((float(given.mean[0, 0]), float(given.std[0, 2]))) == (255 * 0.1, 255 * 0.6)
+
+    blank = Negative(spec)
+    lite = Patchcore("tf_efficientnet_lite0", ["blocks.2"], pre_trained=False, pre_processor=blank)
+    resnet = build(tiny_weights, pre_processor=blank)
+    assert isinstance(lite.pre_processor, Negative)
+    assert lite.pre_processor.statistics == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert resnet.pre_processor.statistics == (IMAGENET_MEAN, IMAGENET_STD)
+    assert blank.statistics == (None, None)
+
+
+def test_a_saved_run_keeps_the_mean_and_deviation_it_was_fitted_with(
+    tiny_weights: Path, data: MVTec, engine: Engine, tmp_path: Path
+) -> None:
+    spec = Patchcore.configure_pre_processor(SIZE).spec
+    model = build(tiny_weights, pre_processor=PreProcessor(spec, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))
+    engine.fit(model, data)
+    save_fitted(tmp_path / "run", model, data)
+    # Whoever may read one file of a run may read the others.
+    assert len({path.stat().st_mode for path in (tmp_path / "run").iterdir() if path.is_file()}) == 1
+    again, _ = load_run(tmp_path / "run")
+    images = torch.zeros(1, *SIZE, 3, dtype=torch.uint8)
+    assert torch.equal(again.pre_processor(images), model.pre_processor(images))
+    assert torch.equal(again(images).pred_score, model(images).pred_score)
 
 
 def test_a_fit_keeps_a_quarter_of_the_patches_and_lets_go_of_the_pool(fitted: Patchcore) -> None:
@@ -127,7 +164,7 @@ def test_measuring_gives_every_metric_and_pictures(
     assert all(0 <= facts[name] <= 1 for name in ("pixel_auroc", "aupro", "image_aupr", "recall"))
     pictures = sorted(tmp_path.rglob("*.png"))
     assert len(pictures) == 12
-    assert cv2.imread(str(pictures[0])).shape == (64, 128, 3)
+    assert cv2.imread(str(pictures[0])).shape == (64, 132, 3)
 
 
 def test_measuring_needs_an_evaluator_and_test_images(
@@ -163,6 +200,13 @@ def test_a_state_dict_brings_its_bank_whatever_its_size(fitted: Patchcore, tiny_
         state = {**fitted.model.state_dict(), "memory_bank": torch.randn(rows, 384)}
         fresh.load_state_dict(state)
         assert torch.equal(fresh.memory_bank, state["memory_bank"])
+    whole = build(tiny_weights)
+    half = {f"model.{name}": tensor for name, tensor in state.items()} | {
+        "model.memory_bank": torch.ones(7, 384).half()
+    }
+    whole.load_state_dict(half)
+    assert (whole.model.memory_bank.dtype, len(whole.model.memory_bank)) == (torch.float32, 7)
+    assert whole(torch.zeros(1, *SIZE, 3, dtype=torch.uint8)).pred_score.isfinite().all()
     assert set(load_file(tiny_weights)) <= {
         name.removeprefix("feature_extractor.network.") for name in fitted.model.state_dict()
     }
@@ -232,6 +276,21 @@ def test_a_crop_larger_than_the_image_is_refused() -> None:
 def test_a_device_that_torch_does_not_have_is_refused(device: str) -> None:
     with pytest.raises(ConfigError, match="try --device cpu"):
         Engine(device)
+
+
+def test_labelled_defects_among_the_validation_images_set_the_thresholds_of_the_highest_f1(
+    tiny_weights: Path, data: MVTec, engine: Engine
+) -> None:
+    both = DataModule(data.root, data.train, [*data.validation, *(item for item in data.test if item.is_defective)])
+    thresholds = []
+    for target in (None, 0.1):
+        model = build(tiny_weights, post_processor=PostProcessor(target_fpr=target))
+        engine.fit(model, both)
+        thresholds.append(model.post_processor.thresholds.image)
+    scores = collect_scores(engine.stream(model, ImageDataset(both.validation, model.pre_processor.spec)))
+    good, bad = scores.scores[~scores.labels], scores.scores[scores.labels]
+    assert thresholds[0] == pytest.approx((good.max() + bad.min()) / 2)
+    assert thresholds[1] == pytest.approx(1.001 * good.max())
 
 
 def test_given_thresholds_are_kept(tiny_weights: Path, data: MVTec, engine: Engine) -> None:

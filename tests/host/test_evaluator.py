@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
+from sklearn.metrics import roc_auc_score
 
-from patchcore_edge.evaluator import Evaluator, Scores, aupro, evaluate
-from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge.data import Batch
+from patchcore_edge.evaluator import Evaluator, Scores, collect_scores, evaluate
+from patchcore_edge.pixels import PixelCounts
+from patchcore_edge_runtime.errors import ConfigError, DataError
 
 
 def brute_force_aupro(maps: np.ndarray, masks: np.ndarray, limit: float) -> float:
@@ -34,21 +40,83 @@ def brute_force_aupro(maps: np.ndarray, masks: np.ndarray, limit: float) -> floa
     return area / limit
 
 
+def sorted_aupro(maps: np.ndarray, masks: np.ndarray, limit: float) -> float:
+    """Pixel by pixel in the order of their scores; for scores without ties."""
+    weights = np.zeros(masks.shape)
+    regions = 0
+    for mask, weight in zip(masks, weights, strict=True):
+        labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        weight[mask] = 1 / np.bincount(labels.ravel())[labels[mask]]
+        regions += count
+    order = np.argsort(maps, axis=None)[::-1]
+    rejected = np.cumsum(~masks.ravel()[order]) / (~masks).sum()
+    overlap = np.cumsum(weights.ravel()[order]) / regions
+    return float(np.trapezoid(np.interp(x := np.linspace(0, limit, 200_001), rejected, overlap), x) / limit)
+
+
 @pytest.mark.parametrize("limit", [0.05, 0.3, 1.0])
-@pytest.mark.parametrize("levels", [4, 50, 10**6])
-def test_aupro_is_what_its_definition_says(limit: float, levels: int) -> None:
+@pytest.mark.parametrize(("levels", "tolerance"), [(4, 1e-12), (50, 1e-12), (10**6, 1e-3)])
+def test_the_pixel_metrics_are_what_their_definitions_say(limit: float, levels: int, tolerance: float) -> None:
+    """Exactly, where different scores are in different bins."""
     rng = np.random.default_rng(levels)
     masks = rng.random((4, 9, 11)) < 0.15
     masks[3] = False
     maps = (np.floor((rng.random(masks.shape) + 0.4 * masks) * levels) / levels).astype(np.float32)
-    assert aupro(maps, masks, limit) == pytest.approx(brute_force_aupro(maps, masks, limit), abs=1e-12)
+    counts = PixelCounts.of(maps, masks)
+    assert counts.aupro(limit) == pytest.approx(brute_force_aupro(maps, masks, limit), abs=tolerance)
+    assert counts.auroc() == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=tolerance)
+
+
+@pytest.mark.parametrize(("spread", "tolerance"), [(0.001, 5e-4), (0.1, 1e-5), (2.0, 1e-5)])
+def test_counting_in_bins_changes_no_metric_that_anyone_would_print(spread: float, tolerance: float) -> None:
+    """Half a million pixels; even if all scores lie within a thousandth of each other, which no model's do."""
+    rng = np.random.default_rng(0)
+    masks = ndimage.uniform_filter(rng.normal(size=(8, 256, 256)), (0, 9, 9)) > 0.15
+    maps = (20 * np.exp(spread * (rng.normal(size=masks.shape) + masks))).astype(np.float32)
+    counts = PixelCounts.of(maps, masks)
+    assert counts.auroc() == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=tolerance)
+    assert counts.aupro(0.3) == pytest.approx(sorted_aupro(maps, masks, 0.3), abs=tolerance)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -1.0])
+def test_a_map_that_holds_no_distances_is_refused(wrong: float) -> None:
+    with pytest.raises(DataError, match="no distance"):
+        PixelCounts().add(np.full((2, 2), wrong, np.float32), np.zeros((2, 2), bool))
+
+
+def test_no_map_is_held_once_it_is_counted() -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+    held: list[int] = []
+
+    def batches(count: int) -> Iterator[Batch]:
+        for index in range(count):
+            maps = np.full((2, 1, 8, 8), index + 1, np.float32)
+            alive.append(weakref.ref(maps))
+            masks = torch.zeros(2, 8, 8, dtype=torch.bool)
+            masks[1] = True
+            paths = (Path(f"good/{index}.png"), Path(f"hole/{index}.png"))
+            batch = Batch(
+                torch.zeros(2, 8, 8, 3, dtype=torch.uint8), torch.tensor([False, True]), masks, paths
+            )._replace(pred_score=torch.tensor([1.0, 2.0]), anomaly_map=torch.from_numpy(maps))
+            del maps
+            yield batch
+            del batch
+            held.append(sum(one() is not None for one in alive))
+
+    found = collect_scores(batches(5))
+    assert max(held) == 1
+    assert not any(one() is not None for one in alive)
+    assert found.maps == found.masks == []
+    assert list(found.map_medians) == list(found.map_maxima) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert evaluate(found, None).pixel_auroc == 0.5
+    assert len(collect_scores(batches(2), keep_maps=True).maps) == 4
 
 
 def test_a_perfect_map_scores_1_and_a_constant_one_half_the_limit() -> None:
     masks = np.zeros((2, 8, 8), bool)
     masks[0, 2:4, 2:4] = True
-    assert aupro(masks.astype(np.float32), masks) == pytest.approx(1.0)
-    assert aupro(np.ones(masks.shape, np.float32), masks) == pytest.approx(0.15)
+    assert PixelCounts.of(masks.astype(np.float32), masks).aupro(0.3) == pytest.approx(1.0)
+    assert PixelCounts.of(np.ones(masks.shape, np.float32), masks).aupro(0.3) == pytest.approx(0.15)
 
 
 def test_small_regions_count_as_much_as_large_ones() -> None:
@@ -58,7 +126,8 @@ def test_small_regions_count_as_much_as_large_ones() -> None:
     only_large, only_small = np.zeros((2, *masks.shape), np.float32)
     only_large[0, :10, :10] = 1
     only_small[0, 15, 15] = 1
-    assert aupro(only_large, masks) == pytest.approx(aupro(only_small, masks))
+    large, small = (PixelCounts.of(maps, masks).aupro(0.3) for maps in (only_large, only_small))
+    assert large == pytest.approx(small)
 
 
 def scores(labels: list[bool], masks: list[np.ndarray | None]) -> Scores:
@@ -66,7 +135,9 @@ def scores(labels: list[bool], masks: list[np.ndarray | None]) -> Scores:
     values = np.arange(count, dtype=np.float32)
     maps = [np.full((8, 8), value, np.float32) for value in values]
     paths = [Path("good") / f"{i}.png" for i in range(count)]
-    return Scores(paths, ["good"] * count, np.array(labels), values, values, maps, masks)
+    known = [mask for mask in masks if mask is not None]
+    pixels = PixelCounts.of(maps, known) if len(known) == count else None
+    return Scores(paths, ["good"] * count, np.array(labels), values, values, values, pixels)
 
 
 def test_what_the_data_cannot_give_is_none() -> None:

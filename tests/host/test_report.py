@@ -17,6 +17,7 @@ from conftest import TINY_BACKBONE, TINY_SIZE, run_cli
 
 from patchcore_edge.outliers import find_outliers
 from patchcore_edge.report import write_outliers
+from patchcore_edge.visualizer import visualize
 
 
 class Page(HTMLParser):
@@ -89,10 +90,28 @@ def test_the_report_says_what_a_line_engineer_asks_first(evaluated: Path) -> Non
     assert evaluated.read_text(encoding="utf-8").count("<svg") == 2
 
 
+def test_the_outline_of_a_defect_does_not_hide_it() -> None:
+    image, mask = np.full((32, 32, 3), 90, np.uint8), np.zeros((32, 32), bool)
+    mask[10:12, 10:20] = True
+    picture = visualize(image, np.zeros((32, 32), np.float32), 1.0, mask)
+    np.testing.assert_array_equal(picture[:, :32], image)
+    assert (picture[:, -32:] != image).any(axis=2).sum() >= 20
+
+
 def test_the_same_data_gives_the_same_report(evaluated: Path, tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.html"
     assert run_cli("eval", tiny_run, "--data", tiny_data, "--report", again).returncode == 0
     assert again.read_bytes() == evaluated.read_bytes()
+
+
+def test_a_folder_with_nothing_but_test_images_is_enough(
+    evaluated: Path, tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_data / "test", tmp_path / "test")
+    shutil.copytree(tiny_data / "ground_truth", tmp_path / "ground_truth")
+    assert run_cli("eval", tiny_run, "--data", tmp_path, "--report", tmp_path / "r.html").returncode == 0
+    saved = evaluated.with_suffix(".json").read_bytes()
+    assert (tmp_path / "r.json").read_bytes() == saved
 
 
 def test_a_run_without_thresholds_is_told_how_to_get_them(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
