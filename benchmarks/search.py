@@ -43,9 +43,10 @@ HEAD = """# Exact and fast search
 
 Written by `python -m benchmarks.search --shared ../shared` on {cpu}.
 
-- Every fifth training image is held out. On those the planner chooses the coarse space's dimensions d, the number T of
-  patches with exact distances, and ρ; thresholds (false-reject rate {fpr:.0%} asked for) and the gate's images come
-  from them as well. Every test image is scored, and none is seen before; everything is seeded.
+- Every fifth training image is held out. On those the planner chooses the coarse space's dimensions d, the number S of
+  patches that are compared with the whole bank there, the number T of patches with exact distances, and ρ. Thresholds
+  (false-reject rate {fpr:.0%} asked for) and the gate's images come from them as well. Every test image is scored, and
+  none is seen before; everything is seeded.
 - *Deviation*: of a test image's raw score, relative to float32 torch's; median and largest, good and defective apart.
 - *Map*: largest deviation of a test image's map, relative to the larger of torch's maximum and the pixel threshold.
 - *Flips*: test images whose verdict differs from torch's.
@@ -56,7 +57,7 @@ Written by `python -m benchmarks.search --shared ../shared` on {cpu}.
 """
 
 _COLUMNS = (
-    "| search | d, T, ρ | image AUROC | pixel AUROC | deviation, good | deviation, defective | map | flips | gate |"
+    "| search | d, S, T, ρ | image AUROC | pixel AUROC | deviation, good | deviation, defective | map | flips | gate |"
 )
 
 _Answers = tuple[NDArray[np.float64], NDArray[np.float32]]
@@ -186,7 +187,9 @@ def _gate(fitted: Fitted, torch_model: TorchModel, graph: Graph, limits: Thresho
 
 
 def _told(plan: FastPlan | None) -> str:
-    return "–" if plan is None else f"{plan.dimensions}, {plan.patches}, {plan.correlation:.2f}"
+    if plan is None:
+        return "–"
+    return f"{plan.dimensions}, {plan.shortlist or 'all'}, {plan.patches}, {plan.correlation:.2f}"
 
 
 def _line(
