@@ -38,7 +38,7 @@ demo: venv
 	$(BIN)/python -m samples.demo
 
 bench: venv
-	$(BIN)/python -m benchmarks.bench $(if $(ROW),--row $(ROW))
+	$(BIN)/python -m benchmarks.bench $(if $(ROW),--row $(ROW)) $(if $(wildcard ../shared),--shared ../shared)
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,67 +1,114 @@
-"""``make bench``: ours against anomalib 2.7.0 in one run on one machine, as ratios of medians.
+"""``make bench``: ours against anomalib 2.7.0 in one run on one machine, and ``docs/benchmarks.md`` from it.
 
-Each row runs alone with ``--row NAME`` and checks that both sides did the same work before it prints a ratio.
-The peer lives in a venv of its own (``benchmarks/peer.py``).
+Each row runs alone with ``--row NAME`` (the page is then left as it is) and checks that both sides did the same work
+before it prints a ratio. The peer lives in a venv of its own (``benchmarks/peer.py``).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
-from . import rows
-from .peer import Peer
-from .rows import Row
+import openvino as ov
 
-ROWS: dict[str, Callable[[Peer, Path], Row]] = {
-    "coreset": rows.coreset,
-    "import": rows.imported,
-}
+from . import fit_rows, run_rows
+from .peer import VERSION, Peer
+from .row import Row
+from .subject import Subject
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+RESNET18_WEIGHTS = Path("weights") / "resnet18_tv_in1k_to_layer3.safetensors"
+
+HEAD = """# Benchmarks
+
+Written by `make bench` (`python -m benchmarks.bench --shared ../shared`) in one run on one machine:
+{machine}.
+
+The peer is anomalib {peer} with the same torch and OpenVINO. Times are medians with their quartiles (of fewer than
+eight runs: least and largest); a ratio is that of the medians. Latencies of all graphs are taken in turns on the same
+images, all different ones.
+
+| what | ours | anomalib {peer} | result | asked for | reached | how it is known that the work is the same |
+|---|---|---|---|---|---|---|
+"""
+
+FOOT = """
+- **The peer's IR.** By default anomalib exports a dynamic batch, and what comes out takes batches of two only. Here it
+  is exported with `onnx_kwargs={"dynamic_axes": None}`, so that it takes one image. It gets its image as float32 RGB,
+  as its own inferencer makes it; both IRs run at f32 with the latency hint.
+- **Backbone alone** is our graph cut after the pooled features of the used layers.
+- **The peer's time once** where it takes minutes; ours is then taken several times.
+- **Peak memory** of the peer is measured at two small numbers of images and carried on in a straight line: its features
+  stay in memory, and are copied once more when they are joined. 10,000 images would not fit into this machine.
+- No GPU was at hand; fits on one are not in this table.
+
+What each gain was expected to bring and what it brought: [performance](performance.md).
+"""
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where the figures come from."""
-
-    processor: str
-    cores: int
-
-    @classmethod
-    def this(cls) -> Machine:
-        """The machine the benchmark runs on."""
-        import os
-
-        name = platform.processor() or platform.machine()
-        info = Path("/proc/cpuinfo")
-        if info.is_file():
-            models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-            name = models[0].split(":")[1].strip() if models else name
-        return cls(name, os.cpu_count() or 1)
+def rows(shared: Path | None) -> dict[str, Callable[[Peer, Path], Row]]:
+    """The rows by name, in the table's order."""
+    weights = shared / RESNET18_WEIGHTS if shared is not None else None
+    resnet18 = Subject("resnet18", weights, images=150)
+    wide = Subject("wide_resnet50_2", None, images=40)
+    return {
+        "coreset": fit_rows.coreset,
+        "fit": fit_rows.whole_fit,
+        "resnet18": run_rows.latency(resnet18, 3, 5),
+        "wide_resnet50": run_rows.latency(wide, 2.5, 5),
+        "pipeline": run_rows.pipeline(resnet18),
+        "deviation": run_rows.deviation(resnet18),
+        "import": run_rows.imported,
+        "auroc": fit_rows.auroc,
+        "memory": partial(fit_rows.memory, weights=weights),
+    }
 
 
-def table(results: list[Row]) -> str:
-    """The rows as Markdown."""
-    lines = ["| what | ours | anomalib 2.7.0 | ratio | same work |", "|---|---|---|---|---|"]
-    lines += [f"| {row.what} | {row.ours} | {row.peer} | {row.ratio:.1f}x | {row.check} |" for row in results]
-    return "\n".join(lines)
+def machine() -> str:
+    """What the figures come from."""
+    cpu = str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+    tools = ", ".join(f"{name} {version(name)}" for name in ("torch", "openvino"))
+    return f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {tools}"
+
+
+def line(row: Row) -> str:
+    """A row as Markdown."""
+    cells = (
+        row.what,
+        row.ours,
+        row.peer,
+        f"**{row.result}**",
+        row.reach,
+        "yes" if row.reached else "**no**",
+        row.check,
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--row", choices=sorted(ROWS), help="run this row only")
-    parser.add_argument("--peer-python", type=Path, help="a Python that has anomalib 2.7.0; installed if not given")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--row", choices=list(rows(None)), help="run this row only")
+    parser.add_argument("--shared", type=Path, help="folder with ResNet-18's weights; random ones without it")
+    parser.add_argument("--peer-python", type=Path, help=f"a Python with anomalib {VERSION}; installed if not given")
     parser.add_argument("--scratch", type=Path, default=Path("demo/bench"), help="folder for pools and models")
     options = parser.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)
     peer = Peer(options.peer_python)
-    machine = Machine.this()
-    print(f"{machine.processor}, {machine.cores} cores, {platform.system()}, Python {platform.python_version()}")
-    chosen = [options.row] if options.row else list(ROWS)
-    print(table([ROWS[name](peer, options.scratch) for name in chosen]))
+    head = HEAD.format(machine=machine(), peer=VERSION)
+    print(head, end="", flush=True)
+    lines = []
+    for name, row in rows(options.shared).items():
+        if options.row in (None, name):
+            lines.append(line(row(peer, options.scratch.resolve())))
+            print(lines[-1], flush=True)
+    if options.row is None:
+        PAGE.write_text(head + "\n".join(lines) + "\n" + FOOT, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -43,16 +43,13 @@ def peer_scores(peer: Peer, model: Patchcore, dataset: ImageDataset, ours: Score
         masks = folder / "masks.npy" if len(known) == len(dataset) else None
         if masks is not None:
             np.save(masks, np.stack(known))
-        save_file(
-            {n: t.contiguous() for n, t in extractor.network.state_dict().items()}, folder / "network.safetensors"
-        )
         save_file({"bank": model.model.memory_bank.contiguous()}, folder / "bank.safetensors")
         facts = peer.run(
             "score",
             backbone=model.model.backbone,
             layers=model.model.layers,
             neighbors=model.model.num_neighbors,
-            network=folder / "network.safetensors",
+            network=save_network(model, folder / "network.safetensors"),
             bank=folder / "bank.safetensors",
             frames=folder / "frames.npy",
             masks=masks,
@@ -72,6 +69,13 @@ def peer_scores(peer: Peer, model: Patchcore, dataset: ImageDataset, ours: Score
             pixels=None if masks is None else PixelCounts.of(maps, known),
         )
         return PeerScores(scores, found["embeddings"], found["distances"], facts["aupro"])
+
+
+def save_network(model: Patchcore, file: Path) -> Path:
+    """Write the backbone's weights in timm's names; returns ``file``."""
+    state = model.model.feature_extractor.network.state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
+    return file
 
 
 def our_patches(model: Patchcore, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

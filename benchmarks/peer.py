@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,14 @@ class Peer:
         self.python = python or self._install(default_folder())
 
     def run(self, task: str, **arguments: Any) -> dict[str, Any]:
-        """Run a task of ``peer_tasks.py`` and return the JSON it ends with."""
+        """Run a task of ``peer_tasks.py`` and return the JSON it ends with, with ``process_seconds`` added."""
+        start = time.perf_counter()
         words = [str(self.python), str(TASKS), task, json.dumps(arguments, default=str)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"The peer failed at {task}:\n{done.stderr[-2000:]}")
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return answer
+        return {**answer, "process_seconds": time.perf_counter() - start}
 
     @staticmethod
     def _install(folder: Path) -> Path:

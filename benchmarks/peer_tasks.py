@@ -29,6 +29,7 @@ def export_ir(
         pre_trained=False,
         num_neighbors=neighbors,
         pre_processor=Patchcore.configure_pre_processor(image_size=(size, size)),
+        post_processor=False,
     )
     given = load_file(network)
     own = model.model.feature_extractor.state_dict()
@@ -98,23 +99,65 @@ def _peer_aupro(maps: Any, masks: Any, fpr_limit: float) -> float:
     return float(metric.compute())
 
 
-def coreset(pool: str, ratio: float, picks: int) -> dict:
-    """Time the peer's sampler: its preparation, and ``picks`` of its picks."""
+def coreset(pool: str, ratio: float) -> dict:
+    """Time the peer's sampler, from the pool to the picks."""
     import numpy as np
     import torch
     from anomalib.models.components import KCenterGreedy
 
     embedding = torch.from_numpy(np.load(pool))
     torch.manual_seed(0)
-    sampler = KCenterGreedy(embedding, sampling_ratio=ratio)
-    size = sampler.coreset_size
-    seconds = []
-    for count in (1, picks + 1):
-        sampler.coreset_size = count
-        start = time.perf_counter()
-        chosen = sampler.select_coreset_idxs()
-        seconds.append(time.perf_counter() - start)
-    return {"size": size, "prepare": seconds[0], "per_pick": (seconds[1] - seconds[0]) / picks, "chosen": chosen}
+    start = time.perf_counter()
+    chosen = KCenterGreedy(embedding, sampling_ratio=ratio).select_coreset_idxs()
+    return {"seconds": time.perf_counter() - start, "chosen": [int(place) for place in chosen]}
+
+
+def fit(
+    root: str,
+    folder: str,
+    backbone: str,
+    layers: list[str],
+    network: str,
+    mean: list[float],
+    std: list[float],
+    size: int,
+    ratio: float,
+    bank: str,
+) -> dict:
+    """Fit on ``root/good`` with the given weights and normalisation; the bank goes to ``bank`` (.safetensors)."""
+    import os
+
+    from anomalib.data import Folder
+    from anomalib.engine import Engine
+    from anomalib.models import Patchcore
+    from anomalib.pre_processing import PreProcessor
+    from safetensors.torch import load_file, save_file
+    from torchvision.transforms.v2 import Compose, Normalize, Resize
+
+    model = Patchcore(
+        backbone=backbone,
+        layers=layers,
+        pre_trained=False,
+        coreset_sampling_ratio=ratio,
+        num_neighbors=9,
+        pre_processor=PreProcessor(Compose([Resize((size, size), antialias=True), Normalize(mean, std)])),
+    )
+    model.model.feature_extractor.feature_extractor.load_state_dict(load_file(network), strict=False)
+    data = Folder(
+        name="cells",
+        root=root,
+        normal_dir="good",
+        test_split_mode="none",
+        val_split_mode="none",
+        num_workers=os.cpu_count() or 1,
+    )
+    start = time.perf_counter()
+    Engine(default_root_dir=folder, accelerator="cpu", devices=1, logger=False, limit_val_batches=0).fit(
+        model=model, datamodule=data
+    )
+    seconds = time.perf_counter() - start
+    save_file({"bank": model.model.memory_bank.contiguous()}, bank)
+    return {"fit_seconds": seconds, "peak_mib": _peak_mib()}
 
 
 def _peak_mib() -> float:
@@ -135,7 +178,13 @@ def imported() -> dict:
     return {"seconds": seconds, "mib": peak, "modules": len(sys.modules)}
 
 
-TASKS: dict[str, Any] = {"export_ir": export_ir, "coreset": coreset, "imported": imported, "score": score}
+TASKS: dict[str, Any] = {
+    "coreset": coreset,
+    "export_ir": export_ir,
+    "fit": fit,
+    "imported": imported,
+    "score": score,
+}
 
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[2])

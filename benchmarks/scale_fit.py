@@ -8,48 +8,91 @@ included). Only the numbers of features matter here, not what they show.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 import psutil
+import torch
 
+from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.sources import image_files, read_image
+from samples.demo.cells import cell_files
+
+from .compare import save_network
 
 SIZE = 256
 POLL_SECONDS = 0.1
+ORIGINALS = 300
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a fit took.
+
+    Attributes:
+        peak_bytes: largest resident memory that was seen.
+        disk: what the plan said of it, for people.
+        said: what the command printed.
+    """
+
+    seconds: float
+    peak_bytes: int
+    disk: str
+    said: str
 
 
 def main() -> None:
     """Make the images, fit them, print what it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000, help="how many to fit")
-    parser.add_argument("--source", type=Path, required=True, help="folder of real images to make them from")
-    parser.add_argument("--weights", required=True, help="ResNet-18 weights, as `train --weights` takes them")
+    parser.add_argument("--source", type=Path, help="folder of real images to make them from; else solar cells")
+    parser.add_argument("--weights", type=Path, help="ResNet-18 weights, as `train --weights` takes them; else random")
     parser.add_argument("--coreset-size", type=int, default=10_000, help="patches to keep")
     parser.add_argument("--memory-limit", default=None, help="as `train --memory-limit`")
     parser.add_argument("--scratch", type=Path, default=None, help="where images, features and run go, and are deleted")
     given = parser.parse_args()
-    with TemporaryDirectory(dir=given.scratch) as scratch:
+    found = fit_many(given.images, given.source, given.weights, given.coreset_size, given.memory_limit, given.scratch)
+    print(f"{found.said}\n{found.seconds:.0f} s, peak {found.peak_bytes / GIB:.2f} GiB")
+
+
+def fit_many(
+    count: int,
+    source: Path | None,
+    weights: Path | None,
+    coreset_size: int,
+    memory_limit: str | None,
+    parent: Path | None,
+) -> Watched:
+    """Make ``count`` images and fit ResNet-18 on them with ``patchcore-edge train``."""
+    with TemporaryDirectory(dir=parent) as scratch:
         images = Path(scratch) / "good"
-        make_images(given.source, images, given.images)
+        make_images(source, images, count)
         words = ["train", images, "-o", Path(scratch) / "run", "--backbone", "resnet18", "--layers", "layer2,layer3"]
-        words += ["--image-size", SIZE, "--weights", given.weights, "--coreset-size", given.coreset_size]
-        if given.memory_limit is not None:
-            words += ["--memory-limit", given.memory_limit]
-        print(json.dumps(watched([str(word) for word in words])))
+        words += ["--image-size", SIZE, "--weights", weights or _random_weights(Path(scratch) / "w.safetensors")]
+        words += ["--coreset-size", coreset_size]
+        if memory_limit is not None:
+            words += ["--memory-limit", memory_limit]
+        return watched([str(word) for word in words])
 
 
-def make_images(source: Path, folder: Path, count: int) -> None:
+def _random_weights(file: Path) -> Path:
+    torch.manual_seed(0)
+    return save_network(Patchcore("resnet18", ("layer2", "layer3"), pre_trained=False), file)
+
+
+def make_images(source: Path | None, folder: Path, count: int) -> None:
     """Write ``count`` images of SIZE x SIZE pixels, each a real one changed at random (seed 0)."""
-    folder.mkdir()
-    originals = [cv2.resize(read_image(path), (SIZE, SIZE)) for path in image_files(source)]
+    folder.mkdir(exist_ok=True)
+    paths = cell_files()[0][:ORIGINALS] if source is None else image_files(source)
+    originals = [cv2.resize(read_image(path), (SIZE, SIZE)) for path in paths]
     rng = np.random.default_rng(0)
     for index in range(count):
         image = originals[index % len(originals)]
@@ -60,7 +103,7 @@ def make_images(source: Path, folder: Path, count: int) -> None:
         cv2.imwrite(str(folder / f"{index:05d}.jpg"), np.clip(light, 0, 255).astype(np.uint8))
 
 
-def watched(words: list[str]) -> dict[str, object]:
+def watched(words: list[str]) -> Watched:
     """Run ``patchcore-edge`` with these words; its time, peak resident memory and what it said."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "patchcore_edge", *words], stdout=subprocess.PIPE, text=True)
@@ -75,12 +118,7 @@ def watched(words: list[str]) -> dict[str, object]:
     if process.returncode:
         raise SystemExit(process.returncode)
     disk = re.search(r"and (\S+ \S+) of disk", said)
-    return {
-        "seconds": round(time.perf_counter() - start, 1),
-        "peak_gib": round(peak / 2**30, 2),
-        "disk": disk[1] if disk else None,
-        "said": said.splitlines(),
-    }
+    return Watched(time.perf_counter() - start, peak, disk[1] if disk else "none", said.strip())
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ def benchmark(
     seconds: float = 5.0,
     source: str | None = None,
     cache_dir: Path | None = None,
+    inference_num_threads: int | None = None,
 ) -> dict[str, Any]:
     """Inspect frames for a while.
 
@@ -47,6 +48,8 @@ def benchmark(
         hint: ``latency`` has one frame in flight, ``throughput`` as many as the device asks for.
         seconds: to measure; as long again, a tenth of it at most, is spent on getting warm.
         source: pictures to use, as ``-s`` takes them; the first 32. Noisy variants of the golden images when absent.
+        cache_dir: where OpenVINO may keep the compiled model.
+        inference_num_threads: for the CPU only, as ``CompiledGraph`` takes it.
 
     Returns:
         plain JSON values: milliseconds per stage (p50, p95, p99), frames per second, bytes of memory.
@@ -56,7 +59,7 @@ def benchmark(
     """
     before = resident_memory()
     start = perf_counter()
-    inspector = Inspector(bundle, device, hint=hint, cache_dir=cache_dir)
+    inspector = Inspector(bundle, device, hint=hint, cache_dir=cache_dir, inference_num_threads=inference_num_threads)
     startup = perf_counter() - start
     frames = _source_frames(source) if source is not None else golden_frames(inspector.bundle)
     measure = _pipelined if hint == "throughput" else _one_by_one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,10 @@ SourceOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU, AUTO.")]
 RoiOption = Annotated[str | None, typer.Option("--roi", help="Part of each frame to inspect: X,Y,WIDTH,HEIGHT.")]
 CacheOption = Annotated[Path | None, typer.Option(help="Folder for OpenVINO's compiled models; speeds up starts.")]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="CPU threads for inference; all cores unless told. For several lines on one PC."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="The line's TOML file; options win over it.")]
 
@@ -62,6 +67,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is NG.")] = None,
     warn_threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is WARN.")] = None,
     min_defect_area: Annotated[float | None, typer.Option(help="Smallest defect that counts, in frame pixels.")] = None,
+    inference_num_threads: ThreadsOption = None,
     every_ms: Annotated[float | None, typer.Option(help="Inspect the newest frame every so many milliseconds.")] = None,
     wait: Annotated[
         bool | None, typer.Option("--wait/--no-wait", help="Wait for a camera that is not there at the start.")
@@ -96,6 +102,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "source.wait": wait,
         "hot_swap": hot_swap,
         "cache_dir": cache_dir,
+        "inference_num_threads": inference_num_threads,
     }
     line = load_line(config, overrides, os.environ)
     more: dict[str, MakeSink] = {}
@@ -141,6 +148,7 @@ def benchmark(
         str | None, typer.Option("--source", "-s", help="Pictures to use; golden images if none.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure for each hint.")] = 5.0,
+    inference_num_threads: ThreadsOption = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -149,7 +157,8 @@ def benchmark(
     from .benchmark import describe
 
     hints = [hint] if hint is not None else list(HintChoice)
-    found = [measure(model, device, one.value, seconds=seconds, source=source, cache_dir=cache_dir) for one in hints]
+    measure_one = partial(measure, source=source, cache_dir=cache_dir, inference_num_threads=inference_num_threads)
+    found = [measure_one(model, device, one.value, seconds=seconds) for one in hints]
     typer.echo(json.dumps(found) if as_json else "\n\n".join(describe(facts) for facts in found))
 
 

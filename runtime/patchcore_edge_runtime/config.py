@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
+    PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -103,6 +104,7 @@ class LineConfig(_Table):
     Attributes:
         name: what people call it.
         bundle: folder that ``patchcore-edge export`` wrote; watched for a change while the line runs when ``hot_swap``.
+        inference_num_threads: cores for one frame's inference, where several lines share the CPU; all when absent.
         sinks: the tables ``[sinks.<name>]``.
         sink_settings: the same, as the sinks' own settings.
         folder: what relative paths are relative to: where the file lies.
@@ -112,6 +114,7 @@ class LineConfig(_Table):
     bundle: Path
     device: str = Field(default="CPU", min_length=1)
     hint: Hint = "latency"
+    inference_num_threads: PositiveInt | None = None
     cache_dir: Path | None = None
     hot_swap: bool = False
     source: SourceTable
@@ -126,6 +129,8 @@ class LineConfig(_Table):
     def _check(self) -> LineConfig:
         if self.trigger.mode == "interval" and not is_live(self.source.uri):
             raise ValueError("trigger.mode = 'interval' needs a camera or a stream; of files every frame is inspected")
+        if self.inference_num_threads is not None and self.device != "CPU":
+            raise ValueError(f"inference_num_threads is for the CPU and not for {self.device}; leave it out")
         return self
 
     def rules(self, bundle: Thresholds) -> LineRules:

@@ -25,14 +25,27 @@ def available_devices() -> dict[str, str]:
 
 
 class InferenceSlot:
-    """One infer request: one batch at a time, in the background."""
+    """One infer request: one batch at a time, in the background or waited for.
+
+    Attributes:
+        images: ``[N,H,W,3]`` uint8, the memory that inference reads: to be written before ``infer`` or ``start``, and
+            left alone until that is over.
+    """
 
     def __init__(self, request: Any) -> None:
         self._request = request
+        # Held, because the array is a view of the tensor's memory.
+        self._input = request.get_tensor("frame")
+        self.images: Image = self._input.data
 
-    def start(self, images: Image) -> None:
-        """Start on ``images``, which are shared and not copied: they must stay unchanged until ``wait`` returns."""
-        self._request.start_async({"frame": images}, share_inputs=True)
+    def infer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Score ``images``; returns as ``wait`` does."""
+        self._request.infer()
+        return self._results()
+
+    def start(self) -> None:
+        """Start on ``images``."""
+        self._request.start_async()
 
     @property
     def is_done(self) -> bool:
@@ -42,19 +55,39 @@ class InferenceSlot:
     def wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scores ``[N]`` and maps ``[N,1,H,W]``, valid until the next ``start``; raises ``RuntimeError``."""
         self._request.wait()
-        score = self._request.get_tensor("pred_score").data
-        return score, self._request.get_tensor("anomaly_map").data
+        return self._results()
+
+    def _results(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self._request.get_tensor("pred_score").data, self._request.get_tensor("anomaly_map").data
 
 
 class CompiledGraph:
     """A bundle's graph on one device: uint8 BGR pixels in, raw score and map out.
 
+    Args:
+        model_xml: the IR.
+        device: as OpenVINO names it.
+        hint: what the device is tuned for.
+        cache_dir: where OpenVINO may keep the compiled model.
+        inference_num_threads: OpenVINO's ``INFERENCE_NUM_THREADS``, for several lines on one CPU; all cores when
+            absent. Threads are then not pinned: each process would pin its own to the same first cores.
+
+    Attributes:
+        slot: the request for one frame at a time.
+
     Raises:
         DeviceError: the device is not there or refuses the model.
-        ConfigError: ``cache_dir`` cannot be written.
+        ConfigError: ``cache_dir`` cannot be written, or threads are asked for on another device than the CPU.
     """
 
-    def __init__(self, model_xml: Path, device: str, hint: Hint, cache_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        model_xml: Path,
+        device: str,
+        hint: Hint,
+        cache_dir: Path | None = None,
+        inference_num_threads: int | None = None,
+    ) -> None:
         core = ov.Core()
         # Mapped weights would change under the model when someone copies a new bundle over the old one's files.
         core.set_property({"ENABLE_MMAP": False})
@@ -62,12 +95,13 @@ class CompiledGraph:
         present = core.available_devices
         if base not in _COMPOSED and not any(name.split(".")[0] == base for name in present):
             raise DeviceError(f"There is no device {device!r} here; OpenVINO finds {', '.join(present) or 'none'}.")
+        config = _config(base, hint, cache_dir) | _threads(base, inference_num_threads)
         try:
-            self.compiled = core.compile_model(str(model_xml), device, _config(base, hint, cache_dir))
+            self.compiled = core.compile_model(str(model_xml), device, config)
         except RuntimeError as error:
             first_line = str(error).strip().splitlines()[-1]
             raise DeviceError(f"{device} does not take the model ({first_line}); try -d CPU.") from error
-        self._request = self.compiled.create_infer_request()
+        self.slot = self.new_slot()
 
     @property
     def execution_devices(self) -> list[str]:
@@ -88,14 +122,21 @@ class CompiledGraph:
         """Score a batch.
 
         Args:
-            images: ``[N,H,W,3]`` uint8 BGR of the graph's static shape, C-contiguous.
+            images: ``[N,H,W,3]`` uint8 BGR of the graph's static shape, or ``[1,H,W,3]`` to fill it with one image.
 
         Returns:
             raw scores ``[N]`` and raw maps ``[N,1,H,W]``, float32, valid until the next call.
         """
-        self._request.infer({"frame": images}, share_inputs=True)
-        score = self._request.get_tensor("pred_score").data
-        return score, self._request.get_tensor("anomaly_map").data
+        self.slot.images[...] = images
+        return self.slot.infer()
+
+
+def _threads(base: str, number: int | None) -> dict[str, Any]:
+    if number is None:
+        return {}
+    if base != "CPU":
+        raise ConfigError(f"inference_num_threads is for the CPU and not for {base}; leave it out.")
+    return {"INFERENCE_NUM_THREADS": number, "ENABLE_CPU_PINNING": False}
 
 
 def _config(base: str, hint: Hint, cache_dir: Path | None) -> dict[str, Any]:

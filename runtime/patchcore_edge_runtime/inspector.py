@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time as clock
 from collections import deque
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ class _Job:
     time: float
     frame_size: tuple[int, int]
     roi: Roi
-    image: Image | None = None
+    ready: bool = False
     reason: str = ""
     preprocess_ms: float = 0.0
     sanity_ms: float = 0.0
@@ -58,6 +59,7 @@ class Inspector:
         roi: the part of each frame to inspect, as x, y, width, height; the whole frame when absent.
         thresholds: limits to use in place of the bundle's.
         rules: all that a line may ask for, in place of ``roi`` and ``thresholds``.
+        inference_num_threads: for the CPU only, as ``CompiledGraph`` takes it.
 
     Raises:
         BundleError: the bundle is incomplete or was changed.
@@ -75,6 +77,7 @@ class Inspector:
         roi: Roi | None = None,
         thresholds: Thresholds | None = None,
         rules: LineRules | None = None,
+        inference_num_threads: int | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.manifest = self.bundle.manifest
@@ -86,8 +89,10 @@ class Inspector:
         self.thresholds = self.rules.thresholds or self.manifest.thresholds
         self._limits: SanityLimits | None = self.manifest.sanity if self.rules.check_sanity else None
         self._warn_of_old_tools()
-        self._graph = CompiledGraph(self.bundle.model_xml, device, hint, cache_dir)
+        self._graph = CompiledGraph(self.bundle.model_xml, device, hint, cache_dir, inference_num_threads)
         self.depth = self._graph.optimal_requests
+        # Frames are written where inference reads them, which two threads must not do at the same time.
+        self._calls = threading.Lock()
         self._free: list[InferenceSlot] = []
         self._pending: deque[_Job] = deque()
         self._count = 0
@@ -106,14 +111,15 @@ class Inspector:
         Returns:
             the result; never raises for a bad frame, whose verdict is ERROR with the reason.
         """
-        job = self._prepare(frame, frame_id, time)
-        if job.image is None:
-            return self._failed(job)
-        try:
-            scores, maps = self._graph.infer(self._batch(job.image))
-        except RuntimeError as error:
-            return self._failed(job, error)
-        return self._judge(job, float(scores[0]), maps[0, 0].copy())
+        with self._calls:
+            job = self._prepare(frame, self._graph.slot, frame_id, time)
+            if not job.ready:
+                return self._failed(job)
+            try:
+                scores, maps = self._graph.slot.infer()
+            except RuntimeError as error:
+                return self._failed(job, error)
+            return self._judge(job, float(scores[0]), maps[0, 0].copy())
 
     @property
     def execution_devices(self) -> list[str]:
@@ -130,13 +136,13 @@ class Inspector:
         """
         if len(self._pending) >= self.depth:
             return False
-        job = self._prepare(frame, frame_id, time)
-        if job.image is not None:
-            job.slot = self._free.pop() if self._free else self._graph.new_slot()
-            # A frame of the model's size is not copied by preprocessing, and its owner may write the next one there.
-            image = job.image.copy() if np.may_share_memory(job.image, frame) else job.image
-            job.image = self._batch(image)
-            job.slot.start(job.image)
+        slot = self._free.pop() if self._free else self._graph.new_slot()
+        job = self._prepare(frame, slot, frame_id, time)
+        if job.ready:
+            job.slot = slot
+            slot.start()
+        else:
+            self._free.append(slot)
         self._pending.append(job)
         return True
 
@@ -173,14 +179,15 @@ class Inspector:
         self._count += 1
         return job
 
-    def _prepare(self, frame: NDArray[Any], frame_id: int | None, time: float | None) -> _Job:
+    def _prepare(self, frame: NDArray[Any], slot: InferenceSlot, frame_id: int | None, time: float | None) -> _Job:
+        """Write a frame straight into the memory that inference reads, and look at it there."""
         start = perf_counter()
         if not isinstance(frame, np.ndarray):
             frame = np.zeros(0, np.object_)  # preprocess says what is wrong with it
         size = (int(frame.shape[0]), int(frame.shape[1])) if frame.ndim >= 2 else (0, 0)
         job = self._new_job(size, frame_id, time)
         try:
-            image = preprocess(cut(frame, job.roi), self.manifest.preprocess)
+            image = preprocess(cut(frame, job.roi), self.manifest.preprocess, slot.images[0])
         except FrameError as error:
             job.reason = str(error)
             return job
@@ -188,8 +195,8 @@ class Inspector:
         job.reason = self._sanity_reason(image, job)
         job.started = perf_counter()
         job.preprocess_ms, job.sanity_ms = (prepared - start) * 1e3, (job.started - prepared) * 1e3
-        if not job.reason:
-            job.image = image
+        job.ready = not job.reason
+        slot.images[1:] = image  # the rest of a static batch, whose results nobody reads
         return job
 
     def _sanity_reason(self, image: Image, job: _Job) -> str:
@@ -207,9 +214,6 @@ class Inspector:
         inner_x, inner_y, inner_width, inner_height = self.manifest.preprocess.crop_box(height, width)
         box = (x + inner_x, y + inner_y, inner_width, inner_height)
         return self.rules.ignore.hidden_cells(job.frame_size, box, (map_size[0], map_size[1]))
-
-    def _batch(self, image: Image) -> Image:
-        return image[None] if self.manifest.batch == 1 else np.repeat(image[None], self.manifest.batch, axis=0)
 
     def _collect(self, job: _Job) -> InspectionResult:
         if job.slot is None:
@@ -276,7 +280,7 @@ class Inspector:
         worst = 0.0
         for golden in self.manifest.golden:
             image = self.bundle.golden_image(golden)
-            score = float(self._graph.infer(self._batch(image))[0][0])
+            score = float(self._graph.infer(image[None])[0][0])
             deviation = abs(score - golden.pred_score) / abs(golden.pred_score)
             # Written so that NaN fails.
             if not deviation <= golden.tolerance:

@@ -14,13 +14,14 @@ from .config import LineConfig
 from .inspector import Inspector
 from .loop import RunSummary, run_loop
 from .notify import watched
-from .sinks import Record, Sink, SinkContext, SinkWorker, open_sinks
+from .sinks import Record, Sink, SinkContext, SinkSettings, SinkWorker, open_sinks
 from .sources import Source
 from .sources.live import LiveSource
 from .status import LineStatus
 from .swap import BundleSwap
 from .system import stop_signals
 from .triggers import TriggeredSource
+from .verdict import Verdict
 
 __all__ = ["MakeShow", "MakeSink", "Show", "open_inspector", "run_line"]
 
@@ -57,7 +58,10 @@ def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
     bundle = Bundle.load(config.folder / (path or config.bundle))
     cache = config.folder / config.cache_dir if config.cache_dir is not None else None
     rules = config.rules(bundle.manifest.thresholds)
-    return Inspector(bundle, config.device, hint=config.hint, cache_dir=cache, rules=rules)
+    threads = config.inference_num_threads
+    return Inspector(
+        bundle, config.device, hint=config.hint, cache_dir=cache, rules=rules, inference_num_threads=threads
+    )
 
 
 def run_line(
@@ -92,7 +96,7 @@ def run_line(
         stack.callback(sinks[0].close)
         for name, make in (more_sinks or {}).items():
             sink = make(source)
-            sinks.append(SinkWorker(name, sink) if source.live else sink)
+            sinks.append(_worker(name, sink) if source.live else sink)
         stack.pop_all()
     try:
         frames = watched(source, free_running=isinstance(source, LiveSource))
@@ -103,6 +107,12 @@ def run_line(
             show.close()
     counts = {sink.name: sink.counts() for sink in sinks if isinstance(sink, SinkWorker)}
     return summary, {name: vars(count) for name, count in (status.snapshot().sinks | counts).items()}
+
+
+def _worker(name: str, sink: Sink) -> SinkWorker:
+    """A queue that takes only what the sink needs: a frame that it would pass over must not crowd out one it keeps."""
+    verdicts = getattr(sink, "verdicts", tuple(Verdict))
+    return SinkWorker(name, sink, SinkSettings(verdicts=verdicts), pictures=getattr(sink, "pictures", True))
 
 
 def _run_beside(show: Show, source: Source, run: Callable[[], RunSummary]) -> RunSummary:

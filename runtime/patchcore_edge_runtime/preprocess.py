@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 from .errors import FrameError
+from .resize import Image, resize
 
 __all__ = ["MIN_SIDE", "Image", "PreprocessSpec", "as_bgr8", "preprocess"]
 
-Image = NDArray[np.uint8]
 MIN_SIDE = 8
 """Smallest height and width in pixels that a frame may have."""
 
@@ -82,6 +82,44 @@ def as_bgr8(frame: NDArray[Any]) -> Image:
     Raises:
         FrameError: another dtype or shape, or a side under ``MIN_SIDE`` pixels.
     """
+    return _three_channels(_as_uint8(frame))
+
+
+def preprocess(frame: NDArray[Any], spec: PreprocessSpec, out: Image | None = None) -> Image:
+    """Turn a frame into the model's input.
+
+    Args:
+        frame: see ``as_bgr8``.
+        spec: the size to reach.
+        out: HxWx3 uint8, C-contiguous, of ``spec.input_size``: where to put it, such as the memory that inference
+            reads.
+
+    Returns:
+        HxWx3 uint8 BGR, C-contiguous, of ``spec.input_size``: ``out`` where it is given; otherwise the frame itself
+        when it already is that, and a new array when not.
+
+    Raises:
+        FrameError: as ``as_bgr8``; nothing was written to ``out``.
+    """
+    image = _as_uint8(frame)
+    size = (spec.height, spec.width)
+    if image.shape[:2] != size:
+        # Grey is resized as grey, which gives the same pixels in less time.
+        straight = out is not None and image.ndim == 3 and spec.input_size == size
+        image = resize(image, size, out if straight else None)
+        if straight:
+            return image
+    height, width = spec.input_size
+    top, left = spec._crop_origin()
+    image = image[top : top + height, left : left + width]
+    if out is None:
+        return np.ascontiguousarray(_three_channels(image))
+    out[...] = image if image.ndim == 3 else image[..., None]
+    return out
+
+
+def _as_uint8(frame: NDArray[Any]) -> Image:
+    """HxW or HxWx3 uint8; refuses what no frame can be."""
     if frame.dtype not in (np.uint8, np.uint16):
         raise FrameError(f"The frame has dtype {frame.dtype}; give uint8 or uint16 pixels.")
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] not in (1, 3, 4)):
@@ -89,33 +127,17 @@ def as_bgr8(frame: NDArray[Any]) -> Image:
     if min(frame.shape[:2]) < MIN_SIDE:
         height, width = frame.shape[:2]
         raise FrameError(f"The image is {width}x{height} pixels; give at least {MIN_SIDE}x{MIN_SIDE}.")
+    if frame.ndim == 3 and frame.shape[2] == 1:
+        frame = frame[..., 0]
     if frame.dtype == np.uint16:
         # 257 = 65535 / 255: white stays white, and a 12-bit camera's grey is not stretched behind the user's back.
-        frame = ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if frame.ndim == 2 or frame.shape[2] == 1:
-        return cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
-    return frame[:, :, :3]
+        # As 257 is odd no value lies half way between two, so rounding in float32 is exact.
+        frame = cv2.convertScaleAbs(frame, alpha=1 / 257)
+    if frame.ndim == 3 and frame.shape[2] == 4:
+        # Not a view without alpha: OpenCV would copy that pixel by pixel.
+        frame = cv2.cvtColor(frame, cv2.COLOR_BGRA2BGR)
+    return frame.astype(np.uint8, copy=False)
 
 
-def preprocess(frame: NDArray[Any], spec: PreprocessSpec) -> Image:
-    """Turn a frame into the model's input.
-
-    Args:
-        frame: see ``as_bgr8``.
-        spec: the size to reach.
-
-    Returns:
-        HxWx3 uint8 BGR, C-contiguous, of ``spec.input_size``.
-
-    Raises:
-        FrameError: as ``as_bgr8``.
-    """
-    image = as_bgr8(frame)
-    if image.shape[:2] != (spec.height, spec.width):
-        shrinks = image.shape[0] * image.shape[1] > spec.height * spec.width
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        # OpenCV wants its input contiguous, or copies the whole frame behind the scenes; both give the same pixels.
-        image = cv2.resize(image, (spec.width, spec.height), interpolation=interpolation).astype(np.uint8, copy=False)
-    height, width = spec.input_size
-    top, left = spec._crop_origin()
-    return np.ascontiguousarray(image[top : top + height, left : left + width])
+def _three_channels(image: Image) -> Image:
+    return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)

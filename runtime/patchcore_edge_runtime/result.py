@@ -96,15 +96,22 @@ class InspectionResult:
 
     @cached_property
     def anomaly_map(self) -> NDArray[np.float32]:
-        """HxW float32 raw scores in frame coordinates; zero where the model did not look and where nothing counts."""
-        full = np.zeros(self.frame_size, np.float32)
-        if self.model_map is not None:
-            x, y, width, height = self.seen_box
-            full[y : y + height, x : x + width] = cv2.resize(
-                self.model_map, (width, height), interpolation=cv2.INTER_LINEAR
-            )
-            if self.ignore is not None:
-                full[self.ignore.hidden(self.frame_size)] = 0
+        """HxW float32 raw scores in frame coordinates; zero where the model did not look and where nothing counts.
+
+        Made when asked for, and kept: 33 MB for a 4K frame.
+        """
+        return self._frame_map()
+
+    def _frame_map(self) -> NDArray[np.float32]:
+        if self.model_map is None:
+            return np.zeros(self.frame_size, np.float32)
+        x, y, width, height = self.seen_box
+        full = np.asarray(cv2.resize(self.model_map, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        if (height, width) != self.frame_size:
+            part, full = full, np.zeros(self.frame_size, np.float32)
+            full[y : y + height, x : x + width] = part
+        if self.ignore is not None:
+            full[self.ignore.hidden(self.frame_size)] = 0
         return full
 
     @property
@@ -117,16 +124,26 @@ class InspectionResult:
     @cached_property
     def pred_mask(self) -> NDArray[np.bool_]:
         """HxW bool in frame coordinates: where the map is above the pixel threshold, small parts left out."""
-        return keep_large(np.asarray(self.anomaly_map > self.thresholds.pixel, np.bool_), self.min_defect_area)
+        return self._mask(self.anomaly_map)
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
         """The connected parts of the mask, the highest peak first; found when asked for."""
-        return find_regions(self.anomaly_map, self.pred_mask)
+        # Without keeping the map: records wait in queues by the hundred.
+        full = self.__dict__["anomaly_map"] if "anomaly_map" in self.__dict__ else self._frame_map()
+        return find_regions(full, self._mask(full))
+
+    def _mask(self, frame_map: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return keep_large(np.asarray(frame_map > self.thresholds.pixel, np.bool_), self.min_defect_area)
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether regions are recorded: with WARN and NG."""
+        return self.verdict in (Verdict.WARN, Verdict.NG)
 
     def as_record(self) -> dict[str, Any]:
         """The result as plain JSON values, without the map; regions only with WARN and NG."""
-        regions = self.regions if self.verdict in (Verdict.WARN, Verdict.NG) else ()
+        regions = self.regions if self.has_regions else ()
         failed = not math.isfinite(self.pred_score)
         return {
             "verdict": str(self.verdict),

@@ -8,12 +8,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["resident_memory", "stop_signals"]
+__all__ = ["give_way", "resident_memory", "stop_signals"]
+
+_NICE = 5
+_THREAD_PRIORITY_LOWEST = -2
 
 # SIGBREAK is what Windows services and Ctrl-Break send; SIGTERM is what systemd and Docker send.
 _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
@@ -43,6 +46,20 @@ def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for known, handler in before.items():
             signal.signal(known, handler)
+
+
+def give_way() -> None:
+    """Let this thread, and those that it starts, have a core only when nothing more urgent wants it.
+
+    On Linux and Windows; elsewhere, and where the system refuses, nothing changes.
+    """
+    if sys.platform == "win32":
+        kernel = ctypes.windll.kernel32
+        kernel.SetThreadPriority(ctypes.c_void_p(kernel.GetCurrentThread()), _THREAD_PRIORITY_LOWEST)
+    elif sys.platform == "linux":
+        # Only on Linux is a thread's number a process's for this call.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def resident_memory() -> int:

@@ -146,7 +146,7 @@ def test_a_failing_inference_is_an_error_and_the_next_frame_is_judged(
 ) -> None:
     one = Inspector(tiny_bundle)
     with monkeypatch.context() as patched:
-        patched.setattr(inspector.CompiledGraph, "infer", failing)
+        patched.setattr(inspector.InferenceSlot, "infer", failing)
         result = one(bad_part())
     assert result.verdict is Verdict.ERROR
     assert "the device went away" in result.reason

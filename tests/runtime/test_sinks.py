@@ -129,14 +129,16 @@ def test_waiting_pictures_are_bounded_in_bytes() -> None:
 def test_a_sink_without_pictures_keeps_none_alive() -> None:
     gate = Gate()
     worker = SinkWorker("text", gate, pictures=False)
-    record = make_record(Verdict.NG)
-    worker.write(record)
+    records = [make_record(Verdict.NG), make_record(Verdict.OK)]
+    for record in records:
+        worker.write(record)
     gate.open.set()
     worker.close()
-    (seen,) = gate.seen
-    assert seen.frame.image is None
-    assert seen.result.model_map is None
-    assert seen.as_json() == record.as_json()
+    assert [seen.frame.image for seen in gate.seen] == [None, None]
+    assert [seen.as_json() for seen in gate.seen] == [record.as_json() for record in records]
+    assert gate.seen[0].as_json()["regions"]
+    assert gate.seen[1].result.model_map is None, "a good part has no regions to look for"
+    assert not {"anomaly_map", "pred_mask"} & set(vars(gate.seen[0].result)), "frame-sized maps are not kept"
 
 
 def test_a_refusing_sink_is_reported_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -52,8 +52,9 @@ class Record:
             return _blank()
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values: where the frame comes from, then the result."""
-        return dict(self._facts)
+        """Plain JSON values: where the frame comes from, then the result; made once however many sinks want them."""
+        with self._lock:
+            return dict(self._facts)
 
     @cached_property
     def _facts(self) -> dict[str, Any]:
@@ -65,12 +66,15 @@ class Record:
             **self.result.as_record(),
         }
 
+    @cached_property
     def without_pictures(self) -> Record:
-        """The same record without pixels, a few hundred bytes that may wait in a queue."""
-        light = Record(replace(self.frame, image=None), replace(self.result, model_map=None))
-        # What as_json says may come from the map.
-        light.__dict__["_facts"] = self._facts
-        return light
+        """The same record without pixels, which may wait in a queue: a few hundred bytes.
+
+        With WARN and NG it keeps the model's map, in which ``as_json`` looks for regions. That takes milliseconds of
+        a large frame, so it is left to whoever asks.
+        """
+        light = self.result if self.result.has_regions else replace(self.result, model_map=None)
+        return Record(replace(self.frame, image=None), light)
 
 
 def _blank() -> Image:

@@ -92,7 +92,7 @@ class ArchiveSink:
         max_bytes: int = 10_000 << 20,
         verdicts: tuple[Verdict, ...] = (Verdict.WARN, Verdict.NG, Verdict.ERROR),
     ) -> None:
-        self._folder, self._verdicts = folder, verdicts
+        self._folder, self.verdicts = folder, verdicts
         self._budget = ByteBudget(folder, _ENTRY, max_bytes)
 
     @classmethod
@@ -102,7 +102,7 @@ class ArchiveSink:
 
     def write(self, record: Record) -> None:
         """Write one entry, or nothing of it when the disk refuses."""
-        if record.result.verdict not in self._verdicts:
+        if record.result.verdict not in self.verdicts:
             return
         files = self._files(record)
         self._budget.make_room(sum(len(data) for data in files.values()))

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ..errors import PatchcoreEdgeError
 from ..status import SinkCounts
+from ..system import give_way
 from .base import LineSink, Record, Sink, SinkContext, SinkSettings
 
 __all__ = ["SinkGroup", "SinkWorker", "open_sinks"]
@@ -72,7 +73,7 @@ class SinkWorker:
         """Queue a record; returns at once unless ``wait`` was asked for."""
         if record.result.verdict not in self._settings.verdicts:
             return
-        record = record if self._pictures else record.without_pictures()
+        record = record if self._pictures else record.without_pictures
         with self._changed:
             if self._wait:
                 self._changed.wait_for(lambda: self._has_room(record) or self._closing)
@@ -108,6 +109,9 @@ class SinkWorker:
         return len(self._queue) < self._settings.queue and self._bytes + _size(record) <= _MAX_WAITING_BYTES
 
     def _run(self) -> None:
+        if self._pictures:
+            # Drawing and encoding take every core they get, and the next verdict needs one.
+            give_way()
         while (record := self._next()) is not None:
             self._store(record)
         try:

@@ -1,0 +1,219 @@
+"""Rows of what runs beside the line: latency, the share of the search, deviation from torch, and the import."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from patchcore_edge.data import DataModule, ImageItem
+from patchcore_edge.models import Patchcore
+from patchcore_edge_export.build import Built, Extras, GraphOptions
+from patchcore_edge_export.parity import LIMITS, Sample
+from patchcore_edge_runtime.bundle import MODEL_XML
+from patchcore_edge_runtime.graph import CompiledGraph
+from samples.demo.cells import cell_files
+
+from .compare import save_network
+from .peer import Peer
+from .row import Row, Times, alternating
+from .subject import LAYERS, Subject, backbone_graph, batches
+
+ROUNDS = 4
+REPEATS = 3
+SAME_SCORE = 1e-3
+LABELLED = 60
+DEVIATION_LIMITS = {"fp32": 1e-4, "fp16": 5e-3}
+
+IMPORT_OURS = """
+import json, pathlib, sys, time
+start = time.perf_counter()
+import patchcore_edge_runtime
+seconds = time.perf_counter() - start
+peak = int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+print(json.dumps({"seconds": seconds, "mib": peak, "modules": len(sys.modules)}))
+"""
+
+
+@dataclass
+class Latency:
+    """Both sides' time from a frame to score and map, the backbone's alone, and how far the scores are apart."""
+
+    times: dict[str, Times]
+    built: Built
+    deviation: float
+    frames: int
+
+
+_measured: dict[Subject, Latency] = {}
+"""Of this process, so that two rows of one subject take one measurement."""
+
+
+def latency(subject: Subject, reach: float, aim: float) -> Callable[[Peer, Path], Row]:
+    """The row of one backbone."""
+
+    def row(peer: Peer, scratch: Path) -> Row:
+        found = _latency(subject, peer, scratch)
+        ours, theirs = found.times["ours"], found.times["peer"]
+        ratio = theirs.median / ours.median
+        return Row(
+            f"frame → score + map, {subject.name}",
+            f"{ours.spread()}, {found.built.search} search",
+            theirs.spread(),
+            f"{ratio:.1f}x",
+            f"{reach:g}x (aim {aim:g}x)",
+            ratio >= reach,
+            f"{found.frames} different cells, scores within {found.deviation:.0e}",
+        )
+
+    return row
+
+
+def pipeline(subject: Subject) -> Callable[[Peer, Path], Row]:
+    """Whole graph ÷ backbone alone."""
+
+    def row(peer: Peer, scratch: Path) -> Row:
+        found = _latency(subject, peer, scratch)
+        ours, theirs, alone = (found.times[name] for name in ("ours", "peer", "backbone"))
+        ratio = ours.median / alone.median
+        return Row(
+            f"whole graph ÷ backbone alone ({alone.spread()}), {subject.name}",
+            f"{ratio:.2f}",
+            f"{theirs.median / alone.median:.1f}",
+            f"{ratio:.2f}",
+            "1.5 (aim 1.2)",
+            ratio <= 1.5 and found.built.search == "fast",
+            f"{found.built.search_facts.reason}; exact search on the same frames: "
+            f"{found.times['exact'].median / alone.median:.2f}",
+        )
+
+    return row
+
+
+def _latency(subject: Subject, peer: Peer, scratch: Path) -> Latency:
+    if subject not in _measured:
+        _measured[subject] = _measure(subject, peer, scratch / f"{subject.backbone}_{subject.size}")
+    return _measured[subject]
+
+
+def _measure(subject: Subject, peer: Peer, folder: Path) -> Latency:
+    fitted = subject.model(folder.parent)
+    built = subject.graph(folder / "auto", fitted, GraphOptions(search="auto"))
+    subject.graph(folder / "exact", fitted, GraphOptions(search="exact"))
+    graphs = {name: CompiledGraph(folder / name / MODEL_XML, "CPU", "latency") for name in ("auto", "exact")}
+    alone, theirs = backbone_graph(folder / "exact"), _PeerGraph(peer, fitted, folder / "peer", subject)
+    frames = batches(subject.timed())
+    deviation = max(abs(theirs.score(frame) / float(graphs["auto"].infer(frame)[0][0]) - 1) for frame in frames)
+    if deviation > SAME_SCORE:
+        sys.exit(f"{subject.name}: the two sides' scores differ by {deviation:.1e}; they do not do the same work.")
+    runners: dict[str, Callable[[NDArray[np.uint8]], Any]] = {
+        "ours": graphs["auto"].infer,
+        "peer": theirs,
+        "exact": graphs["exact"].infer,
+        "backbone": _Alone(alone),
+    }
+    return Latency(alternating(runners, frames, ROUNDS), built, deviation, len(frames))
+
+
+class _Alone:
+    """Runs a graph and takes nothing out."""
+
+    def __init__(self, graph: CompiledGraph) -> None:
+        self._request = graph.compiled.create_infer_request()
+
+    def __call__(self, frame: NDArray[np.uint8]) -> None:
+        self._request.infer({"frame": frame}, share_inputs=True)
+
+
+class _PeerGraph:
+    """The peer's IR under the same OpenVINO and settings; a frame becomes what it takes, as its own inferencer does."""
+
+    def __init__(self, peer: Peer, fitted: Patchcore, folder: Path, subject: Subject) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        bank = folder / "bank.safetensors"
+        save_file({"bank": fitted.model.memory_bank.contiguous()}, bank)
+        facts = peer.run(
+            "export_ir",
+            folder=folder,
+            backbone=subject.backbone,
+            layers=LAYERS,
+            network=save_network(fitted, folder / "network.safetensors"),
+            bank=bank,
+            size=subject.size,
+            neighbors=fitted.model.num_neighbors,
+        )
+        config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        self._request = ov.Core().compile_model(facts["xml"], "CPU", config).create_infer_request()
+
+    def __call__(self, frame: NDArray[np.uint8]) -> Any:
+        image = np.ascontiguousarray(frame[..., ::-1].transpose(0, 3, 1, 2), np.float32) / 255
+        return self._request.infer({0: image}, share_inputs=True)
+
+    def score(self, frame: NDArray[np.uint8]) -> float:
+        """The raw image score."""
+        return float(self(frame)["pred_score"].ravel()[0])
+
+
+def deviation(subject: Subject) -> Callable[[Peer, Path], Row]:
+    """Image scores of IRs of three precisions against float32 torch, by the export's own gate."""
+
+    def row(peer: Peer, scratch: Path) -> Row:
+        fitted = subject.model(scratch)
+        extras = Extras(train=subject.held_out(), labelled=_labelled(fitted))
+        told, reached, images = [], True, 0
+        for precision in LIMITS:
+            folder = scratch / f"{subject.backbone}_{precision}"
+            facts = subject.graph(folder, fitted, GraphOptions(precision=precision, force=True), extras).parity
+            drop = (facts.auroc_torch or 0.0) - (facts.auroc_graph or 0.0)
+            limit = DEVIATION_LIMITS.get(precision)
+            reached &= drop <= 5e-3 if limit is None else facts.max_score_deviation <= limit
+            told.append(f"{precision} {facts.max_score_deviation:.0e}, AUROC {-drop:+.4f}, {facts.verdict_flips} flips")
+            images = facts.images
+        return Row(
+            f"largest score deviation of the IR from torch, {subject.name}",
+            "; ".join(told),
+            "unstated",
+            "as shown",
+            "1e-4; 5e-3; AUROC −0.005",
+            reached,
+            f"{images} cells: good, with synthetic defects, and {LABELLED} each of real good and defective ones",
+        )
+
+    return row
+
+
+def _labelled(fitted: Patchcore) -> list[Sample]:
+    good, defective = cell_files()
+    samples = []
+    for paths, is_defective in ((good[400:], False), (defective, True)):
+        chosen = paths[:: len(paths) // LABELLED][:LABELLED]
+        dataset = DataModule.dataset([ImageItem(path) for path in chosen], fitted.pre_processor.spec)
+        samples += [Sample(dataset.image(index), is_defective) for index in range(len(dataset))]
+    return samples
+
+
+def imported(peer: Peer, scratch: Path) -> Row:
+    """Resident memory of importing the runtime, before a model is loaded."""
+    runs = [json.loads(subprocess.check_output([sys.executable, "-c", IMPORT_OURS])) for _ in range(REPEATS)]
+    theirs = [peer.run("imported") for _ in range(REPEATS)]
+    ours_mib, peer_mib = (statistics.median(run["mib"] for run in side) for side in (runs, theirs))
+    ours_s, peer_s = (Times([run["seconds"] for run in side]) for side in (runs, theirs))
+    return Row(
+        "runtime import, resident memory",
+        f"{ours_mib:.0f} MiB, {ours_s.spread()}",
+        f"{peer_mib:.0f} MiB, {peer_s.spread()}",
+        f"{peer_mib / ours_mib:.1f}x",
+        "under 150 MiB (aim 100)",
+        ours_mib < 150,
+        f"{runs[0]['modules']:,} and {theirs[0]['modules']:,} modules",
+    )

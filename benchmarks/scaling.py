@@ -1,0 +1,193 @@
+"""Writes ``docs/scaling.md`` and its plots: python -m benchmarks.scaling [--shared DIR]
+
+How cost grows: a fit's time and memory with its images, latency with the bank and with the image's size. Growth laws
+are slopes of straight lines through the logarithms of the three largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from patchcore_edge.models import Patchcore
+from patchcore_edge_export.edge_model import EdgeModel
+from patchcore_edge_export.fast import FastPlan
+from patchcore_edge_export.onnx import export_onnx
+from patchcore_edge_export.openvino import convert
+from patchcore_edge_export.parity import LIMITS
+from patchcore_edge_export.plan import plan_search
+from patchcore_edge_runtime.bundle import MODEL_XML
+from patchcore_edge_runtime.graph import CompiledGraph
+from patchcore_edge_runtime.verdict import Thresholds
+
+from .bench import RESNET18_WEIGHTS, machine
+from .row import alternating
+from .scale_fit import GIB, fit_many
+from .subject import BANK, Subject, backbone_graph, batches
+
+IMAGES = (100, 300, 1_000, 3_000, 10_000)
+FITTED_BANK = 2_000
+BANKS = (1_024, 4_096, 16_384, 65_536, 131_072)
+SIZES = (224, 320, 448, 640)
+FRAMES, ROUNDS = 12, 2
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+HEAD = """# How cost grows
+
+Written by `python -m benchmarks.scaling --shared ../shared` in one run on {machine}.
+ResNet-18, layers 2 and 3. *Grows as*: the power that fits the three largest.
+"""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot."""
+
+    name: str
+    values: Sequence[float]
+
+
+def main() -> None:
+    """Measure, plot, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, help="folder with ResNet-18's weights; random ones without it")
+    parser.add_argument("--scratch", type=Path, default=Path("demo/bench"), help="folder for banks and images")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="print these parts only")
+    given = parser.parse_args()
+    given.scratch.mkdir(parents=True, exist_ok=True)
+    weights = None if given.shared is None else given.shared / RESNET18_WEIGHTS
+    parts = [HEAD.format(machine=machine())]
+    for name in given.parts:
+        parts.append(PARTS[name](weights, given.scratch.resolve()))
+        print(parts[-1], flush=True)
+    if len(given.parts) == len(PARTS):
+        (DOCS / "scaling.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def fits(weights: Path | None, scratch: Path) -> str:
+    """Time and peak memory of ``train``."""
+    found = [fit_many(count, None, weights, FITTED_BANK, None, scratch) for count in IMAGES]
+    seconds, peaks = [one.seconds for one in found], [one.peak_bytes / GIB for one in found]
+    return _part(
+        f"A fit's images (256 px, bank of {FITTED_BANK:,}; the command `train`, making the images left out)",
+        "scaling_fit.png",
+        ("images", IMAGES),
+        {"seconds": [Curve("time", seconds)], "GiB": [Curve("peak memory", peaks)]},
+    )
+
+
+def banks(weights: Path | None, scratch: Path) -> str:
+    """Latency of exact and of fast search; the fast plan is that for its first 16,384."""
+    largest = Subject("resnet18", weights, images=150, bank=max(BANKS))
+    fitted = largest.model(scratch)
+    bank = fitted.model.memory_bank
+    fitted.model.memory_bank = bank[:BANK].clone()
+    plan = held_out_plan(largest, fitted)
+    rows = []
+    for size in BANKS:
+        fitted.model.memory_bank = bank[:size].clone()
+        rows.append(_latencies(fitted, plan, batches(largest.timed()[:FRAMES])))
+    return _part(
+        f"The bank (256 px; fast search: {plan.dimensions} dimensions, {plan.patches} patches exact)",
+        "scaling_bank.png",
+        ("bank", BANKS),
+        {"ms a frame": [Curve(name, [row[name] for row in rows]) for name in rows[0]]},
+    )
+
+
+def sizes(weights: Path | None, scratch: Path) -> str:
+    """Latency with the side of the image; one bank serves all, for time does not ask what is in it."""
+    subject = Subject("resnet18", weights, images=150)
+    fitted = subject.model(scratch)
+    plan = held_out_plan(subject, fitted)
+    rows = []
+    for size in SIZES:
+        there = replace(subject, size=size)
+        model = Patchcore(
+            subject.backbone,
+            fitted.model.layers,
+            pre_trained=False,
+            pre_processor=Patchcore.configure_pre_processor((size, size)),
+            post_processor=False,
+            weights=weights,
+        ).eval()
+        model.model.memory_bank = fitted.model.memory_bank
+        share = plan.shortlist / (256 // 8) ** 2
+        longer = replace(plan, shortlist=int(share * (size // 8) ** 2))
+        rows.append(_latencies(model, longer, batches(there.timed()[:FRAMES])))
+    return _part(
+        f"The image's side (bank {subject.bank:,}; patches grow as its square)",
+        "scaling_size.png",
+        ("pixels", SIZES),
+        {"ms a frame": [Curve(name, [row[name] for row in rows]) for name in rows[0]]},
+    )
+
+
+def held_out_plan(subject: Subject, fitted: Patchcore) -> FastPlan:
+    """What the export's planner chooses for a model on good cells that its bank has not seen."""
+    held = subject.held_out()
+    with torch.inference_mode():
+        limit = max(float(fitted(torch.from_numpy(image)[None]).anomaly_map.max()) for image in held[:8])
+    return plan_search(fitted, held, Thresholds(image=limit, pixel=limit), LIMITS["fp32"].fast_map).plan
+
+
+def _latencies(fitted: Patchcore, plan: FastPlan, frames: Sequence[Any]) -> dict[str, float]:
+    """Median milliseconds of exact and fast search and of the backbone alone."""
+    with TemporaryDirectory() as scratch:
+        graphs: dict[str, Callable[[Any], Any]] = {}
+        for name, used in (("exact", None), ("fast", plan)):
+            folder = Path(scratch) / name
+            folder.mkdir()
+            export_onnx(EdgeModel(fitted, used), folder / "model.onnx", 1, fitted.pre_processor.spec.input_size)
+            convert(folder / "model.onnx", folder / MODEL_XML, Thresholds(image=1.0, pixel=1.0), False)
+            graphs[name] = CompiledGraph(folder / MODEL_XML, "CPU", "latency").infer
+        alone = backbone_graph(Path(scratch) / "exact").compiled.create_infer_request()
+        graphs["backbone alone"] = lambda frame: alone.infer({"frame": frame}, share_inputs=True)
+        return {name: times.median * 1e3 for name, times in alternating(graphs, frames, ROUNDS).items()}
+
+
+def _part(title: str, picture: str, axis: tuple[str, Sequence[int]], panels: Mapping[str, Sequence[Curve]]) -> str:
+    """A heading, the plot, and the table that it was drawn from."""
+    _plot(DOCS / "images" / picture, axis, panels)
+    curves = [(unit, curve) for unit, members in panels.items() for curve in members]
+    name, places = axis
+    head = [name, *(f"{curve.name} ({unit})" for unit, curve in curves)]
+    lines = [[f"{place:,}", *(f"{curve.values[i]:.3g}" for _, curve in curves)] for i, place in enumerate(places)]
+    powers = [np.polyfit(np.log(places[-3:]), np.log(curve.values[-3:]), 1)[0] for _, curve in curves]
+    lines.append(["*grows as*", *(f"{name}^{power:.2f}" for power in powers)])
+    rows = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
+    return f"\n## {title}\n\n![{title}](images/{picture})\n\n" + "\n".join(rows) + "\n"
+
+
+def _plot(file: Path, axis: tuple[str, Sequence[int]], panels: Mapping[str, Sequence[Curve]]) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    figure = Figure(figsize=(4.6 * len(panels) + 0.6, 3.4), layout="constrained")
+    plain = FuncFormatter(lambda value, _: f"{value:,g}")
+    for place, (unit, curves) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        for curve in curves:
+            axes.loglog(axis[1], curve.values, marker="o", label=curve.name)
+        axes.set_xticks(axis[1], [f"{value:,}" for value in axis[1]])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_minor_formatter(plain)
+        axes.tick_params(axis="y", which="minor", labelsize=7)
+        axes.set(xlabel=axis[0], ylabel=unit)
+        axes.grid(True, which="both", alpha=0.25)
+        axes.legend()
+    figure.savefig(file, dpi=110)
+
+
+PARTS: dict[str, Callable[[Path | None, Path], str]] = {"fits": fits, "banks": banks, "sizes": sizes}
+
+if __name__ == "__main__":
+    main()
