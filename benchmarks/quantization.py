@@ -10,7 +10,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,18 +24,15 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from patchcore_edge.calibration import calibrate
-from patchcore_edge.data import DataModule
-from patchcore_edge.engine import Engine
 from patchcore_edge.models import Patchcore
 from patchcore_edge_export.edge_model import EdgeModel
 from patchcore_edge_export.onnx import export_onnx
 from patchcore_edge_export.quantize import Recipe, backbone_model, compress_weights, quantize
 
+from .held_out import TARGET_FPR, Fitted, deviation, evenly, fit, pixel_auroc, thresholds, write_page
+from .int8_trials import controlled_recipe, with_bank_of
 from .works import Work, all_works
 
-TARGET_FPR = 0.05
-HELD_OUT_EACH = 5
 TRAIN_SAMPLES = 128
 TEST_IMAGES = 160
 NO_VNNI_EACH = 3
@@ -62,14 +59,16 @@ Written by `python -m benchmarks.quantization --shared ../shared` on {cpu}.
 - *Deviation*: of an image's raw score, relative to fp32; median and largest.
 - *No VNNI*: every {each}rd image again with `ONEDNN_MAX_CPU_ISA=AVX2`, which OpenVINO's oneDNN honours. Its AUROC is of
   these images; *as is* is what they have on this CPU as it is.
+- *Accuracy control*: NNCF's `quantize_with_accuracy_control`, given the same recipe, training images and budget for the
+  features' error; it quantizes all and takes layers back until the error fits.
+- *Re-extracted*: the coreset's patches embedded anew by the INT8 backbone, in place of the float bank.
 - Times: the fastest of {repeats} single-image runs, taken in turns with the other rows', in ms. Sizes in MB.
 - Up to {tests} test images, evenly chosen; everything is seeded. ELPV has no masks.
 """
 
-MEANING = "\n## What it means\n"
-"""What follows is written by hand and stays."""
-
 _Scores = NDArray[np.float64]
+_Made = tuple[ov.Model, bool, float, str]
+"""A graph, whether its weights are stored in half precision, its features' error, its layers in float."""
 
 
 @dataclass
@@ -82,6 +81,7 @@ class Row:
     size: float
     scores: dict[str, _Scores]
     maps: NDArray[np.float32]
+    seconds: float
     backbone_ms: float = 0.0
     whole_ms: float = 0.0
 
@@ -94,76 +94,66 @@ def main() -> None:
     works = [work for work in all_works(options.shared) if work.name != "ELPV poly" and work.ratio == 0.01]
     cpu = str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME"))
     head = HEAD.format(cpu=cpu, fpr=TARGET_FPR, repeats=REPEATS, tests=TEST_IMAGES, each=NO_VNNI_EACH)
-    page = Path(__file__).resolve().parents[1] / "docs" / "quantization.md"
-    foot = page.read_text(encoding="utf-8").partition(MEANING)[2] if page.is_file() else ""
     parts = [head]
     for work in works:
         parts.append(_section(work))
         print(parts[-1], flush=True)
-    page.write_text("\n".join(parts) + MEANING + foot, encoding="utf-8")
+    write_page("quantization.md", parts)
 
 
 def _section(work: Work) -> str:
-    held = work.data.train[::HELD_OUT_EACH]
-    fitted_on = [item for place, item in enumerate(work.data.train) if place % HELD_OUT_EACH]
-    data = DataModule(work.data.root, fitted_on, held, _evenly(work.data.test, TEST_IMAGES))
-    model = work.model()
-    Engine("cpu").fit(model, data)
-    spec = model.pre_processor.spec
-    sets = {name: DataModule.dataset(items, spec) for name, items in (("held", held), ("test", data.test))}
-    train = DataModule.dataset(fitted_on, spec)
-    samples = [train.image(place) for place in _evenly(range(len(train)), TRAIN_SAMPLES)]
-    frames = np.stack([one.image(index) for one in sets.values() for index in range(len(one))])
-    labels = np.array([item.is_defective for item in data.test])
-    masks = [sets["test"].mask(index) for index in range(len(sets["test"]))]
+    fitted = fit(work, TEST_IMAGES)
+    samples = [fitted.train.image(place) for place in evenly(range(len(fitted.train)), TRAIN_SAMPLES)]
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        np.save(folder / "frames.npy", frames)
-        np.save(folder / "some.npy", frames[len(held) :: NO_VNNI_EACH])
-        graph = _converted(model, folder)
-        rows = [_row(name, make, folder) for name, make in _variants(graph, samples).items()]
-        _time(rows, folder, frames[:1])
-    torch_scores = np.array([float(model(torch.from_numpy(frame)[None]).pred_score[0]) for frame in frames])
-    table = [_line(row, rows[0], torch_scores, len(held), labels, masks) for row in rows]
-    title = f"\n## {work.backbone}, {work.name}, {work.size} px, bank of {len(model.model.memory_bank):,}\n"
+        np.save(folder / "frames.npy", fitted.frames)
+        np.save(folder / "some.npy", fitted.test[::NO_VNNI_EACH])
+        graph = _converted(fitted.model, folder)
+        rows = [_row(name, make, folder) for name, make in _variants(fitted, graph, samples, folder).items()]
+        _time(rows, folder, fitted.frames[:1])
+    torch_scores = np.array([float(fitted.model(torch.from_numpy(f)[None]).pred_score[0]) for f in fitted.frames])
+    table = [_line(row, rows[0], torch_scores, fitted) for row in rows]
     columns = (
         "| graph | feature error | layers in float | image AUROC | pixel AUROC | rank correlation | deviation | flips "
-        "| AUROC, no VNNI | deviation, no VNNI | backbone ms (times faster) | whole ms | MB |"
+        "| AUROC, no VNNI | deviation, no VNNI | backbone ms (times faster) | whole ms | MB | made in s |"
     )
-    return "\n".join([title, columns, "|---" * 13 + "|", *table, ""])
+    return "\n".join([fitted.title, columns, "|---" * 14 + "|", *table, ""])
 
 
-def _evenly(values: Sequence[Any], count: int) -> list[Any]:
-    places = np.unique(np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int))
-    return [values[place] for place in places]
-
-
-def _converted(model: Patchcore, folder: Path) -> ov.Model:
+def _converted(model: Patchcore, folder: Path, name: str = "float") -> ov.Model:
     export_onnx(EdgeModel(model), folder / "model.onnx", 1, model.pre_processor.spec.input_size)
-    core = ov.Core()
-    ov.save_model(ov.convert_model(str(folder / "model.onnx")), folder / "float.xml", compress_to_fp16=False)
-    return core.read_model(folder / "float.xml")
+    xml = folder / f"{name}.xml"
+    ov.save_model(ov.convert_model(str(folder / "model.onnx")), xml, compress_to_fp16=False)
+    return ov.Core().read_model(xml)
 
 
-def _variants(graph: ov.Model, samples: list[Any]) -> dict[str, Callable[[], tuple[ov.Model, bool, float, str]]]:
-    def lowered(recipe: Recipe) -> tuple[ov.Model, bool, float, str]:
+def _variants(fitted: Fitted, graph: ov.Model, samples: list[Any], folder: Path) -> dict[str, Callable[[], _Made]]:
+    def lowered(recipe: Recipe, graph: ov.Model = graph) -> _Made:
         done = quantize(graph, samples, 1, recipe)
         return done.model, False, done.feature_error, f"{len(done.float_layers)} of {done.layers}"
 
-    def compressed() -> tuple[ov.Model, bool, float, str]:
+    def compressed() -> _Made:
         done = compress_weights(graph, samples, 1)
         return done.model, True, done.feature_error, f"{len(done.float_layers)} of {done.layers}"
+
+    def reextracted() -> _Made:
+        model = with_bank_of(fitted, graph, quantize(graph, samples, 1).model)
+        return lowered(Recipe(), _converted(model, folder, "reextracted"))
 
     return {
         "fp32": lambda: (graph, False, 0.0, "all"),
         "fp16": lambda: (graph, True, 0.0, "all"),
         **{name: (lambda recipe=recipe: lowered(recipe)) for name, recipe in RECIPES.items()},
+        "… those that NNCF's accuracy control keeps": lambda: lowered(controlled_recipe(graph, samples)),
+        "**int8**, the bank re-extracted through it": reextracted,
         "fp16 with **compressed weights**": compressed,
     }
 
 
-def _row(name: str, make: Callable[[], tuple[ov.Model, bool, float, str]], folder: Path) -> Row:
+def _row(name: str, make: Callable[[], _Made], folder: Path) -> Row:
+    start = perf_counter()
     graph, half, error, floats = make()
+    seconds = perf_counter() - start
     stem = f"g{len(list(folder.glob('g*.bin')))}"
     xml = folder / f"{stem}.xml"
     ov.save_model(graph, xml, compress_to_fp16=half)
@@ -180,7 +170,7 @@ def _row(name: str, make: Callable[[], tuple[ov.Model, bool, float, str]], folde
         with np.load(out) as found:
             scores[isa], maps[isa] = found["scores"], found["maps"]
     print(name, error, floats, flush=True)
-    return Row(name, error, floats, xml.with_suffix(".bin").stat().st_size / 1e6, scores, maps["DEFAULT"])
+    return Row(name, error, floats, xml.with_suffix(".bin").stat().st_size / 1e6, scores, maps["DEFAULT"], seconds)
 
 
 def _time(rows: list[Row], folder: Path, frame: NDArray[np.uint8]) -> None:
@@ -199,19 +189,16 @@ def _time(rows: list[Row], folder: Path, frame: NDArray[np.uint8]) -> None:
         row.backbone_ms, row.whole_ms = best[2 * place], best[2 * place + 1]
 
 
-def _line(row: Row, base: Row, wanted: _Scores, held: int, labels: NDArray[np.bool_], masks: list[Any]) -> str:
-    scores = row.scores["DEFAULT"]
-    verdicts = [values[held:] > _threshold(values[:held]) for values in (wanted, scores)]
+def _line(row: Row, base: Row, wanted: _Scores, fitted: Fitted) -> str:
+    scores, held, labels = row.scores["DEFAULT"], len(fitted.held), fitted.labels
+    verdicts = [values[held:] > thresholds(values[:held], values[:held]).image for values in (wanted, scores)]
     masked, some = row.scores.get("AVX2"), labels[::NO_VNNI_EACH]
-    pixel = "–"
-    if all(mask is not None for mask in masks):
-        pixel = f"{roc_auc_score(np.stack(masks).ravel(), row.maps[held:].ravel()):.4f}"
     cells = [
         row.name,
         f"{row.error:.1%}",
         row.floats,
         f"{roc_auc_score(labels, scores[held:]):.4f}",
-        pixel,
+        pixel_auroc(fitted, row.maps[held:]),
         f"{spearmanr(wanted[held:], scores[held:]).statistic:.4f}",
         _deviation(scores, base.scores["DEFAULT"]),
         f"{int((verdicts[0] != verdicts[1]).sum())} of {len(labels)}",
@@ -222,17 +209,13 @@ def _line(row: Row, base: Row, wanted: _Scores, held: int, labels: NDArray[np.bo
         f"{row.backbone_ms:.1f} ({base.backbone_ms / row.backbone_ms:.1f})",
         f"{row.whole_ms:.1f}",
         f"{row.size:.1f}",
+        f"{row.seconds:.0f}",
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _threshold(scores: _Scores) -> float:
-    return calibrate(scores.astype(np.float32), scores.astype(np.float32), TARGET_FPR, "held out")[0].image
-
-
 def _deviation(scores: _Scores, base: _Scores) -> str:
-    found = np.abs(scores - base) / base
-    return f"{np.median(found):.1%}, {found.max():.1%}"
+    return "{:.1%}, {:.1%}".format(*deviation(scores, base))
 
 
 if __name__ == "__main__":

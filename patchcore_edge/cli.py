@@ -206,6 +206,19 @@ def verify(
     require_parity(facts)
 
 
+@app.command(name="model-api")
+def model_api(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder that `export` wrote, of batch 1.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; not the bundle's.")],
+) -> None:
+    """Copy a bundle's graph, its thresholds in it, for programs that use Intel's Model API."""
+    from patchcore_edge_export.model_api import write_model_api
+
+    typer.echo(
+        f"Wrote {write_model_api(bundle, output)}. Write it again after `edit`: the thresholds are in the graph."
+    )
+
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:

@@ -120,7 +120,8 @@ def build_graph(
     extras = extras or Extras()
     why = "as asked"
     if options.search != "exact":
-        choice = plan_search(fitted, images, thresholds, LIMITS[options.gate].fast_map)
+        # Chosen on float features: what INT8's map limit has beyond float's is for the error of its own features.
+        choice = plan_search(fitted, images, thresholds, LIMITS["fp32"].fast_map)
         why = choice.reason
         if options.search == "fast" or (choice.holds and choice.pays):
             built = _attempt(folder, fitted, images, thresholds, options, extras, choice.plan, why)

@@ -16,10 +16,14 @@ from openvino import opset13 as ops
 
 from patchcore_edge_runtime.bundle import Bundle
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.folders import new_folder
 from patchcore_edge_runtime.verdict import Thresholds
+
+from .openvino import save
 
 __all__ = ["write_model_api"]
 
+_XML = "anomaly.xml"
 _MODEL_INFO = {
     "model_type": "AnomalyDetection",
     "task": "segmentation",
@@ -29,29 +33,38 @@ _MODEL_INFO = {
 }
 
 
-def write_model_api(bundle: Path, xml: Path) -> None:
+def write_model_api(bundle: Path, folder: Path) -> Path:
     """Write a copy of a bundle's graph that ``model_api.models.Model.create_model`` opens.
 
     Images of the model's size get the bundle's scores; others are resized by Model API in its own way.
 
     Args:
         bundle: bundle folder, of batch 1.
-        xml: IR to write, outside the bundle; the ``.bin`` goes beside it.
+        folder: to write, outside the bundle; an earlier copy there is replaced.
+
+    Returns:
+        the IR in it; its weights are beside it.
 
     Raises:
         BundleError: the bundle is damaged.
+        CheckpointError: something else is in ``folder``.
         ConfigError: it scores several images at a time, which Model API does not.
     """
     loaded = Bundle.load(bundle)
     if loaded.manifest.batch != 1:
         raise ConfigError(f"{bundle} scores {loaded.manifest.batch} images at a time; export it with --batch 1.")
-    graph = ov.Core().read_model(loaded.model_xml)
+    core = ov.Core()
+    # Mapped weights would keep an earlier copy from being replaced on Windows.
+    core.set_property({"ENABLE_MMAP": False})
+    graph = core.read_model(loaded.model_xml)
     results = _results(graph, loaded.manifest.thresholds)
     copy = ov.Model(results, graph.get_parameters(), "anomaly")
     for key, value in _MODEL_INFO.items():
         copy.set_rt_info(value, ["model_info", key])
     copy.inputs[0].get_node().set_layout(ov.Layout("NHWC"))
-    ov.save_model(copy, xml, compress_to_fp16=False)
+    with new_folder(folder, _XML) as fresh:
+        save(copy, fresh / _XML, compress_to_fp16=False)
+    return folder / _XML
 
 
 def _results(graph: ov.Model, thresholds: Thresholds) -> list[ov.Output]:

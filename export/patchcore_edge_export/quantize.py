@@ -52,6 +52,7 @@ class Recipe:
         bias_correction: None, ``fast`` or ``accurate``.
         float_sums: keep everything without weights in float.
         images: how many of the training images to take the ranges from.
+        float_layers: further layers to keep in float, by name.
     """
 
     budget: float | None = ERROR_BUDGET
@@ -61,6 +62,7 @@ class Recipe:
     bias_correction: str | None = None
     float_sums: bool = True
     images: int = 64
+    float_layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def quantize(model: ov.Model, images: Sequence[Image], batch: int, recipe: Recip
     layers = [node.get_friendly_name() for node in _backbone(model) if _is_layer(node)]
     if not layers:
         raise ConfigError("The graph's backbone has no layer that could be quantized; use --precision fp16.")
-    kept = layers[:1] if recipe.float_first else []
+    kept = [*(layers[:1] if recipe.float_first else []), *recipe.float_layers]
     return _lowered(
         model, layers, kept, probes, recipe.budget, lambda floats: _nncf_quantize(model, frames, floats, recipe)
     )

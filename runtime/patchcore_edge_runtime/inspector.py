@@ -260,6 +260,7 @@ class Inspector:
             model_map=model_map,
             ignore=self.rules.ignore,
             min_defect_area=self.rules.min_defect_area,
+            labels=self.manifest.labels,
             frame_id=job.frame_id,
             time=job.time,
         )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 
 import cv2
 
+from .manifest import Labels
 from .preprocess import Image
 from .result import InspectionResult
 from .status import Snapshot
@@ -46,7 +48,8 @@ def strip_height(canvas: Image, verdict: Verdict) -> int:
 def draw_verdict(canvas: Image, result: InspectionResult, top: int) -> None:
     """Draw the verdict's strip with its upper edge at ``top``: the word, then score bar or reason.
 
-    The word has its colour behind it; the rest of the strip is darkened only, so that the part still shows.
+    The word has its colour behind it; the rest of the strip is darkened only, so that the part still shows. A label
+    that the bundle does not have by default stands above the score, where it takes nothing from the word's size.
     """
     height, width = strip_height(canvas, result.verdict), int(canvas.shape[1])
     color = VERDICT_COLORS[result.verdict]
@@ -63,7 +66,10 @@ def draw_verdict(canvas: Image, result: InspectionResult, top: int) -> None:
         return
     text = f"{result.pred_score:.2f}  limit {result.thresholds.image:.2f}  {result.timings.total_ms:.1f} ms"
     scale = _fit([text], height * 0.24, (width - left) * 0.55)
-    _write(canvas, text, left, top + height / 2, scale)
+    label = _label(result)
+    _write(canvas, text, left, top + height * (0.7 if label else 0.5), scale)
+    if label:
+        _write(canvas, label, left, top + height * 0.3, _fit([label], height * 0.24, _width(text, scale)))
     left += _width(text, scale) + margin
     if width - margin - left > height:
         _draw_bar(canvas, result, (left, top + height // 3, width - margin - left, height - 2 * (height // 3)))
@@ -107,6 +113,12 @@ def draw_notice(canvas: Image, text: str) -> None:
     _shade(canvas, top, strip)
     scale = _fit([text], strip * 0.42, width * 0.9)
     _write(canvas, text, (width - _width(text, scale)) / 2, top + strip / 2, scale)
+
+
+def _label(result: InspectionResult) -> str:
+    """The label to draw: not a default one, which says what the verdict says, nor one that has no letters here."""
+    known = {*Labels().model_dump().values()}
+    return "" if result.label in known or "?" in _ascii(result.label.replace("?", "")) else result.label
 
 
 def _draw_bar(canvas: Image, result: InspectionResult, box: tuple[int, int, int, int]) -> None:
@@ -154,8 +166,9 @@ def _shade(canvas: Image, top: int, height: int) -> None:
 
 
 def _ascii(text: str) -> str:
-    # OpenCV's fonts know ASCII only and draw a question mark for the rest.
-    return text.encode("ascii", "replace").decode()
+    # OpenCV's fonts know ASCII only and draw a question mark for the rest; accents are better left out.
+    bare = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return bare.encode("ascii", "replace").decode()
 
 
 def _thickness(scale: float, *, bold: bool = False) -> int:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .manifest import Labels
 from .preprocess import PreprocessSpec
 from .regions import IgnoreMask, Region, find_regions, keep_large
 from .verdict import Thresholds, Verdict
@@ -58,6 +59,7 @@ class InspectionResult:
         frame_id: number of the frame, as the source or else the inspector counts.
         time: seconds since the epoch at capture, or when the inspector was called.
         frame_verdict: of this frame alone; differs from ``verdict`` only where frames are debounced.
+        labels: the bundle's words for good and anomalous parts.
     """
 
     verdict: Verdict
@@ -75,11 +77,17 @@ class InspectionResult:
     frame_id: int = 0
     time: float = 0.0
     frame_verdict: Verdict | None = None
+    labels: Labels = field(default_factory=Labels)
 
     @property
     def pred_label(self) -> bool:
         """True for an anomalous part (NG)."""
         return self.verdict is Verdict.NG
+
+    @property
+    def label(self) -> str:
+        """The bundle's word for an OK or NG part; empty for WARN and ERROR, for which it has none."""
+        return {Verdict.OK: self.labels.good, Verdict.NG: self.labels.anomalous}.get(self.verdict, "")
 
     @property
     def normalized_score(self) -> float:
@@ -139,6 +147,7 @@ class InspectionResult:
         failed = not math.isfinite(self.pred_score)
         return {
             "verdict": str(self.verdict),
+            "label": self.label,
             "frame_verdict": str(self.frame_verdict or self.verdict),
             "reason": self.reason,
             "pred_score": None if failed else self.pred_score,

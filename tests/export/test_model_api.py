@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+from conftest import run_cli
 
 from patchcore_edge_export.model_api import write_model_api
 from patchcore_edge_runtime.bundle import Bundle
-from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.errors import CheckpointError, ConfigError
 from patchcore_edge_runtime.verdict import Verdict
 
 SCRIPT = """
@@ -33,9 +34,11 @@ for file in sys.argv[2:]:
 
 @pytest.fixture(scope="module")
 def copy(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    xml = tmp_path_factory.mktemp("model_api") / "anomaly.xml"
-    write_model_api(tiny_bundle, xml)
-    return xml
+    folder = tmp_path_factory.mktemp("model_api") / "copy"
+    done = run_cli("model-api", tiny_bundle, "-o", folder)
+    assert done.returncode == 0, done.stderr
+    assert str(folder / "anomaly.xml") in done.stdout
+    return folder / "anomaly.xml"
 
 
 def test_the_copy_gives_the_bundles_verdicts_on_its_golden_images(copy: Path, tiny_bundle: Path) -> None:
@@ -54,7 +57,18 @@ def test_the_copy_gives_the_bundles_verdicts_on_its_golden_images(copy: Path, ti
 
 def test_a_bundle_for_batches_is_refused_in_a_sentence(fast_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--batch 1"):
-        write_model_api(fast_bundle, tmp_path / "anomaly.xml")
+        write_model_api(fast_bundle, tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_replaces_an_earlier_one_and_nothing_else(tiny_bundle: Path, tmp_path: Path) -> None:
+    first, second = (write_model_api(tiny_bundle, tmp_path / "copy").read_bytes() for _ in range(2))
+    assert first == second
+    assert sorted(file.name for file in (tmp_path / "copy").iterdir()) == ["anomaly.bin", "anomaly.xml"]
+    before = sorted(tiny_bundle.rglob("*"))
+    with pytest.raises(CheckpointError, match=r"has no anomaly\.xml"):
+        write_model_api(tiny_bundle, tiny_bundle)
+    assert sorted(tiny_bundle.rglob("*")) == before
 
 
 @pytest.mark.slow

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -16,11 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchcore_edge.checkpoint import load_calibration
-from patchcore_edge_export import parity
+from patchcore_edge_export import build, parity
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle, verify_bundle
+from patchcore_edge_export.plan import Choice, plan_search
 from patchcore_edge_export.quantize import _backbone, _worst
 from patchcore_edge_export.recalibrate import Pairs, recalibrated
+from patchcore_edge_runtime import Inspector
 from patchcore_edge_runtime.bundle import Bundle
 from patchcore_edge_runtime.errors import ConfigError, ParityError
 from patchcore_edge_runtime.verdict import Thresholds
@@ -67,6 +71,38 @@ def test_a_cpu_without_vnni_scores_the_same(int8_bundle: Path) -> None:
         assert done.returncode == 0, done.stderr
         scores.append(json.loads(done.stdout))
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-3)
+
+
+def golden_scores(bundle: Path) -> list[float]:
+    inspector = Inspector(bundle)
+    return [inspector(inspector.bundle.golden_image(one)).pred_score for one in inspector.manifest.golden]
+
+
+def test_fast_search_leaves_the_scores_of_int8_as_they_are(int8_bundle: Path, tiny_run: Path, tmp_path: Path) -> None:
+    manifest = export_bundle(tiny_run, tmp_path / "fast", GraphOptions(precision="int8", search="fast"))
+    exact = Bundle.load(int8_bundle).manifest
+    assert (manifest.precision, manifest.search, exact.search) == ("int8", "fast", "exact")
+    assert manifest.parity.passed
+    assert manifest.quantization is not None
+    assert exact.quantization is not None
+    assert len(manifest.quantization.float_layers) == len(exact.quantization.float_layers)
+    assert manifest.thresholds.image == pytest.approx(exact.thresholds.image, rel=1e-4)
+    scores = golden_scores(tmp_path / "fast")
+    np.testing.assert_allclose(scores, golden_scores(int8_bundle), rtol=1e-4)
+    np.testing.assert_allclose(scores, [one.torch_score for one in manifest.golden], rtol=parity.LIMITS["int8"].score)
+
+
+def test_int8_takes_fast_search_where_it_pays(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def paying(*arguments: Any) -> Choice:
+        assert arguments[3] == parity.LIMITS["fp32"].fast_map, "INT8's wider limit is not for the search"
+        return replace(plan_search(*arguments), pays=True)  # the tiny bank is too small for that
+
+    monkeypatch.setattr(build, "plan_search", paying)
+    manifest = export_bundle(tiny_run, tmp_path / "auto", GraphOptions(precision="int8", search="auto"))
+    assert manifest.search == "fast"
+    assert manifest.quantization is not None
+    assert manifest.parity.passed
+    assert Inspector(tmp_path / "auto").golden_deviation <= 0.01
 
 
 def test_thresholds_are_found_again_on_the_graphs_own_scores(int8_bundle: Path, tiny_run: Path) -> None:

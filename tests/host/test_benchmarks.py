@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,11 @@ from patchcore_edge.evaluator import Scores, collect_scores
 
 pytest.importorskip("elpv_dataset", reason="the benchmarks need the package elpv-dataset: pip install '.[demo]'")
 
+from benchmarks import held_out
 from benchmarks.accuracy import _first_defects
+from benchmarks.int8_trials import with_bank_of
 from benchmarks.peer_anomalib import Pipeline, fit_and_score
+from benchmarks.quantization import _converted
 from benchmarks.works import Work, elpv
 
 
@@ -66,3 +70,29 @@ def test_the_solar_cells_are_all_there_and_split_once(kind: str, good: int, defe
     labels = [item.is_defective for item in data.test]
     assert (len(data.train), labels.count(False), labels.count(True)) == (300, good - 300, defective)
     assert len({item.path for item in (*data.train, *data.test)}) == good + defective
+
+
+def test_the_bank_is_embedded_anew_from_the_images_it_came_from(work: Work, tmp_path: Path) -> None:
+    data = MVTec(work.data.root, "")
+    fitted = held_out.fit(replace(work, data=data))
+    assert (len(fitted.train), len(fitted.held), len(fitted.test)) == (9, 3, len(data.test))
+    graph = _converted(fitted.model, tmp_path)
+    bank = fitted.model.model.memory_bank
+    again = with_bank_of(fitted, graph, graph).model.memory_bank
+    assert (again - bank).norm() <= 1e-4 * bank.norm()
+    fitted.model.coreset_rows[0], fitted.model.coreset_rows[-1] = (
+        fitted.model.coreset_rows[-1],
+        fitted.model.coreset_rows[0],
+    )
+    with pytest.raises(RuntimeError, match="rows"):
+        with_bank_of(fitted, graph, graph)
+
+
+def test_a_page_keeps_what_was_written_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(held_out, "__file__", str(tmp_path / "benchmarks" / "held_out.py"))
+    page = tmp_path / "docs" / "page.md"
+    held_out.write_page("page.md", ["old\n"])
+    page.write_text(page.read_text(encoding="utf-8") + "\n- It means this.\n", encoding="utf-8")
+    held_out.write_page("page.md", ["new\n"])
+    assert page.read_text(encoding="utf-8") == "new\n\n## What it means\n\n- It means this.\n"

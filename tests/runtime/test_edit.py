@@ -58,6 +58,7 @@ def test_an_edited_bundle_runs_and_a_second_edit_adds_to_the_history(bundle: Pat
     assert [edit.field for edit in manifest.history] == ["thresholds.image", "labels"]
     assert [edit.by for edit in added] == ["Bo"]
     assert model_info(bundle, "labels") == "Gut Nicht_<gut>"
+    assert Inspector(bundle)(defect).label == "Gut"
 
 
 def test_a_mask_of_the_bundle_hides_what_is_in_it(bundle: Path, tiny_data: Path) -> None:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from line_records import make_frame, make_record
 
+from patchcore_edge_runtime.manifest import Labels
 from patchcore_edge_runtime.overlay import VERDICT_COLORS, draw_overlay, heatmap
 from patchcore_edge_runtime.panel import strip_height
 from patchcore_edge_runtime.regions import IgnoreMask
+from patchcore_edge_runtime.result import InspectionResult
 from patchcore_edge_runtime.status import LineStatus
 from patchcore_edge_runtime.verdict import Verdict
 
@@ -127,6 +129,32 @@ def test_score_and_limit_can_be_read_from_the_bar() -> None:
         ends.append(filled.max() - filled.min())
     assert ends[1] / ends[0] == pytest.approx(2, rel=0.05)
     assert ends[2] / ends[0] == pytest.approx(3, rel=0.05)
+
+
+def test_the_bundles_own_labels_are_shown_beside_the_verdict_and_default_ones_are_not() -> None:
+    ng, warn = (make_record(verdict).result for verdict in (Verdict.NG, Verdict.WARN))
+    frame = make_frame()
+
+    def strip(result: InspectionResult, labels: Labels) -> np.ndarray:
+        return draw_overlay(frame, replace(result, labels=labels))[:60]
+
+    own = Labels(good="gut", anomalous="schlecht gelötet")
+    plain, shown = strip(ng, Labels()), strip(ng, own)
+    changed = np.flatnonzero((plain != shown).any(axis=(0, 2)))
+    tag = int(np.flatnonzero((plain[10] != VERDICT_COLORS[Verdict.NG]).any(axis=1))[0])
+    assert tag < changed.min() < changed.max() < 400, "the verdict's word and the bar stay as they are"
+    assert np.array_equal(shown, strip(ng, Labels(anomalous="schlecht gelotet")))
+    assert not np.array_equal(shown, strip(ng, Labels(anomalous="schlecht")))
+    assert np.array_equal(plain, strip(ng, Labels(anomalous="不良"))), "question marks help nobody"
+    assert np.array_equal(strip(warn, own), strip(warn, Labels()))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "label"), [(Verdict.OK, "gut"), (Verdict.WARN, ""), (Verdict.NG, "schlecht"), (Verdict.ERROR, "")]
+)
+def test_a_record_has_the_bundles_label(verdict: Verdict, label: str) -> None:
+    result = replace(make_record(verdict).result, labels=Labels(good="gut", anomalous="schlecht"))
+    assert result.label == result.as_record()["label"] == label
 
 
 def test_a_part_that_is_ng_by_its_other_frames_is_drawn_without_a_score() -> None:
