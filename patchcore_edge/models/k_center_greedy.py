@@ -26,8 +26,8 @@ _CANDIDATES = 1024
 _ROWS_PER_CANDIDATE = 256
 """Of a large pool K grows with its rows: a pass over ten million is worth thousands of candidates."""
 _MAX_CANDIDATES = 4096
-_BLOCK_ELEMENTS = 1 << 22
-"""Floats of one block of the pool, or of distances to it: 16 MiB stay in a large cache until their minimum is taken."""
+_BLOCK_ELEMENTS = 1 << 21
+"""Floats of one block of the pool, or of distances to it: 8 MiB stay in the cache until their minimum is taken."""
 _BLOCK_ELEMENTS_ACCELERATOR = 1 << 26
 
 _ONEDNN: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
