@@ -18,8 +18,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
-from sklearn.metrics import precision_recall_curve
 
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.manifest import CalibrationFacts, ScoreStats
@@ -86,6 +84,9 @@ def calibrate(
     Raises:
         ConfigError: the rate is not in (0, 1), or the scores are unusable.
     """
+    # Imported where it is used: it takes a second, and a fit does without.
+    from scipy.stats import beta
+
     require_rate(target_fpr)
     _require_finite(scores, map_maxima)
     n = len(scores)
@@ -207,6 +208,8 @@ def _best_f1(
     labels: NDArray[np.bool_], values: NDArray[np.float32], counts: NDArray[np.int64] | None = None
 ) -> tuple[float, float]:
     """The threshold of the highest F1, midway between the values it parts, and that F1; ``counts`` of each value."""
+    from sklearn.metrics import precision_recall_curve
+
     precision, recall, cuts = precision_recall_curve(labels, values, sample_weight=counts)
     scores = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     # scikit-learn calls values at the cut defective; ours have to be above it. The last point has no cut.

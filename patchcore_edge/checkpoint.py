@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -99,8 +100,14 @@ class Calibration(BaseModel):
 def save_run(folder: Path, model: Patchcore, facts: RunFacts, samples: Iterable[Image] = ()) -> None:
     """Write a RUN folder, whole or not at all; ``samples`` are training images of the model's size."""
     with new_folder(folder, RUN_FILE) as fresh:
-        for place, image in enumerate(samples):
-            write_image(fresh / SAMPLES_FOLDER / f"{place:03d}.png", image)
+        # Written while the next ones are decoded.
+        with ThreadPoolExecutor() as threads:
+            written = [
+                threads.submit(write_image, fresh / SAMPLES_FOLDER / f"{place:03d}.png", image)
+                for place, image in enumerate(samples)
+            ]
+        for future in written:
+            future.result()
         tensors = {name: tensor.contiguous().cpu() for name, tensor in model.model.state_dict().items()}
         save_file(tensors, fresh / MODEL_FILE)
         _write(fresh / RUN_FILE, facts)

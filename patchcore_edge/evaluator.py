@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.verdict import Thresholds
@@ -130,6 +129,9 @@ def evaluate(scores: Scores, thresholds: Thresholds | None, fpr_limit: float = A
     Raises:
         DataError: a score is not a finite number.
     """
+    # Imported where it is used: it takes a second, and a fit does without.
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     if not np.isfinite(scores.scores).all():
         raise DataError(f"{scores.paths[int(np.argmin(np.isfinite(scores.scores)))]} has no finite score.")
     labels, values = scores.labels, scores.scores
@@ -153,6 +155,8 @@ def evaluate(scores: Scores, thresholds: Thresholds | None, fpr_limit: float = A
 
 
 def _best_f1(labels: NDArray[np.bool_], values: NDArray[np.float32]) -> float:
+    from sklearn.metrics import precision_recall_curve
+
     precision, recall, _ = precision_recall_curve(labels, values)
     return float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12)))
 

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from sklearn.metrics import roc_auc_score
 
 from patchcore_edge_runtime.errors import DataError
 
@@ -61,6 +59,9 @@ class PixelCounts:
         np.add.at(self.good, bins[~mask], 1)
         if not mask.any():
             return
+        # Imported where it is used: it takes long, and a fit does without.
+        from scipy import ndimage
+
         regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
         np.add.at(self.defective, bins[mask], 1)
         np.add.at(self._overlap, bins[mask], 1 / np.bincount(regions.ravel())[regions[mask]])
@@ -80,6 +81,8 @@ class PixelCounts:
 
     def auroc(self) -> float:
         """Area under the ROC over all pixels."""
+        from sklearn.metrics import roc_auc_score
+
         labels, values, pixels = self.samples()
         return float(roc_auc_score(labels, values, sample_weight=pixels))
 

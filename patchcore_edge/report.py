@@ -20,7 +20,6 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.preprocess import Image
@@ -162,6 +161,9 @@ def _histogram(scores: Scores, evaluation: Evaluation) -> Markup:
 
 
 def _roc(scores: Scores, evaluation: Evaluation) -> Markup:
+    # Imported where it is used: it takes a second, and a fit does without.
+    from sklearn.metrics import roc_curve
+
     figure = Figure(figsize=(3.8, 3.4), layout="constrained")
     axes = figure.subplots()
     false_rejects, recall, _ = roc_curve(scores.labels, scores.scores)
@@ -209,6 +211,8 @@ def _above(scores: Scores, evaluation: Evaluation, *, defective: bool) -> int:
 
 
 def _auroc_against(good: NDArray[np.float32], defective: NDArray[np.float32]) -> float:
+    from sklearn.metrics import roc_auc_score
+
     labels = np.r_[np.zeros(len(good)), np.ones(len(defective))]
     return float(roc_auc_score(labels, np.r_[good, defective]))
 
