@@ -1,12 +1,14 @@
 """``make bench``: ours against anomalib 2.7.0 in one run on one machine, and ``docs/benchmarks.md`` from it.
 
-Each row runs alone with ``--row NAME`` (the page is then left as it is) and checks that both sides did the same work
+Each row runs alone with ``--row NAME``, which renews it on the page, and checks that both sides did the same work
 before it prints a ratio. The peer lives in a venv of its own (``benchmarks/peer.py``).
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import platform
 from collections.abc import Callable
@@ -26,8 +28,8 @@ RESNET18_WEIGHTS = Path("weights") / "resnet18_tv_in1k_to_layer3.safetensors"
 
 HEAD = """# Benchmarks
 
-Written by `make bench` (`python -m benchmarks.bench --shared ../shared`) in one run on one machine:
-{machine}.
+Written by `make bench` (`python -m benchmarks.bench --shared ../shared`) on one machine, both
+sides of a row in one run: {machine}.
 
 The peer is anomalib {peer} with the same torch and OpenVINO. Times are medians with their quartiles (of fewer than
 eight runs: least and largest); a ratio is that of the medians. Latencies of all graphs are taken in turns on the same
@@ -93,7 +95,7 @@ def line(row: Row) -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--row", choices=list(rows(None)), help="run this row only")
+    parser.add_argument("--row", nargs="+", choices=list(rows(None)), help="run these rows only")
     parser.add_argument("--shared", type=Path, help="folder with ResNet-18's weights; random ones without it")
     parser.add_argument("--peer-python", type=Path, help=f"a Python with anomalib {VERSION}; installed if not given")
     parser.add_argument("--scratch", type=Path, default=Path("demo/bench"), help="folder for pools and models")
@@ -102,13 +104,17 @@ def main() -> None:
     peer = Peer(options.peer_python)
     head = HEAD.format(machine=machine(), peer=VERSION)
     print(head, end="", flush=True)
-    lines = []
+    # Rows of another machine do not stand beside these.
+    kept = options.scratch / f"rows_{hashlib.sha256(machine().encode()).hexdigest()[:12]}.json"
+    lines: dict[str, str] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     for name, row in rows(options.shared).items():
-        if options.row in (None, name):
-            lines.append(line(row(peer, options.scratch.resolve())))
-            print(lines[-1], flush=True)
-    if options.row is None:
-        PAGE.write_text(head + "\n".join(lines) + "\n" + FOOT, encoding="utf-8")
+        if not options.row or name in options.row:
+            lines[name] = line(row(peer, options.scratch.resolve()))
+            print(lines[name], flush=True)
+            kept.write_text(json.dumps(lines, indent=1), encoding="utf-8")
+    if set(lines) == set(rows(None)):
+        ordered = [lines[name] for name in rows(None)]
+        PAGE.write_text(head + "\n".join(ordered) + "\n" + FOOT, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,8 @@ class FeatureStore:
         self._folder = folder
         rows = capacity * header.patches
         self._rows = torch.empty(rows, header.dimensions) if in_memory else None
+        self._writer = ThreadPoolExecutor(1, "features")
+        self._written: Future[None] | None = None
         if folder is not None:
             self._open(folder)
 
@@ -115,12 +118,15 @@ class FeatureStore:
     def append(self, images: list[int], rows: Tensor) -> None:
         """Add the rows of some images, in the order of the images.
 
+        A file is written while the next rows are made; what goes wrong there is raised by the next call.
+
         Args:
             images: positions in the list of training images, rising.
-            rows: ``[len(images) * patches, dimensions]`` float32, on any device.
+            rows: ``[len(images) * patches, dimensions]`` float32, on any device; not to be changed afterwards.
 
         Raises:
             ConfigError: a value is not finite, or too large for float16.
+            CheckpointError: the folder cannot be written.
         """
         rows = rows.cpu()
         with np.errstate(over="ignore"):
@@ -134,11 +140,17 @@ class FeatureStore:
             start = len(self.images) * self.header.patches
             self._rows[start : start + len(rows)] = rows
         if self._folder is not None:
-            self._write(values, images)
+            self._wait()
+            self._written = self._writer.submit(self._write, values, images)
         self.images += images
 
     def pool(self) -> Pool:
-        """All rows so far: a tensor when they are in memory, else the file."""
+        """All rows so far: a tensor when they are in memory, else the file.
+
+        Raises:
+            CheckpointError: the folder cannot be written.
+        """
+        self._wait()
         count = len(self.images) * self.header.patches
         if self._rows is not None:
             return self._rows[:count]
@@ -147,13 +159,21 @@ class FeatureStore:
 
     def close(self) -> None:
         """Let others go on with the folder."""
+        self._writer.shutdown()
         if self._folder is not None:
             (self._folder / _LOCK).unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Delete the folder: the fit is done."""
+        self._writer.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wait(self) -> None:
+        """Until the file holds all rows so far."""
+        if self._written is not None:
+            done, self._written = self._written, None
+            done.result()
 
     def _open(self, folder: Path) -> None:
         try:
