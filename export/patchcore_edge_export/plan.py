@@ -18,7 +18,7 @@ from .fast import GROUP_SIZE, FastPlan, FastSearch
 __all__ = ["Choice", "plan_search"]
 
 _DIMENSIONS = (32, 64, 96, 128, 192, 256)
-_PATCHES = (16, 32, 64, 128)
+_PATCHES = (16, 24, 32, 48, 64, 96, 128)
 _SHORTLIST_SHARE = 4
 """Of the patches of an image a quarter is compared with the whole bank."""
 _IMAGES = 32
