@@ -19,8 +19,8 @@ __all__ = ["Choice", "plan_search"]
 
 _DIMENSIONS = (32, 64, 96, 128, 192, 256)
 _PATCHES = (16, 24, 32, 48, 64, 96, 128)
-_SHORTLIST_SHARE = 4
-"""Of the patches of an image a quarter is compared with the whole bank."""
+_SHORTLIST_SHARES = (4, 2)
+"""A quarter or half of the patches of an image is compared with the whole bank, or else all are."""
 _IMAGES = 32
 _MARGIN = 4
 """New images need more patches refined than the worst of the sample did; so many times as many are
@@ -79,8 +79,9 @@ def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Threshol
             if dimensions > fitted.model.memory_bank.shape[1]:
                 break
             plan = _plan(fitted, samples, dimensions, max(_PATCHES))
-            # The shorter of the two kinds of plan is the cheaper one at any number of dimensions.
-            tried = (replace(plan, shortlist=len(samples[0].patches) // _SHORTLIST_SHARE), plan)
+            # The shortest shortlist is the cheapest at any number of dimensions.
+            shortlists = (len(samples[0].patches) // share for share in _SHORTLIST_SHARES)
+            tried = (*(replace(plan, shortlist=count) for count in shortlists), plan)
             found = next(filter(None, (_refine(fitted, p, samples, thresholds, map_limit) for p in tried)), None)
             costs = [_cost(fitted.model.memory_bank, len(samples[0].patches), p) for p in (found, best) if p]
             if found is not None and (best is None or costs[0] < costs[1]):
