@@ -24,7 +24,7 @@ from .compare import peer_scores, save_network
 from .material import cell_pool, cells
 from .peer import Peer
 from .row import Row, Times, repeated
-from .scale_fit import GIB, fit_many, make_images
+from .scale_fit import GIB, MEMORY_LIMIT, fit_many, make_images
 from .works import elpv
 
 RATIO = 0.01
@@ -141,13 +141,14 @@ def auroc(peer: Peer, scratch: Path) -> Row:
 
 def memory(peer: Peer, scratch: Path, weights: Path | None) -> Row:
     """Peak memory of fitting 10,000 images; the peer's is measured on few and carried on in a straight line."""
-    found = fit_many(MANY, None, weights, MANY_BANK, None, scratch)
+    found = fit_many(MANY, None, weights, MANY_BANK, MEMORY_LIMIT, scratch)
     peaks = [_peer_peak(peer, scratch / f"peer_{count}", count) for count in PEER_IMAGES]
     slope = (peaks[1] - peaks[0]) / (PEER_IMAGES[1] - PEER_IMAGES[0])
     theirs = peaks[1] + slope * (MANY - PEER_IMAGES[1])
     ours = found.peak_bytes / GIB
     return Row(
-        f"fit {MANY:,} images of 256 px, ResNet-18, bank of {MANY_BANK:,}: peak memory",
+        f"peak memory of a fit: {MANY:,} images of 256 px, ResNet-18, bank of {MANY_BANK:,}; `--memory-limit "
+        f"{MEMORY_LIMIT}`",
         f"{ours:.2f} GiB, {found.seconds / 60:.0f} min, {found.disk} of disk",
         f"{theirs:.0f} GiB, from {peaks[0]:.2f} and {peaks[1]:.2f} at {PEER_IMAGES[0]} and {PEER_IMAGES[1]} images",
         f"{theirs / ours:.0f}x",
