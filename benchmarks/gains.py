@@ -15,7 +15,6 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import openvino as ov
 import torch
 
 import patchcore_edge.engine as engine_module
@@ -25,16 +24,13 @@ from patchcore_edge.engine import Engine
 from patchcore_edge.models import KCenterGreedy, Patchcore, k_center_greedy
 from patchcore_edge.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from patchcore_edge_export import fast
-from patchcore_edge_export.edge_model import EdgeModel
 from patchcore_edge_export.fast import FastPlan
-from patchcore_edge_export.onnx import export_onnx
-from patchcore_edge_runtime.graph import CompiledGraph
 
 from .bench import RESNET18_WEIGHTS, machine
 from .material import cell_pool, cells
 from .row import Times, alternating, repeated
 from .scaling import held_out_plan
-from .subject import Subject, backbone_graph, batches
+from .subject import Subject, backbone_graph, batches, compiled
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 FRAMES, ROUNDS, REPEATS = 24, 3, 5
@@ -98,7 +94,7 @@ def searches(weights: Path | None, scratch: Path) -> str:
         graphs: dict[str, Callable[[Any], Any]] = {}
         for name, (_, used, patches) in variants.items():
             with patch.multiple(fast, **patches) if patches else _nothing():
-                graphs[name] = _compiled(Path(folder) / f"{len(graphs)}", fitted, used).infer
+                graphs[name] = compiled(Path(folder) / f"{len(graphs)}", fitted, used).infer
         alone = backbone_graph(Path(folder) / "0").compiled.create_infer_request()
         graphs["backbone"] = lambda frame: alone.infer({"frame": frame}, share_inputs=True)
         times = alternating(graphs, batches(subject.timed()[:FRAMES]), ROUNDS)
@@ -111,13 +107,6 @@ def searches(weights: Path | None, scratch: Path) -> str:
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
-
-
-def _compiled(folder: Path, fitted: Patchcore, plan: FastPlan | None) -> CompiledGraph:
-    folder.mkdir()
-    export_onnx(EdgeModel(fitted, plan), folder / "model.onnx", 1, fitted.pre_processor.spec.input_size)
-    ov.save_model(ov.convert_model(str(folder / "model.onnx")), folder / "model.xml", compress_to_fp16=False)
-    return CompiledGraph(folder / "model.xml", "CPU", "latency")
 
 
 def coresets(scratch: Path) -> str:

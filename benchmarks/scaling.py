@@ -17,20 +17,15 @@ import numpy as np
 import torch
 
 from patchcore_edge.models import Patchcore
-from patchcore_edge_export.edge_model import EdgeModel
 from patchcore_edge_export.fast import FastPlan
-from patchcore_edge_export.onnx import export_onnx
-from patchcore_edge_export.openvino import convert
 from patchcore_edge_export.parity import LIMITS
 from patchcore_edge_export.plan import plan_search
-from patchcore_edge_runtime.bundle import MODEL_XML
-from patchcore_edge_runtime.graph import CompiledGraph
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .bench import RESNET18_WEIGHTS, machine
 from .row import alternating
 from .scale_fit import GIB, MEMORY_LIMIT, fit_many
-from .subject import BANK, Subject, backbone_graph, batches
+from .subject import BANK, Subject, backbone_graph, batches, compiled
 
 IMAGES = (100, 300, 1_000, 3_000, 10_000)
 FITTED_BANK = 2_000
@@ -143,11 +138,7 @@ def _latencies(fitted: Patchcore, plan: FastPlan, frames: Sequence[Any]) -> dict
     with TemporaryDirectory() as scratch:
         graphs: dict[str, Callable[[Any], Any]] = {}
         for name, used in (("exact", None), ("fast", plan)):
-            folder = Path(scratch) / name
-            folder.mkdir()
-            export_onnx(EdgeModel(fitted, used), folder / "model.onnx", 1, fitted.pre_processor.spec.input_size)
-            convert(folder / "model.onnx", folder / MODEL_XML, Thresholds(image=1.0, pixel=1.0), False)
-            graphs[name] = CompiledGraph(folder / MODEL_XML, "CPU", "latency").infer
+            graphs[name] = compiled(Path(scratch) / name, fitted, used).infer
         alone = backbone_graph(Path(scratch) / "exact").compiled.create_infer_request()
         graphs["backbone alone"] = lambda frame: alone.infer({"frame": frame}, share_inputs=True)
         return {name: times.median * 1e3 for name, times in alternating(graphs, frames, ROUNDS).items()}

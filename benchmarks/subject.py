@@ -16,14 +16,19 @@ from patchcore_edge.calibration import calibrate
 from patchcore_edge.embedder import Embedder
 from patchcore_edge.models import KCenterGreedy, Patchcore
 from patchcore_edge_export.build import Built, Extras, GraphOptions, build_graph
+from patchcore_edge_export.edge_model import EdgeModel
+from patchcore_edge_export.fast import FastPlan
+from patchcore_edge_export.onnx import export_onnx
+from patchcore_edge_export.openvino import convert
 from patchcore_edge_export.quantize import backbone_model
 from patchcore_edge_runtime.bundle import MODEL_XML
 from patchcore_edge_runtime.graph import CompiledGraph
 from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_runtime.verdict import Thresholds
 
 from .material import cells
 
-__all__ = ["BANK", "LAYERS", "Subject", "backbone_graph"]
+__all__ = ["BANK", "LAYERS", "Subject", "backbone_graph", "batches", "compiled"]
 
 LAYERS = ("layer2", "layer3")
 BANK = 16_384
@@ -101,6 +106,14 @@ class Subject:
         thresholds, _ = calibrate(scores, maxima, 0.05, "held out")
         extras = extras or Extras(recorded=[float(score) for score in scores])
         return build_graph(folder, fitted, held, thresholds, options, extras)
+
+
+def compiled(folder: Path, fitted: Patchcore, plan: FastPlan | None) -> CompiledGraph:
+    """The IR of a search, written to ``folder`` without asking the gate: for comparisons of time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    export_onnx(EdgeModel(fitted, plan), folder / "model.onnx", 1, fitted.pre_processor.spec.input_size)
+    convert(folder / "model.onnx", folder / MODEL_XML, Thresholds(image=1.0, pixel=1.0), compress_to_fp16=False)
+    return CompiledGraph(folder / MODEL_XML, "CPU", "latency")
 
 
 def backbone_graph(folder: Path) -> CompiledGraph:
