@@ -108,7 +108,7 @@ def _latency(subject: Subject, peer: Peer, scratch: Path) -> Latency:
 
 def _measure(subject: Subject, peer: Peer, folder: Path) -> Latency:
     fitted = subject.model(folder.parent)
-    # Random features lie so close together that rounding alone exceeds the gate's limit: for time only, it is not asked.
+    # Random features lie so close together that rounding alone exceeds the gate's limit; time does not ask for it.
     options = GraphOptions(search="auto") if subject.weights else GraphOptions(search="fast", force=True)
     built = subject.graph(folder / "auto", fitted, options)
     graphs = {
