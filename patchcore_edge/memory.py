@@ -15,7 +15,7 @@ __all__ = ["FitPlan", "format_bytes", "free_memory", "parse_bytes", "require_dis
 
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SHARE_OF_FREE = 0.5
-_BASE = 3 << 29
+_BASE = 5 << 29
 """What torch, OpenVINO, a backbone, a batch of images and a round of the coreset take, rounded up
 (``benchmarks/scale_fit.py``)."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
