@@ -154,14 +154,14 @@ def _part(title: str, picture: str, axis: tuple[str, Sequence[int]], panels: Map
     head = [name, *(f"{curve.name} ({unit})" for unit, curve in curves)]
     lines = [[f"{place:,}", *(f"{curve.values[i]:.3g}" for _, curve in curves)] for i, place in enumerate(places)]
     powers = [np.polyfit(np.log(places[-3:]), np.log(curve.values[-3:]), 1)[0] for _, curve in curves]
-    lines.append(["*grows as*", *(f"{name}^{power:.2f}" for power in powers)])
+    lines.append(["*grows as*", *(f"{name}^{round(power, 2) + 0.0:.2f}" for power in powers)])
     rows = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
     return f"\n## {title}\n\n![{title}](images/{picture})\n\n" + "\n".join(rows) + "\n"
 
 
 def _plot(file: Path, axis: tuple[str, Sequence[int]], panels: Mapping[str, Sequence[Curve]]) -> None:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     figure = Figure(figsize=(4.6 * len(panels) + 0.6, 3.4), layout="constrained")
     plain = FuncFormatter(lambda value, _: f"{value:,g}")
@@ -170,12 +170,16 @@ def _plot(file: Path, axis: tuple[str, Sequence[int]], panels: Mapping[str, Sequ
         for curve in curves:
             axes.loglog(axis[1], curve.values, marker="o", label=curve.name)
         axes.set_xticks(axis[1], [f"{value:,}" for value in axis[1]])
+        values = [value for curve in curves for value in curve.values]
+        if max(values) < 5 * min(values):
+            axes.set_yscale("linear")
+            axes.set_ylim(bottom=0)
+        else:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.minorticks_off()
         axes.yaxis.set_major_formatter(plain)
-        axes.yaxis.set_minor_formatter(plain)
-        axes.tick_params(axis="y", which="minor", labelsize=7)
         axes.set(xlabel=axis[0], ylabel=unit)
-        axes.grid(True, which="both", alpha=0.25)
+        axes.grid(True, alpha=0.25)
         axes.legend()
     figure.savefig(file, dpi=110)
 
