@@ -38,6 +38,7 @@ HEAD = """# How cost grows
 
 Written by `python -m benchmarks.scaling --shared ../shared` in one run on {machine}.
 ResNet-18, layers 2 and 3. *Grows as*: the power that fits the three largest.
+Features that pass the memory limit wait on disk: that is where a fit's memory falls.
 """
 
 
