@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -13,12 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-import matplotlib
 import numpy as np
 from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import ConfigError
@@ -30,7 +25,6 @@ from .visualizer import visualize
 
 __all__ = ["View", "write_outliers", "write_report"]
 
-_GOOD, _DEFECT, _INK = "#2a7f3e", "#c22f3d", "#333333"
 _PICTURES = 6
 _OUTLIERS = 12
 
@@ -73,6 +67,9 @@ def write_report(
     Raises:
         ConfigError: a file cannot be written.
     """
+    # Imported where they are drawn: matplotlib takes a third of a second, and a fit draws none.
+    from .plots import plots
+
     _write_page(
         path,
         "report.html.j2",
@@ -81,7 +78,7 @@ def write_report(
         evaluation=evaluation,
         rejected=_above(scores, evaluation, defective=False),
         found=_above(scores, evaluation, defective=True),
-        plots=_plots(scores, evaluation),
+        plots=plots(scores, evaluation),
         defects=_per_defect(scores, evaluation),
         galleries=_galleries(scores, evaluation, pixel_threshold, views),
     )
@@ -135,54 +132,6 @@ def _write_text(path: Path, text: str) -> None:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-
-
-def _plots(scores: Scores, evaluation: Evaluation) -> list[Markup]:
-    plots = [_histogram(scores, evaluation)]
-    if evaluation.image_auroc is not None:
-        plots.append(_roc(scores, evaluation))
-    return plots
-
-
-def _histogram(scores: Scores, evaluation: Evaluation) -> Markup:
-    figure = Figure(figsize=(6.2, 3.4), layout="constrained")
-    axes = figure.subplots()
-    bins = np.linspace(scores.scores.min(), scores.scores.max(), 41)
-    for label, color, name in ((False, _GOOD, "good"), (True, _DEFECT, "defective")):
-        values = scores.scores[scores.labels == label]
-        if len(values):
-            axes.hist(values, bins=list(bins), color=color, alpha=0.65, label=f"{name} ({len(values)})")
-    if evaluation.threshold is not None:
-        axes.axvline(evaluation.threshold, color=_INK, linestyle="--", label=f"threshold {evaluation.threshold:#.4g}")
-    axes.set(xlabel="raw image score", ylabel="images", title="Scores")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
-    return _svg(figure)
-
-
-def _roc(scores: Scores, evaluation: Evaluation) -> Markup:
-    # Imported where it is used: it takes a second, and a fit does without.
-    from sklearn.metrics import roc_curve
-
-    figure = Figure(figsize=(3.8, 3.4), layout="constrained")
-    axes = figure.subplots()
-    false_rejects, recall, _ = roc_curve(scores.labels, scores.scores)
-    axes.plot(false_rejects, recall, color=_DEFECT)
-    if evaluation.false_reject_rate is not None and evaluation.recall is not None:
-        axes.plot(evaluation.false_reject_rate, evaluation.recall, "o", color=_INK, label="threshold")
-        axes.legend(frameon=False, loc="lower right")
-    axes.set(xlabel="good parts rejected", ylabel="defects found", title=f"ROC, AUROC {evaluation.image_auroc:.4f}")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    return _svg(figure)
-
-
-def _svg(figure: Figure) -> Markup:
-    text = io.StringIO()
-    # A fixed salt and no date: the same data gives the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "patchcore-edge"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    # matplotlib escapes the texts it draws.
-    return Markup(text.getvalue()[text.getvalue().index("<svg") :])  # noqa: S704
 
 
 def _per_defect(scores: Scores, evaluation: Evaluation) -> list[dict[str, Any]]:
