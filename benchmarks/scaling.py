@@ -118,7 +118,7 @@ def sizes(weights: Path | None, scratch: Path) -> str:
         ).eval()
         model.model.memory_bank = fitted.model.memory_bank
         share = plan.shortlist / (256 // 8) ** 2
-        longer = replace(plan, shortlist=int(share * (size // 8) ** 2))
+        longer = replace(plan, shortlist=int(share * (size // 8) ** 2), offsets=None)
         rows.append(_latencies(model, longer, batches(there.timed()[:FRAMES])))
     return _part(
         f"The image's side (bank {subject.bank:,}; patches grow as its square)",

@@ -44,7 +44,8 @@ HEAD = """# Exact and fast search
 Written by `python -m benchmarks.search --shared ../shared` on {cpu}.
 
 - Every fifth training image is held out. On those the planner chooses the coarse space's dimensions d, the number S of
-  patches that are compared with the whole bank there, the number T of patches with exact distances, and ρ. Thresholds
+  patches that are compared with the whole bank there, the number T of patches with exact distances, the number k of
+  bank vectors that these are taken to, and ρ. Thresholds
   (false-reject rate {fpr:.0%} asked for) and the gate's images come from them as well. Every test image is scored, and
   none is seen before; everything is seeded.
 - *Deviation*: of a test image's raw score, relative to float32 torch's; median and largest, good and defective apart.
@@ -56,9 +57,7 @@ Written by `python -m benchmarks.search --shared ../shared` on {cpu}.
 - ELPV has no masks.
 """
 
-_COLUMNS = (
-    "| search | d, S, T, ρ | image AUROC | pixel AUROC | deviation, good | deviation, defective | map | flips | gate |"
-)
+_COLUMNS = "| search | d, S, T, k, ρ | image AUROC | pixel AUROC | deviation, good | deviation, defective | map | flips | gate |"
 
 _Answers = tuple[NDArray[np.float64], NDArray[np.float32]]
 
@@ -67,7 +66,7 @@ class EstimatesInTheRunning(FastSearch):
     """What must not be done: an estimate that is larger than all exact distances becomes the image's score."""
 
     def forward(self, patches: Tensor) -> Found:
-        estimates = self.estimate(patches)
+        estimates, _ = self.estimate(self.space(patches))
         places = estimates.topk(min(self.plan.patches, patches.shape[1]), dim=1).indices
         distances = estimates.scatter(1, places, self.exact(pick(patches, places)).distances)
         worst = pick(patches, distances.argmax(1))
@@ -154,7 +153,7 @@ def _cases(model: Patchcore, chosen: FastPlan, limits: Thresholds) -> Iterator[C
 def _altered(plan: FastPlan, dimensions: int, patches: int) -> FastPlan:
     # In fewer dimensions each holds more of the length.
     reach = plan.reach * max(1.0, plan.dimensions / dimensions) ** 0.5
-    return replace(plan, dimensions=dimensions, patches=patches, reach=reach)
+    return replace(plan, dimensions=dimensions, patches=patches, reach=reach, candidates=0, offsets=None)
 
 
 def _compiled(model: Patchcore, plan: FastPlan | None, running: bool, limits: Thresholds, folder: Path) -> Graph:
@@ -189,7 +188,8 @@ def _gate(fitted: Fitted, torch_model: TorchModel, graph: Graph, limits: Thresho
 def _told(plan: FastPlan | None) -> str:
     if plan is None:
         return "–"
-    return f"{plan.dimensions}, {plan.shortlist or 'all'}, {plan.patches}, {plan.correlation:.2f}"
+    shortlist, candidates = plan.shortlist or "all", plan.candidates or "all"
+    return f"{plan.dimensions}, {shortlist}, {plan.patches}, {candidates}, {plan.correlation:.2f}"
 
 
 def _line(

@@ -220,4 +220,5 @@ def _search_facts(plan: FastPlan | None, why: str) -> SearchFacts:
         refined_patches=plan.patches,
         residual_correlation=plan.correlation,
         shortlist=plan.shortlist or None,
+        candidates=plan.candidates or None,
     )

@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from patchcore_edge.models import AnomalyMapGenerator, Patchcore, PatchcoreModel
 from patchcore_edge_runtime.errors import ConfigError
@@ -46,9 +47,9 @@ class EdgeModel(nn.Module):
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """``[N,H,W,3]`` uint8 BGR → ``pred_score`` ``[N]`` and ``anomaly_map`` ``[N,1,H,W]``, float32, raw."""
         images = frame.permute(0, 3, 1, 2).float() - self.mean
-        embedding = self.backbone.embed(images)
-        batch, dimension, height, width = embedding.shape
-        patches = embedding.reshape(batch, dimension, height * width).transpose(1, 2) - self.search.center
+        features = self.backbone.embed(images)
+        batch, dimension, height, width = features.shape
+        patches = features.reshape(batch, dimension, height * width).transpose(1, 2) - self.search.center
         found: Found = self.search(patches)
         anomaly_map = self.rows @ found.distances.reshape(batch, 1, height, width) @ self.columns
         return self._score(found), anomaly_map
@@ -57,7 +58,7 @@ class EdgeModel(nn.Module):
         """Eq. 7 for the worst patch of each image; the neighbourhoods of the bank's vectors are tabled."""
         if self.support.shape[1] < 2:
             return found.worst
-        support = self.search.vectors(self.support[found.neighbor])
+        support = self.search.vectors(embedding(found.neighbor, self.support))
         near = (found.patch.unsqueeze(1) - support).square().sum(2).sqrt()
         return found.worst * (1 - near.softmax(1)[:, 0])
 

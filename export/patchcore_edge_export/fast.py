@@ -1,39 +1,26 @@
 """Coarse-to-fine search: estimates for all patches, better ones for some, exact distances for the most anomalous.
 
-A patch x and a bank vector y, both centred on the bank's mean, are written as z, their part in the plane of the
-bank's first principal components, and r, the residual's norm. Between near neighbours the residuals point
-partly the same way, with correlation ρ, so
+1. All patches are compared with the middles of the bank's groups in the coarse space: an eighth of the work.
+2. Those that look most anomalous, the shortlist, are compared there with all points of the bank.
+3. The most anomalous of these get exact distances, to the bank vectors that are nearest in the coarse space.
 
-    ‖x − y‖² ≈ ‖z_x − z_y‖² + ρ(r_x − r_y)² + (1 − ρ)(r_x² + r_y²).
-
-The first two terms are one squared distance in a space with √ρ·r as one more dimension; the last two are added to
-either side. In that space a random rotation makes all dimensions alike, so that one 8-bit scale serves them all:
-what is rounded is the points, not the distances between them, and the rounded points are compared exactly.
-
-The bank's points are grouped, and all patches are compared with the middles of the groups first: an eighth of the
-work. Those that look most anomalous, the shortlist, are compared with all points.
+Around the places where nothing is anomalous the map keeps the estimates, less what they are usually off there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
+from .coarse import CoarseRows, CoarseSpace, PointSet, bank_step, group_means, grouped, rounded
 from .search import ExactSearch, Found, pick
 
-__all__ = ["FastPlan", "FastSearch"]
+__all__ = ["GROUP_SIZE", "FastPlan", "FastSearch"]
 
-_CHUNK = 1024
-"""Bank vectors per product: a chunk's distances stay in the cache until their minimum is taken (2.4x at d=32)."""
-_BANK_LEVELS = 63
-"""7 bits: CPUs without VNNI add pairs of u8·s8 products in 16 bits, which 8 bits would overflow."""
-_PATCH_LEVELS = 127
 GROUP_SIZE = 8
 """Bank vectors per group, on average."""
-_GROUPING_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -47,6 +34,9 @@ class FastPlan:
         reach: largest coordinate that a patch may have in the coarse space; larger ones are cut.
         shortlist: how many patches of an image are compared with all points of the bank, the others with the middles
             of its groups alone; all of them, and no groups, when 0.
+        candidates: to how many bank vectors the exact distances of a patch are taken; to all of them when 0.
+        offsets: ``[2, P]`` float32: what is added to estimates of each of an image's P places in the map, to those by
+            groups first, then to those by points; nothing when None.
     """
 
     dimensions: int
@@ -54,6 +44,8 @@ class FastPlan:
     correlation: float
     reach: float
     shortlist: int = 0
+    candidates: int = 0
+    offsets: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 class FastSearch(nn.Module):
@@ -67,38 +59,25 @@ class FastSearch(nn.Module):
         plan: the coarse space and the number of patches that are refined.
     """
 
-    projection: Tensor
-    direction: Tensor
+    offsets: Tensor
 
     def __init__(self, memory_bank: Tensor, plan: FastPlan) -> None:
         super().__init__()
-        self.exact = ExactSearch(memory_bank)
         self.plan = plan
+        self.exact = ExactSearch(memory_bank)
         bank = memory_bank - self.center
-        axes, rotation = _principal_axes(bank, plan.dimensions - 1), _rotation(plan.dimensions)
-        self.register_buffer("projection", axes @ rotation[:-1])
-        self.register_buffer("direction", plan.correlation**0.5 * rotation[-1])
-        self.patch_step = plan.reach / _PATCH_LEVELS
-        self.residual_mean = 0.0
-        residual = self.residual(bank, self.flat(bank))
-        self.residual_mean = float(residual.mean())
-        points = self._points(self.flat(bank), residual)
-        self.bank_step = max(float(points.abs().max()), 1e-12) / _BANK_LEVELS
-        points = _rounded(points, self.bank_step)
-        self._chunks = {"points": self._keep("points", points, residual.square())}
+        self.space = CoarseSpace(bank, plan.dimensions, plan.correlation)
+        points, squares = self.space(bank)
+        step = bank_step(points)
+        points = rounded(points, step)
+        self.points = PointSet(points, squares, plan.correlation, step, plan.reach)
+        self.middles: PointSet | None = None
         if plan.shortlist:
-            groups = _groups(points, max(1, len(points) // GROUP_SIZE))
-            middles = _rounded(_means(points, groups), self.bank_step)
-            self._chunks["middles"] = self._keep("middles", middles, _means(residual.square()[:, None], groups)[:, 0])
-
-    def _keep(self, name: str, points: Tensor, squares: Tensor) -> int:
-        """Store points and what their squared residuals add to distances, in chunks; returns how many."""
-        offsets = (points * points).sum(1) + (1 - self.plan.correlation) * squares
-        chunks = list(zip(torch.split(points, _CHUNK), torch.split(offsets, _CHUNK), strict=True))
-        for index, (rows, offset) in enumerate(chunks):
-            self.register_buffer(f"{name}_{index}", rows.clone())
-            self.register_buffer(f"bias_of_{name}_{index}", -0.5 * offset)
-        return len(chunks)
+            groups = grouped(points, max(1, len(points) // GROUP_SIZE))
+            middles = rounded(group_means(points, groups), step)
+            squares = group_means(squares[:, None], groups)[:, 0]
+            self.middles = PointSet(middles, squares, plan.correlation, step, plan.reach)
+        self.register_buffer("offsets", torch.zeros(2, 1) if plan.offsets is None else plan.offsets)
 
     @property
     def center(self) -> Tensor:
@@ -107,96 +86,41 @@ class FastSearch(nn.Module):
 
     def forward(self, patches: Tensor) -> Found:
         """``[N, P, D]`` embeddings, centred → distances, exact where it matters."""
-        estimates = self.estimate(patches)
+        rows = self.space(patches)
+        estimates, background = self.estimate(rows)
         places = estimates.topk(min(self.plan.patches, patches.shape[1]), dim=1, sorted=False).indices
-        refined: Found = self.exact(pick(patches, places))
-        distances = torch.minimum(estimates, refined.worst.unsqueeze(1)).scatter(1, places, refined.distances)
+        refined = self.refine(pick(patches, places), pick(rows.points, places))
+        distances = torch.minimum(background, refined.worst.unsqueeze(1)).scatter(1, places, refined.distances)
         return refined._replace(distances=distances)
 
-    def estimate(self, patches: Tensor) -> Tensor:
-        """``[N, P, D]`` embeddings, centred → ``[N, P]`` estimated distances."""
-        flat = self.flat(patches)
-        residual = self.residual(patches, flat)
-        points, squares = self._points(flat, residual), residual.square()
+    def estimate(self, rows: CoarseRows) -> tuple[Tensor, Tensor]:
+        """``[N, P]`` rows → ``[N, P]`` estimated distances, as places are chosen by and as the map shows them."""
+        by_groups, by_points = self.offsets
         count = self.plan.shortlist
-        if not count or count >= patches.shape[1]:
-            return self._distances(points, squares, "points")
-        rough = self._distances(points, squares, "middles")
+        if self.middles is None or count >= rows.points.shape[1]:
+            estimates = self.points.nearest(rows)
+            return estimates, (estimates + by_points).clamp_min(0)
+        rough = self.middles.nearest(rows)
         places = rough.topk(count, dim=1, sorted=False).indices
-        return rough.scatter(1, places, self._distances(pick(points, places), squares.gather(1, places), "points"))
+        fine = self.points.nearest(CoarseRows(pick(rows.points, places), rows.squares.gather(1, places)))
+        # Chosen by the estimates as they are: what is usual for a place must not hide a defect there.
+        shown = (rough + by_groups).scatter(1, places, fine + by_points.expand_as(rough).gather(1, places))
+        return rough.scatter(1, places, fine), shown.clamp_min(0)
 
-    def rough_estimate(self, patches: Tensor) -> Tensor:
-        """``[N, P, D]`` embeddings, centred → ``[N, P]`` estimates of the kind that the shortlist is made by."""
-        flat = self.flat(patches)
-        residual = self.residual(patches, flat)
-        return self._distances(self._points(flat, residual), residual.square(), "middles")
-
-    def _distances(self, points: Tensor, squares: Tensor, name: str) -> Tensor:
-        """``[N, P, d]`` and squared residuals ``[N, P]`` → ``[N, P]`` distances to the nearest of what was kept."""
-        points = _rounded(points, self.patch_step)
-        # −2xy + ‖y‖² is smallest where xy − ‖y‖²/2 is largest.
-        parts = [self._largest(points, f"{name}_{i}", f"bias_of_{name}_{i}") for i in range(self._chunks[name])]
-        own = (points * points).sum(2) + (1 - self.plan.correlation) * squares
-        return (own - 2 * torch.cat(parts, 2).amax(2)).clamp_min(0).sqrt()
-
-    def flat(self, patches: Tensor) -> Tensor:
-        """``[..., D]`` embeddings, centred → ``[..., d]``: their part in the plane, rotated; lengths are kept."""
-        return patches @ self.projection
-
-    def coordinates(self, patches: Tensor) -> Tensor:
-        """``[..., D]`` embeddings, centred → ``[..., d]`` points of the coarse space before they are rounded."""
-        flat = self.flat(patches)
-        return self._points(flat, self.residual(patches, flat))
+    def refine(self, patches: Tensor, points: Tensor) -> Found:
+        """``[N, T, D]`` patches and their ``[N, T, d]`` points → exact distances, if the nearest is a candidate."""
+        count = self.plan.candidates
+        if not count or count >= len(self.points):
+            everywhere: Found = self.exact(patches)
+            return everywhere
+        likely = self.points.closeness(points).topk(count, dim=2, sorted=False).indices
+        apart = (patches.unsqueeze(2) - self.vectors(likely)).square().sum(3)
+        distances = apart.amin(2).sqrt()
+        worst = distances.argmax(1)
+        nearest = pick(apart, worst).argmin(1)
+        neighbor = pick(pick(likely, worst).unsqueeze(2), nearest).squeeze(1)
+        return Found(distances, distances.amax(1), pick(patches, worst), neighbor)
 
     def vectors(self, indices: Tensor) -> Tensor:
         """Bank vectors, centred, by index."""
         return self.exact.vectors(indices)
-
-    def _largest(self, points: Tensor, name: str, bias: str) -> Tensor:
-        rows = _rounded(self.get_buffer(name), self.bank_step)
-        return linear(points, rows, self.get_buffer(bias)).amax(2, keepdim=True)
-
-    @staticmethod
-    def residual(full: Tensor, flat: Tensor) -> Tensor:
-        """Norm of what the plane leaves out of ``[..., D]``; ``flat`` is the part inside, ``[..., d]``."""
-        return ((full * full).sum(-1) - (flat * flat).sum(-1)).clamp_min(0).sqrt()
-
-    def _points(self, flat: Tensor, residual: Tensor) -> Tensor:
-        # Differences of residuals matter only, so their mean is taken off and spares the 8 bits.
-        return flat + (residual - self.residual_mean).unsqueeze(-1) * self.direction
-
-
-def _rounded(points: Tensor, step: float) -> Tensor:
-    """To a grid of 8 bits; runtimes read this as leave to multiply integers."""
-    return torch.fake_quantize_per_tensor_affine(points, step, 0, -128, 127)
-
-
-def _principal_axes(bank: Tensor, count: int) -> Tensor:
-    """``[D, count]`` orthonormal directions in which the centred ``[M, D]`` bank varies most."""
-    covariance = bank.double().T @ bank.double()
-    axes: Tensor = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :count]
-    return axes.to(bank.dtype)
-
-
-def _groups(points: Tensor, count: int) -> Tensor:
-    """``[M]`` group of each point, by a few rounds of Lloyd's algorithm from every M/count-th point."""
-    middles = points[torch.linspace(0, len(points) - 1, count).round().long()]
-    groups = torch.zeros(len(points), dtype=torch.int64)
-    for _ in range(_GROUPING_ROUNDS):
-        # Summed in a fixed order: the same bank gives the same bytes.
-        groups = torch.addmm((middles * middles).sum(1), points, -2 * middles.T).argmin(1)
-        groups = torch.unique(groups, return_inverse=True)[1]
-        middles = _means(points, groups)
-    return groups
-
-
-def _means(rows: Tensor, groups: Tensor) -> Tensor:
-    """``[G, k]`` means of ``[M, k]`` rows over their groups, none of which is empty."""
-    sums = torch.zeros(int(groups.max()) + 1, rows.shape[1]).index_add_(0, groups, rows)
-    return sums / torch.bincount(groups)[:, None]
-
-
-def _rotation(size: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    random = torch.randn(size, size, generator=generator, dtype=torch.float64)
-    return torch.as_tensor(torch.linalg.qr(random).Q).float()

@@ -12,24 +12,26 @@ from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
+from .coarse import CoarseSpace
+from .cost import search_cost
 from .defects import synthetic_defects
-from .fast import GROUP_SIZE, FastPlan, FastSearch
+from .fast import FastPlan, FastSearch
 
 __all__ = ["Choice", "plan_search"]
 
 _DIMENSIONS = (32, 64, 96, 128, 192, 256)
+_SHORTLIST_SHARES = (16, 8, 4, 2)
+"""One of so many patches of an image is compared with the whole bank, or else all are."""
 _PATCHES = (16, 24, 32, 48, 64, 96, 128)
-_SHORTLIST_SHARES = (4, 2)
-"""A quarter or half of the patches of an image is compared with the whole bank, or else all are."""
+_CANDIDATES = (16, 32, 64, 128, 256)
 _IMAGES = 32
 _MARGIN = 4
 """New images need more patches refined than the worst of the sample did; so many times as many are
 (``benchmarks/search.py``: with twice as many 3 of 288 good images were off by up to 2 %)."""
 _SHORTLIST_MARGIN = 2
+_CANDIDATES_MARGIN = 2
+"""Of the largest rank among all refined patches of the sample, more than a thousand: it is rarely the worst patch's."""
 _REACH_MARGIN = 1.5
-_FLOAT_COST = 5.0
-"""Cost of a float product in integer ones, and of one more distance, in dimensions (both measured on a CPU)."""
-_DISTANCE_COST = 72
 _GAIN = 0.8
 
 
@@ -52,16 +54,47 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Sample:
-    """An image's centred patches ``[P, D]``, with what exact search says of them."""
+    """n images: first good ones, then as many with a defect, in the same order.
+
+    Attributes:
+        patches: ``[n, P, D]``, centred.
+        distances, neighbors: ``[n, P]``: what exact search says of them.
+        maps: ``[n, 1, H, W]``: the exact maps.
+        floors: ``[n]``: what deviations of the maps count against.
+        grid: rows and columns of the P patches.
+    """
 
     patches: Tensor
     distances: Tensor
     neighbors: Tensor
+    maps: Tensor
+    floors: Tensor
     grid: tuple[int, int]
+
+    @property
+    def good(self) -> int:
+        """How many of the images are good."""
+        return len(self.patches) // 2
+
+    @property
+    def worst(self) -> Tensor:
+        """``[n]`` place of each image's worst patch."""
+        return self.distances.argmax(1)
+
+
+@dataclass(frozen=True)
+class _Space:
+    """What a coarse space says of the sample: ``[n, P]`` estimates by groups and by points."""
+
+    plan: FastPlan
+    search: FastSearch
+    points: Tensor
+    rough: Tensor
+    fine: Tensor
 
 
 def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Thresholds, map_limit: float) -> Choice:
-    """Choose the dimensions and the number of refined patches.
+    """Choose dimensions, shortlist, refined patches, candidates and offsets.
 
     Args:
         fitted: a model with a memory bank.
@@ -69,35 +102,30 @@ def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Threshol
         thresholds: of the run; map deviations count against the pixel threshold.
         map_limit: largest deviation of a map, relative to the larger of its maximum and the pixel threshold.
     """
+    bank = fitted.model.memory_bank
     with torch.inference_mode():
-        good = list(images[:: max(1, len(images) // _IMAGES)])[:_IMAGES]
-        samples = [_sample(fitted, image) for image in good + synthetic_defects(good)]
-        exact = _cost(fitted.model.memory_bank, len(samples[0].patches), None)
+        sample = _sample(fitted, list(images[:: max(1, len(images) // _IMAGES)])[:_IMAGES], thresholds)
+        patches = sample.patches.shape[1]
         best: FastPlan | None = None
-        plan = _plan(fitted, samples, min(_DIMENSIONS), max(_PATCHES))
         for dimensions in _DIMENSIONS:
-            if dimensions > fitted.model.memory_bank.shape[1]:
+            if best is not None and dimensions > bank.shape[1]:
                 break
-            plan = _plan(fitted, samples, dimensions, max(_PATCHES))
-            # The shortest shortlist is the cheapest at any number of dimensions.
-            shortlists = (len(samples[0].patches) // share for share in _SHORTLIST_SHARES)
-            tried = (*(replace(plan, shortlist=count) for count in shortlists), plan)
-            found = next(filter(None, (_refine(fitted, p, samples, thresholds, map_limit) for p in tried)), None)
-            costs = [_cost(fitted.model.memory_bank, len(samples[0].patches), p) for p in (found, best) if p]
-            if found is not None and (best is None or costs[0] < costs[1]):
+            space = _space(bank, sample, min(dimensions, bank.shape[1]))
+            found = _cheapest(fitted, space, sample, map_limit)
+            if found is not None and (
+                best is None or search_cost(bank, patches, found) < search_cost(bank, patches, best)
+            ):
                 best = found
-            elif best is not None:
+            elif best is not None or dimensions >= bank.shape[1]:
                 break
-    return _choice(fitted, best, plan, exact, len(samples), len(samples[0].patches))
+    return _choice(bank, best, space.plan, len(sample.patches), patches)
 
 
-def _choice(
-    fitted: Patchcore, best: FastPlan | None, last: FastPlan, exact: float, images: int, patches: int
-) -> Choice:
+def _choice(bank: Tensor, best: FastPlan | None, last: FastPlan, images: int, patches: int) -> Choice:
     if best is None:
         return Choice(last, False, True, f"no plan up to {last.dimensions} dimensions holds on {images} images")
-    share = _cost(fitted.model.memory_bank, patches, best) / exact
-    what = f"{best.dimensions} of {fitted.model.memory_bank.shape[1]} dimensions, {best.patches} patches exact"
+    share = search_cost(bank, patches, best) / search_cost(bank, patches, None)
+    what = f"{best.dimensions} of {bank.shape[1]} dimensions, {best.patches} patches exact"
     if best.shortlist:
         what = f"{what}, {best.shortlist} on the shortlist"
     if share > _GAIN:
@@ -105,82 +133,115 @@ def _choice(
     return Choice(best, True, True, f"{what}: holds on {images} good and synthetic defective images")
 
 
-def _sample(fitted: Patchcore, image: Image) -> _Sample:
+def _sample(fitted: Patchcore, good: list[Image], thresholds: Thresholds) -> _Sample:
     model = fitted.model.eval()
-    embedding = model.embed(fitted.pre_processor(torch.from_numpy(image)[None]))
-    patches = model.reshape_embedding(embedding)
-    distances, neighbors = model.nearest_neighbors(patches, 1)
-    grid = (int(embedding.shape[2]), int(embedding.shape[3]))
-    return _Sample(patches - model.memory_bank.mean(0), distances.flatten(), neighbors.flatten(), grid)
+    size = fitted.pre_processor.spec.input_size
+    found = []
+    for image in good + synthetic_defects(good):
+        embedding = model.embed(fitted.pre_processor(torch.from_numpy(image)[None]))
+        grid = (int(embedding.shape[2]), int(embedding.shape[3]))
+        patches = model.reshape_embedding(embedding)
+        distances, neighbors = (one.flatten() for one in model.nearest_neighbors(patches, 1))
+        anomaly_map = fitted.model.anomaly_map_generator(distances.reshape(1, 1, *grid), size)[0]
+        found.append((patches - model.memory_bank.mean(0), distances, neighbors, anomaly_map))
+    patches, distances, neighbors, maps = (torch.stack(column) for column in zip(*found, strict=True))
+    return _Sample(patches, distances, neighbors, maps, maps.amax((1, 2, 3)).clamp_min(thresholds.pixel), grid)
 
 
-def _plan(fitted: Patchcore, samples: Sequence[_Sample], dimensions: int, patches: int) -> FastPlan:
-    bank = fitted.model.memory_bank
-    search = FastSearch(bank, FastPlan(dimensions, patches, 1.0, 1.0))
-    correlation = _correlation(search, bank - search.center, samples[: len(samples) // 2])
-    search = FastSearch(bank, FastPlan(dimensions, patches, correlation, 1.0))
-    reach = max(float(search.coordinates(sample.patches).abs().max()) for sample in samples)
-    return FastPlan(dimensions, patches, correlation, _REACH_MARGIN * reach)
+def _space(bank: Tensor, sample: _Sample, dimensions: int) -> _Space:
+    centred = bank - bank.mean(0)
+    correlation = _correlation(CoarseSpace(centred, dimensions, 1.0), centred, sample)
+    space = CoarseSpace(centred, dimensions, correlation)
+    reach = max(float(space(patches).points.abs().max()) for patches in sample.patches)
+    plan = FastPlan(dimensions, max(_PATCHES), correlation, _REACH_MARGIN * reach)
+    search = FastSearch(bank, replace(plan, shortlist=1))
+    assert search.middles is not None
+    rows = [search.space(patches[None]) for patches in sample.patches]
+    rough = torch.cat([search.middles.nearest(one) for one in rows])
+    fine = torch.cat([search.points.nearest(one) for one in rows])
+    return _Space(plan, search, torch.cat([one.points for one in rows]), rough, fine)
 
 
-def _correlation(search: FastSearch, bank: Tensor, samples: Sequence[_Sample]) -> float:
+def _correlation(space: CoarseSpace, bank: Tensor, sample: _Sample) -> float:
     """ρ between the residuals of good patches and of their nearest bank vectors."""
     products, lengths = 0.0, 0.0
-    for sample in samples:
-        x, y = sample.patches, bank[sample.neighbors]
-        flat_x, flat_y = search.flat(x), search.flat(y)
+    for x, neighbors in zip(sample.patches[: sample.good], sample.neighbors, strict=False):
+        y = bank[neighbors]
+        flat_x, flat_y = space.flat(x), space.flat(y)
         products += float(((x * y).sum(1) - (flat_x * flat_y).sum(1)).sum())
-        lengths += float((search.residual(x, flat_x) * search.residual(y, flat_y)).sum())
+        lengths += float((space.residual(x, flat_x) * space.residual(y, flat_y)).sum())
     return min(max(products / max(lengths, 1e-12), 0.0), 1.0)
 
 
-def _refine(
-    fitted: Patchcore, plan: FastPlan, samples: Sequence[_Sample], thresholds: Thresholds, map_limit: float
-) -> FastPlan | None:
-    """``plan`` with the fewest patches that keep every score exact and every map within the limit."""
-    search = FastSearch(fitted.model.memory_bank, plan)
-    if plan.shortlist:
-        ranks = [_rank(search.rough_estimate(s.patches[None])[0], int(s.distances.argmax())) for s in samples]
-        if _SHORTLIST_MARGIN * max(ranks) > plan.shortlist:
-            return None
-    estimates = [search.estimate(sample.patches[None])[0] for sample in samples]
-    needed = _MARGIN * max(_rank(e, int(s.distances.argmax())) for e, s in zip(estimates, samples, strict=True))
-    for patches in _counts(needed, len(samples[0].patches)):
-        tried = replace(plan, patches=patches)
-        deviations = (
-            _map_deviation(fitted, sample, estimate, patches, thresholds)
-            for sample, estimate in zip(samples, estimates, strict=True)
-        )
-        if all(deviation <= map_limit for deviation in deviations):
-            return tried
+def _cheapest(fitted: Patchcore, space: _Space, sample: _Sample, map_limit: float) -> FastPlan | None:
+    """The plan in this space with the shortest shortlist, and then the fewest patches, that holds."""
+    patches = sample.patches.shape[1]
+    reached = _SHORTLIST_MARGIN * _largest_rank(space.rough, sample.worst)
+    for count in (*(patches // share for share in _SHORTLIST_SHARES), 0):
+        if count == 0 or reached <= count:
+            plan = replace(space.plan, shortlist=count, offsets=_offsets(space, sample))
+            found = _refined(fitted, space, plan, sample, map_limit)
+            if found is not None:
+                return found
     return None
+
+
+def _refined(fitted: Patchcore, space: _Space, plan: FastPlan, sample: _Sample, map_limit: float) -> FastPlan | None:
+    """``plan`` with the fewest patches that keep every score exact and every map within the limit."""
+    estimates, shown = _estimates(space, plan, sample)
+    for patches in _counts(_MARGIN * _largest_rank(estimates, sample.worst), estimates.shape[1]):
+        places = estimates.topk(patches, dim=1).indices
+        exact = sample.distances.gather(1, places)
+        mixed = shown.minimum(exact.amax(1, keepdim=True)).scatter(1, places, exact)
+        size = fitted.pre_processor.spec.input_size
+        maps = fitted.model.anomaly_map_generator(mixed.reshape(-1, 1, *sample.grid), size)
+        if float(((maps - sample.maps).abs().amax((1, 2, 3)) / sample.floors).max()) <= map_limit:
+            return replace(plan, patches=patches, candidates=_candidates(space, sample, places))
+    return None
+
+
+def _estimates(space: _Space, plan: FastPlan, sample: _Sample) -> tuple[Tensor, Tensor]:
+    """``[n, P]`` estimates as the graph makes them, and as it shows them in the map.
+
+    Each image is judged with the offsets that the other images give, as a new one will be.
+    """
+    own = [_offsets(space, sample, without=image % sample.good) for image in range(len(sample.patches))]
+    by_groups, by_points = torch.stack(own, 1)
+    if not plan.shortlist:
+        return space.fine, (space.fine + by_points).clamp_min(0)
+    places = space.rough.topk(plan.shortlist, dim=1).indices
+    fine = space.fine.gather(1, places)
+    shown = (space.rough + by_groups).scatter(1, places, fine + by_points.gather(1, places))
+    return space.rough.scatter(1, places, fine), shown.clamp_min(0)
+
+
+def _offsets(space: _Space, sample: _Sample, without: int | None = None) -> Tensor:
+    """``[2, P]`` what the estimates by groups and by points lack at each place of good images.
+
+    The middle between the least and the most: the map's limit is about the largest deviation. At an image's border
+    padding makes patches alike, in their residuals too, and the estimates too large.
+    """
+    used = [image for image in range(sample.good) if image != without]
+    if not used:
+        return torch.zeros(2, sample.patches.shape[1])
+    lacking = [(sample.distances - estimates)[used] for estimates in (space.rough, space.fine)]
+    return torch.stack([(one.amin(0) + one.amax(0)) / 2 for one in lacking])
+
+
+def _candidates(space: _Space, sample: _Sample, places: Tensor) -> int:
+    """How many candidates surely hold the nearest bank vector of each refined patch; 0 where all are as cheap."""
+    largest = 0
+    for points, neighbors, chosen in zip(space.points, sample.neighbors, places, strict=True):
+        closeness = space.search.points.closeness(points[chosen][None])[0]
+        nearest = closeness.gather(1, neighbors[chosen][:, None])
+        largest = max(largest, int((closeness >= nearest).sum(1).max()))
+    return next((count for count in _CANDIDATES if count >= _CANDIDATES_MARGIN * largest), 0)
 
 
 def _counts(needed: int, patches: int) -> Iterator[int]:
     return (min(count, patches) for count in _PATCHES if count >= needed)
 
 
-def _rank(estimates: Tensor, place: int) -> int:
-    return int((estimates >= estimates[place]).sum())
-
-
-def _map_deviation(
-    fitted: Patchcore, sample: _Sample, estimates: Tensor, patches: int, thresholds: Thresholds
-) -> float:
-    places = estimates.topk(patches).indices
-    mixed = estimates.clamp_max(float(sample.distances[places].max()))
-    mixed[places] = sample.distances[places]
-    size = fitted.pre_processor.spec.input_size
-    both = torch.stack([mixed, sample.distances]).reshape(2, 1, *sample.grid)
-    fast, exact = fitted.model.anomaly_map_generator(both, size)
-    return float((fast - exact).abs().max()) / max(float(exact.max()), thresholds.pixel)
-
-
-def _cost(bank: Tensor, patches: int, plan: FastPlan | None) -> float:
-    """In integer products."""
-    size, dimension = bank.shape
-    if plan is None:
-        return _FLOAT_COST * patches * size * dimension
-    share = 1 / GROUP_SIZE + plan.shortlist / patches if plan.shortlist else 1.0
-    coarse = share * patches * size * (plan.dimensions + _DISTANCE_COST)
-    return coarse + _FLOAT_COST * plan.patches * size * dimension
+def _largest_rank(estimates: Tensor, places: Tensor) -> int:
+    """Of ``[n, P]`` estimates, the largest rank, from 1, of those at ``[n]`` places."""
+    return int((estimates >= estimates.gather(1, places[:, None])).sum(1).max())

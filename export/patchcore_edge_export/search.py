@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 __all__ = ["ExactSearch", "Found", "pick"]
 
@@ -58,14 +59,15 @@ class ExactSearch(nn.Module):
 
     def vectors(self, indices: Tensor) -> Tensor:
         """Bank vectors, centred, by index; read from the layer's weights so that the graph holds the bank once."""
-        return self.linear.weight[indices] * -0.5
+        return embedding(indices, self.linear.weight) * -0.5
 
 
 def pick(rows: Tensor, places: Tensor) -> Tensor:
     """Rows of each image: ``[N, P, D]`` at ``[N]`` or ``[N, T]`` → ``[N, D]`` or ``[N, T, D]``.
 
-    One Gather over whole rows: torch's ``gather`` would carry an index for every element.
+    One Gather over whole rows: torch's ``gather`` would carry an index for every element, and indexing with brackets
+    becomes a GatherND, which OpenVINO runs several times slower.
     """
     batch, patches = rows.shape[:2]
     offset = torch.arange(batch).reshape(-1, *[1] * (places.dim() - 1)) * patches
-    return rows.reshape(batch * patches, rows.shape[2])[places + offset]
+    return embedding(places + offset, rows.reshape(batch * patches, rows.shape[2]))

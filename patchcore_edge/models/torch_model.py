@@ -13,11 +13,11 @@ from patchcore_edge_runtime.errors import CheckpointError
 
 from .anomaly_map import AnomalyMapGenerator
 from .feature_extractor import TimmFeatureExtractor
-from .k_center_greedy import KCenterGreedy
+from .k_center_greedy import KCenterGreedy, products
 
 __all__ = ["InferenceBatch", "PatchcoreModel"]
 
-_BLOCK_ELEMENTS = 1 << 24
+_BLOCK_ELEMENTS = 1 << 22
 
 
 class InferenceBatch(NamedTuple):
@@ -229,11 +229,18 @@ class PatchcoreModel(nn.Module):
         self._require_bank()
         count = min(n_neighbors, len(self.memory_bank))
         step = max(1, _BLOCK_ELEMENTS // len(self.memory_bank))
+        center = self.memory_bank.mean(0)
+        bank = self.memory_bank - center
+        # −2xy + ‖y‖² finds the nearest as well as ‖x − y‖ does; distances are then taken to those only.
+        weights, bias = -2 * bank, (bank * bank).sum(1)
+        found = []
         # In blocks: the whole [n, M] matrix of a large batch and bank would not fit.
-        blocks = [self.euclidean_dist(rows, self.memory_bank) for rows in torch.split(embedding, step)]
-        # A minimum is many times as fast as a sort of one.
-        found = [block.min(1, keepdim=True) if count == 1 else block.topk(count, largest=False) for block in blocks]
-        return torch.cat([values for values, _ in found]), torch.cat([indices for _, indices in found])
+        for rows in torch.split(embedding - center, step):
+            indices = _smallest(products(rows, weights, bias), count)
+            distances, order = (rows.unsqueeze(1) - bank[indices]).square().sum(2).sqrt().sort(1)
+            found.append((distances, indices.gather(1, order)))
+        values, places = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return values, places
 
     def compute_anomaly_score(self, patch_scores: Tensor, locations: Tensor, embedding: Tensor) -> Tensor:
         """Image scores (Roth et al. 2022, eq. 6 and 7).
@@ -281,3 +288,9 @@ class PatchcoreModel(nn.Module):
         if bank is not None:
             self.memory_bank = self.memory_bank.new_empty(bank.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _smallest(rows: Tensor, count: int) -> Tensor:
+    """``[n, count]`` places of the smallest of each row of ``[n, M]``."""
+    # A minimum is many times as fast as a sort of one.
+    return rows.min(1, keepdim=True).indices if count == 1 else rows.topk(count, largest=False).indices

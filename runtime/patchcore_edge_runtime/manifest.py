@@ -153,6 +153,7 @@ class SearchFacts(_Facts):
         refined_patches: how many patches of an image have exact distances; absent when all have.
         residual_correlation: of near neighbours, outside the coarse space.
         shortlist: how many patches of an image are compared with more than groups of the bank; absent when all are.
+        candidates: to how many bank vectors exact distances are taken; absent when to all.
     """
 
     reason: Text
@@ -160,6 +161,7 @@ class SearchFacts(_Facts):
     refined_patches: PositiveInt | None = None
     residual_correlation: Finite | None = None
     shortlist: PositiveInt | None = None
+    candidates: PositiveInt | None = None
 
 
 class QuantizationFacts(_Facts):

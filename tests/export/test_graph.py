@@ -15,6 +15,7 @@ from patchcore_edge_runtime.bundle import MODEL_BIN, MODEL_XML
 from patchcore_edge_runtime.inspector import CompiledGraph
 
 PATCHES = 8 * 8
+FEWEST_REFINED = 16
 
 
 @pytest.fixture(params=["exact", "fast"])
@@ -38,11 +39,13 @@ def _elements(output: ov.Output) -> int:
 
 def test_no_index_is_searched_and_no_root_taken_over_the_distance_matrix(graph: ov.Model, fitted: Patchcore) -> None:
     batch, bank = graph.inputs[0].get_shape()[0], len(fitted.model.memory_bank)
-    # A row per image: of its patches, or of the bank.
+    # A row per image, of its patches or of the bank; of the bank for those patches that get exact distances.
     row = batch * max(PATCHES, bank)
-    costly = [*_of_type(graph, "TopK", "Sqrt")]
-    assert any(node.get_type_name() == "TopK" for node in costly), "the audit looks for names that are not there"
-    assert all(_elements(node.input(0).get_source_output()) <= row for node in costly)
+    searched, roots = [*_of_type(graph, "TopK")], [*_of_type(graph, "Sqrt")]
+    assert searched, "the audit looks for names that are not there"
+    assert roots, "the audit looks for names that are not there"
+    assert all(_elements(node.input(0).get_source_output()) <= row * FEWEST_REFINED for node in searched)
+    assert all(_elements(node.input(0).get_source_output()) <= row for node in roots)
 
 
 def test_all_shapes_are_static(graph: ov.Model) -> None:
@@ -91,26 +94,47 @@ def test_a_large_bank_is_compared_in_pieces_that_stay_in_the_cache() -> None:
 
     bank = torch.randn(5000, 40, generator=torch.Generator().manual_seed(0))
     search = FastSearch(bank, FastPlan(16, 4, 0.2, 8.0))
-    sizes = [len(buffer) for name, buffer in search.named_buffers() if name.startswith("points_")]
+    sizes = [len(buffer) for name, buffer in search.points.named_buffers() if name.startswith("points_")]
     assert sum(sizes) == 5000
     assert max(sizes) <= 1024
 
 
-def test_with_a_shortlist_most_patches_meet_an_eighth_of_the_bank() -> None:
+def test_with_a_shortlist_most_patches_meet_an_eighth_of_the_bank(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
+    from patchcore_edge_export.coarse import CoarseRows, PointSet
     from patchcore_edge_export.fast import FastPlan, FastSearch
 
     bank, patches = (torch.randn(n, 40, generator=torch.Generator().manual_seed(n)) for n in (4096, 600))
     search = FastSearch(bank, FastPlan(16, 4, 0.2, 8.0, shortlist=150))
     compared: list[tuple[int, int]] = []
-    largest = search._largest
+    nearest = PointSet.nearest
 
-    def counted(points: torch.Tensor, name: str, bias: str) -> torch.Tensor:
-        compared.append((points.shape[1], len(search.get_buffer(name))))
-        return largest(points, name, bias)
+    def counted(points: PointSet, rows: CoarseRows) -> torch.Tensor:
+        compared.append((rows.points.shape[1], len(points)))
+        return nearest(points, rows)
 
-    search._largest = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(PointSet, "nearest", counted)
     search(patches[None] - search.center)
     assert sum(rows * points for rows, points in compared) <= 600 * 4096 * (1 / 8 + 1 / 4)
     assert sum(points for rows, points in compared if rows == 600) <= 4096 / 8
+
+
+def test_exact_distances_of_few_patches_are_taken_to_few_bank_vectors(tmp_path: Path) -> None:
+    import torch
+
+    from patchcore_edge_export.edge_model import EdgeModel
+    from patchcore_edge_export.fast import FastPlan
+    from patchcore_edge_export.onnx import export_onnx
+
+    torch.manual_seed(0)
+    size = Patchcore.configure_pre_processor((64, 64))
+    model = Patchcore("resnet18", ("layer2", "layer3"), pre_trained=False, pre_processor=size)
+    model.model.memory_bank = torch.randn(3000, 384)
+    export_onnx(EdgeModel(model, FastPlan(16, 4, 0.2, 8.0, candidates=8)), tmp_path / "model.onnx", 1, (64, 64))
+    graph = ov.convert_model(str(tmp_path / "model.onnx"))
+    by_floats = [node for node in _of_type(graph, "MatMul") if list(node.input(1).get_shape())[-2:] == [3000, 384]]
+    assert not by_floats
+    # Four patches by eight candidates: no float distance is taken to anything else.
+    fetched = [node for node in _of_type(graph, "Gather") if list(node.get_output_shape(0)) == [1, 4, 8, 384]]
+    assert len(fetched) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,15 @@ def _true_distances(patches: Tensor, bank: Tensor) -> Tensor:
 
 def _centred(search: ExactSearch | FastSearch, patches: Tensor) -> Tensor:
     return (patches - search.center)[None]
+
+
+def _estimates(search: FastSearch, patches: Tensor) -> Tensor:
+    return search.estimate(search.space(_centred(search, patches)))[0][0]
+
+
+def _by_groups(search: FastSearch, patches: Tensor) -> Tensor:
+    assert search.middles is not None
+    return search.middles.nearest(search.space(_centred(search, patches)))[0]
 
 
 def test_exact_distances_are_those_of_float64() -> None:
@@ -75,7 +86,7 @@ def _misleading() -> tuple[FastSearch, Tensor, Tensor]:
 
 def test_an_estimate_never_beats_an_exact_value() -> None:
     search, patches, expected = _misleading()
-    estimates = search.estimate(_centred(search, patches))[0]
+    estimates = _estimates(search, patches)
     refined = estimates.topk(16).indices
     assert float(estimates.max()) > 1.2 * float(expected.max()), "the estimates were meant to mislead"
     found = search(_centred(search, patches))
@@ -94,7 +105,7 @@ def test_the_defect_is_scored_exactly_in_spite_of_patches_that_only_look_far() -
 def test_with_all_dimensions_only_the_rounding_is_left() -> None:
     bank, patches = _line(3000, 0), _line(64, 1)
     search = FastSearch(bank, FastPlan(DIMENSION + 1, 1, 0.5, 5.0))
-    estimates = search.estimate(_centred(search, patches))[0]
+    estimates = _estimates(search, patches)
     torch.testing.assert_close(estimates.double(), _true_distances(patches, bank), rtol=0.02, atol=0)
 
 
@@ -106,7 +117,7 @@ def test_the_residuals_correlation_makes_estimates_better() -> None:
     errors = {}
     for correlation in (0.0, 0.8):
         search = FastSearch(bank, FastPlan(24, 1, correlation, 6.0))
-        errors[correlation] = float((search.estimate(_centred(search, patches))[0] - expected).abs().mean())
+        errors[correlation] = float((_estimates(search, patches) - expected).abs().mean())
     assert errors[0.8] < 0.5 * errors[0.0]
 
 
@@ -121,15 +132,15 @@ def test_a_shortlist_costs_no_exactness_where_it_holds_the_worst_patch() -> None
     bank, patches = _line(4000, 0), _line(400, 1)
     patches[7, 0] += 8
     search = FastSearch(bank, FastPlan(32, 8, 0.3, 20.0, shortlist=100))
-    rough = search.rough_estimate(_centred(search, patches))[0]
+    rough = _by_groups(search, patches)
     found = search(_centred(search, patches))
     expected = _true_distances(patches, bank)
     assert int(expected.argmax()) == 7
     torch.testing.assert_close(found.worst[0].double(), expected[7], rtol=1e-5, atol=0)
     assert float(found.distances.max()) == float(found.worst)
     # Who is on the shortlist is compared with all points, who is not keeps what the groups gave.
-    listed, estimates = rough.topk(100).indices, search.estimate(_centred(search, patches))[0]
-    full = FastSearch(bank, FastPlan(32, 8, 0.3, 20.0)).estimate(_centred(search, patches))[0]
+    listed, estimates = rough.topk(100).indices, _estimates(search, patches)
+    full = _estimates(FastSearch(bank, FastPlan(32, 8, 0.3, 20.0)), patches)
     torch.testing.assert_close(estimates[listed], full[listed])
     others = torch.ones(400, dtype=torch.bool).index_fill(0, listed, False)
     assert torch.equal(estimates[others], rough[others])
@@ -139,10 +150,59 @@ def test_a_shortlist_costs_no_exactness_where_it_holds_the_worst_patch() -> None
 def test_groups_of_the_bank_are_the_same_each_time_and_none_is_empty() -> None:
     bank = torch.cat([_line(900, 0), _line(1, 3).expand(100, -1)])
     one, two = (FastSearch(bank, FastPlan(16, 4, 0.2, 8.0, shortlist=8)) for _ in range(2))
-    middles = [one.get_buffer("middles_0"), two.get_buffer("middles_0")]
+    middles = [search.get_buffer("middles.points_0") for search in (one, two)]
     assert torch.equal(*middles)
     assert torch.isfinite(middles[0]).all()
     assert 0 < len(middles[0]) <= len(bank) // 8
+
+
+def test_candidates_give_exact_distances_where_the_nearest_is_among_them() -> None:
+    bank, patches = _line(3000, 0), _line(200, 1)
+    everywhere = FastSearch(bank, FastPlan(48, 16, 0.3, 6.0))
+    few = FastSearch(bank, FastPlan(48, 16, 0.3, 6.0, candidates=64))
+    expected = _true_distances(patches, bank)
+    found, whole = few(_centred(few, patches)), everywhere(_centred(everywhere, patches))
+    refined = _estimates(few, patches).topk(16).indices
+    torch.testing.assert_close(found.distances[0, refined].double(), expected[refined], rtol=1e-6, atol=0)
+    assert torch.equal(found.neighbor, whole.neighbor)
+    assert torch.equal(found.patch, whole.patch)
+
+
+def test_candidates_that_miss_the_nearest_never_make_a_distance_smaller() -> None:
+    bank, patches = _line(3000, 0), _line(200, 1)
+    search = FastSearch(bank, FastPlan(4, 16, 0.0, 6.0, candidates=2))
+    refined = _estimates(search, patches).topk(16).indices
+    found = search(_centred(search, patches)).distances[0, refined].double()
+    expected = _true_distances(patches, bank)[refined]
+    assert (found >= expected * (1 - 1e-6)).all()
+    assert (found > expected * 1.01).any(), "two candidates in four dimensions were meant to miss"
+
+
+def test_more_candidates_than_the_bank_has_means_all() -> None:
+    bank, patches = _line(40, 0), _line(20, 1)
+    search = FastSearch(bank, FastPlan(8, 64, 0.2, 6.0, candidates=64))
+    found = search(_centred(search, patches))
+    torch.testing.assert_close(found.distances[0].double(), _true_distances(patches, bank), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("shortlist", [0, 50])
+def test_what_is_usual_for_a_place_is_taken_off_the_background_and_hides_no_defect(shortlist: int) -> None:
+    bank, patches = _line(3000, 0), _line(200, 1)
+    patches[7, 0] += 8
+    plain = FastPlan(32, 8, 0.3, 20.0, shortlist=shortlist)
+    # Much is usual at the defect's place, and a little everywhere else.
+    offsets = torch.full((2, 200), -0.1)
+    offsets[:, 7] = -100.0
+    one, two = FastSearch(bank, plain), FastSearch(bank, replace(plain, offsets=offsets))
+    before, after = one(_centred(one, patches)), two(_centred(two, patches))
+    assert torch.equal(before.worst, after.worst)
+    assert int(after.distances[0].argmax()) == 7
+    refined = _estimates(one, patches).topk(8).indices
+    background = torch.ones(200, dtype=torch.bool).index_fill(0, refined, False)
+    assert torch.equal(before.distances[0, refined], after.distances[0, refined])
+    torch.testing.assert_close(
+        after.distances[0, background], (before.distances[0, background] - 0.1).clamp_min(0), rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.fixture(scope="module")
