@@ -57,7 +57,7 @@ Written by `python -m benchmarks.search --shared ../shared` on {cpu}.
 - ELPV has no masks.
 """
 
-_COLUMNS = "| search | d, S, T, k, ρ | image AUROC | pixel AUROC | deviation, good | deviation, defective | map | flips | gate |"
+_COLUMNS = "| search | d, S, T, k, ρ | image AUROC | pixel AUROC | deviation, good | defective | map | flips | gate |"
 
 _Answers = tuple[NDArray[np.float64], NDArray[np.float32]]
 
