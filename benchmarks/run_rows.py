@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,10 @@ print(json.dumps({"seconds": seconds, "mib": peak, "modules": len(sys.modules)})
 
 @dataclass
 class Latency:
-    """Both sides' time from a frame to score and map, the backbone's alone, and how far the scores are apart."""
+    """Both sides' time from a frame to score and map, the backbone's alone, and how far the scores are apart.
+
+    ``int8`` is timed beside the others and does not enter a ratio that is asked for: its scores are not float's.
+    """
 
     times: dict[str, Times]
     built: Built
@@ -64,13 +67,13 @@ def latency(subject: Subject, reach: float, aim: float) -> Callable[[Peer, Path]
 
     def row(peer: Peer, scratch: Path) -> Row:
         found = _latency(subject, peer, scratch)
-        ours, theirs = found.times["ours"], found.times["peer"]
+        ours, lowered, theirs = (found.times[name] for name in ("ours", "int8", "peer"))
         ratio = theirs.median / ours.median
         return Row(
             f"frame → score + map, {subject.name}",
-            f"{ours.spread()}, {found.built.search} search",
+            f"{ours.spread()}, {found.built.search} search; with an INT8 backbone {lowered.spread()}",
             theirs.spread(),
-            f"{ratio:.1f}x",
+            f"{ratio:.1f}x; INT8 {theirs.median / lowered.median:.1f}x",
             f"{reach:g}x (aim {aim:g}x)",
             ratio >= reach,
             f"{found.frames} different cells, scores within {found.deviation:.0e}; {found.built.search_facts.reason}",
@@ -111,8 +114,10 @@ def _measure(subject: Subject, peer: Peer, folder: Path) -> Latency:
     # Random features lie so close together that rounding alone exceeds the gate's limit; time does not ask for it.
     options = GraphOptions(search="auto") if subject.weights else GraphOptions(search="fast", force=True)
     built = subject.graph(folder / "auto", fitted, options)
+    subject.graph(folder / "int8", fitted, replace(options, precision="int8"), Extras(train=subject.held_out()))
     graphs = {
         "auto": CompiledGraph(folder / "auto" / MODEL_XML, "CPU", "latency"),
+        "int8": CompiledGraph(folder / "int8" / MODEL_XML, "CPU", "latency"),
         "exact": compiled(folder / "exact", fitted, None),
     }
     alone, theirs = backbone_graph(folder / "exact"), _PeerGraph(peer, fitted, folder / "peer", subject)
@@ -122,6 +127,7 @@ def _measure(subject: Subject, peer: Peer, folder: Path) -> Latency:
         sys.exit(f"{subject.name}: the two sides' scores differ by {deviation:.1e}; they do not do the same work.")
     runners: dict[str, Callable[[NDArray[np.uint8]], Any]] = {
         "ours": graphs["auto"].infer,
+        "int8": graphs["int8"].infer,
         "peer": theirs,
         "exact": graphs["exact"].infer,
         "backbone": _Alone(alone),

@@ -22,6 +22,7 @@ from patchcore_edge_export.parity import LIMITS
 from patchcore_edge_export.plan import plan_search
 from patchcore_edge_runtime.verdict import Thresholds
 
+from .bank_sizes import accuracies
 from .bench import RESNET18_WEIGHTS, machine
 from .row import alternating
 from .scale_fit import GIB, MEMORY_LIMIT, fit_many
@@ -185,7 +186,12 @@ def _plot(file: Path, axis: tuple[str, Sequence[int]], panels: Mapping[str, Sequ
     figure.savefig(file, dpi=110)
 
 
-PARTS: dict[str, Callable[[Path | None, Path], str]] = {"fits": fits, "banks": banks, "sizes": sizes}
+PARTS: dict[str, Callable[[Path | None, Path], str]] = {
+    "fits": fits,
+    "banks": banks,
+    "sizes": sizes,
+    "accuracies": accuracies,
+}
 
 if __name__ == "__main__":
     main()

@@ -83,7 +83,7 @@ def train(
     strict: StrictOption = False,
 ) -> None:
     """Fit a memory bank on images of good parts; interrupted, it goes on when called again."""
-    with _importing():
+    with importing():
         from .memory import parse_bytes
         from .workflow import TrainOptions, train_run
 
@@ -127,7 +127,7 @@ def calibrate(
     In this order: validation/, by the highest F1 if it has labelled defects; the images that `train --val-split-ratio`
     held out; a folder of other good images; the training images, each scored by a bank that was fitted without it.
     """
-    with _importing():
+    with importing():
         from .workflow import calibrate_run
 
     typer.echo(calibrate_run(run, data, target_fpr, device, strict=strict))
@@ -143,7 +143,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a run on the test images and write a report, with the metrics as JSON beside it."""
-    with _importing():
+    with importing():
         from .workflow import evaluate_run
 
     path = report or run / "report.html"
@@ -180,7 +180,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Write the bundle even when the gate refuses it.")] = False,
 ) -> None:
     """Export a calibrated run to an OpenVINO bundle, behind a gate that compares it with torch."""
-    with _importing():
+    with importing():
         from patchcore_edge_export.build import GraphOptions
         from patchcore_edge_export.bundle import export_bundle
 
@@ -202,7 +202,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Compare a bundle with the run it came from, on this machine."""
-    with _importing():
+    with importing():
         from patchcore_edge_export.bundle import verify_bundle
         from patchcore_edge_export.parity import require_parity
 
@@ -220,7 +220,7 @@ def model_api(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; not the bundle's.")],
 ) -> None:
     """Copy a bundle's graph, its thresholds in it, for programs that use Intel's Model API."""
-    with _importing():
+    with importing():
         from patchcore_edge_export.model_api import write_model_api
 
     typer.echo(
@@ -241,7 +241,7 @@ def main() -> None:
 
 
 @contextmanager
-def _importing() -> Iterator[None]:
+def importing() -> Iterator[None]:
     """For imports of torch and timm: a million objects, none of them garbage, that need no looking through.
 
     Neither now, which takes a quarter of the import's time, nor at the process's end, which takes half a second.

@@ -16,7 +16,7 @@ from torch import Tensor
 from .models import Patchcore
 from .telemetry import silence, unchanged_logging
 
-__all__ = ["EMBEDDING_LIMIT", "Embedder", "deviation"]
+__all__ = ["EMBEDDING_LIMIT", "Embedder", "converted", "deviation", "embedding"]
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Embedder:
         return None
 
 
-def _embedding(model: Patchcore) -> Callable[[Tensor], Tensor]:
+def embedding(model: Patchcore) -> Callable[[Tensor], Tensor]:
     """Pre-processing, backbone and merge of one model, for tracing."""
     pre_processor = copy.deepcopy(model.pre_processor)
     # The bank stays behind: it is not traced, and may be large.
@@ -102,7 +102,7 @@ class _Compiled:
     def __init__(self, model: Patchcore, example: Tensor) -> None:
         silence()
         with unchanged_logging(), torch.inference_mode():
-            graph = _converted(_embedding(model), example)
+            graph = converted(embedding(model), example)
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
         self._compiled = ov.Core().compile_model(graph, "CPU", options)
         self._queue = ov.AsyncInferQueue(self._compiled)
@@ -119,7 +119,7 @@ class _Compiled:
         self._rows[index] = request.get_output_tensor(0).data.copy()
 
 
-def _converted(function: Callable[[Tensor], Tensor], example: Tensor) -> ov.Model:
+def converted(function: Callable[[Tensor], Tensor], example: Tensor) -> ov.Model:
     """A function of uint8 tensors shaped as ``example``, as an OpenVINO model.
 
     By the converter's frontend alone: ``ov.convert_model`` makes a second of a tenth (it traces three times and

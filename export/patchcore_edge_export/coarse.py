@@ -23,7 +23,9 @@ from torch.nn.functional import linear
 __all__ = ["CoarseRows", "CoarseSpace", "PointSet", "bank_step", "group_means", "grouped", "rounded"]
 
 _CHUNK = 1024
-"""Points per product: a chunk's distances stay in the cache until their minimum is taken (2.4x at d=32)."""
+"""Points per product of many patches: its distances stay in the cache until their minimum is taken (2.4x at d=32)."""
+_DISTANCES = 1 << 20
+"""Distances per product of few patches, for which a thousand points are not worth a product of their own."""
 _BANK_LEVELS = 63
 """7 bits: CPUs without VNNI add pairs of u8·s8 products in 16 bits, which 8 bits would overflow."""
 _PATCH_LEVELS = 127
@@ -90,14 +92,18 @@ class PointSet(nn.Module):
         correlation: ρ.
         step: of the grid that the points are on.
         reach: largest coordinate that a patch may have; larger ones are cut.
+        patches: how many of an image are compared with them, where that is less than all.
     """
 
-    def __init__(self, points: Tensor, squares: Tensor, correlation: float, step: float, reach: float) -> None:
+    def __init__(
+        self, points: Tensor, squares: Tensor, correlation: float, step: float, reach: float, patches: int | None = None
+    ) -> None:
         super().__init__()
+        chunk = max(_CHUNK, _DISTANCES // patches) if patches else _CHUNK
         self._step, self._patch_step, self._own_share = step, reach / _PATCH_LEVELS, 1 - correlation
         biases = -0.5 * ((points * points).sum(1) + self._own_share * squares)
         self.sizes: list[int] = []
-        for index, (rows, bias) in enumerate(zip(_split(points, _CHUNK), _split(biases, _CHUNK), strict=True)):
+        for index, (rows, bias) in enumerate(zip(_split(points, chunk), _split(biases, chunk), strict=True)):
             self.register_buffer(f"points_{index}", rows.clone())
             self.register_buffer(f"bias_{index}", bias.clone())
             self.sizes.append(len(rows))

@@ -11,13 +11,13 @@ from .fast import GROUP_SIZE, FastPlan
 
 __all__ = ["search_cost"]
 
-_FLOAT = 5.0
+_FLOAT = 5
 """A product of floats."""
-_DISTANCE = 25
+_DISTANCE = 140
 """Writing a distance and looking at it once."""
-_RANKED = 430
+_RANKED = 670
 """The same where the nearest are to be named, not just the nearest's distance."""
-_GATHERED = 75
+_GATHERED = 160
 """A coordinate of a candidate: fetched, subtracted, squared."""
 
 

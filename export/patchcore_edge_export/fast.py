@@ -70,7 +70,7 @@ class FastSearch(nn.Module):
         points, squares = self.space(bank)
         step = bank_step(points)
         points = rounded(points, step)
-        self.points = PointSet(points, squares, plan.correlation, step, plan.reach)
+        self.points = PointSet(points, squares, plan.correlation, step, plan.reach, plan.shortlist or None)
         self.middles: PointSet | None = None
         if plan.shortlist:
             groups = grouped(points, max(1, len(points) // GROUP_SIZE))

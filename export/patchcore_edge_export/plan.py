@@ -154,7 +154,8 @@ def _space(bank: Tensor, sample: _Sample, dimensions: int) -> _Space:
     space = CoarseSpace(centred, dimensions, correlation)
     reach = max(float(space(patches).points.abs().max()) for patches in sample.patches)
     plan = FastPlan(dimensions, max(_PATCHES), correlation, _REACH_MARGIN * reach)
-    search = FastSearch(bank, replace(plan, shortlist=1))
+    # With groups, and in pieces that suit all patches at once.
+    search = FastSearch(bank, replace(plan, shortlist=sample.patches.shape[1]))
     assert search.middles is not None
     rows = [search.space(patches[None]) for patches in sample.patches]
     rough = torch.cat([search.middles.nearest(one) for one in rows])
@@ -196,7 +197,10 @@ def _refined(fitted: Patchcore, space: _Space, plan: FastPlan, sample: _Sample, 
         size = fitted.pre_processor.spec.input_size
         maps = fitted.model.anomaly_map_generator(mixed.reshape(-1, 1, *sample.grid), size)
         if float(((maps - sample.maps).abs().amax((1, 2, 3)) / sample.floors).max()) <= map_limit:
-            return replace(plan, patches=patches, candidates=_candidates(space, sample, places))
+            everywhere = replace(plan, patches=patches)
+            few = replace(everywhere, candidates=_candidates(space, sample, places))
+            bank = fitted.model.memory_bank
+            return min(few, everywhere, key=lambda one: search_cost(bank, estimates.shape[1], one))
     return None
 
 
@@ -229,7 +233,7 @@ def _offsets(space: _Space, sample: _Sample, without: int | None = None) -> Tens
 
 
 def _candidates(space: _Space, sample: _Sample, places: Tensor) -> int:
-    """How many candidates surely hold the nearest bank vector of each refined patch; 0 where all are as cheap."""
+    """How many candidates surely hold the nearest bank vector of each refined patch; 0 where no number is sure to."""
     largest = 0
     for points, neighbors, chosen in zip(space.points, sample.neighbors, places, strict=True):
         closeness = space.search.points.closeness(points[chosen][None])[0]

@@ -97,6 +97,8 @@ def test_a_large_bank_is_compared_in_pieces_that_stay_in_the_cache() -> None:
     sizes = [len(buffer) for name, buffer in search.points.named_buffers() if name.startswith("points_")]
     assert sum(sizes) == 5000
     assert max(sizes) <= 1024
+    few = FastSearch(bank, FastPlan(16, 4, 0.2, 8.0, shortlist=64))
+    assert few.points.sizes == [5000], "64 patches by 5,000 points are few distances"
 
 
 def test_with_a_shortlist_most_patches_meet_an_eighth_of_the_bank(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -271,7 +271,7 @@ def test_an_openvino_that_fails_is_not_used(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("no such operation")
 
-    monkeypatch.setattr(embedder, "_converted", fail)
+    monkeypatch.setattr(embedder, "converted", fail)
     embed = Embedder(Patchcore(TINY_BACKBONE, ("layer2",), weights=tiny_weights), 60)
     embed(torch.zeros(1, 256, 256, 3, dtype=torch.uint8))
     assert embed.backend == "torch"

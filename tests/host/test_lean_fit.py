@@ -30,7 +30,7 @@ def test_a_command_does_not_look_for_garbage_among_what_it_imports(monkeypatch: 
     seen: list[bool] = []
     frozen: list[bool] = []
     monkeypatch.setattr(cli.gc, "freeze", lambda: frozen.append(gc.isenabled()))
-    with cli._importing():
+    with cli.importing():
         seen.append(gc.isenabled())
     assert (seen, frozen, gc.isenabled()) == ([False], [False], True)
 
