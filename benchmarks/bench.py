@@ -43,6 +43,8 @@ FOOT = """
 - **The peer's IR.** By default anomalib exports a dynamic batch, and what comes out takes batches of two only. Here it
   is exported with `onnx_kwargs={"dynamic_axes": None}`, so that it takes one image. It gets its image as float32 RGB,
   as its own inferencer makes it; both IRs run at f32 with the latency hint.
+- **INT8** quantizes the backbone alone (`export --precision int8`); the ratio asked for is that of float32. With random
+  weights its time means something and its accuracy nothing: see [quantization](quantization.md) for that.
 - **Backbone alone** is our graph cut after the pooled features of the used layers.
 - **The peer's time once** where it takes minutes; ours is then taken several times.
 - **Peak memory** of the peer is measured at two small numbers of images and carried on in a straight line: its features

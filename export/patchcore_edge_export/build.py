@@ -33,6 +33,8 @@ from .recalibrate import recalibrated, score_pairs
 __all__ = ["Built", "Extras", "GraphOptions", "build_graph", "gate_samples"]
 
 _SYNTHETIC = 16
+_MAP_SHARES = (1.0, 0.6)
+"""Of the map's limit, to plan by: the second where the gate, which sees more images, refuses the first plan."""
 _GATE_SEED = 1
 """Other defects than those that the plan was chosen on."""
 
@@ -119,15 +121,16 @@ def build_graph(
         raise ConfigError("INT8 stores the backbone in 8 bits already; give --precision int8 or --compress-weights.")
     extras = extras or Extras()
     why = "as asked"
-    if options.search != "exact":
-        # Chosen on float features: what INT8's map limit has beyond float's is for the error of its own features.
-        choice = plan_search(fitted, images, thresholds, LIMITS["fp32"].fast_map)
+    # Chosen on float features: what INT8's map limit has beyond float's is for the error of its own features.
+    for share in _MAP_SHARES if options.search != "exact" else ():
+        choice = plan_search(fitted, images, thresholds, share * LIMITS["fp32"].fast_map)
         why = choice.reason
-        if options.search == "fast" or (choice.holds and choice.pays):
-            built = _attempt(folder, fitted, images, thresholds, options, extras, choice.plan, why)
-            if options.search == "fast" or built.parity.passed:
-                return _checked(built, options)
-            why = f"the gate refused fast search: {'; '.join(built.parity.failures)}"
+        if options.search == "auto" and not (choice.holds and choice.pays):
+            break
+        built = _attempt(folder, fitted, images, thresholds, options, extras, choice.plan, why)
+        if built.parity.passed or (options.search == "fast" and (options.force or share == _MAP_SHARES[-1])):
+            return _checked(built, options)
+        why = f"the gate refused fast search: {'; '.join(built.parity.failures)}"
     return _checked(_attempt(folder, fitted, images, thresholds, options, extras, None, why), options)
 
 

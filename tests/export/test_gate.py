@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -184,12 +187,21 @@ def test_the_bundle_says_how_it_searches_and_why(fast_bundle: Path, tiny_bundle:
 _PLAN = FastPlan(dimensions=16, patches=4, correlation=0.2, reach=5.0)
 
 
-def _auto(monkeypatch: pytest.MonkeyPatch, fast_fails: tuple[str, ...] = (), **choice: bool) -> Built:
-    """``--search auto`` up to its decision: the choice and the gate's answers are given, no graph is written."""
+def _auto(
+    monkeypatch: pytest.MonkeyPatch,
+    fast_fails: tuple[str, ...] = (),
+    choose: Callable[..., Choice] | None = None,
+    passes: int | None = None,
+    **choice: bool,
+) -> Built:
+    """``--search auto`` up to its decision: the choice and the gate's answers are given, no graph is written.
+
+    A plan of ``passes`` dimensions passes the gate whatever fails others.
+    """
 
     def attempt(*arguments: object) -> Built:
-        plan, why = arguments[-2:]
-        failures = fast_fails if plan else ()
+        plan, why = cast("FastPlan | None", arguments[-2]), arguments[-1]
+        failures = fast_fails if plan and plan.dimensions != passes else ()
         facts = ParityFacts(
             device="X",
             images=1,
@@ -204,7 +216,7 @@ def _auto(monkeypatch: pytest.MonkeyPatch, fast_fails: tuple[str, ...] = (), **c
         return Built(search, SearchFacts(reason=str(why)), facts, Thresholds(image=1, pixel=1))
 
     chosen = Choice(_PLAN, choice.get("holds", True), choice.get("pays", True), "as the sample says")
-    monkeypatch.setattr(build, "plan_search", lambda *_: chosen)
+    monkeypatch.setattr(build, "plan_search", choose or (lambda *_: chosen))
     monkeypatch.setattr(build, "_attempt", attempt)
     return build_graph(Path(), None, [], Thresholds(image=1, pixel=1), GraphOptions(search="auto"))
 
@@ -218,6 +230,19 @@ def test_auto_takes_exact_when_the_gate_refuses_fast_and_says_so(monkeypatch: py
     built = _auto(monkeypatch, fast_fails=("a map deviates",))
     assert built.search == "exact"
     assert built.search_facts.reason == "the gate refused fast search: a map deviates"
+
+
+def test_auto_plans_more_carefully_before_it_gives_up_fast_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    def choose(*arguments: float) -> Choice:
+        limits.append(arguments[-1])
+        return Choice(replace(_PLAN, dimensions=16 * len(limits)), True, True, "as the sample says")
+
+    built = _auto(monkeypatch, fast_fails=("a map deviates",), choose=choose, passes=32)
+    assert built.search == "fast"
+    assert len(limits) == 2
+    assert limits[1] < limits[0]
 
 
 @pytest.mark.parametrize("choice", [{"holds": False}, {"pays": False}])
