@@ -35,10 +35,11 @@ SIZES = (224, 320, 448, 640)
 FRAMES, ROUNDS = 12, 2
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
+_SECTION = "\n## "
 HEAD = """# How cost grows
 
-Written by `python -m benchmarks.scaling --shared ../shared` in one run on {machine}.
-ResNet-18, layers 2 and 3. *Grows as*: the power that fits the three largest.
+Written by `python -m benchmarks.scaling --shared ../shared`, each part in one run, on {machine}.
+ResNet-18, layers 2 and 3, unless said otherwise. *Grows as*: the power that fits the three largest.
 Features that pass the memory limit wait on disk: that is where a fit's memory falls.
 """
 
@@ -56,16 +57,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, help="folder with ResNet-18's weights; random ones without it")
     parser.add_argument("--scratch", type=Path, default=Path("demo/bench"), help="folder for banks and images")
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="print these parts only")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="renew these parts only")
     given = parser.parse_args()
     given.scratch.mkdir(parents=True, exist_ok=True)
     weights = None if given.shared is None else given.shared / RESNET18_WEIGHTS
-    parts = [HEAD.format(machine=machine())]
+    page = DOCS / "scaling.md"
+    sections = page.read_text(encoding="utf-8").split(_SECTION)[1:] if page.is_file() else []
+    sections += [""] * (len(PARTS) - len(sections))
     for name in given.parts:
-        parts.append(PARTS[name](weights, given.scratch.resolve()))
-        print(parts[-1], flush=True)
-    if len(given.parts) == len(PARTS):
-        (DOCS / "scaling.md").write_text("\n".join(parts), encoding="utf-8")
+        sections[list(PARTS).index(name)] = PARTS[name](weights, given.scratch.resolve()).removeprefix(_SECTION)
+        print(_SECTION, sections[list(PARTS).index(name)], sep="", flush=True)
+    page.write_text(_SECTION.join([HEAD.format(machine=machine()), *filter(None, sections)]), encoding="utf-8")
 
 
 def fits(weights: Path | None, scratch: Path) -> str:

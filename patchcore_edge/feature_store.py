@@ -51,8 +51,7 @@ class StoreHeader:
 class FeatureFile:
     """Rows in a file as a pool: reads what is asked for and keeps nothing.
 
-    Not one memory map over the whole file: its pages would count as this process's memory for as long as it is
-    open.
+    Not by a memory map: its pages would count as this process's memory.
     """
 
     def __init__(self, path: Path, rows: int, dimensions: int, dtype: str) -> None:
@@ -68,15 +67,24 @@ class FeatureFile:
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
             return self._read(start, max(stop - start, 0))
-        mapped = np.memmap(self.path, self.dtype, "r", shape=self.shape)
-        return np.array(mapped[rows])
+        found = np.empty((len(rows), self.shape[1]), self.dtype)
+        # Row by row: a kernel may map megabytes around each touched row of a memory map.
+        with self.path.open("rb", buffering=0) as file:
+            for place, row in enumerate(rows):
+                file.seek(int(row) * found[0].nbytes)
+                if file.readinto(found[place].view(np.uint8)) != found[0].nbytes:
+                    raise self._short()
+        return found
 
     def _read(self, start: int, count: int) -> NDArray[Any]:
         width = self.shape[1]
         values = np.fromfile(self.path, self.dtype, count * width, offset=start * width * self.dtype.itemsize)
         if values.size != count * width:
-            raise CheckpointError(f"{self.path} is shorter than it was; delete {self.path.parent} and train again.")
+            raise self._short()
         return values.reshape(count, width)
+
+    def _short(self) -> CheckpointError:
+        return CheckpointError(f"{self.path} is shorter than it was; delete {self.path.parent} and train again.")
 
 
 class FeatureStore:

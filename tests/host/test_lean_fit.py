@@ -1,4 +1,4 @@
-"""What makes a fit start fast, as facts of structure: what it imports, and how often a backbone is traced."""
+"""What makes a fit lean, as facts of structure: what it imports, how a backbone is traced, how a pool is read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino as ov
 import pytest
 import torch
@@ -16,7 +17,9 @@ from conftest import TINY_BACKBONE
 
 from patchcore_edge import cli
 from patchcore_edge.embedder import Embedder
+from patchcore_edge.feature_store import FeatureFile
 from patchcore_edge.models import Patchcore
+from patchcore_edge_runtime.errors import CheckpointError
 
 
 def test_a_fit_imports_nothing_that_only_reports_and_metrics_need() -> None:
@@ -54,3 +57,15 @@ def test_the_backbone_is_traced_once_and_transformed_by_the_compiler_alone(
     embed(torch.zeros(1, 256, 256, 3, dtype=torch.uint8))
     assert embed.backend == "openvino"
     assert len(traces) == 1
+
+
+def test_rows_of_a_pool_on_disk_are_read_and_not_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(0).standard_normal((500, 24)).astype(np.float16)
+    rows.tofile(tmp_path / "features.bin")
+    monkeypatch.delattr(np, "memmap")
+    pool = FeatureFile(tmp_path / "features.bin", 500, 24, "float16")
+    places = np.array([499, 0, 7, 7, 250])
+    assert np.array_equal(pool[places], rows[places])
+    assert np.array_equal(pool[10:13], rows[10:13])
+    with pytest.raises(CheckpointError, match="shorter"):
+        FeatureFile(tmp_path / "features.bin", 501, 24, "float16")[np.array([500])]
