@@ -15,7 +15,7 @@ from patchcore_edge.checkpoint import load_run
 from patchcore_edge.data import DataModule
 from patchcore_edge.engine import Engine
 from patchcore_edge.evaluator import collect_scores
-from patchcore_edge.models import KCenterGreedy, Patchcore
+from patchcore_edge.models import KCenterGreedy, Patchcore, PatchcoreModel
 from patchcore_edge.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from patchcore_edge_runtime.sinks.images import write_image
 from samples.demo.cells import TRAIN_IMAGES
@@ -61,7 +61,7 @@ def coreset(peer: Peer, scratch: Path) -> Row:
 def _radius(pool: torch.Tensor, picks: list[int]) -> float:
     """Largest distance of a point to its nearest pick: what greedy k-center makes small."""
     chosen = pool[picks]
-    return max(float(torch.cdist(block, chosen).amin(1).max()) for block in pool.split(8192))
+    return max(float(PatchcoreModel.euclidean_dist(block, chosen).amin(1).max()) for block in pool.split(8192))
 
 
 def whole_fit(peer: Peer, scratch: Path) -> Row:

@@ -103,7 +103,7 @@ class PointSet(nn.Module):
         self._step, self._patch_step, self._own_share = step, reach / _PATCH_LEVELS, 1 - correlation
         biases = -0.5 * ((points * points).sum(1) + self._own_share * squares)
         self.sizes: list[int] = []
-        for index, (rows, bias) in enumerate(zip(_split(points, chunk), _split(biases, chunk), strict=True)):
+        for index, (rows, bias) in enumerate(zip(torch.split(points, chunk), torch.split(biases, chunk), strict=True)):
             self.register_buffer(f"points_{index}", rows.clone())
             self.register_buffer(f"bias_{index}", bias.clone())
             self.sizes.append(len(rows))
@@ -147,7 +147,9 @@ def grouped(points: Tensor, count: int) -> Tensor:
         # Summed in a fixed order: the same bank gives the same bytes.
         lengths = (middles * middles).sum(1)
         # In blocks: all distances of a large bank at once would not fit into memory.
-        groups = torch.cat([torch.addmm(lengths, part, -2 * middles.T).argmin(1) for part in _split(points, _BLOCK)])
+        groups = torch.cat(
+            [torch.addmm(lengths, part, -2 * middles.T).argmin(1) for part in torch.split(points, _BLOCK)]
+        )
         groups = torch.unique(groups, return_inverse=True)[1]
         middles = group_means(points, groups)
     return groups
@@ -157,10 +159,6 @@ def group_means(rows: Tensor, groups: Tensor) -> Tensor:
     """``[G, k]`` means of ``[M, k]`` rows over their groups, none of which is empty."""
     sums = torch.zeros(int(groups.max()) + 1, rows.shape[1]).index_add_(0, groups, rows)
     return sums / torch.bincount(groups)[:, None]
-
-
-def _split(rows: Tensor, size: int) -> tuple[Tensor, ...]:
-    return torch.split(rows, size)
 
 
 def _principal_axes(bank: Tensor, count: int) -> Tensor:

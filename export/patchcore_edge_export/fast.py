@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .coarse import CoarseRows, CoarseSpace, PointSet, bank_step, group_means, grouped, rounded
 from .search import ExactSearch, Found, pick
 
-__all__ = ["GROUP_SIZE", "FastPlan", "FastSearch"]
+__all__ = ["GROUP_SIZE", "FastPlan", "FastSearch", "merged"]
 
 GROUP_SIZE = 8
 """Bank vectors per group, on average."""
@@ -103,9 +103,7 @@ class FastSearch(nn.Module):
         rough = self.middles.nearest(rows)
         places = rough.topk(count, dim=1, sorted=False).indices
         fine = self.points.nearest(CoarseRows(pick(rows.points, places), rows.squares.gather(1, places)))
-        # Chosen by the estimates as they are: what is usual for a place must not hide a defect there.
-        shown = (rough + by_groups).scatter(1, places, fine + by_points.expand_as(rough).gather(1, places))
-        return rough.scatter(1, places, fine), shown.clamp_min(0)
+        return merged(rough, fine, places, by_groups, by_points.expand_as(rough))
 
     def refine(self, patches: Tensor, points: Tensor) -> Found:
         """``[N, T, D]`` patches and their ``[N, T, d]`` points → exact distances, if the nearest is a candidate."""
@@ -124,3 +122,18 @@ class FastSearch(nn.Module):
     def vectors(self, indices: Tensor) -> Tensor:
         """Bank vectors, centred, by index."""
         return self.exact.vectors(indices)
+
+
+def merged(rough: Tensor, fine: Tensor, places: Tensor, by_groups: Tensor, by_points: Tensor) -> tuple[Tensor, Tensor]:
+    """Estimates of a shortlist among those of all patches, as places are chosen by and as the map shows them.
+
+    Chosen by the estimates as they are: what is usual for a place must not hide a defect there.
+
+    Args:
+        rough: ``[N, P]`` estimates by groups.
+        fine: ``[N, S]`` estimates by points, of the patches at ``places``.
+        places: ``[N, S]``.
+        by_groups, by_points: offsets that broadcast to ``[N, P]``; those by points have that very shape.
+    """
+    shown = (rough + by_groups).scatter(1, places, fine + by_points.gather(1, places))
+    return rough.scatter(1, places, fine), shown.clamp_min(0)

@@ -15,7 +15,7 @@ from patchcore_edge_runtime.verdict import Thresholds
 from .coarse import CoarseSpace
 from .cost import search_cost
 from .defects import synthetic_defects
-from .fast import FastPlan, FastSearch
+from .fast import FastPlan, FastSearch, merged
 
 __all__ = ["Choice", "plan_search"]
 
@@ -218,9 +218,7 @@ def _estimates(space: _Space, plan: FastPlan, sample: _Sample) -> tuple[Tensor, 
     if not plan.shortlist:
         return space.fine, (space.fine + by_points).clamp_min(0)
     places = space.rough.topk(plan.shortlist, dim=1).indices
-    fine = space.fine.gather(1, places)
-    shown = (space.rough + by_groups).scatter(1, places, fine + by_points.gather(1, places))
-    return space.rough.scatter(1, places, fine), shown.clamp_min(0)
+    return merged(space.rough, space.fine.gather(1, places), places, by_groups, by_points)
 
 
 def _offsets(space: _Space, sample: _Sample, without: int | None = None) -> Tensor:

@@ -11,11 +11,10 @@ import openvino as ov
 import pytest
 
 from patchcore_edge.models import Patchcore
-from patchcore_edge_runtime.bundle import MODEL_BIN, MODEL_XML
+from patchcore_edge_runtime.bundle import MODEL_BIN, MODEL_XML, Bundle
 from patchcore_edge_runtime.inspector import CompiledGraph
 
 PATCHES = 8 * 8
-FEWEST_REFINED = 16
 
 
 @pytest.fixture(params=["exact", "fast"])
@@ -37,14 +36,17 @@ def _elements(output: ov.Output) -> int:
     return int(np.prod(list(output.get_shape()), dtype=np.int64))
 
 
-def test_no_index_is_searched_and_no_root_taken_over_the_distance_matrix(graph: ov.Model, fitted: Patchcore) -> None:
+def test_no_index_is_searched_and_no_root_taken_over_the_distance_matrix(
+    bundle: Path, graph: ov.Model, fitted: Patchcore
+) -> None:
     batch, bank = graph.inputs[0].get_shape()[0], len(fitted.model.memory_bank)
-    # A row per image, of its patches or of the bank; of the bank for those patches that get exact distances.
-    row = batch * max(PATCHES, bank)
+    # A row per image, of its patches or of the bank; of the bank for each refined patch whose candidates are named.
+    row, facts = batch * max(PATCHES, bank), Bundle.load(bundle).manifest.search_facts
+    named = (facts.refined_patches or 1) if facts.candidates else 1
     searched, roots = [*_of_type(graph, "TopK")], [*_of_type(graph, "Sqrt")]
     assert searched, "the audit looks for names that are not there"
     assert roots, "the audit looks for names that are not there"
-    assert all(_elements(node.input(0).get_source_output()) <= row * FEWEST_REFINED for node in searched)
+    assert all(_elements(node.input(0).get_source_output()) <= row * named for node in searched)
     assert all(_elements(node.input(0).get_source_output()) <= row for node in roots)
 
 
