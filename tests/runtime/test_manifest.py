@@ -48,12 +48,12 @@ def test_a_bundle_of_schema_1_still_loads(bundle: Path) -> None:
     document["parity"] = {name: document["parity"][name] for name in parity}
     rewrite(bundle, {**document, "schema_version": 1})
     manifest = Bundle.load(bundle).manifest
-    assert manifest.schema_version == 2
+    assert manifest.schema_version == 3
     assert manifest.labels.good == "Good"
     assert manifest.history == ()
 
 
-@pytest.mark.parametrize("version", [0, 3, "2", None, True])
+@pytest.mark.parametrize("version", [0, 4, "2", None, True])
 def test_an_unknown_schema_says_what_to_do(bundle: Path, version: object) -> None:
     rewrite(bundle, {**read(bundle), "schema_version": version})
     with pytest.raises(BundleError, match="update the runtime, or export again"):
