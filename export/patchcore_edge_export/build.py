@@ -11,6 +11,7 @@ from typing import Literal
 
 import openvino as ov
 
+from patchcore_edge.data.synthetic_defects import synthetic_defects
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle import MODEL_XML
 from patchcore_edge_runtime.edit import rewrite_model_info
@@ -20,7 +21,6 @@ from patchcore_edge_runtime.manifest import Labels, ParityFacts, QuantizationFac
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .defects import synthetic_defects
 from .edge_model import EdgeModel
 from .fast import FastPlan
 from .onnx import OnnxGraph, export_onnx

@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 import torch
 
+from patchcore_edge.data.synthetic_defects import synthetic_defects
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.inspector import CompiledGraph
 from patchcore_edge_runtime.manifest import GoldenImage
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.sinks.images import write_image
 
-from .defects import synthetic_defects
 from .parity import Sample
 
 __all__ = ["OWN_TOLERANCE", "Expectation", "choose_golden", "write_golden"]

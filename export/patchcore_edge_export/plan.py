@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from patchcore_edge.data.synthetic_defects import synthetic_defects
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .coarse import CoarseSpace
 from .cost import search_cost
-from .defects import synthetic_defects
 from .fast import FastPlan, FastSearch, merged
 
 __all__ = ["Choice", "plan_search"]

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from patchcore_edge.checkpoint import Calibration
+from patchcore_edge.data.synthetic_defects import synthetic_defects
 from patchcore_edge.models import Patchcore
 from patchcore_edge_export import plan as plan_module
 from patchcore_edge_export.cost import search_cost
-from patchcore_edge_export.defects import synthetic_defects
 from patchcore_edge_export.edge_model import EdgeModel
 from patchcore_edge_export.fast import FastPlan
 from patchcore_edge_export.parity import LIMITS
