@@ -6,10 +6,12 @@ train_samples/*.png      some of the training images at the model's size; INT8 e
 calibration/             after ``calibrate``:
     calibration.json     thresholds and how they were found (``Calibration``)
     *.png                model-size good images that span the calibration scores
+    unseen_bank.safetensors   a memory bank that has not seen them, where the run's own has
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Iterable
@@ -21,6 +23,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from patchcore_edge_runtime.errors import CheckpointError
 from patchcore_edge_runtime.folders import new_folder
@@ -44,12 +47,14 @@ __all__ = [
     "save_calibration",
     "save_run",
     "train_samples",
+    "unseen_model",
 ]
 
 RUN_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
 CALIBRATION_FILE = "calibration.json"
 CALIBRATION_FOLDER = "calibration"
+UNSEEN_BANK_FILE = "unseen_bank.safetensors"
 SAMPLES_FOLDER = "train_samples"
 
 _Document = TypeVar("_Document", bound=BaseModel)
@@ -87,7 +92,14 @@ class RunFacts(BaseModel):
 
 
 class Calibration(BaseModel):
-    """Thresholds, how they were found, the kept images (file name → raw score of float32 torch), frame limits."""
+    """Thresholds and how they were found, and what shows a graph to be right.
+
+    Attributes:
+        images: kept good images: file name → raw score of float32 torch by a bank that has not seen the image.
+        sanity: what a frame has to be like to be scored.
+        unseen_bank: that bank is not the run's, which has seen them, but one of the same size that was fitted without
+            them; see ``unseen_model``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -95,6 +107,7 @@ class Calibration(BaseModel):
     facts: CalibrationFacts
     images: dict[str, float]
     sanity: SanityLimits | None = None
+    unseen_bank: bool = False
 
 
 def save_run(folder: Path, model: Patchcore, facts: RunFacts, samples: Iterable[Image] = ()) -> None:
@@ -147,12 +160,48 @@ def train_samples(folder: Path) -> list[Image]:
     return [as_bgr8(read_image(path)) for path in sorted((folder / SAMPLES_FOLDER).glob("*.png"))]
 
 
-def save_calibration(folder: Path, calibration: Calibration, images: Iterable[tuple[str, Image]]) -> None:
-    """Write a run's calibration with its kept images, in place of an earlier one."""
+def save_calibration(
+    folder: Path, calibration: Calibration, images: Iterable[tuple[str, Image]], unseen_bank: Tensor | None = None
+) -> None:
+    """Write a run's calibration with its kept images, in place of an earlier one.
+
+    Args:
+        folder: RUN.
+        calibration: what was found.
+        images: file names and the kept images.
+        unseen_bank: ``[M, D]`` float32, fitted without the kept images; needed where ``calibration`` says so.
+    """
     with new_folder(folder / CALIBRATION_FOLDER, CALIBRATION_FILE) as fresh:
         for name, image in images:
             write_image(fresh / name, image)
+        if unseen_bank is not None:
+            save_file({"memory_bank": unseen_bank.contiguous().cpu()}, fresh / UNSEEN_BANK_FILE)
         _write(fresh / CALIBRATION_FILE, calibration)
+        if unseen_bank is not None:
+            shutil.copymode(fresh / CALIBRATION_FILE, fresh / UNSEEN_BANK_FILE)
+
+
+def unseen_model(folder: Path, fitted: Patchcore, calibration: Calibration) -> Patchcore:
+    """The model to judge a graph with on the kept images: one whose bank has not seen them.
+
+    The run's own where good images were held out. After a cross-fitted calibration a copy of it with another bank of
+    the same size: a distance to a bank that holds the patch itself is rounding and nothing else.
+
+    Raises:
+        CheckpointError: the bank is missing or damaged.
+    """
+    if not calibration.unseen_bank:
+        return fitted
+    file = folder / CALIBRATION_FOLDER / UNSEEN_BANK_FILE
+    try:
+        bank = load_file(file)["memory_bank"]
+    except (OSError, SafetensorError, KeyError):
+        raise CheckpointError(f"{file} is missing or damaged; run `patchcore-edge calibrate` again.") from None
+    if bank.dim() != 2 or bank.shape[1] != fitted.model.memory_bank.shape[1] or not torch.isfinite(bank).all():
+        raise CheckpointError(f"{file} is not a bank of this run; run `patchcore-edge calibrate` again.")
+    model = copy.deepcopy(fitted)
+    model.model.memory_bank = bank
+    return model
 
 
 def load_calibration(folder: Path) -> Calibration | None:
