@@ -1,0 +1,180 @@
+"""Which defect goes on which image, where, how large and how strong; and that it can be seen at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from patchcore_edge_runtime.preprocess import Image
+
+from .foreground import part_of
+from .marks import scratch, smear, spots
+from .material import cut_paste, foreign, missing, torn
+from .site import Layer, Pixels, Site
+
+__all__ = ["KINDS", "SyntheticDefect", "make_defects", "synthetic_defects"]
+
+_MAKERS: dict[str, Callable[[Site, np.random.Generator], Layer]] = {
+    "torn": torn,
+    "foreign": foreign,
+    "scratch": scratch,
+    "spots": spots,
+    "smear": smear,
+    "missing": missing,
+    "cut_paste": cut_paste,
+}
+KINDS = tuple(_MAKERS)
+"""Names of the kinds. Images take them in turn, in an order that the seed shuffles anew for every seven images."""
+
+_ON_PART = 0.8
+_LARGEST = 0.25
+"""Of the shorter side."""
+_ORDER, _STRENGTH, _DEFECT = range(3)
+"""What a seed is for, so that no two generators are the same."""
+_STEPS = (0.6180339887, 0.4142135624)
+"""Fractions of the golden ratio and of the root of two: strengths go round with the images and the numbers, evenly."""
+_CLEAR, _CLEAR_SMOOTHED = 2.5, 0.5
+"""A change's root mean square in units of the noise. New noise in the place of the old makes 1.4, and 0.2 once it is
+smoothed over a quarter of a cell: what is above either is no noise."""
+_LEAST = 1.5
+"""Grey levels, whatever the noise."""
+_TRIES = 8
+
+
+@dataclass(frozen=True)
+class SyntheticDefect:
+    """A picture of a good part with one defect.
+
+    Attributes:
+        image: HxWx3 uint8 BGR; grey (equal channels) where the good picture is.
+        mask: HxW bool, all pixels that differ from the good picture, and pinholes between them.
+        kind: one of ``KINDS``.
+        strength: in [0, 1], from barely visible in this picture's noise and texture to plain. As drawn: a defect that
+            would drown in the noise is made stronger.
+        source: index of the good picture.
+    """
+
+    image: Image
+    mask: NDArray[np.bool_]
+    kind: str
+    strength: float
+    source: int
+
+
+def make_defects(
+    images: Sequence[Image], per_image: int = 1, seed: int = 0, *, cell: int = 8
+) -> Iterator[SyntheticDefect]:
+    """Defects on good pictures, one after the other: the first picture's, then the second's.
+
+    Defect ``j`` of image ``i`` depends on ``seed``, ``i``, ``j`` and the images only: not on ``per_image``, nor on any
+    global generator. An image's first seven defects are of different kinds; kinds and strengths are spread evenly over
+    a set of any size. Four of five have their centre on the part, where one stands out from a background.
+
+    Args:
+        images: HxWx3 uint8 BGR at the model's size. May decode when asked: an image is asked for once for itself, and
+            now and then for its texture.
+        per_image: how many defects, each on a copy of its own.
+        seed: not negative.
+        cell: side of one cell of the model's patch grid, pixels: the smallest defect. The largest is a quarter of
+            the picture's shorter side; sizes are uniform in their logarithm.
+
+    Raises:
+        ValueError: ``per_image`` or ``cell`` below 1, a negative seed, or (when it is reached) an image of another
+            shape or dtype.
+    """
+    if per_image < 1 or cell < 1 or seed < 0:
+        raise ValueError("per_image and cell have to be at least 1, and seed not negative.")
+    return _all_defects(images, per_image, seed, cell)
+
+
+def synthetic_defects(images: Sequence[Image], seed: int = 0) -> list[Image]:
+    """One defective copy, HxWx3 uint8 BGR, of each image: the pictures of ``make_defects``."""
+    return [defect.image for defect in make_defects(images, seed=seed)]
+
+
+def _all_defects(images: Sequence[Image], per_image: int, seed: int, cell: int) -> Iterator[SyntheticDefect]:
+    for source in range(len(images)):
+        image = images[source]
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"Image {source} is {image.dtype} of shape {image.shape}, not HxWx3 uint8.")
+        part = part_of(image)
+        for number in range(per_image):
+            yield _defect(images, image, part, source, number, seed, cell)
+
+
+def _defect(
+    images: Sequence[Image], image: Image, part: NDArray[np.bool_], source: int, number: int, seed: int, cell: int
+) -> SyntheticDefect:
+    rng = np.random.default_rng((seed, _DEFECT, source, number))
+    kind, strength = _kind(seed, source, number), _strength(seed, source, number)
+    height, width = image.shape[:2]
+    smallest = min(cell, height / 2, width / 2)
+    size = float(np.exp(rng.uniform(np.log(smallest), np.log(max(smallest, _LARGEST * min(height, width))))))
+    other = _other(images, source, rng)
+    grey = bool((image == image[..., :1]).all())
+    site = Site(image, part, other, _centre(part, smallest, rng), size, strength, cell, grey)
+    made = _laid(site, _MAKERS[kind](site, rng), rng)
+    changed = (made != image).any(2).astype(np.uint8)
+    mask = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)).astype(np.bool_)
+    return SyntheticDefect(made, mask, kind, strength, source)
+
+
+def _kind(seed: int, source: int, number: int) -> str:
+    turn, place = divmod(source, len(KINDS))
+    order = np.random.default_rng((seed, _ORDER, turn)).permutation(len(KINDS))
+    return KINDS[int(order[(place + number) % len(KINDS)])]
+
+
+def _strength(seed: int, source: int, number: int) -> float:
+    start = np.random.default_rng((seed, _STRENGTH)).random()
+    return float((start + source * _STEPS[0] + number * _STEPS[1]) % 1)
+
+
+def _other(images: Sequence[Image], source: int, rng: np.random.Generator) -> Callable[[], Image] | None:
+    if len(images) < 2:
+        return None
+    place = (source + int(rng.integers(1, len(images)))) % len(images)
+    return lambda: images[place]
+
+
+def _centre(part: NDArray[np.bool_], smallest: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Row and column: on the part, or in one of five anywhere; half the smallest defect from the picture's border."""
+    if rng.random() < _ON_PART:
+        places = np.flatnonzero(part)
+        at = divmod(int(places[rng.integers(len(places))]), part.shape[1])
+    else:
+        at = int(rng.integers(part.shape[0])), int(rng.integers(part.shape[1]))
+    row, column = (
+        min(max(float(v), smallest / 2), side - 1 - smallest / 2) for v, side in zip(at, part.shape, strict=True)
+    )
+    return row, column
+
+
+def _laid(site: Site, layer: Layer, rng: np.random.Generator) -> Image:
+    """The picture with the layer on it; brighter or darker as a whole, step by step, until it can be seen."""
+    change = layer.alpha[..., None] * (layer.content - site.patch)
+    if site.grey:
+        change = np.repeat(change.mean(2, keepdims=True), 3, 2)
+    step = site.sign(rng) * max(_LEAST, site.noise) * layer.alpha[..., None]
+    made = site.image.copy()
+    for _ in range(_TRIES):
+        made[site.window] = np.clip(np.rint(site.patch + change), 0, 255).astype(np.uint8)
+        if _visible(site, layer.alpha, made[site.window].astype(np.float32) - site.patch):
+            break
+        change = change + step
+    return made
+
+
+def _visible(site: Site, alpha: Pixels, change: Pixels) -> bool:
+    """Whether the change is above the noise, and as wide or high as a cell at least."""
+    inside = alpha > 0.3 * alpha.max()
+    grey = change.mean(2)
+    smoothed = cv2.GaussianBlur(grey, (0, 0), site.cell / 4)
+    sharp, smooth = (float(np.sqrt(np.square(values[inside]).mean())) for values in (grey, smoothed))
+    spans = (np.ptp(np.flatnonzero((grey != 0).any(axis))) + 1 if grey.any() else 0 for axis in (0, 1))
+    clear = sharp >= _LEAST and (sharp >= _CLEAR * site.noise or smooth >= _CLEAR_SMOOTHED * site.noise)
+    return clear and max(spans) >= min(site.cell, *(side / 2 for side in site.image.shape[:2]))
