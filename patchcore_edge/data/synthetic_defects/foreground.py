@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.preprocess import Image
 
+from .site import mean_channel
+
 __all__ = ["part_of"]
 
 _SIDE = 64
@@ -16,10 +18,10 @@ _FAR = 4.0
 """So many robust deviations from the border's median is not background."""
 _LEAST_DEVIATION = 4.0
 """Grey levels; a clean background has hardly any noise of its own."""
-_SHARES = (0.01, 0.95)
+_SHARES = (0.04, 0.95)
 """Of the picture; less is dirt on a texture, more is a picture that is all part."""
-_BORDER_SHARE = 0.4
-"""Where more of the border than this would be part, the border shows no background to compare with."""
+_BORDER_SHARE = 0.5
+"""Of the share inside. Where the border has more, what was found is uneven light or no border shows background."""
 
 
 def part_of(image: Image) -> NDArray[np.bool_]:
@@ -37,10 +39,22 @@ def part_of(image: Image) -> NDArray[np.bool_]:
     scale = max(height, width) / _SIDE
     size = (max(4, round(width / scale)), max(4, round(height / scale))) if scale > 1 else (width, height)
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    found = _solid(np.maximum(_deviation(small), _deviation(_roughness(small))) > _FAR)
-    if not (_SHARES[0] < found.mean() < _SHARES[1] and found[_ring(found.shape)].mean() < _BORDER_SHARE):
+    deviation = np.maximum(_deviation(small), _deviation(_roughness(small)))
+    found = _solid(deviation > _FAR)
+    if not _stands_out(found, deviation):
         return np.ones((height, width), np.bool_)
     return cv2.resize(found.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
+
+
+def _stands_out(found: NDArray[np.bool_], deviation: NDArray[np.float32]) -> bool:
+    """Whether it is of a part's size, away from the border, and has an outline: shading has none."""
+    share = found.mean()
+    if not (_SHARES[0] < share < _SHARES[1] and found[_ring(found.shape)].mean() < _BORDER_SHARE * share):
+        return False
+    whole, kernel = found.astype(np.uint8), np.ones((5, 5), np.uint8)
+    within = found & (cv2.erode(whole, kernel, borderValue=1) == 0)
+    around = ~found & (cv2.dilate(whole, kernel) > 0)
+    return float(np.median(deviation[within])) - float(np.median(deviation[around])) > _FAR
 
 
 def _deviation(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -53,7 +67,7 @@ def _deviation(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _roughness(small: NDArray[np.float32]) -> NDArray[np.float32]:
     """``[h,w,1]``: standard deviation around each pixel."""
-    grey = small.mean(2)
+    grey = mean_channel(small)
     mean, square = (cv2.blur(values, (5, 5)) for values in (grey, grey * grey))
     return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0)), np.float32)[..., None]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,11 +14,12 @@ from patchcore_edge_runtime.preprocess import Image
 from .foreground import part_of
 from .marks import scratch, smear, spots
 from .material import cut_paste, foreign, missing, torn
-from .site import Layer, Pixels, Site
+from .site import Layer, Pixels, Site, mean_channel
 
 __all__ = ["KINDS", "SyntheticDefect", "make_defects", "synthetic_defects"]
 
-_MAKERS: dict[str, Callable[[Site, np.random.Generator], Layer]] = {
+_Maker = Callable[[Site, np.random.Generator], Layer]
+_MAKERS: dict[str, _Maker] = {
     "torn": torn,
     "foreign": foreign,
     "scratch": scratch,
@@ -35,14 +36,16 @@ _LARGEST = 0.25
 """Of the shorter side."""
 _ORDER, _STRENGTH, _DEFECT = range(3)
 """What a seed is for, so that no two generators are the same."""
-_STEPS = (0.6180339887, 0.4142135624)
+_TURNS = (0.6180339887, 0.4142135624)
 """Fractions of the golden ratio and of the root of two: strengths go round with the images and the numbers, evenly."""
 _CLEAR, _CLEAR_SMOOTHED = 2.5, 0.5
 """A change's root mean square in units of the noise. New noise in the place of the old makes 1.4, and 0.2 once it is
 smoothed over a quarter of a cell: what is above either is no noise."""
 _LEAST = 1.5
 """Grey levels, whatever the noise."""
-_TRIES = 8
+_STEPS_UP = 6
+_GROWTH = (1.0, 1.25, 1.6)
+"""Sizes that are tried, in the drawn size: some shapes come out smaller than a cell, or find no contrast."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +118,25 @@ def _defect(
     smallest = min(cell, height / 2, width / 2)
     size = float(np.exp(rng.uniform(np.log(smallest), np.log(max(smallest, _LARGEST * min(height, width))))))
     other = _other(images, source, rng)
-    grey = bool((image == image[..., :1]).all())
-    site = Site(image, part, other, _centre(part, smallest, rng), size, strength, cell, grey)
-    made = _laid(site, _MAKERS[kind](site, rng), rng)
-    changed = (made != image).any(2).astype(np.uint8)
-    mask = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)).astype(np.bool_)
+    grey = bool(np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(image[..., 1], image[..., 2]))
+    places = _outline(part, size) if kind == "missing" and rng.random() < 0.5 else part
+    site = Site(image, part, other, _centre(places, smallest, rng), size, strength, cell, grey)
+    made, mask = _made(site, _MAKERS[kind], rng)
     return SyntheticDefect(made, mask, kind, strength, source)
+
+
+def _made(site: Site, maker: _Maker, rng: np.random.Generator) -> tuple[Image, NDArray[np.bool_]]:
+    """The picture and its mask; a disc where the maker finds nothing to be seen, as on one pixel of a flat picture."""
+    for growth in _GROWTH:
+        grown = replace(site, size=growth * site.size)
+        made = _laid(grown, maker(grown, rng), rng)
+        if made is not None:
+            return made, _mask(grown, made)
+    y, x = grown.offsets
+    disc = np.clip(grown.size / 2 + 1.5 - np.sqrt(y * y + x * x), 0, 1).astype(np.float32)
+    change = grown.sign(rng) * max(_STEPS_UP, 2 * grown.amplitude) * disc[..., None]
+    made = _added(grown, change)
+    return made, _mask(grown, made)
 
 
 def _kind(seed: int, source: int, number: int) -> str:
@@ -131,7 +147,7 @@ def _kind(seed: int, source: int, number: int) -> str:
 
 def _strength(seed: int, source: int, number: int) -> float:
     start = np.random.default_rng((seed, _STRENGTH)).random()
-    return float((start + source * _STEPS[0] + number * _STEPS[1]) % 1)
+    return float((start + source * _TURNS[0] + number * _TURNS[1]) % 1)
 
 
 def _other(images: Sequence[Image], source: int, rng: np.random.Generator) -> Callable[[], Image] | None:
@@ -139,6 +155,13 @@ def _other(images: Sequence[Image], source: int, rng: np.random.Generator) -> Ca
         return None
     place = (source + int(rng.integers(1, len(images)))) % len(images)
     return lambda: images[place]
+
+
+def _outline(part: NDArray[np.bool_], size: float) -> NDArray[np.bool_]:
+    """The part's pixels within a third of the size from its outline, where pieces break off; all where it has none."""
+    kernel = np.ones((2 * int(size / 3) + 1,) * 2, np.uint8)
+    near = part & (cv2.erode(part.astype(np.uint8), kernel) == 0)
+    return near if near.any() else part
 
 
 def _centre(part: NDArray[np.bool_], smallest: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -154,25 +177,39 @@ def _centre(part: NDArray[np.bool_], smallest: float, rng: np.random.Generator) 
     return row, column
 
 
-def _laid(site: Site, layer: Layer, rng: np.random.Generator) -> Image:
-    """The picture with the layer on it; brighter or darker as a whole, step by step, until it can be seen."""
+def _laid(site: Site, layer: Layer, rng: np.random.Generator) -> Image | None:
+    """The picture with the layer on it, brighter or darker step by step until it can be seen; None if it cannot."""
     change = layer.alpha[..., None] * (layer.content - site.patch)
     if site.grey:
-        change = np.repeat(change.mean(2, keepdims=True), 3, 2)
+        change = np.repeat(mean_channel(change)[..., None], 3, 2)
     step = site.sign(rng) * max(_LEAST, site.noise) * layer.alpha[..., None]
-    made = site.image.copy()
-    for _ in range(_TRIES):
-        made[site.window] = np.clip(np.rint(site.patch + change), 0, 255).astype(np.uint8)
+    for _ in range(_STEPS_UP):
+        made = _added(site, change)
         if _visible(site, layer.alpha, made[site.window].astype(np.float32) - site.patch):
-            break
+            return made
         change = change + step
+    return None
+
+
+def _added(site: Site, change: Pixels) -> Image:
+    made = site.image.copy()
+    made[site.window] = np.clip(np.rint(site.patch + change), 0, 255).astype(np.uint8)
     return made
+
+
+def _mask(site: Site, made: Image) -> NDArray[np.bool_]:
+    changed = (made[site.window] != site.image[site.window]).any(2).astype(np.uint8)
+    mask = np.zeros(made.shape[:2], np.bool_)
+    mask[site.window] = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)).astype(np.bool_)
+    return mask
 
 
 def _visible(site: Site, alpha: Pixels, change: Pixels) -> bool:
     """Whether the change is above the noise, and as wide or high as a cell at least."""
     inside = alpha > 0.3 * alpha.max()
-    grey = change.mean(2)
+    if not inside.any():
+        return False
+    grey = mean_channel(change)
     smoothed = cv2.GaussianBlur(grey, (0, 0), site.cell / 4)
     sharp, smooth = (float(np.sqrt(np.square(values[inside]).mean())) for values in (grey, smoothed))
     spans = (np.ptp(np.flatnonzero((grey != 0).any(axis))) + 1 if grey.any() else 0 for axis in (0, 1))

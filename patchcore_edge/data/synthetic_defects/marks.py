@@ -86,9 +86,10 @@ def smear(site: Site, rng: np.random.Generator) -> Layer:
     along, across = rotated(site, angle)
     profile = cloud((1, 64), 8.0, rng)[0]
     place = np.clip(across / site.size * 40 + 32 + 0.05 * along, 0, 63).astype(np.intp)
-    film = site.sign(rng) * site.amplitude * float(rng.uniform(0.3, 0.8)) * np.clip(0.7 + 0.4 * profile[place], 0, 1.2)
-    content = wiped + film[..., None] * site.tint(rng)
-    return Layer((0.5 + 0.5 * site.strength) * alpha, np.asarray(content, np.float32))
+    streaks = np.clip(0.55 + 0.6 * profile[place], 0, 1)
+    film = site.sign(rng) * site.amplitude * float(rng.uniform(0.3, 0.8)) * site.tint(rng)
+    covered = np.asarray((0.5 + 0.5 * site.strength) * alpha * streaks, np.float32)
+    return Layer(covered, np.asarray(wiped + film, np.float32))
 
 
 def _line_kernel(size: float, angle: float) -> Pixels:

@@ -18,13 +18,12 @@ _MOSTLY = 0.9
 
 
 def torn(site: Site, rng: np.random.Generator) -> Layer:
-    """Displaced texture, fading outwards: along both sides of a tear that gapes, or bent as a wrinkle is."""
+    """Displaced texture, fading outwards: along both sides of a tear that gapes, or bent and shaded as a wrinkle is."""
     angle = float(rng.uniform(0, np.pi))
     fade = blob(site, rng, soft=max(2.0, site.size / 2.5), aspect=(1, 1.5), angle=angle)
     far = max(1.5, site.size / 4 * float(rng.uniform(0.5, 1)) * (0.25 + 0.75 * site.strength))
     if rng.random() < 0.4:
-        moves = [far * cloud(site.shape, site.size / 1.5, rng) for _ in range(2)]
-        return Layer((fade > 0).astype(np.float32), _displaced(site, fade * moves[0], fade * moves[1]))
+        return Layer((fade > 0).astype(np.float32), _wrinkled(site, rng, fade, far))
     across = rotated(site, angle)[1] + site.size / 10 * cloud(site.shape, max(3.0, site.size / 4), rng)
     side = np.sign(across)
     slip = far * float(rng.uniform(-1, 1))
@@ -39,6 +38,14 @@ def torn(site: Site, rng: np.random.Generator) -> Layer:
     return Layer((fade > 0).astype(np.float32), np.asarray(content, np.float32))
 
 
+def _wrinkled(site: Site, rng: np.random.Generator, fade: Pixels, far: float) -> Pixels:
+    """Displaced every which way; slopes that face a light from the left are brighter, the others darker."""
+    x, y = (fade * far * cloud(site.shape, site.size / 1.5, rng) for _ in range(2))
+    slope = cv2.Sobel(cv2.GaussianBlur(x, (0, 0), 1), cv2.CV_32F, 1, 0)
+    shade = 0.6 * site.amplitude / max(1e-3, float(np.abs(slope).max())) * slope
+    return np.asarray(_displaced(site, x, y) + shade[..., None], np.float32)
+
+
 def _displaced(site: Site, x: Pixels, y: Pixels) -> Pixels:
     """``[h,w,3]``: the patch, each pixel taken from ``x`` columns and ``y`` rows before."""
     rows, columns = np.indices(site.shape, dtype=np.float32)
@@ -48,7 +55,9 @@ def _displaced(site: Site, x: Pixels, y: Pixels) -> Pixels:
 
 def foreign(site: Site, rng: np.random.Generator) -> Layer:
     """A texture of another part's picture, or a made one, blended in (DRAEM, Zavrtanik et al. 2021)."""
-    alpha = blob(site, rng, soft=float(rng.uniform(0.8, max(1.0, site.size / 6))), ragged=0.25)
+    alpha = blob(
+        site, rng, soft=float(rng.uniform(0.8, max(1.0, site.size / 6))), ragged=0.25, sides=int(rng.choice((0, 5)))
+    )
     if site.other is not None and rng.random() < 0.5:
         content = _anywhere(site.other(), site, rng, scale=(0.5, 1.5))
     else:
@@ -70,10 +79,12 @@ def _pattern(site: Site, rng: np.random.Generator) -> Pixels:
 
 def missing(site: Site, rng: np.random.Generator) -> Layer:
     """A piece of the part gone: the background shows, or a flat ground where the picture has no background."""
-    alpha = blob(site, rng, soft=1.0, ragged=0.3, corners=bool(rng.random() < 0.3), aspect=(1, 2))
+    sides = int(rng.choice((0, 5, 6)))
+    alpha = blob(site, rng, soft=1.0, ragged=0.12 if sides else 0.3, sides=sides, aspect=(1, 2))
     ground = _background(site, rng)
     if ground is None:
-        level = site.low.mean((0, 1)) + site.sign(rng) * site.amplitude
+        inside = np.average(site.low, axis=(0, 1), weights=np.repeat(alpha[..., None], 3, 2) + 1e-6)
+        level = site.low + site.strength * (inside - site.low) + site.sign(rng) * site.amplitude
         ground = np.clip(level + site.contrast * cloud(site.shape, site.size, rng)[..., None], 0, 255) + site.grain(rng)
     depth = cv2.GaussianBlur(alpha, (0, 0), max(1.0, site.size / 12))
     shaded = ground * (1 - 0.5 * site.strength * np.clip(1.6 - 1.6 * depth, 0, 1))[..., None]
@@ -100,7 +111,7 @@ def cut_paste(site: Site, rng: np.random.Generator) -> Layer:
     The weaker it is the more it takes the brightness of its new place, which is what Poisson blending does (NSA,
     Schlüter et al. 2022); by two frequency bands here (Burt and Adelson 1983), which needs no solver.
     """
-    alpha = blob(site, rng, soft=0.8, ragged=0.15 * float(rng.random() < 0.5), corners=bool(rng.random() < 0.6))
+    alpha = blob(site, rng, soft=0.8, ragged=0.15 * float(rng.random() < 0.5), sides=int(rng.choice((0, 4, 5))))
     content = _anywhere(site.image, site, rng, scale=(0.8, 1.25)) * (
         1 + 0.3 * site.strength * float(rng.uniform(-1, 1))
     )

@@ -43,28 +43,38 @@ def blob(
     *,
     soft: float = 1.0,
     ragged: float = 0.0,
-    corners: bool = False,
+    sides: int = 0,
     aspect: tuple[float, float] = (1.0, 3.0),
     angle: float | None = None,
 ) -> Pixels:
-    """``[h,w]`` in [0, 1]: an ellipse or a rectangle of the site's size.
+    """``[h,w]`` in [0, 1]: an ellipse or a polygon of the site's size.
 
     Args:
         site: where.
         rng: gives what is not said.
         soft: width of its edge, pixels.
         ragged: how far noise moves its edge, in half sizes; below 0.4.
-        corners: a rectangle.
+        sides: 0 for an ellipse, 4 for a rectangle, else those of an irregular polygon; some may be cut off.
         aspect: least and largest ratio of its sides, each at most 3.
         angle: of the longer side, radians; None for any.
     """
     ratio = float(np.exp(rng.uniform(*np.log(aspect))) ** 0.5)
     along, across = rotated(site, rng.uniform(0, np.pi) if angle is None else angle)
-    u, v = np.abs(along) / (site.size / 2 * ratio), np.abs(across) / (site.size / 2 / ratio)
-    inside = 1 - (np.maximum(u, v) if corners else np.sqrt(u * u + v * v))
+    inside = 1 - _distance(along / (site.size / 2 * ratio), across / (site.size / 2 / ratio), sides, rng)
     if ragged:
-        inside += ragged * cloud(site.shape, site.size / 3, rng)
+        inside += ragged * cloud(site.shape, site.size / float(rng.uniform(2, 6)), rng)
     return np.asarray(np.clip(inside * (site.size / 2 / ratio / max(soft, 0.5)) + 0.5, 0, 1), np.float32)
+
+
+def _distance(u: Pixels, v: Pixels, sides: int, rng: np.random.Generator) -> Pixels:
+    """``[h,w]``: 1 on the outline, less inside."""
+    if not sides:
+        return np.asarray(np.sqrt(u * u + v * v), np.float32)
+    if sides == 4:
+        return np.maximum(np.abs(u), np.abs(v))
+    turns = 2 * np.pi / sides * (np.arange(sides) + rng.uniform(-0.35, 0.35, sides))
+    faces = [(u * np.float32(np.cos(turn)) + v * np.float32(np.sin(turn))) for turn in turns]
+    return np.asarray(np.maximum.reduce([face / float(rng.uniform(0.7, 1)) for face in faces]), np.float32)
 
 
 def stroke(

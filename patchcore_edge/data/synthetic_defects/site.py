@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.preprocess import Image
 
-__all__ = ["Layer", "Pixels", "Site"]
+__all__ = ["Layer", "Pixels", "Site", "mean_channel"]
 
 Pixels = NDArray[np.float32]
 
@@ -24,6 +24,12 @@ _LAPLACIAN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _WEAK, _PLAIN = (3.0, 1.0, 1.5), (70.0, 4.0)
 """Grey levels, local contrasts, noise: the weakest change is the largest of the first, the plainest of the second."""
 _HEADROOM = 160.0
+_THIRDS = np.full((1, 3), 1 / 3, np.float32)
+
+
+def mean_channel(values: Pixels) -> Pixels:
+    """``[h,w]``: the mean of the three channels; many times as fast as NumPy's over so short an axis."""
+    return np.asarray(cv2.transform(values, _THIRDS), np.float32)
 
 
 @dataclass(frozen=True)
@@ -97,13 +103,13 @@ class Site:
     @cached_property
     def noise(self) -> float:
         """Standard deviation of the noise, grey levels (Immerkær 1996, with a median against edges)."""
-        response = cv2.filter2D(self.patch.mean(2), -1, _LAPLACIAN, borderType=cv2.BORDER_REFLECT)
+        response = cv2.filter2D(mean_channel(self.patch), -1, _LAPLACIAN, borderType=cv2.BORDER_REFLECT)
         return max(_LEAST_NOISE, 1.4826 * float(np.median(np.abs(response))) / 6)
 
     @cached_property
     def contrast(self) -> float:
         """Standard deviation of the texture, grey levels; robust, so that a part's outline does not count."""
-        return 1.4826 * float(np.median(np.abs((self.patch - self.low).mean(2))))
+        return 1.4826 * float(np.median(np.abs(mean_channel(self.patch - self.low))))
 
     @cached_property
     def amplitude(self) -> float:
