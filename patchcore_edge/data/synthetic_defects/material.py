@@ -78,7 +78,7 @@ def _pattern(site: Site, rng: np.random.Generator) -> Pixels:
 
 
 def missing(site: Site, rng: np.random.Generator) -> Layer:
-    """A piece of the part gone: the background shows, or a flat ground where the picture has no background."""
+    """A piece of the part gone, or thin: the background shows, or a flat ground where the picture has none."""
     sides = int(rng.choice((0, 5, 6)))
     alpha = blob(site, rng, soft=1.0, ragged=0.12 if sides else 0.3, sides=sides, aspect=(1, 2))
     ground = _background(site, rng)
@@ -86,9 +86,11 @@ def missing(site: Site, rng: np.random.Generator) -> Layer:
         inside = np.average(site.low, axis=(0, 1), weights=np.repeat(alpha[..., None], 3, 2) + 1e-6)
         level = site.low + site.strength * (inside - site.low) + site.sign(rng) * site.amplitude
         ground = np.clip(level + site.contrast * cloud(site.shape, site.size, rng)[..., None], 0, 255) + site.grain(rng)
+    elif site.on_part.max() > 0.5:
+        alpha = alpha * site.on_part
     depth = cv2.GaussianBlur(alpha, (0, 0), max(1.0, site.size / 12))
     shaded = ground * (1 - 0.5 * site.strength * np.clip(1.6 - 1.6 * depth, 0, 1))[..., None]
-    return Layer((0.6 + 0.4 * site.strength) * alpha, np.asarray(shaded, np.float32))
+    return Layer((0.3 + 0.7 * site.strength) * alpha, np.asarray(shaded, np.float32))
 
 
 def _background(site: Site, rng: np.random.Generator) -> Pixels | None:

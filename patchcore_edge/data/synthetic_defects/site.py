@@ -122,6 +122,11 @@ class Site:
         """``[h,w,3]`` without what is smaller than the defect's quarter."""
         return np.asarray(cv2.GaussianBlur(values, (0, 0), max(2.0, self.size / 6)), np.float32)
 
+    @cached_property
+    def on_part(self) -> Pixels:
+        """``[h,w]``: 1 on the part, 0 off it, its outline two pixels wide."""
+        return np.asarray(cv2.GaussianBlur(self.part[self.window].astype(np.float32), (0, 0), 1.0), np.float32)
+
     def sign(self, rng: np.random.Generator) -> float:
         """1 for brighter or −1 for darker, by chance; against the range's near end where there is no room."""
         level = float(self.low[self._middle].mean())
