@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,17 @@ from patchcore_edge_runtime.verdict import Thresholds
 from .data.batch import Batch
 from .pixels import PixelCounts
 
-__all__ = ["AUPRO_FPR_LIMIT", "Evaluation", "Evaluator", "Scores", "collect_scores", "evaluate"]
+__all__ = [
+    "AUPRO_FPR_LIMIT",
+    "Evaluation",
+    "Evaluator",
+    "GroupRates",
+    "Scores",
+    "by_group",
+    "collect_scores",
+    "evaluate",
+    "recall_at",
+]
 
 AUPRO_FPR_LIMIT = 0.3
 """False-positive rate up to which AUPRO integrates, as in MVTec AD's paper (Bergmann et al. 2021, section 5)."""
@@ -35,6 +45,7 @@ class Scores:
         pixels: what the maps say of good and defective pixels; None where the data has no mask for some image.
         maps: n raw maps ``[H,W]``, if they were to be kept; else none.
         masks: n defect masks ``[H,W]``, likewise; None where the data has none for an image.
+        groups: the batch (lot, day, camera) of each image, "" where it is not known; none where no image's is.
     """
 
     paths: list[Path]
@@ -46,6 +57,27 @@ class Scores:
     pixels: PixelCounts | None
     maps: list[NDArray[np.float32]] = field(default_factory=list)
     masks: list[NDArray[np.bool_] | None] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class GroupRates:
+    """What the threshold in use does to the images of one batch.
+
+    Attributes:
+        group: the batch's name, "" for the images whose batch is not known.
+        good, defective: how many images of it there are.
+        rejected, found: how many of those are above the threshold; None without a threshold.
+        false_reject_rate, recall: the same as shares; None where there are no such images either.
+    """
+
+    group: str
+    good: int
+    defective: int
+    rejected: int | None
+    found: int | None
+    false_reject_rate: float | None
+    recall: float | None
 
 
 @dataclass(frozen=True)
@@ -60,6 +92,9 @@ class Evaluation:
         false_reject_rate: share of good images above the calibrated threshold.
         recall: share of defective images above it.
         f1: at the calibrated threshold.
+        recall_at_1, recall_at_5: recall where at most 1 % and 5 % of the good test images are rejected (``recall_at``);
+            read off the test images, so a property of the ranking, not of a threshold to use.
+        groups: the rates of each batch; None where no image's batch is known.
     """
 
     images: int
@@ -74,18 +109,25 @@ class Evaluation:
     false_reject_rate: float | None
     recall: float | None
     f1: float | None
+    recall_at_1: float | None = None
+    recall_at_5: float | None = None
+    groups: tuple[GroupRates, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return dict(vars(self))
+        groups = None if self.groups is None else [asdict(rates) for rates in self.groups]
+        return {**vars(self), "groups": groups}
 
 
-def collect_scores(batches: Iterable[Batch], *, keep_maps: bool = False) -> Scores:
+def collect_scores(
+    batches: Iterable[Batch], *, keep_maps: bool = False, group_of: Callable[[Path], str] | None = None
+) -> Scores:
     """Bring the engine's predictions together; of a map, only what the metrics need is held after its batch.
 
     Args:
         batches: scored and labelled, on the CPU.
         keep_maps: hold all maps and masks too: 320 KiB per image of 256x256 pixels.
+        group_of: gives the batch (lot, day, camera) of a file, "" where it is not known; none is known when absent.
 
     Raises:
         DataError: the images are not labelled, or a map holds what is no distance.
@@ -109,7 +151,9 @@ def collect_scores(batches: Iterable[Batch], *, keep_maps: bool = False) -> Scor
             maps.extend(raw)
             masks.extend([None] * len(raw) if known is None else known)
     labels, scores, maxima, medians = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return Scores(paths, [path.parent.name for path in paths], labels, scores, maxima, medians, pixels, maps, masks)
+    kinds = [path.parent.name for path in paths]
+    groups = [] if group_of is None else [group_of(path) for path in paths]
+    return Scores(paths, kinds, labels, scores, maxima, medians, pixels, maps, masks, groups)
 
 
 def _counted(
@@ -151,7 +195,44 @@ def evaluate(scores: Scores, thresholds: Thresholds | None, fpr_limit: float = A
         false_reject_rate=None if flagged is None or labels.all() else float(flagged[~labels].mean()),
         recall=None if flagged is None or not labels.any() else float(flagged[labels].mean()),
         f1=None if flagged is None or not labels.any() else _f1(labels, flagged),
+        recall_at_1=recall_at(0.01, labels, values) if both else None,
+        recall_at_5=recall_at(0.05, labels, values) if both else None,
+        groups=by_group(scores, thresholds) if any(scores.groups) else None,
     )
+
+
+def recall_at(rate: float, labels: NDArray[np.bool_], values: NDArray[np.float32]) -> float:
+    """The highest recall of any threshold that rejects at most a share ``rate`` of these good images.
+
+    An image is rejected when its score is above the threshold. Of n good images at most ⌊rate · n⌋ are, so that with
+    fewer than 1 / ``rate`` of them none is.
+
+    Args:
+        rate: in [0, 1].
+        labels: ``[n]`` True for defective; both kinds are needed.
+        values: ``[n]`` raw image scores.
+    """
+    good = np.sort(values[~labels])[::-1]
+    # Guards against 0.07 * 100 being 7.000000000000001, and the like below the number.
+    allowed = int(rate * len(good) + 1e-9)
+    return 1.0 if allowed >= len(good) else float((values[labels] > good[allowed]).mean())
+
+
+def by_group(scores: Scores, thresholds: Thresholds | None) -> tuple[GroupRates, ...]:
+    """The rates of each batch, in the order in which the batches come."""
+    groups = np.array(scores.groups or [""] * len(scores.labels))
+    return tuple(_rates(str(group), scores, groups == group, thresholds) for group in dict.fromkeys(groups))
+
+
+def _rates(group: str, scores: Scores, chosen: NDArray[np.bool_], thresholds: Thresholds | None) -> GroupRates:
+    good, defective = chosen & ~scores.labels, chosen & scores.labels
+    counts = int(good.sum()), int(defective.sum())
+    if thresholds is None:
+        return GroupRates(group, *counts, None, None, None, None)
+    above = scores.scores > thresholds.image
+    hits = int((above & good).sum()), int((above & defective).sum())
+    shares = (hit / count if count else None for hit, count in zip(hits, counts, strict=True))
+    return GroupRates(group, *counts, *hits, *shares)
 
 
 def _best_f1(labels: NDArray[np.bool_], values: NDArray[np.float32]) -> float:

@@ -17,10 +17,13 @@ from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.manifest import CalibrationFacts
 from patchcore_edge_runtime.preprocess import Image
 
 from .evaluator import Evaluation, Scores
 from .outliers import Outliers
+from .score_order import FALSE_ALARMS, Shift, file_order, find_shift
+from .trade_off_table import Choice, broken_promise, choices, few
 from .visualizer import visualize
 
 __all__ = ["View", "write_outliers", "write_report"]
@@ -53,6 +56,7 @@ def write_report(
     evaluation: Evaluation,
     pixel_threshold: float,
     views: Callable[[list[int]], Iterable[View]],
+    calibration: CalibrationFacts | None = None,
 ) -> None:
     """Write the report of an evaluation, and its metrics as JSON beside it.
 
@@ -63,22 +67,33 @@ def write_report(
         scores, evaluation: what it is about.
         pixel_threshold: where the heatmaps turn orange; they begin above what good images usually have.
         views: gives, by their indices, the images to show.
+        calibration: how the threshold was found; its warnings and what other thresholds would do are shown.
 
     Raises:
         ConfigError: a file cannot be written.
     """
     # Imported where they are drawn: matplotlib takes a third of a second, and a fit draws none.
-    from .plots import plots
+    from .plots import order_plot, plots, trade_off_plots
 
+    rejected = _above(scores, evaluation, defective=False)
+    values, shift = _good_in_order(scores)
+    rows = _choices(scores, evaluation, calibration)
     _write_page(
         path,
         "report.html.j2",
         title=title,
         facts=facts,
         evaluation=evaluation,
-        rejected=_above(scores, evaluation, defective=False),
+        warnings=_warnings(evaluation, calibration, rejected),
+        rejected=rejected,
         found=_above(scores, evaluation, defective=True),
         plots=plots(scores, evaluation),
+        choices=few(rows),
+        choice_plots=trade_off_plots(rows) if rows else [],
+        calibration=calibration,
+        order_plot=order_plot(values, evaluation.threshold, shift) if len(values) > 1 else None,
+        shift=shift,
+        false_alarms=FALSE_ALARMS,
         defects=_per_defect(scores, evaluation),
         galleries=_galleries(scores, evaluation, pixel_threshold, views),
     )
@@ -114,10 +129,41 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
     )
 
 
+def _warnings(evaluation: Evaluation, calibration: CalibrationFacts | None, rejected: int) -> list[str]:
+    """What has to be known before the figures are believed, a sentence each."""
+    if calibration is None:
+        return []
+    broken = broken_promise(calibration, rejected, evaluation.good)
+    return [*calibration.warnings, *([broken] if broken else [])]
+
+
+def _choices(scores: Scores, evaluation: Evaluation, calibration: CalibrationFacts | None) -> list[Choice]:
+    if calibration is None or evaluation.threshold is None:
+        return []
+    return choices(calibration, evaluation.threshold, scores)
+
+
+def _good_in_order(scores: Scores) -> tuple[NDArray[np.float32], Shift | None]:
+    """The good images' scores in file order, and the stretch among them that stands apart."""
+    good = [int(i) for i in np.flatnonzero(~scores.labels)]
+    paths = [scores.paths[i] for i in good]
+    order = file_order(paths)
+    values = scores.scores[[good[i] for i in order]]
+    return values, find_shift(values, [paths[i].name for i in order])
+
+
 def _write_page(path: Path, template: str, **values: Any) -> None:
     # Not select_autoescape: it goes by the suffix, and .j2 is none that it escapes.
     environment = Environment(loader=PackageLoader("patchcore_edge"), autoescape=True)
+    environment.filters["share"] = _share
     _write_text(path, environment.get_template(template).render(**values))
+
+
+def _share(value: float | None) -> str:
+    """A share in per cent, with as many digits as anyone would act on."""
+    if value is None:
+        return "–"
+    return f"{value:.2%}" if 0 < value < 0.01 else f"{value:.1%}"
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from patchcore_edge.data import Batch
-from patchcore_edge.evaluator import Evaluator, Scores, collect_scores, evaluate
+from patchcore_edge.evaluator import Evaluator, GroupRates, Scores, by_group, collect_scores, evaluate, recall_at
 from patchcore_edge.pixels import PixelCounts
 from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.verdict import Thresholds
 
 
 def brute_force_aupro(maps: np.ndarray, masks: np.ndarray, limit: float) -> float:
@@ -110,6 +113,7 @@ def test_no_map_is_held_once_it_is_counted() -> None:
     assert list(found.map_medians) == list(found.map_maxima) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert evaluate(found, None).pixel_auroc == 0.5
     assert len(collect_scores(batches(2), keep_maps=True).maps) == 4
+    assert collect_scores(batches(2), group_of=lambda path: path.parent.name).groups == ["good", "hole"] * 2
 
 
 def test_a_perfect_map_scores_1_and_a_constant_one_half_the_limit() -> None:
@@ -152,3 +156,48 @@ def test_what_the_data_cannot_give_is_none() -> None:
 def test_a_limit_outside_its_range_is_refused(limit: float) -> None:
     with pytest.raises(ConfigError, match="AUPRO"):
         Evaluator(limit)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.05, 0.07, 0.5, 1.0])
+def test_recall_at_a_rate_is_the_best_of_all_thresholds_that_keep_it(rate: float) -> None:
+    """By trying all of them, with many equal scores; the smallest sets have one image of a kind."""
+    rng = np.random.default_rng(0)
+    for count in (2, 3, 20, 100, 101, 300):
+        labels = rng.random(count) < 0.4
+        labels[:2] = True, False
+        values = rng.integers(0, count // 2 + 2, count).astype(np.float32)
+        cuts = [-1.0, *sorted(set(values.tolist()))]
+        kept = [cut for cut in cuts if (values[~labels] > cut).mean() <= rate + 1e-9]
+        best = max((values[labels] > cut).mean() for cut in kept)
+        assert recall_at(rate, labels, values) == pytest.approx(best)
+
+
+def test_too_few_good_images_for_a_rate_allow_none_to_be_rejected() -> None:
+    labels = np.array([False] * 10 + [True] * 4)
+    values = np.array([*range(10), 8.5, 9, 9.5, 20], np.float32)
+    assert recall_at(0.01, labels, values) == recall_at(0.05, labels, values) == 0.5
+    assert recall_at(0.1, labels, values) == 1.0
+
+
+def grouped(groups: list[str]) -> Scores:
+    """Good images that score 0 to 5 and defective ones that score 6 to 9."""
+    made = scores([False] * 6 + [True] * 4, [None] * 10)
+    return replace(made, groups=groups)
+
+
+def test_rates_by_batch_add_up_and_say_what_is_not_known() -> None:
+    found = evaluate(grouped(["a", "b"] * 4 + ["", ""]), Thresholds(image=3.5, pixel=1))
+    assert found.groups is not None
+    assert found.groups == (
+        GroupRates("a", 3, 1, 1, 1, 1 / 3, 1.0),
+        GroupRates("b", 3, 1, 1, 1, 1 / 3, 1.0),
+        GroupRates("", 0, 2, 0, 2, None, 1.0),
+    )
+    assert json.loads(json.dumps(found.as_json()))["groups"][0]["group"] == "a"
+    (first, *_) = by_group(grouped(["a"] * 10), None)
+    assert (first.good, first.rejected, first.recall) == (6, None, None)
+
+
+def test_without_batches_nothing_is_said_of_any() -> None:
+    assert evaluate(grouped([]), None).groups is None
+    assert evaluate(grouped([""] * 10), None).as_json()["groups"] is None

@@ -15,9 +15,13 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE, TINY_SIZE, run_cli
 
+from patchcore_edge.evaluator import Scores, evaluate
 from patchcore_edge.outliers import find_outliers
-from patchcore_edge.report import write_outliers
+from patchcore_edge.report import View, write_outliers, write_report
+from patchcore_edge.trade_off_table import broken_promise, choices, few
 from patchcore_edge.visualizer import visualize
+from patchcore_edge_runtime.manifest import CalibrationFacts, ScoreStats, TradeOffPoint
+from patchcore_edge_runtime.verdict import Thresholds
 
 
 class Page(HTMLParser):
@@ -44,6 +48,7 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+        self.text += " " if tag in ("td", "th") else ""
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -84,10 +89,12 @@ def test_the_report_says_what_a_line_engineer_asks_first(evaluated: Path) -> Non
         "Good parts with the highest scores",
         "memory bank",
         "12 images of",
-        "from 10 good images",
+        "found at 1 % rejected",
+        "found at 5 % rejected",
+        "No stretch of files stands apart",
     ):
         assert words in text
-    assert evaluated.read_text(encoding="utf-8").count("<svg") == 2
+    assert evaluated.read_text(encoding="utf-8").count("<svg") >= 3
 
 
 def test_the_outline_of_a_defect_does_not_hide_it() -> None:
@@ -174,3 +181,105 @@ def test_images_that_are_all_alike_have_no_odd_one_and_one_image_has_no_others(t
     assert alone.suspects == []
     write_outliers(tmp_path / "page.html", "alone", alone, lambda _: np.zeros((12, 12, 3), np.uint8))
     assert "None of 1 training images stands out" in Page(tmp_path / "page.html").text
+
+
+def facts_of(n: int, **more: object) -> CalibrationFacts:
+    points = [
+        TradeOffPoint(
+            threshold=float(cut),
+            expected_fpr=(cut - 40) ** 2 / 400,
+            fpr_upper_bound=min(1.0, (cut - 40) ** 2 / 300),
+            synthetic_recall=(44 - cut) / 24,
+        )
+        for cut in range(21, 40)
+    ]
+    known = {
+        "data": "parts",
+        "n": n,
+        "target_fpr": 0.01,
+        "rank": n,
+        "supported_fpr": 0.01,
+        "fpr_upper_bound": 0.03,
+        "supports_target": True,
+        "scores": ScoreStats(min=10, median=20, max=35),
+        "trade_off": tuple(points),
+        "synthetic": 90,
+        "synthetic_recall": 0.25,
+    }
+    return CalibrationFacts.model_validate({**known, **more})
+
+
+def report_of(path: Path, scores: Scores, facts: CalibrationFacts | None, threshold: float) -> str:
+    """The text of a report on scores alone."""
+    thresholds = Thresholds(image=threshold, pixel=threshold)
+
+    def views(shown: list[int]) -> list[View]:
+        return [View(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32), None) for _ in shown]
+
+    write_report(path, "title", {}, scores, evaluate(scores, thresholds), threshold, views, facts)
+    return Page(path).text
+
+
+def cells(good: list[float], defective: list[float], groups: list[str] | None = None) -> Scores:
+    values = np.array([*good, *defective], np.float32)
+    labels = np.arange(len(values)) >= len(good)
+    paths = [Path(("hole" if bad else "good") + f"/{index}.png") for index, bad in enumerate(labels)]
+    kinds = [path.parent.name for path in paths]
+    return Scores(paths, kinds, labels, values, values, values, None, groups=groups or [])
+
+
+GOOD = [20 + 10 * ((index * 7919) % 101) / 101 for index in range(100)]
+
+
+def test_the_report_shows_what_other_thresholds_would_do_and_how_to_take_one(tmp_path: Path) -> None:
+    text = " ".join(report_of(tmp_path / "r.html", cells(GOOD, [25, 31, 33, 38]), facts_of(100), 32.0).split())
+    assert "What another threshold would do" in text
+    assert re.search(r"32\.00 16\.0% 21\.3% 50\.0% 0\.0% 50\.0% in use", text), "test: none of 100, 2 of 4"
+    assert "patchcore-edge-runtime edit BUNDLE --image-threshold T --by NAME" in text
+    assert "90 defects that were drawn" in text
+    assert "labelled" not in text.lower(), "there are none in this calibration"
+    assert (tmp_path / "r.html").read_text(encoding="utf-8").count("<svg") == 5
+
+
+def test_a_threshold_between_the_points_has_a_row_of_its_own(tmp_path: Path) -> None:
+    rows = choices(facts_of(100), 32.5, cells(GOOD, [25, 33]))
+    (mine,) = (row for row in rows if row.is_present)
+    assert (mine.threshold, mine.expected, mine.bound, mine.synthetic) == (32.5, 0.01, 0.03, 0.25)
+    assert (mine.rejected, mine.found) == (0.0, 0.5)
+    assert [row.threshold for row in rows] == sorted(row.threshold for row in rows)
+    assert choices(facts_of(100, trade_off=()), 32.5, cells(GOOD, [])) == []
+    shown = few(rows, 8)
+    assert 4 <= len(shown) <= 9
+    assert mine in shown
+    assert {rows[0], rows[-1]} <= set(shown)
+
+
+def test_warnings_come_first_and_a_broken_promise_is_one(tmp_path: Path) -> None:
+    facts = facts_of(100, warnings=("026.jpg alone sets <the threshold>.",))
+    text = report_of(tmp_path / "r.html", cells(GOOD, [25, 33]), facts, 32.0)
+    assert text.index("026.jpg alone sets <the threshold>.") < text.index("good parts rejected")
+    assert "not like those" not in text
+    text = report_of(tmp_path / "r.html", cells(GOOD, [25, 33]), facts, 29.0)
+    assert "10 of 100 good test parts are rejected (10.0%), where the calibration's bound is 3.0%" in text
+    assert "Before you trust" not in report_of(tmp_path / "r.html", cells(GOOD, [25]), facts_of(100), 32.0)
+
+
+def test_a_promise_is_broken_only_beyond_chance() -> None:
+    assert broken_promise(facts_of(100), 3, 100) == broken_promise(facts_of(100), 0, 0) == ""
+    assert broken_promise(facts_of(100), 9, 100)
+
+
+def test_a_run_of_high_scores_is_named(tmp_path: Path) -> None:
+    good = [value + (12 if 40 <= index < 70 else 0) for index, value in enumerate(GOOD)]
+    text = " ".join(report_of(tmp_path / "r.html", cells(good, [25, 33]), None, 50.0).split())
+    found = re.search(r"Images (\d+)\.png to (\d+)\.png score higher than the rest: median 3\S+ against 2\S+", text)
+    assert found
+    assert abs(int(found[1]) - 40) <= 3
+    assert abs(int(found[2]) - 69) <= 3
+
+
+def test_batches_have_a_table_where_they_are_known(tmp_path: Path) -> None:
+    groups = [f"lot {index // 51}" for index in range(102)]
+    text = " ".join(report_of(tmp_path / "r.html", cells(GOOD, [25, 33], groups), None, 29.0).split())
+    assert re.search(r"By batch .*lot 0 51 \d+ \S+% 0 0 – lot 1 49 \d+ \S+% 2 1 50\.0%", text)
+    assert "By batch" not in report_of(tmp_path / "r.html", cells(GOOD, [25, 33]), None, 29.0)
