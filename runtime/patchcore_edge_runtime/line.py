@@ -17,7 +17,7 @@ from .notify import watched
 from .sinks import Record, Sink, SinkContext, SinkSettings, SinkWorker, open_sinks
 from .sources import Source
 from .sources.live import LiveSource
-from .status import LineStatus
+from .status import LineStatus, calibration_facts
 from .swap import BundleSwap
 from .system import stop_signals
 from .triggers import TriggeredSource
@@ -87,6 +87,7 @@ def run_line(
         source = config.open_source()
         stack.callback(source.close)
         status = LineStatus(config.name, inspector.manifest.model_id, source.status)
+        status.calibration = calibration_facts(inspector.manifest, inspector.thresholds)
         show = make_show(inspector, status, source.live) if make_show is not None else None
         if show is not None:
             stack.callback(show.close)
@@ -136,6 +137,7 @@ def _run_beside(show: Show, source: Source, run: Callable[[], RunSummary]) -> Ru
 def _watch_bundle(config: LineConfig, status: LineStatus, show: Show | None) -> BundleSwap:
     def say(inspector: Inspector) -> None:
         status.model_id = inspector.manifest.model_id
+        status.calibration = calibration_facts(inspector.manifest, inspector.thresholds)
         if show is not None:
             show.inspector = inspector
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from .manifest import Manifest, TradeOffPoint
 from .result import InspectionResult
-from .verdict import Verdict
+from .verdict import Thresholds, Verdict
 
-__all__ = ["LineStatus", "SinkCounts", "Snapshot"]
+__all__ = ["LineStatus", "SinkCounts", "Snapshot", "calibration_facts"]
 
 # Figures of the newest frames: what the line does now, not what it did last week.
 _WINDOW = 300
@@ -64,6 +65,35 @@ class Snapshot:
         return {**asdict(self), "counts": {str(verdict): count for verdict, count in self.counts.items()}}
 
 
+def calibration_facts(manifest: Manifest, thresholds: Thresholds) -> dict[str, Any]:
+    """What the calibration says of the image threshold in use, as plain JSON values.
+
+    Args:
+        manifest: of the bundle that judges.
+        thresholds: in use. For others than the calibrated ones the trade-off's neighbouring points are given: at most
+            so many good parts rejected, at least so many defects caught; None beyond its ends.
+    """
+    facts = manifest.calibration
+    changed = (edit.before for edit in manifest.history if edit.field == "thresholds.image")
+    calibrated = next((value for value in changed if isinstance(value, float)), manifest.thresholds.image)
+    now = thresholds.image
+    rates = (facts.supported_fpr, facts.fpr_upper_bound, facts.synthetic_recall)
+    warnings = list(facts.warnings)
+    if now != calibrated:
+        below = max((point for point in facts.trade_off if point.threshold <= now), key=_threshold, default=None)
+        above = min((point for point in facts.trade_off if point.threshold >= now), key=_threshold, default=None)
+        fpr = (below.expected_fpr, below.fpr_upper_bound) if below else (None, None)
+        rates = (*fpr, above.synthetic_recall if above else None)
+        warnings.insert(0, f"The image threshold is {now:.4g}; it was calibrated to {calibrated:.4g}.")
+    names = ("expected_fpr", "fpr_upper_bound", "synthetic_recall")
+    trade_off = [point.model_dump() for point in facts.trade_off]
+    return {"threshold": now, **dict(zip(names, rates, strict=True)), "warnings": warnings, "trade_off": trade_off}
+
+
+def _threshold(point: TradeOffPoint) -> float:
+    return point.threshold
+
+
 class LineStatus:
     """Counts verdicts from one thread and is read from others.
 
@@ -72,6 +102,9 @@ class LineStatus:
         model_id: of the bundle that judges; may be set anew after a hot swap.
         source: returns the source's state and its dropped frames.
         clock: seconds that never go back.
+
+    Attributes:
+        calibration: what ``calibration_facts`` says of the bundle that judges; set anew with ``model_id``.
     """
 
     def __init__(
@@ -83,6 +116,7 @@ class LineStatus:
     ) -> None:
         self.name = name
         self.model_id = model_id
+        self.calibration: dict[str, Any] | None = None
         self.source = source
         self.sinks: dict[str, Callable[[], SinkCounts]] = {}
         self._clock = clock

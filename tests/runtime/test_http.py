@@ -20,11 +20,15 @@ import pytest
 from line_records import make_record, program
 from pydantic import ValidationError
 
+from patchcore_edge_runtime.bundle import Bundle
+from patchcore_edge_runtime.config import LineConfig
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.line import run_line
+from patchcore_edge_runtime.manifest import CalibrationFacts, Edit, Manifest, ScoreStats, TradeOffPoint
 from patchcore_edge_runtime.sinks import HttpSink, SinkContext, SinkGroup, SinkWorker
 from patchcore_edge_runtime.sinks.web import HttpSettings
-from patchcore_edge_runtime.status import LineStatus
-from patchcore_edge_runtime.verdict import Verdict
+from patchcore_edge_runtime.status import LineStatus, calibration_facts
+from patchcore_edge_runtime.verdict import Thresholds, Verdict
 
 pytest.importorskip("uvicorn", reason="needs the package uvicorn")
 pytest.importorskip("starlette", reason="needs the package starlette")
@@ -298,3 +302,101 @@ def test_the_status_page_needs_nothing_from_elsewhere() -> None:
         page = running.ask("/")[2].decode()
     assert not re.search(r"https?://|//[a-z]", page)
     assert len(page) < 20_000
+
+
+WARNING = "026.jpg <b>alone</b> sets the threshold; without it it would be 39.0."
+
+
+def calibrated(history: tuple[Edit, ...] = ()) -> Manifest:
+    """The part of a manifest that the status tells: calibrated to 58.7, with what 39 and 45 would do."""
+    points = [(39.0, 0.05, 0.11, 0.6), (45.0, 0.03, 0.08, 0.5), (58.7, 0.016, 0.05, 0.1)]
+    names = ("threshold", "expected_fpr", "fpr_upper_bound", "synthetic_recall")
+    facts = CalibrationFacts(
+        data="tiles",
+        n=60,
+        target_fpr=0.01,
+        rank=60,
+        supported_fpr=0.016,
+        fpr_upper_bound=0.05,
+        supports_target=False,
+        scores=ScoreStats(min=25, median=30.6, max=58.7),
+        synthetic=90,
+        synthetic_recall=0.1,
+        trade_off=tuple(TradeOffPoint(**dict(zip(names, point, strict=True))) for point in points),
+        warnings=(WARNING, "Most synthetic defects would pass."),
+    )
+    now = float(str(history[-1].after)) if history else 58.7
+    return Manifest.model_construct(calibration=facts, history=history, thresholds=Thresholds(image=now, pixel=50))
+
+
+def test_the_status_tells_what_the_calibration_warns_of_and_what_other_thresholds_would_do() -> None:
+    with line() as running:
+        assert json.loads(running.ask("/status")[2])["calibration"] is None
+        manifest = calibrated()
+        running.context.status.calibration = calibration_facts(manifest, manifest.thresholds)
+        found = json.loads(running.ask("/status")[2])["calibration"]
+    assert (found["threshold"], found["expected_fpr"], found["fpr_upper_bound"]) == (58.7, 0.016, 0.05)
+    assert found["synthetic_recall"] == 0.1
+    assert found["warnings"] == [WARNING, "Most synthetic defects would pass."]
+    assert found["trade_off"][0] == {
+        "threshold": 39.0,
+        "expected_fpr": 0.05,
+        "fpr_upper_bound": 0.11,
+        "synthetic_recall": 0.6,
+        "labelled_recall": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [(39.0, (0.05, 0.11, 0.6)), (40.0, (0.05, 0.11, 0.5)), (30.0, (None, None, 0.6)), (70.0, (0.016, 0.05, None))],
+)
+@pytest.mark.parametrize("where", ["bundle", "line"])
+def test_another_threshold_is_never_given_the_calibrated_ones_rates(
+    threshold: float, expected: tuple[float | None, ...], where: str
+) -> None:
+    edit = Edit(when="2025-01-01T00:00:00+00:00", by="Ada", field="thresholds.image", before=58.7, after=threshold)
+    manifest = calibrated((edit,) if where == "bundle" else ())
+    found = calibration_facts(manifest, Thresholds(image=threshold, pixel=50))
+    assert (found["expected_fpr"], found["fpr_upper_bound"], found["synthetic_recall"]) == expected
+    assert found["warnings"][0] == f"The image threshold is {threshold:.4g}; it was calibrated to 58.7."
+    assert found["warnings"][1] == WARNING
+
+
+def test_a_line_tells_its_status_what_its_bundle_was_calibrated_to(tiny_bundle: Path, tiny_data: Path) -> None:
+    seen: list[Any] = []
+
+    class Show:
+        def __init__(self, inspector: Any, status: LineStatus, _live: bool) -> None:
+            self.inspector, self.status = inspector, status
+
+        def __call__(self, _record: Any) -> bool:
+            seen.append(self.status.calibration)
+            return False
+
+        def pump(self) -> bool:
+            return True
+
+        def stop(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    config = LineConfig.model_validate(
+        {"name": "discs", "bundle": tiny_bundle, "source": {"uri": str(tiny_data / "test" / "good")}}
+    )
+    run_line(config, make_show=Show)
+    manifest = Bundle.load(tiny_bundle).manifest
+    assert seen[0]["threshold"] == manifest.thresholds.image
+    assert seen[0]["fpr_upper_bound"] == manifest.calibration.fpr_upper_bound
+
+
+def test_the_status_page_shows_the_first_warning_and_that_there_are_more(tmp_path: Path) -> None:
+    program("chromium", "google-chrome")
+    with line() as running:
+        running.inspect(Verdict.OK)
+        manifest = calibrated()
+        running.context.status.calibration = calibration_facts(manifest, manifest.thresholds)
+        page = _browse(f"http://127.0.0.1:{running.port}/", tmp_path, "--dump-dom")
+    assert "58.70, good parts rejected: 1.6&nbsp;%, synthetic defects caught: 10.0&nbsp;%" in page
+    assert '<b class="bad">026.jpg &lt;b&gt;alone&lt;/b&gt; sets the threshold; without it it would be 39.0.' in page
+    assert "(1 more in /status)" in page

@@ -139,7 +139,7 @@ class _Routes:
         return _answer(prometheus_text(self._context.status.snapshot()), CONTENT_TYPE)
 
     async def status(self, _request: Request) -> Response:
-        facts = self._context.status.snapshot().as_json()
+        facts = self._context.status.snapshot().as_json() | {"calibration": self._context.status.calibration}
         latest = self._view.results()[:_PAGE_RESULTS]
         triggered = self._context.trigger is not None
         return _json({**facts, "problem": self._problem(), "triggered": triggered, "results": latest})
