@@ -25,7 +25,7 @@ from .synthetic_pictures import write_pictures
 from .works import Work, all_works
 
 RATES = (0.01, 0.05)
-SOURCES, PER_IMAGE, TESTS = 140, 3, 500
+SOURCES, PER_IMAGE, TESTS = 105, 3, 300
 HEAD = """# Synthetic defects
 
 Good parts are plenty and defects are not. `patchcore_edge.data.synthetic_defects` makes defects on pictures of good

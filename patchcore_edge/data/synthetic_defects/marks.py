@@ -87,9 +87,9 @@ def smear(site: Site, rng: np.random.Generator) -> Layer:
     profile = cloud((1, 64), 8.0, rng)[0]
     place = np.clip(across / site.size * 40 + 32 + 0.05 * along, 0, 63).astype(np.intp)
     streaks = np.clip(0.55 + 0.6 * profile[place], 0, 1)
-    film = site.sign(rng) * site.amplitude * float(rng.uniform(0.3, 0.8)) * site.tint(rng)
-    covered = np.asarray((0.5 + 0.5 * site.strength) * alpha * streaks, np.float32)
-    return Layer(covered, np.asarray(wiped + film, np.float32))
+    film = site.sign(rng) * site.amplitude * float(rng.uniform(0.5, 1)) * site.tint(rng)
+    content = site.patch + (0.5 + 0.5 * site.strength) * (wiped - site.patch) + film
+    return Layer(np.asarray(alpha * streaks, np.float32), np.asarray(content, np.float32))
 
 
 def _line_kernel(size: float, angle: float) -> Pixels:

@@ -59,11 +59,10 @@ def foreign(site: Site, rng: np.random.Generator) -> Layer:
         site, rng, soft=float(rng.uniform(0.8, max(1.0, site.size / 6))), ragged=0.25, sides=int(rng.choice((0, 5)))
     )
     if site.other is not None and rng.random() < 0.5:
-        content = _anywhere(site.other(), site, rng, scale=(0.5, 1.5))
-    else:
-        pattern = _pattern(site, rng)[..., None] * site.tint(rng)
-        content = site.low + 0.8 * site.amplitude * pattern + site.grain(rng)
-    return Layer((0.4 + 0.6 * site.strength) * alpha, _levelled(site, content))
+        content = _levelled(site, _anywhere(site.other(), site, rng, scale=(0.5, 1.5)))
+        return Layer((0.4 + 0.6 * site.strength) * alpha, content)
+    pattern = _pattern(site, rng)[..., None] * site.tint(rng)
+    return Layer(alpha, np.asarray(site.low + site.amplitude * pattern + site.grain(rng), np.float32))
 
 
 def _pattern(site: Site, rng: np.random.Generator) -> Pixels:
@@ -81,8 +80,9 @@ def missing(site: Site, rng: np.random.Generator) -> Layer:
     """A piece of the part gone, or thin: the background shows, or a flat ground where the picture has none."""
     sides = int(rng.choice((0, 5, 6)))
     alpha = blob(site, rng, soft=1.0, ragged=0.12 if sides else 0.3, sides=sides, aspect=(1, 2))
-    ground = _background(site, rng)
+    ground, opacity = _background(site, rng), 0.3 + 0.7 * site.strength
     if ground is None:
+        opacity = 1.0
         inside = np.average(site.low, axis=(0, 1), weights=np.repeat(alpha[..., None], 3, 2) + 1e-6)
         level = site.low + site.strength * (inside - site.low) + site.sign(rng) * site.amplitude
         ground = np.clip(level + site.contrast * cloud(site.shape, site.size, rng)[..., None], 0, 255) + site.grain(rng)
@@ -90,7 +90,7 @@ def missing(site: Site, rng: np.random.Generator) -> Layer:
         alpha = alpha * site.on_part
     depth = cv2.GaussianBlur(alpha, (0, 0), max(1.0, site.size / 12))
     shaded = ground * (1 - 0.5 * site.strength * np.clip(1.6 - 1.6 * depth, 0, 1))[..., None]
-    return Layer((0.3 + 0.7 * site.strength) * alpha, np.asarray(shaded, np.float32))
+    return Layer(opacity * alpha, np.asarray(shaded, np.float32))
 
 
 def _background(site: Site, rng: np.random.Generator) -> Pixels | None:

@@ -21,9 +21,10 @@ _REACH = 1.6
 _LEAST_NOISE = 0.5
 """Grey levels; rounding alone makes 0.3."""
 _LAPLACIAN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-_WEAK, _PLAIN = (3.0, 1.0, 1.5), (70.0, 4.0)
-"""Grey levels, local contrasts, noise: the weakest change is the largest of the first, the plainest of the second."""
-_HEADROOM = 160.0
+_WEAK, _PLAIN = (4.0, 2.0, 2.5), (90.0, 6.0)
+"""Grey levels, local contrasts, noise: the weakest change is the largest of the first, the plainest of the second.
+One local contrast is what the texture does anywhere; what shall be seen in it has to do more."""
+_HEADROOM = 180.0
 _THIRDS = np.full((1, 3), 1 / 3, np.float32)
 
 
