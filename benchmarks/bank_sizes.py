@@ -17,6 +17,9 @@ __all__ = ["accuracies"]
 
 SHARES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 _TESTED = 400
+_NOTE = f"""Random split, up to {_TESTED} of the test images, evenly chosen: [accuracy](accuracy.md) tests all of them.
+Each bank is the beginning of the largest one, where that page chooses each for its own size.
+"""
 
 
 def accuracies(weights: Path | None, _: Path) -> str:
@@ -31,7 +34,7 @@ def accuracies(weights: Path | None, _: Path) -> str:
             pixels = "–" if found.pixel_auroc is None else f"{found.pixel_auroc:.4f}"
             name = f"{work.name}, {work.backbone}, {work.size}"
             lines.append(f"| {name} | {share:.2%} | {bank:,} | {found.image_auroc:.4f} | {pixels} |")
-    return "\n## How small a bank may be\n\n" + "\n".join(lines) + "\n"
+    return f"\n## How small a bank may be\n\n{_NOTE}\n" + "\n".join(lines) + "\n"
 
 
 def _smaller_and_smaller(work: Work) -> Iterator[tuple[float, int, Evaluation]]:
