@@ -9,7 +9,7 @@ from pathlib import Path
 from patchcore_edge.data import DataModule, ImageItem, MVTec, open_data
 from patchcore_edge.models import Patchcore
 from patchcore_edge.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
-from samples.demo.cells import TRAIN_IMAGES, cell_files
+from samples.demo.cells import TRAIN_IMAGES, cell_files, cells_by_module
 
 FIRST_DEFECTS = 200
 ELPV = "elpv:"
@@ -54,6 +54,13 @@ def elpv(kind: str) -> DataModule:
     return DataModule(Path(f"ELPV {kind}"), [ImageItem(path) for path in good[:TRAIN_IMAGES]], test=test)
 
 
+def elpv_by_module(kind: str) -> DataModule:
+    """Solar cells: the first 300 good ones of the package's list to fit on, those of later modules to test."""
+    train, good, defective = cells_by_module(kind)
+    test = [*map(ImageItem, good), *(ImageItem(path, "defective") for path in defective)]
+    return DataModule(Path(f"ELPV {kind}, by module"), [ImageItem(path) for path in train], test=test)
+
+
 def data_of(name: str) -> DataModule:
     """``elpv:mono``, ``elpv:poly``, or a folder in the MVTec layout."""
     return elpv(name.removeprefix(ELPV)) if name.startswith(ELPV) else open_data(name)
@@ -73,3 +80,8 @@ def all_works(shared: Path | None) -> list[Work]:
         )
         works += [tile, replace(tile, ratio=0.1)]
     return works
+
+
+def works_by_module() -> list[Work]:
+    """The solar cells again, fitted on the package's first modules and tested on later ones."""
+    return [Work(f"ELPV {kind}, by module", elpv_by_module(kind)) for kind in ("mono", "poly")]

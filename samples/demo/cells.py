@@ -26,10 +26,21 @@ def cell_files(kind: str = "mono") -> tuple[list[Path], list[Path]]:
     return good, defective
 
 
+def cells_by_module(kind: str = "mono") -> tuple[list[Path], list[Path], list[Path]]:
+    """Good cells to fit on, later good ones, later defective ones: modules that the fit has seen little or nothing of.
+
+    The package lists its cells module by module, without saying where one ends. The first 300 good ones are fitted on;
+    later is what it lists from the next good one on. The module at the cut may have cells on either side.
+    """
+    good, defective = cell_files(kind)
+    first_later = good[TRAIN_IMAGES].name  # cell1310.png: names count through the list
+    return good[:TRAIN_IMAGES], good[TRAIN_IMAGES:], [path for path in defective if path.name > first_later]
+
+
 def write_cells(target: Path, seed: int = 0) -> None:
     """Write train/good, validation/good, test/good and test/defective; no cell is in two of them.
 
-    300 good cells to train on, the other good ones shared equally between calibration and test.
+    300 good cells of all modules to train on, the other good ones shared equally between calibration and test.
     """
     good, defective = cell_files()
     random.Random(seed).shuffle(good)
@@ -41,6 +52,16 @@ def write_cells(target: Path, seed: int = 0) -> None:
         "test/good": held_out[half:],
         "test/defective": defective,
     }
+    _write(target, splits)
+
+
+def write_cells_by_module(target: Path) -> None:
+    """Write train/good, test/good and test/defective: fitted on the first modules, tested on later ones."""
+    train, good, defective = cells_by_module()
+    _write(target, {"train/good": train, "test/good": good, "test/defective": defective})
+
+
+def _write(target: Path, splits: dict[str, list[Path]]) -> None:
     shutil.rmtree(target, ignore_errors=True)
     for split, files in splits.items():
         (target / split).mkdir(parents=True)

@@ -49,6 +49,36 @@ def test_the_demos_splits_never_overlap_and_hold_what_the_readme_says(elpv_folde
     assert len(set().union(*splits.values())) == len(good) + len(defective)
 
 
+def test_the_split_by_module_fits_the_first_cells_and_tests_later_ones(elpv_folder: Path, tmp_path: Path) -> None:
+    from samples.demo.cells import cells_by_module, write_cells_by_module
+
+    write_cells_by_module(tmp_path)
+    names = {
+        split: sorted(path.name for path in (tmp_path / split).iterdir())
+        for split in ("train/good", "test/good", "test/defective")
+    }
+    assert {split: len(found) for split, found in names.items()} == {
+        "train/good": 300,
+        "test/good": 288,
+        "test/defective": 31,
+    }
+    assert names["train/good"][-1] < min(names["test/good"][0], names["test/defective"][0])
+    train, good, defective = cells_by_module("poly")
+    assert (len(train), len(good), len(defective)) == (300, 620, 133)
+
+
+def test_the_demos_tables_have_their_columns_in_line(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("elpv_dataset", reason="the demo needs the package elpv-dataset: pip install '.[demo]'")
+    from samples.demo.__main__ import print_table
+
+    print_table({"": ["random split", "by module"], "image AUROC": ["0.9", "0.7"]})
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        "             random split  by module",
+        "image AUROC  0.9           0.7",
+    ]
+
+
 def test_the_demos_video_shows_one_part_a_frame_and_keeps_the_truth(tiny_data: Path, tmp_path: Path) -> None:
     from samples.demo.line_video import HEIGHT, WIDTH, render
 

@@ -15,11 +15,11 @@ from patchcore_edge.evaluator import Scores, collect_scores
 pytest.importorskip("elpv_dataset", reason="the benchmarks need the package elpv-dataset: pip install '.[demo]'")
 
 from benchmarks import held_out
-from benchmarks.accuracy import _first_defects
+from benchmarks.accuracy import _first_defects, rows_of, run
 from benchmarks.int8_trials import with_bank_of
 from benchmarks.peer_anomalib import Pipeline, fit_and_score
 from benchmarks.quantization import _converted
-from benchmarks.works import Work, elpv
+from benchmarks.works import Work, elpv, elpv_by_module
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,25 @@ def test_the_solar_cells_are_all_there_and_split_once(kind: str, good: int, defe
     labels = [item.is_defective for item in data.test]
     assert (len(data.train), labels.count(False), labels.count(True)) == (300, good - 300, defective)
     assert len({item.path for item in (*data.train, *data.test)}) == good + defective
+
+
+@pytest.mark.parametrize(("kind", "defective"), [("mono", 31), ("poly", 133)])
+def test_by_module_no_tested_cell_is_listed_before_a_fitted_one(kind: str, defective: int) -> None:
+    data, random_split = elpv_by_module(kind), elpv(kind)
+    assert sum(item.is_defective for item in data.test) == defective
+    assert sum(not item.is_defective for item in data.test) == sum(not item.is_defective for item in random_split.test)
+    assert max(item.path.name for item in data.train) < min(item.path.name for item in data.test)
+
+
+def test_without_the_peer_its_rows_stay_as_they_were(work: Work, tmp_path: Path) -> None:
+    page = tmp_path / "accuracy.md"
+    assert rows_of(page) == {}
+    first = run(work, None, {})
+    assert len(first) == 1
+    cells = first[0].split(" | ")
+    peer = " | ".join(["| discs, *anomalib*", *cells[1:]])
+    page.write_text("# Accuracy\n\n" + "\n".join([*first, peer]) + "\n", encoding="utf-8")
+    assert run(work, None, rows_of(page)) == [*first, peer]
 
 
 def test_the_bank_is_embedded_anew_from_the_images_it_came_from(work: Work, tmp_path: Path) -> None:
