@@ -125,7 +125,7 @@ def _percent(value: float, _position: int) -> str:
 
 def order_plot(values: NDArray[np.float32], threshold: float | None, shift: Shift | None) -> Markup:
     """Raw scores ``[n]`` of good images in file order, and the stretch that stands apart."""
-    figure = Figure(figsize=(6.2, 3.0), layout="constrained")
+    figure = Figure(figsize=(6.2, 3.2), layout="constrained")
     axes = figure.subplots()
     if shift is not None:
         axes.axvspan(shift.start + 0.5, shift.stop + 0.5, color=_STRETCH, label=f"{shift.first} to {shift.last}")
@@ -134,7 +134,7 @@ def order_plot(values: NDArray[np.float32], threshold: float | None, shift: Shif
         axes.axhline(threshold, color=_INK, linestyle="--", label=f"threshold {threshold:#.4g}")
     axes.set(xlabel="good test images in file order", ylabel="raw image score", title="Scores in file order")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
+        figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
     return _svg(figure)
 
 

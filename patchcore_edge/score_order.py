@@ -39,6 +39,7 @@ class Shift:
         first, last: names of its files at either end.
         higher: whether it is the stretch that scores higher.
         inside, outside: median raw score of the stretch and of all others.
+        spread: between the quartiles of all others: by how much good parts differ anyway.
         p_value: probability of a shift as clear as this if the order meant nothing.
     """
 
@@ -49,7 +50,13 @@ class Shift:
     higher: bool
     inside: float
     outside: float
+    spread: float
     p_value: float
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the medians are farther apart than the others' quartiles, so that one threshold cannot fit both."""
+        return abs(self.inside - self.outside) > self.spread
 
     def __str__(self) -> str:
         """One sentence with the files' names and both medians."""
@@ -88,8 +95,9 @@ def find_shift(scores: NDArray[np.floating], names: Sequence[str], false_alarms:
     higher = bool(walk[stop] > walk[start])
     inside = np.zeros(n, np.bool_)
     inside[start:stop] = True
-    medians = float(np.median(scores[inside])), float(np.median(scores[~inside]))
-    return Shift(start, stop, names[start], names[stop - 1], higher, *medians, p_value)
+    lower, middle, upper = (float(value) for value in np.percentile(scores[~inside], (25, 50, 75)))
+    median = float(np.median(scores[inside]))
+    return Shift(start, stop, names[start], names[stop - 1], higher, median, middle, upper - lower, p_value)
 
 
 def _clearest(walk: NDArray[np.float64]) -> tuple[int, int]:

@@ -276,6 +276,7 @@ def test_a_run_of_high_scores_is_named(tmp_path: Path) -> None:
     assert found
     assert abs(int(found[1]) - 40) <= 3
     assert abs(int(found[2]) - 69) <= 3
+    assert "does not fit the other" in text
 
 
 def test_batches_have_a_table_where_they_are_known(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_a_stretch_that_scores_otherwise_is_found_and_named(start: int, stop: in
     assert abs(found.start - expected[0]) <= 6
     assert abs(found.stop - expected[1]) <= 6
     assert (found.inside > found.outside) == found.higher
+    assert found.is_large
     words = "higher" if found.higher else "lower"
     assert str(found).startswith(f"Images {found.first} to {found.last} score {words} than the rest: median ")
 
@@ -62,6 +63,14 @@ def test_a_drift_is_a_shift_too() -> None:
     found = find_shift(scores, names(100))
     assert found is not None
     assert 0 in (found.start, 100 - found.stop)
+
+
+def test_a_shift_within_what_good_parts_differ_by_is_not_large() -> None:
+    scores = np.random.default_rng(2).normal(30, 1, 400)
+    scores[100:250] += 0.8
+    found = find_shift(scores, names(400))
+    assert found is not None
+    assert not found.is_large
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0, 1.5, 1e30]) | st.floats(0, 100, width=32), max_size=40), st.integers(1, 9))
