@@ -151,7 +151,8 @@ def main() -> None:
     for work in sorted(works, key=lambda work: work.name.split(",")[0]):
         named = replace(work, name=f"{work.name}, random split") if work.name in ("ELPV mono", "ELPV poly") else work
         rows += run(named, peer, before)
-    write_page("accuracy.md", [HEAD + "\n".join(rows) + "\n" + FOOT])
+        # After each work, for the last ones take long.
+        write_page("accuracy.md", [HEAD + "\n".join(rows) + "\n" + FOOT])
 
 
 if __name__ == "__main__":

@@ -98,14 +98,16 @@ def print_line(seconds: dict[str, float], summary: str) -> None:
     run = json.loads((RUN / "run.json").read_text(encoding="utf-8"))
     parity = json.loads((BUNDLE / "manifest.json").read_text(encoding="utf-8"))["parity"]
     right, parts = judged_right()
-    speed = re.search(r"([\d.]+) fps.*latency (p50 [\d.]+ ms, p95 [\d.]+ ms)", summary)
+    speed = re.search(r"([\d.]+) fps.*latency p50 ([\d.]+) ms, p95 ([\d.]+) ms", summary)
+    assert speed is not None
+    fps, p50, p95 = map(float, speed.groups())
     print_table(
         {
             "memory bank": [f"{run['bank_size']:,} of {run['patches']:,} patches"],
             "seconds, both splits": [", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items())],
             "largest score deviation, torch against IR": [f"{parity['max_score_deviation']:.1e}"],
-            "frames per second, with video and images written": [speed[1] if speed else "?"],
-            "latency, frame to score and map": [speed[2] if speed else "?"],
+            "frames per second, with video and images written": [f"{fps:.0f}"],
+            "latency, frame to score and map": [f"p50 {p50:.1f} ms, p95 {p95:.1f} ms"],
             "parts judged right": [f"{right} of {parts}"],
         }
     )
