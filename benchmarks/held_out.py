@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from patchcore_edge.calibration import calibrate
 from patchcore_edge.data import DataModule, ImageDataset
 from patchcore_edge.engine import Engine
 from patchcore_edge.models import Patchcore
+from patchcore_edge.thresholds import calibrate
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .works import Work

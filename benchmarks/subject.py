@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from patchcore_edge.calibration import calibrate
 from patchcore_edge.embedder import Embedder
 from patchcore_edge.models import KCenterGreedy, Patchcore
+from patchcore_edge.thresholds import calibrate
 from patchcore_edge_export.build import Built, Extras, GraphOptions, build_graph
 from patchcore_edge_export.edge_model import EdgeModel
 from patchcore_edge_export.fast import FastPlan

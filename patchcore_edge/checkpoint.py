@@ -67,6 +67,9 @@ class RunFacts(BaseModel):
         train_sha256: digests of the training files; none of them may calibrate.
         mean, std: of the pre-processor; the backbone's own when absent.
         held_out_sha256: digests of the files beside the training files that were kept out of the fit, to calibrate.
+        left_out_sha256: digests of files that are neither: they show a part that is among the training images.
+        suspect_sha256: digests of the training files that look unlike the others (``outliers.html``).
+        group_by: pattern that finds an image's batch in its path; subfolders are batches without.
         patches: how many the images gave.
         bank_size: how many of them the memory bank keeps.
     """
@@ -86,6 +89,9 @@ class RunFacts(BaseModel):
     train_data: str
     train_sha256: tuple[str, ...]
     held_out_sha256: tuple[str, ...] = ()
+    left_out_sha256: tuple[str, ...] = ()
+    suspect_sha256: tuple[str, ...] = ()
+    group_by: str | None = None
     patches: PositiveInt
     bank_size: PositiveInt
     tools: dict[str, str]

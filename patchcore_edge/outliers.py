@@ -57,7 +57,13 @@ class Outliers:
 
 
 @torch.inference_mode()
-def find_outliers(pool: Pool, picks: Sequence[int], paths: Sequence[Path], grid: tuple[int, int]) -> Outliers:
+def find_outliers(
+    pool: Pool,
+    picks: Sequence[int],
+    paths: Sequence[Path],
+    grid: tuple[int, int],
+    units: NDArray[np.int64] | None = None,
+) -> Outliers:
     """Compare each image with the picks of the others.
 
     Args:
@@ -65,10 +71,12 @@ def find_outliers(pool: Pool, picks: Sequence[int], paths: Sequence[Path], grid:
         picks: rows of the coreset in the order they were picked; the first 1,024 are enough to tell what is far.
         paths: the n images.
         grid: rows and columns of an image's P patches.
+        units: ``[n]`` what an image is not compared with: images of its own unit (part, batch); itself alone when None.
     """
     patches = len(pool) // len(paths)
+    own_unit = torch.arange(len(paths)) if units is None or len(np.unique(units)) < 2 else torch.from_numpy(units)
     chosen = list(picks[:_PICKS])
-    owners = torch.tensor(chosen) // patches
+    owners = own_unit[torch.tensor(chosen) // patches]
     centers = pool_rows(pool, chosen)
     middle = centers.mean(0)
     centers = centers - middle
@@ -76,7 +84,7 @@ def find_outliers(pool: Pool, picks: Sequence[int], paths: Sequence[Path], grid:
     found = np.zeros((len(paths), patches), np.float32)
     for image in range(len(paths)):
         rows = pool_rows(pool, slice(image * patches, (image + 1) * patches)) - middle
-        own = torch.where(owners == image, torch.inf, bias)
+        own = torch.where((owners == own_unit[image]).to(bias.device), torch.inf, bias)
         nearest = products(rows, weights, own).amin(1) + (rows * rows).sum(1)
         found[image] = nearest.clamp_(min=0).sqrt_().cpu().numpy()
     # One image has no others: its distances are infinite.

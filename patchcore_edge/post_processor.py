@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .calibration import calibrate_on_scores
 from .data import Batch
 from .evaluator import Scores
+from .thresholds import calibrate_on_scores
 
 __all__ = ["PostProcessor"]
 
@@ -17,7 +17,7 @@ class PostProcessor:
     Args:
         thresholds: in the unit of the raw scores; None until ``calibrate``.
         target_fpr: share of good parts that ``calibrate`` lets be called defective, in (0, 1). When None, the highest
-            F1 decides where defects are labelled, and 0.001 is the share where none are.
+            F1 decides where defects are labelled, and up to 5 % are the share where none are.
     """
 
     def __init__(self, thresholds: Thresholds | None = None, target_fpr: float | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +17,12 @@ from patchcore_edge_runtime.preprocess import PreprocessSpec
 
 from . import __version__
 from .checkpoint import RUN_FILE, RunFacts, save_run
-from .data import DataModule, ImageItem, open_data
+from .copies import find_parts, shown_already
+from .crossfit import units_of
+from .data import DataModule, ImageItem, describe_batches, open_data
 from .engine import Engine
 from .models import Patchcore
-from .models.k_center_greedy import coreset_size
+from .models.k_center_greedy import Pool, coreset_size
 from .outliers import Outliers, find_outliers, patch_grid
 from .pre_processor import PreProcessor
 from .report import write_outliers
@@ -48,6 +50,7 @@ class TrainOptions:
         memory_limit: bytes of features to hold in memory; half of what is free when None.
         val_split_ratio: share of the good images to keep out of the fit, for `calibrate`, in [0, 1); none where the
             data has a validation split of its own.
+        group_by: pattern that finds an image's batch in its path; see ``with_batches``.
 
     Raises:
         ConfigError: more than one of ratio, size and MB is given, or one of them is not positive.
@@ -67,6 +70,7 @@ class TrainOptions:
     projection_eps: float | None = None
     memory_limit: int | None = None
     val_split_ratio: float = 0.0
+    group_by: str | None = None
 
     def __post_init__(self) -> None:
         given = [v for v in (self.coreset_sampling_ratio, self.coreset_size, self.bank_mb) if v is not None]
@@ -109,7 +113,9 @@ def train_run(data: Path, folder: Path, options: TrainOptions, notify: Callable[
     """
     # Not after an hour's work.
     require_replaceable(folder, RUN_FILE)
-    module = open_data(data, options.val_split_ratio, options.seed)
+    module = open_data(data, options.val_split_ratio, options.seed, options.group_by)
+    if notify is not None and (batches := describe_batches(module.train + _split_off(module))):
+        notify(batches)
     model = _new_model(options)
     storage = Storage(
         folder=folder.absolute().with_name(f".{folder.absolute().name}.features"),
@@ -118,20 +124,61 @@ def train_run(data: Path, folder: Path, options: TrainOptions, notify: Callable[
         bank_size=options.bank_size,
         notify=notify,
     )
-    with Engine(options.device, strict=options.strict).features(model, module, storage) as store:
+    engine = Engine(options.device, strict=options.strict)
+    with engine.features(model, module, storage) as store:
         pool = store.pool()
         model.fit(pool, size=options.bank_size(*pool.shape), projection_eps=options.projection_eps)
         model.coreset_sampling_ratio = len(model.coreset_rows) / len(pool)
         grid = patch_grid(model.model, model.pre_processor.spec.input_size)
-        outliers = find_outliers(pool, model.coreset_rows, [item.path for item in module.train], grid)
-        facts = save_fitted(folder, model, module)
+        parts = find_parts(pool, grid, [file_sha256(item) for item in module.train])
+        if notify is not None and str(parts):
+            notify(str(parts))
+        units = units_of(parts.part, tuple(item.batch for item in module.train if item.batch))
+        outliers = find_outliers(pool, model.coreset_rows, [item.path for item in module.train], grid, units)
+        left_out = _shown_already(engine, model, module, pool, grid)
+        facts = save_fitted(folder, model, module, _Findings(outliers.suspects, left_out, options.group_by))
+        if notify is not None and left_out:
+            notify(
+                f"{len(left_out)} of the images held out show parts that are among the training images; "
+                "`calibrate` will leave them out."
+            )
         _report_outliers(folder, model, module, outliers, notify)
         store.discard()
     return facts
 
 
-def save_fitted(folder: Path, model: Patchcore, module: DataModule) -> RunFacts:
+@dataclass(frozen=True)
+class _Findings:
+    """What ``train`` found out about its images.
+
+    Attributes:
+        suspects: places of the training images that look unlike the others.
+        left_out: images that were held out and show parts that are among the training images.
+        group_by: pattern that finds the batches.
+    """
+
+    suspects: Sequence[int] = ()
+    left_out: Sequence[ImageItem] = ()
+    group_by: str | None = None
+
+
+def _shown_already(
+    engine: Engine, model: Patchcore, module: DataModule, pool: Pool, grid: tuple[int, int]
+) -> list[ImageItem]:
+    """Images held out beside the training images that show a part which is among those."""
+    held = _split_off(module)
+    if not held:
+        return []
+    fitted = {file_sha256(item) for item in module.train}
+    with engine.features(model, DataModule(module.root, held)) as store:
+        used = [held[place] for place in store.images]
+        seen = shown_already(pool, store.pool(), grid)
+    return [item for item, known in zip(used, seen, strict=True) if known or file_sha256(item) in fitted]
+
+
+def save_fitted(folder: Path, model: Patchcore, module: DataModule, found: _Findings | None = None) -> RunFacts:
     """Write the RUN folder of a model that was fitted on ``module.train``."""
+    found = found or _Findings()
     if model.pre_processor.prepared:
         raise ConfigError("A model without a pre-processor cannot be saved as a run; build it with one.")
     mean, std = model.pre_processor.statistics
@@ -148,6 +195,9 @@ def save_fitted(folder: Path, model: Patchcore, module: DataModule) -> RunFacts:
         train_data=str(module.root),
         train_sha256=tuple(file_sha256(item) for item in module.train),
         held_out_sha256=tuple(_digest_or_nothing(item) for item in _split_off(module)),
+        left_out_sha256=tuple(file_sha256(item) for item in found.left_out),
+        suspect_sha256=tuple(file_sha256(module.train[place]) for place in found.suspects),
+        group_by=found.group_by,
         patches=model.pool_size,
         bank_size=len(model.model.memory_bank),
         tools={"patchcore-edge": __version__, **{name: version(name) for name in ("torch", "timm", "opencv-python")}},

@@ -2,132 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
-from patchcore_edge_runtime.preprocess import PreprocessSpec, preprocess
-from patchcore_edge_runtime.sanity import SanityLimits, learn_limits, measure
-from patchcore_edge_runtime.sources import read_image
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .calibration import DEFAULT_TARGET_FPR, calibrate, calibrate_on_scores, describe, require_rate
-from .checkpoint import Calibration, RunFacts, load_calibration, load_run, save_calibration
-from .crossfit import cross_fitted_scores
+from .checkpoint import Calibration, RunFacts, load_calibration, load_run
 from .data import DataModule, ImageDataset, ImageItem, open_data, test_items
 from .engine import Engine
 from .evaluator import Evaluation, Scores, collect_scores, evaluate
+from .jobs.calibrate import calibrate_run
 from .models import Patchcore
 from .report import View, write_report
-from .training import TrainOptions, evenly, file_sha256, save_fitted, train_run
+from .thresholds import describe
+from .training import TrainOptions, save_fitted, train_run
 
 __all__ = ["TrainOptions", "calibrate_run", "evaluate_run", "save_fitted", "train_run"]
 
-_Floats = NDArray[np.float32]
 
-
-def calibrate_run(
-    folder: Path, data: Path | DataModule, target_fpr: float | None, device: str, *, strict: bool = False
-) -> str:
-    """Set a run's thresholds; returns what a person should know.
-
-    From, in this order: the validation split, by the highest F1 where it has labelled defects and no rate is asked for;
-    the images among ``data`` that the fit held out; a plain folder of good images that the run was not trained on; the
-    training images themselves, cross-fitted.
+def evaluate_run(
+    folder: Path,
+    data: Path,
+    device: str,
+    report: Path,
+    *,
+    strict: bool = False,
+    group_by: str | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Score the test images under ``data``, which needs no more than ``test``, and write the report.
 
     Args:
         folder: RUN.
-        data: with a validation split, or good images.
-        target_fpr: share of good parts that may be called NG; 0.001 when None and there are no labelled defects.
+        data: folder, or a list of files, with test images.
         device: torch's name.
+        report: HTML file to write.
         strict: stop at an image that cannot be read.
-
-    Raises:
-        ConfigError: the rate is not in (0, 1), or the images do not give thresholds.
-        DataError: an image that the run was trained on is among others that it was not.
-        CheckpointError: ``folder`` is no checkpoint.
-    """
-    if target_fpr is not None:
-        require_rate(target_fpr)
-    model, facts = load_run(folder)
-    module = open_data(data)
-    engine = Engine(device, strict=strict)
-    items, trained_on = _calibration_items(module, facts)
-    dataset = DataModule.dataset(items, model.pre_processor.spec)
-    if trained_on:
-        scores, maxima = _cross_fitted(engine, model, module)
-        dataset.items = list(module.train)
-        rate = DEFAULT_TARGET_FPR if target_fpr is None else target_fpr
-        thresholds, found = calibrate(scores, maxima, rate, str(module.root), "cross-fitted")
-    else:
-        if target_fpr is not None:
-            dataset.items = [item for item in items if not item.is_defective]
-        labelled = collect_scores(engine.stream(model, dataset))
-        thresholds, found = calibrate_on_scores(labelled, target_fpr, str(module.root))
-        scores = labelled.scores
-    good = [i for i in np.argsort(scores) if not dataset.items[i].is_defective]
-    # Least to most anomalous, both ends included: export compares torch and IR on these.
-    kept = {f"{place:03d}.png": int(good[i]) for place, i in enumerate(evenly(len(good)))}
-    calibration = Calibration(
-        thresholds=thresholds,
-        facts=found,
-        images={name: float(scores[index]) for name, index in kept.items()},
-        sanity=_sanity_limits([dataset.items[i] for i in good], model.pre_processor.spec),
-    )
-    save_calibration(folder, calibration, ((name, dataset.image(index)) for name, index in kept.items()))
-    return describe(thresholds, found)
-
-
-def _calibration_items(module: DataModule, facts: RunFacts) -> tuple[list[ImageItem], bool]:
-    """The images to calibrate with, and whether they are those that the run was trained on."""
-    items = module.validation or module.train
-    seen = set(facts.train_sha256)
-    digests = [file_sha256(item) for item in items]
-    known = [item for item, digest in zip(items, digests, strict=True) if digest in seen]
-    unseen = [item for item, digest in zip(items, digests, strict=True) if digest not in seen]
-    held_out = set(facts.held_out_sha256) & set(digests) - seen
-    if known and held_out and not module.validation:
-        return unseen, False  # the folder that was split for the fit, with both parts in it
-    if known and (module.validation or any(_is_usable(item, facts.preprocess) for item in unseen)):
-        raise DataError(
-            f"{known[0].path} is one of the images the model was trained on and would score near zero; "
-            "calibrate with good images that were held out."
-        )
-    if not module.validation and module.test and not known:
-        raise DataError(
-            f"{module.root} has no validation/good, and the run was not trained on its train/good; "
-            "give the data that it was trained on, or a folder of held-out good images."
-        )
-    return items, bool(known)
-
-
-def _is_usable(item: ImageItem, spec: PreprocessSpec) -> bool:
-    """Whether the fit could have used a file; it leaves out those that cannot be read."""
-    try:
-        DataModule.dataset([item], spec).image(0)
-    except DataError:
-        return False
-    return True
-
-
-def _cross_fitted(engine: Engine, model: Patchcore, module: DataModule) -> tuple[_Floats, _Floats]:
-    with engine.features(model, module) as store:
-        return cross_fitted_scores(
-            model.model,
-            store.pool(),
-            len(store.images),
-            model.pre_processor.spec.input_size,
-            model.coreset_sampling_ratio,
-            model.seed,
-        )
-
-
-def evaluate_run(folder: Path, data: Path, device: str, report: Path, *, strict: bool = False) -> Evaluation:
-    """Score the test images under ``data``, which needs no more than ``test``, and write the report.
+        group_by: pattern that finds a good image's batch in its path; the run's own when None.
+        warn: takes what a person has to know before trusting the run's threshold, a sentence each.
 
     Raises:
         DataError: there are no test images.
@@ -138,12 +55,15 @@ def evaluate_run(folder: Path, data: Path, device: str, report: Path, *, strict:
         raise ConfigError(f"{report} is a folder; give the name of the file to write.")
     model, facts = load_run(folder)
     calibration = load_calibration(folder)
-    items = test_items(data)
+    if calibration is not None and warn is not None:
+        for sentence in calibration.facts.warnings:
+            warn(sentence)
+    items = _test_items(data, group_by or facts.group_by)
     if not items:
         where = f"{data} has no test images" if data.is_dir() else f"There is no folder {data}"
         raise DataError(f"{where}; put good test images into test/good and others into test/<defect>.")
     dataset = DataModule.dataset(items, model.pre_processor.spec)
-    scores = collect_scores(Engine(device, strict=strict).stream(model, dataset))
+    scores = _known(collect_scores(Engine(device, strict=strict).stream(model, dataset)), items)
     thresholds = calibration.thresholds if calibration else None
     evaluation = evaluate(scores, thresholds)
     write_report(
@@ -154,8 +74,20 @@ def evaluate_run(folder: Path, data: Path, device: str, report: Path, *, strict:
         evaluation,
         _pixel_scale(scores, thresholds),
         partial(_views, Engine(device, strict=True), model, dataset),
+        calibration.facts if calibration else None,
     )
     return evaluation
+
+
+def _test_items(data: Path, group_by: str | None) -> list[ImageItem]:
+    return open_data(data).test if data.is_file() else test_items(data, group_by)
+
+
+def _known(scores: Scores, items: list[ImageItem]) -> Scores:
+    """The scores with each image's label and batch: what its folder is called may be either."""
+    found = {item.path: item for item in items}
+    kinds = [found[path].label or "" for path in scores.paths]
+    return replace(scores, kinds=kinds, groups=[found[path].batch for path in scores.paths])
 
 
 def _views(engine: Engine, model: Patchcore, dataset: ImageDataset, indices: list[int]) -> Iterator[View]:
@@ -188,9 +120,3 @@ def _facts_table(model: Patchcore, facts: RunFacts, calibration: Calibration | N
         "thresholds": describe(calibration.thresholds, calibration.facts) if calibration else "not calibrated",
         "made with": ", ".join(f"{name} {version}" for name, version in facts.tools.items()),
     }
-
-
-def _sanity_limits(items: list[ImageItem], spec: PreprocessSpec) -> SanityLimits | None:
-    """What the frames of these good images have in common; files that cannot be used have been refused before."""
-    frames = (read_image(item.path) for item in items)
-    return learn_limits(measure(preprocess(frame, spec), frame.shape[:2]) for frame in frames)

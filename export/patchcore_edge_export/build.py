@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,6 @@ from typing import Literal
 
 import openvino as ov
 
-from patchcore_edge.data.synthetic_defects import synthetic_defects
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle import MODEL_XML
 from patchcore_edge_runtime.edit import rewrite_model_info
@@ -21,22 +20,22 @@ from patchcore_edge_runtime.manifest import Labels, ParityFacts, QuantizationFac
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
+from .advice import advice
+from .deviation import Reference, Scales
 from .edge_model import EdgeModel
 from .fast import FastPlan
+from .lowering import Lowering
 from .onnx import OnnxGraph, export_onnx
-from .openvino import convert, save
-from .parity import LIMITS, Sample, compare, require_parity
-from .plan import plan_search
-from .quantize import compress_weights, quantize
+from .openvino import convert, save, with_model_info
+from .parity import LIMITS, Trial, judge, require_parity
+from .plan import Choice, plan_search
 from .recalibrate import recalibrated, score_pairs
+from .samples import Sample, gate_samples, patch_cell
 
-__all__ = ["Built", "Extras", "GraphOptions", "build_graph", "gate_samples"]
+__all__ = ["Built", "Extras", "GraphOptions", "build_graph", "certified", "gate_samples"]
 
-_SYNTHETIC = 16
 _MAP_SHARES = (1.0, 0.6)
 """Of the map's limit, to plan by: the second where the gate, which sees more images, refuses the first plan."""
-_GATE_SEED = 1
-"""Other defects than those that the plan was chosen on."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,13 @@ class Extras:
         train: good training images, HxWx3 uint8 BGR of the model's size.
         recorded: the calibration images' scores when the run was calibrated.
         labelled: images from ``--data``.
+        unseen: the fitted model with a bank that has not seen the calibration images, where its own has.
     """
 
     train: Sequence[Image] = ()
     recorded: Sequence[float] = ()
     labelled: Sequence[Sample] = ()
+    unseen: Patchcore | None = None
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,6 @@ class Built:
     parity: ParityFacts
     thresholds: Thresholds
     quantization: QuantizationFacts | None = None
-
-
-def gate_samples(images: Sequence[Image]) -> list[Sample]:
-    """Calibration images, and synthetic defects on some of them."""
-    some = list(images[:: max(1, len(images) // _SYNTHETIC)])[:_SYNTHETIC]
-    made = [Sample(image, synthetic=True) for image in synthetic_defects(some, _GATE_SEED)]
-    return [Sample(image) for image in images] + made
 
 
 def build_graph(
@@ -111,7 +105,7 @@ def build_graph(
         images: its calibration images, HxWx3 uint8 BGR of the model's size.
         thresholds: of the run.
         options: what was asked for.
-        extras: what only some options need.
+        extras: what only some options and runs need.
 
     Raises:
         ParityError: the graph does not score as ``fitted`` does, and was not forced.
@@ -119,99 +113,132 @@ def build_graph(
     """
     if options.compress_weights and options.precision == "int8":
         raise ConfigError("INT8 stores the backbone in 8 bits already; give --precision int8 or --compress-weights.")
-    extras = extras or Extras()
-    why = "as asked"
-    # Chosen on float features: what INT8's map limit has beyond float's is for the error of its own features.
-    for share in _MAP_SHARES if options.search != "exact" else ():
-        choice = plan_search(fitted, images, thresholds, share * LIMITS["fp32"].fast_map)
-        why = choice.reason
-        if options.search == "auto" and not (choice.holds and choice.pays):
-            break
-        built = _attempt(folder, fitted, images, thresholds, options, extras, choice.plan, why)
-        if built.parity.passed or (options.search == "fast" and (options.force or share == _MAP_SHARES[-1])):
-            return _checked(built, options)
-        why = f"the gate refused fast search: {'; '.join(built.parity.failures)}"
-    return _checked(_attempt(folder, fitted, images, thresholds, options, extras, None, why), options)
+    builder = _Builder(folder, fitted, images, thresholds, options, extras or Extras())
 
+    def plan(share: float) -> Choice:
+        # Chosen on float features: what INT8's map limit has beyond float's is for the error of its own features.
+        return plan_search(builder.judge, images, thresholds, share * LIMITS["fp32"].fast_map)
 
-def _checked(built: Built, options: GraphOptions) -> Built:
+    built = certified(options, plan, builder.attempt)
     if not options.force:
-        require_parity(built.parity)
+        require_parity(built.parity, advice(options.precision, built.search, compressed=options.compress_weights))
     return built
 
 
-def _attempt(
-    folder: Path,
-    fitted: Patchcore,
-    images: Sequence[Image],
-    thresholds: Thresholds,
-    options: GraphOptions,
-    extras: Extras,
-    plan: FastPlan | None,
-    why: str,
+def certified(
+    options: GraphOptions, plan: Callable[[float], Choice], attempt: Callable[[FastPlan | None, str], Built]
 ) -> Built:
-    search: Literal["exact", "fast"] = "exact" if plan is None else "fast"
-    with TemporaryDirectory() as scratch:
-        onnx_file = Path(scratch) / "model.onnx"
-        export_onnx(EdgeModel(fitted, plan), onnx_file, options.batch, fitted.pre_processor.spec.input_size)
-        quantization = _write_ir(onnx_file, folder / MODEL_XML, thresholds, options, extras)
-        graph = CompiledGraph(folder / MODEL_XML, "CPU", "latency")
-        own = thresholds
-        if quantization is not None:
-            own = _recalibrated(fitted, graph, images, thresholds, options, extras)
-            rewrite_model_info(folder / MODEL_XML, own, Labels())
-        parity = compare(
-            fitted,
-            graph,
-            [*gate_samples(images), *extras.labelled],
-            batch=options.batch,
-            device="CPU",
-            precision=options.gate,
-            thresholds=thresholds,
-            graph_thresholds=own,
-            search=search,
-            onnx=OnnxGraph(onnx_file),
-        )
-        if options.onnx:
-            for file in Path(scratch).glob("model.onnx*"):
-                shutil.copy(file, folder / file.name)
-    return Built(search, _search_facts(plan, why), parity, own, quantization)
+    """The graph of the search that was asked for, which for ``auto`` is the fast one where it pays and passes.
+
+    Args:
+        options: what was asked for.
+        plan: chooses a plan that may use so much of the map's limit, a share.
+        attempt: writes and judges the graph of a plan, of exact search without one, and is told why that one.
+    """
+    why = "as asked"
+    for share in _MAP_SHARES if options.search != "exact" else ():
+        choice = plan(share)
+        why = choice.reason
+        if options.search == "auto" and not (choice.holds and choice.pays):
+            break
+        built = attempt(choice.plan, why)
+        if built.parity.passed or (options.search == "fast" and (options.force or share == _MAP_SHARES[-1])):
+            return built
+        why = f"the gate refused fast search: {'; '.join(built.parity.failures)}"
+    return attempt(None, why)
 
 
-def _write_ir(
-    onnx_file: Path, xml: Path, thresholds: Thresholds, options: GraphOptions, extras: Extras
-) -> QuantizationFacts | None:
-    if options.precision != "int8" and not options.compress_weights:
-        convert(onnx_file, xml, thresholds, compress_to_fp16=options.precision == "fp16")
-        return None
-    float_xml = onnx_file.with_name("float.xml")
-    convert(onnx_file, float_xml, thresholds, compress_to_fp16=False)
-    core = ov.Core()
-    # Mapped into memory the file could not be removed on Windows.
-    core.set_property({"ENABLE_MMAP": False})
-    lower = compress_weights if options.compress_weights else quantize
-    lowered = lower(core.read_model(float_xml), extras.train, options.batch)
-    save(lowered.model, xml, compress_to_fp16=options.precision == "fp16")
-    return QuantizationFacts(
-        layers=lowered.layers,
-        float_layers=lowered.float_layers,
-        images=len(extras.train),
-        feature_error=lowered.feature_error,
-    )
+class _Builder:
+    """Writes a graph by a plan and has it judged; what plans have in common is made once.
 
+    Where the bank has seen the calibration images, a second graph like the first in all but its bank, which has not,
+    stands in for it: images that are in a bank have scores near nothing, from which nothing can be told.
 
-def _recalibrated(
-    fitted: Patchcore,
-    graph: CompiledGraph,
-    images: Sequence[Image],
-    thresholds: Thresholds,
-    options: GraphOptions,
-    extras: Extras,
-) -> Thresholds:
-    defects = [sample.image for sample in gate_samples(images) if sample.synthetic]
-    known = score_pairs(fitted, graph, images, options.batch)
-    made = score_pairs(fitted, graph, defects, options.batch)
-    return recalibrated(thresholds, known, extras.recorded or [float(v) for v in known.torch_scores], made)
+    Attributes:
+        judge: the model whose bank has not seen the calibration images.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        fitted: Patchcore,
+        images: Sequence[Image],
+        thresholds: Thresholds,
+        options: GraphOptions,
+        extras: Extras,
+    ) -> None:
+        self.judge = extras.unseen or fitted
+        self._folder, self._fitted, self._thresholds = folder, fitted, thresholds
+        self._options, self._extras, self._images = options, extras, images
+        self._torch = Reference(fitted)
+        self._judge_torch = self._torch if extras.unseen is None else Reference(self.judge)
+        self._lowering: Lowering | None = None
+        if options.precision == "int8" or options.compress_weights:
+            self._lowering = Lowering(compressed=options.compress_weights, train=extras.train, batch=options.batch)
+        self._samples = gate_samples(images, cell=patch_cell(fitted))
+
+    def attempt(self, plan: FastPlan | None, why: str) -> Built:
+        """The graph of a plan, of exact search without one; ``why`` that plan."""
+        with TemporaryDirectory() as scratch:
+            work = Path(scratch)
+            onnx = self._write(self._fitted, plan, self._folder / MODEL_XML, work / "model.onnx")
+            graph = CompiledGraph(self._folder / MODEL_XML, "CPU", "latency")
+            unseen = Trial(self._torch, graph, self._samples, onnx)
+            if self._extras.unseen is not None:
+                onnx_twin = self._write(self.judge, plan, work / "unseen.xml", work / "unseen.onnx")
+                twin = CompiledGraph(work / "unseen.xml", "CPU", "latency")
+                unseen = Trial(self._judge_torch, twin, self._samples, onnx_twin)
+            own = self._own_thresholds(unseen)
+            parity = judge(
+                [unseen, *self._further(graph, onnx)],
+                batch=self._options.batch,
+                device="CPU",
+                precision=self._options.gate,
+                scales=Scales(self._thresholds, own),
+                search="exact" if plan is None else "fast",
+            )
+            if self._options.onnx:
+                for file in work.glob("model.onnx*"):
+                    shutil.copy(file, self._folder / file.name)
+        quantization = None if self._lowering is None else self._lowering.facts
+        return Built("exact" if plan is None else "fast", _search_facts(plan, why), parity, own, quantization)
+
+    def _further(self, graph: CompiledGraph, onnx: OnnxGraph) -> Iterator[Trial]:
+        """What the written graph itself is shown, besides what a stand-in for it was."""
+        samples = list(self._extras.labelled)
+        if self._extras.unseen is not None:
+            samples += gate_samples(self._images, seen=True)
+        yield Trial(self._torch, graph, samples, onnx)
+
+    def _write(self, model: Patchcore, plan: FastPlan | None, xml: Path, onnx_file: Path) -> OnnxGraph:
+        edge, half = EdgeModel(model, plan), self._options.precision == "fp16"
+        export_onnx(edge, onnx_file, self._options.batch, model.pre_processor.spec.input_size)
+        if self._lowering is None:
+            convert(onnx_file, xml, self._thresholds, compress_to_fp16=half)
+            return OnnxGraph(onnx_file)
+        float_xml = onnx_file.with_name("float.xml")
+        convert(onnx_file, float_xml, self._thresholds, compress_to_fp16=False)
+        core = ov.Core()
+        # Mapped into memory the file could not be removed on Windows.
+        core.set_property({"ENABLE_MMAP": False})
+        lowered = self._lowering(core.read_model(float_xml))
+        save(with_model_info(lowered, self._thresholds), xml, compress_to_fp16=half)
+        return OnnxGraph(onnx_file)
+
+    def _own_thresholds(self, unseen: Trial) -> Thresholds:
+        """The run's, or those found again on 8-bit scores; these are put into the written IR."""
+        if self._lowering is None:
+            return self._thresholds
+        good = [sample.image for sample in self._samples if not sample.synthetic]
+        made = [sample.image for sample in self._samples if sample.synthetic]
+        known = score_pairs(unseen.fitted, unseen.graph, good, self._options.batch)
+        recorded = self._extras.recorded or [float(v) for v in known.torch_scores]
+        if self._extras.unseen is not None:
+            recorded = ()  # images of one fold, thresholds from all
+        defects = score_pairs(unseen.fitted, unseen.graph, made, self._options.batch)
+        own = recalibrated(self._thresholds, known, recorded, defects)
+        rewrite_model_info(self._folder / MODEL_XML, own, Labels())
+        return own
 
 
 def _search_facts(plan: FastPlan | None, why: str) -> SearchFacts:

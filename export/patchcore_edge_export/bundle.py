@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import openvino as ov
 
 from patchcore_edge import __version__
 from patchcore_edge.checkpoint import (
@@ -15,9 +19,11 @@ from patchcore_edge.checkpoint import (
     load_calibration,
     load_run,
     train_samples,
+    unseen_model,
 )
 from patchcore_edge.data import DataModule, open_data
 from patchcore_edge.models import Patchcore
+from patchcore_edge.training import file_sha256
 from patchcore_edge_runtime.bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
 from patchcore_edge_runtime.errors import BundleError, CheckpointError
 from patchcore_edge_runtime.folders import new_folder
@@ -26,10 +32,15 @@ from patchcore_edge_runtime.manifest import GoldenImage, Manifest, ModelFacts, P
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .build import Built, Extras, GraphOptions, build_graph, gate_samples
+from .build import Built, Extras, GraphOptions, build_graph
+from .deviation import Scales
+from .edge_model import EdgeModel
 from .golden import OWN_TOLERANCE, Expectation, choose_golden, write_golden
-from .onnx import OnnxGraph
-from .parity import SCORE_LIMITS, Sample, compare
+from .lowering import with_backbone_of
+from .onnx import OnnxGraph, export_onnx
+from .openvino import convert, save
+from .parity import SCORE_LIMITS, Trial, judge
+from .samples import Sample, gate_samples, patch_cell
 
 __all__ = ["export_bundle", "verify_bundle"]
 
@@ -58,7 +69,10 @@ def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | N
         raise CheckpointError(f"{run} has no thresholds yet; run `patchcore-edge calibrate {run} --data DATA` first.")
     images = list(calibration_images(run, calibration).values())
     extras = Extras(
-        train_samples(run), list(calibration.images.values()), list(_samples(run, data, fitted)) if data else []
+        train_samples(run),
+        list(calibration.images.values()),
+        list(_labelled(data, fitted, facts)) if data else [],
+        unseen_model(run, fitted, calibration) if calibration.unseen_bank else None,
     )
     with new_folder(output, MANIFEST) as fresh:
         built = build_graph(fresh, fitted, images, calibration.thresholds, options, extras)
@@ -87,18 +101,44 @@ def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> Pari
     if manifest.model != _model_facts(fitted, facts) or manifest.preprocess != facts.preprocess:
         raise BundleError(f"{path} was not exported from {run}; give the run it came from.")
     onnx_file = path / "model.onnx"
-    return compare(
-        fitted,
-        CompiledGraph(bundle.model_xml, device, "latency"),
-        _samples(run, data, fitted),
-        batch=manifest.batch,
-        device=device,
-        precision="int8" if manifest.compressed_weights else manifest.precision,
-        thresholds=_torch_thresholds(manifest),
-        graph_thresholds=manifest.thresholds,
-        search=manifest.search,
-        onnx=OnnxGraph(onnx_file) if onnx_file.is_file() else None,
-    )
+    graph = CompiledGraph(bundle.model_xml, device, "latency")
+    onnx = OnnxGraph(onnx_file) if onnx_file.is_file() else None
+    with ExitStack() as held:
+        samples = _labelled(data, fitted, facts) if data else _calibration_samples(run, fitted)
+        trials = [Trial(fitted, graph, samples, onnx)]
+        if data is None:
+            trials += _stand_in(bundle, run, fitted, device, Path(held.enter_context(TemporaryDirectory())))
+        return judge(
+            trials,
+            batch=manifest.batch,
+            device=device,
+            precision="int8" if manifest.compressed_weights else manifest.precision,
+            scales=Scales(_torch_thresholds(manifest), manifest.thresholds),
+            search=manifest.search,
+        )
+
+
+def _stand_in(bundle: Bundle, run: Path, fitted: Patchcore, device: str, scratch: Path) -> list[Trial]:
+    """Where the bundle's bank has seen the calibration images: its backbone before a bank that has not.
+
+    The search before that bank is exact: what a precision changes is the backbone, and the bundle's own search is seen
+    in its own graph.
+    """
+    calibration = load_calibration(run)
+    if calibration is None or not calibration.unseen_bank:
+        return []
+    model, xml = unseen_model(run, fitted, calibration), scratch / MODEL_XML
+    manifest = bundle.manifest
+    export_onnx(EdgeModel(model), scratch / "model.onnx", manifest.batch, manifest.preprocess.input_size)
+    convert(scratch / "model.onnx", xml, manifest.thresholds, compress_to_fp16=False)
+    core = ov.Core()
+    # Mapped into memory the files could not be written again.
+    core.set_property({"ENABLE_MMAP": False})
+    graph = with_backbone_of(core.read_model(xml), core.read_model(bundle.model_xml))
+    save(graph, xml, compress_to_fp16=False)
+    images = list(calibration_images(run, calibration).values())
+    samples = gate_samples(images, cell=patch_cell(model))
+    return [Trial(model, CompiledGraph(xml, device, "latency"), samples)]
 
 
 def _torch_thresholds(manifest: Manifest) -> Thresholds:
@@ -117,16 +157,21 @@ def _torch_thresholds(manifest: Manifest) -> Thresholds:
     return Thresholds(image=image, pixel=pixel, warn=warn if warn is None else image * warn / manifest.thresholds.image)
 
 
-def _samples(run: Path, data: Path | None, fitted: Patchcore) -> Iterator[Sample]:
-    if data is None:
-        calibration = load_calibration(run)
-        yield from gate_samples(list(calibration_images(run, calibration).values())) if calibration else []
-        return
-    module = open_data(data)
+def _calibration_samples(run: Path, fitted: Patchcore) -> list[Sample]:
+    """The images that the run was calibrated with, and defects made on them; none before it was."""
+    calibration = load_calibration(run)
+    images = list(calibration_images(run, calibration).values()) if calibration else []
+    seen = calibration is not None and calibration.unseen_bank
+    return gate_samples(images, cell=patch_cell(fitted), seen=seen) if images else []
+
+
+def _labelled(data: Path, fitted: Patchcore, facts: RunFacts) -> Iterator[Sample]:
+    """All splits but the training one, or a plain folder of good images."""
+    module, seen = open_data(data), set(facts.train_sha256)
     items = module.validation + module.test or module.train
     dataset = DataModule.dataset(items, fitted.pre_processor.spec)
     for index, item in enumerate(items):
-        yield Sample(dataset.image(index), item.is_defective)
+        yield Sample(dataset.image(index), item.is_defective, seen=file_sha256(item) in seen)
 
 
 def _golden(
@@ -136,7 +181,7 @@ def _golden(
     own = built.quantization is not None or not built.parity.passed
     graph = CompiledGraph(folder / MODEL_XML, "CPU", "latency")
     tolerance = OWN_TOLERANCE if own else SCORE_LIMITS[options.precision]
-    chosen = choose_golden(fitted, images, extras.labelled)
+    chosen = choose_golden(fitted, images, extras.labelled, seen=extras.unseen is not None)
     return write_golden(folder, chosen, Expectation(graph, options.batch, own, tolerance))
 
 

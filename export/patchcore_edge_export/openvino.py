@@ -14,7 +14,7 @@ from patchcore_edge_runtime.edit import model_info
 from patchcore_edge_runtime.manifest import Labels
 from patchcore_edge_runtime.verdict import Thresholds
 
-__all__ = ["convert", "save"]
+__all__ = ["convert", "save", "with_model_info"]
 
 _HALVED_FROM = 1 << 18
 """Numbers in a matrix or a convolution: nine tenths of the bytes of a ResNet-18 with its bank are in such."""
@@ -31,10 +31,15 @@ def convert(onnx_file: Path, xml: Path, thresholds: Thresholds, compress_to_fp16
     """
     with unchanged_logging():
         model = ov.convert_model(str(onnx_file))
+    save(with_model_info(model, thresholds), xml, compress_to_fp16)
+
+
+def with_model_info(model: ov.Model, thresholds: Thresholds) -> ov.Model:
+    """The same graph, its input's layout said and thresholds in ``rt_info/model_info``."""
     model.inputs[0].get_node().set_layout(ov.Layout("NHWC"))
     for key, value in model_info(thresholds, Labels()).items():
         model.set_rt_info(value, ["model_info", key])
-    save(model, xml, compress_to_fp16)
+    return model
 
 
 def save(model: ov.Model, xml: Path, compress_to_fp16: bool) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import torch
 from torch import Tensor
 
-from patchcore_edge.data.synthetic_defects import synthetic_defects
+from patchcore_edge.data.synthetic_defects import make_defects
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
@@ -16,6 +17,7 @@ from patchcore_edge_runtime.verdict import Thresholds
 from .coarse import CoarseSpace
 from .cost import search_cost
 from .fast import FastPlan, FastSearch, merged
+from .samples import patch_cell, some_of
 
 __all__ = ["Choice", "plan_search"]
 
@@ -25,6 +27,7 @@ _SHORTLIST_SHARES = (16, 8, 4, 2)
 _PATCHES = (16, 24, 32, 48, 64, 96, 128)
 _CANDIDATES = (16, 32, 64, 128, 256)
 _IMAGES = 32
+_WITH_DEFECTS, _DEFECTS_EACH = 16, 3
 _MARGIN = 4
 """New images need more patches refined than the worst of the sample did; so many times as many are
 (``benchmarks/search.py``: with twice as many 3 of 288 good images were off by up to 2 %)."""
@@ -58,9 +61,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Sample:
-    """n images: first good ones, then as many with a defect, in the same order.
+    """n images: first good ones, then copies of them with a defect.
 
     Attributes:
+        sources: of each image, which of the good ones it is or was.
         patches: ``[n, P, D]``, centred.
         distances, neighbors: ``[n, P]``: what exact search says of them.
         maps: ``[n, 1, H, W]``: the exact maps.
@@ -68,6 +72,7 @@ class _Sample:
         grid: rows and columns of the P patches.
     """
 
+    sources: list[int]
     patches: Tensor
     distances: Tensor
     neighbors: Tensor
@@ -78,7 +83,7 @@ class _Sample:
     @property
     def good(self) -> int:
         """How many of the images are good."""
-        return len(self.patches) // 2
+        return max(self.sources) + 1
 
     @property
     def worst(self) -> Tensor:
@@ -108,7 +113,7 @@ def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Threshol
     """
     bank = fitted.model.memory_bank
     with torch.inference_mode():
-        sample = _sample(fitted, list(images[:: max(1, len(images) // _IMAGES)])[:_IMAGES], thresholds)
+        sample = _sample(fitted, some_of(images, _IMAGES), thresholds)
         patches = sample.patches.shape[1]
         best: FastPlan | None = None
         for dimensions in _DIMENSIONS:
@@ -140,8 +145,11 @@ def _choice(bank: Tensor, best: FastPlan | None, last: FastPlan, images: int, pa
 def _sample(fitted: Patchcore, good: list[Image], thresholds: Thresholds) -> _Sample:
     model = fitted.model.eval()
     size = fitted.pre_processor.spec.input_size
+    some = some_of(list(range(len(good))), _WITH_DEFECTS)
+    each = max(_DEFECTS_EACH, ceil(_DEFECTS_EACH * _WITH_DEFECTS / len(some)))
+    made = list(make_defects([good[place] for place in some], each, cell=patch_cell(fitted)))
     found = []
-    for image in good + synthetic_defects(good):
+    for image in good + [defect.image for defect in made]:
         embedding = model.embed(fitted.pre_processor(torch.from_numpy(image)[None]))
         grid = (int(embedding.shape[2]), int(embedding.shape[3]))
         patches = model.reshape_embedding(embedding)
@@ -149,7 +157,8 @@ def _sample(fitted: Patchcore, good: list[Image], thresholds: Thresholds) -> _Sa
         anomaly_map = fitted.model.anomaly_map_generator(distances.reshape(1, 1, *grid), size)[0]
         found.append((patches - model.memory_bank.mean(0), distances, neighbors, anomaly_map))
     patches, distances, neighbors, maps = (torch.stack(column) for column in zip(*found, strict=True))
-    return _Sample(patches, distances, neighbors, maps, maps.amax((1, 2, 3)).clamp_min(thresholds.pixel), grid)
+    sources = [*range(len(good)), *(some[defect.source] for defect in made)]
+    return _Sample(sources, patches, distances, neighbors, maps, maps.amax((1, 2, 3)).clamp_min(thresholds.pixel), grid)
 
 
 def _space(bank: Tensor, sample: _Sample, dimensions: int) -> _Space:
@@ -213,7 +222,7 @@ def _estimates(space: _Space, plan: FastPlan, sample: _Sample) -> tuple[Tensor, 
 
     Each image is judged with the offsets that the other images give, as a new one will be.
     """
-    own = [_offsets(space, sample, without=image % sample.good) for image in range(len(sample.patches))]
+    own = [_offsets(space, sample, without=source) for source in sample.sources]
     by_groups, by_points = torch.stack(own, 1)
     if not plan.shortlist:
         return space.fine, (space.fine + by_points).clamp_min(0)

@@ -28,7 +28,16 @@ from patchcore_edge.telemetry import unchanged_logging
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.preprocess import Image
 
-__all__ = ["ERROR_BUDGET", "Quantized", "Recipe", "backbone_model", "compress_weights", "quantize"]
+__all__ = [
+    "ERROR_BUDGET",
+    "Quantized",
+    "Recipe",
+    "backbone_model",
+    "compress_weights",
+    "compress_with",
+    "pools",
+    "quantize",
+]
 
 ERROR_BUDGET = 0.10
 """Root of the summed squares of the layers' feature errors, relative to how much the features vary."""
@@ -128,7 +137,7 @@ def compress_weights(model: ov.Model, images: Sequence[Image], batch: int) -> Qu
         raise DataError("The run kept no training images to measure compressed weights on; train it again.")
     probes = [np.repeat(image[None], batch, axis=0) for image in _evenly(images, _PROBES)]
     layers = [node.get_friendly_name() for node in _backbone(model) if _is_layer(node)]
-    return _lowered(model, layers, [], probes, ERROR_BUDGET, lambda floats: _nncf_compress(model, floats))
+    return _lowered(model, layers, [], probes, ERROR_BUDGET, lambda floats: compress_with(model, floats))
 
 
 def _lowered(
@@ -155,7 +164,7 @@ def _lowered(
 def backbone_model(model: ov.Model) -> ov.Model:
     """A graph's backbone alone: frames in, the pooled features of each chosen layer out."""
     model = model.clone()
-    return ov.Model([pool.output(0) for pool in _pools(model)], model.get_parameters(), "backbone")
+    return ov.Model([pool.output(0) for pool in pools(model)], model.get_parameters(), "backbone")
 
 
 def _nncf() -> Any:
@@ -168,7 +177,8 @@ def _nncf() -> Any:
     return nncf
 
 
-def _nncf_compress(model: ov.Model, kept: Iterable[str]) -> ov.Model:
+def compress_with(model: ov.Model, kept: Iterable[str]) -> ov.Model:
+    """A copy with weights in 8 bits but for the layers named."""
     nncf = _nncf()
     ignored = nncf.IgnoredScope(names=sorted(kept), validate=False)
     with unchanged_logging(), contextlib.redirect_stdout(sys.stderr):
@@ -204,10 +214,10 @@ def _nncf_quantize(model: ov.Model, frames: list[Image], kept: Iterable[str], re
         )
 
 
-def _pools(model: ov.Model) -> list[Any]:
+def pools(model: ov.Model) -> list[Any]:
     """The poolings of the chosen layers' features: where the backbone ends, walking back from the outputs."""
     seen: set[str] = set()
-    pools: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     waiting = [result.input_value(0).get_node() for result in model.get_results()]
     while waiting:
         node = waiting.pop()
@@ -216,18 +226,18 @@ def _pools(model: ov.Model) -> list[Any]:
             continue
         seen.add(name)
         if node.get_type_name() == "AvgPool":
-            pools[name] = node
+            found[name] = node
         else:
             waiting.extend(value.get_node() for value in node.input_values())
-    if not pools:
+    if not found:
         raise ConfigError("The graph does not pool its features, so its backbone cannot be told from its search.")
-    return [pools[name] for name in sorted(pools)]
+    return [found[name] for name in sorted(found)]
 
 
 def _backbone(model: ov.Model) -> list[Any]:
     """The operations before the pooled features, in order of computation, constants left out."""
     seen: set[str] = set()
-    waiting = [pool.input_value(0).get_node() for pool in _pools(model)]
+    waiting = [pool.input_value(0).get_node() for pool in pools(model)]
     while waiting:
         node = waiting.pop()
         if node.get_friendly_name() not in seen:

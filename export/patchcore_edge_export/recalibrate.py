@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.errors import ParityError
 from patchcore_edge_runtime.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .parity import Graph
+from .deviation import Graph, TorchModel, raw
 
 __all__ = ["Pairs", "recalibrated", "score_pairs"]
 
@@ -32,7 +30,7 @@ class Pairs:
     graph_maxima: NDArray[np.float64]
 
 
-def score_pairs(fitted: Patchcore, graph: Graph, images: Sequence[Image], batch: int) -> Pairs:
+def score_pairs(fitted: TorchModel, graph: Graph, images: Sequence[Image], batch: int) -> Pairs:
     """Score images both ways.
 
     Raises:
@@ -40,12 +38,14 @@ def score_pairs(fitted: Patchcore, graph: Graph, images: Sequence[Image], batch:
     """
     rows = []
     for image in images:
-        wanted = fitted(torch.from_numpy(image)[None])
+        wanted = raw(fitted, image)
         scores, maps = graph.infer(np.repeat(image[None], batch, axis=0))
-        rows.append((float(wanted.pred_score[0]), scores[0], float(wanted.anomaly_map.max()), maps[0].max()))
+        rows.append((wanted.score, scores[0], wanted.map.max(), maps[0].max()))
     table = np.array(rows, np.float64).reshape(-1, 4)
     if not np.isfinite(table).all():
-        raise ParityError("The graph gives scores that are not finite numbers; use --precision fp32.")
+        raise ParityError(
+            "In 8 bits the graph's scores are not finite numbers; use --precision fp16 without --compress-weights."
+        )
     return Pairs(*table.T)
 
 
@@ -59,11 +59,14 @@ def recalibrated(thresholds: Thresholds, held_out: Pairs, recorded: Sequence[flo
     Args:
         thresholds: of the run.
         held_out: the calibration images.
-        recorded: their scores when the run was calibrated; other scores today mean that the bank knows them.
+        recorded: their scores when the run was calibrated; other scores today mean that the bank knows them. Empty
+            where they are but some of those that set the thresholds.
         defects: images with synthetic defects.
     """
     known = np.asarray(recorded, np.float64)
-    same = bool(np.all(np.abs(held_out.torch_scores - known) <= _SAME * np.abs(known)))
+    same = len(known) == len(held_out.torch_scores) and bool(
+        np.all(np.abs(held_out.torch_scores - known) <= _SAME * np.abs(known))
+    )
     scores = (held_out.torch_scores, held_out.graph_scores, defects.torch_scores, defects.graph_scores)
     maxima = (held_out.torch_maxima, held_out.graph_maxima, defects.torch_maxima, defects.graph_maxima)
     image = _moved(thresholds.image, *scores, by_rank=same)

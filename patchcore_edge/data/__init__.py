@@ -1,9 +1,11 @@
 """Images for fitting, calibration and evaluation."""
 
 from .batch import Batch
+from .batches import describe_batches
 from .datamodule import DataModule
 from .dataset import ImageDataset, ImageItem
 from .folder import Folder, open_data
+from .list_file import ImageList
 from .mvtec import CATEGORIES, MVTec, test_items
 from .prediction import prediction_items
 from .split import hold_out
@@ -15,7 +17,9 @@ __all__ = [
     "Folder",
     "ImageDataset",
     "ImageItem",
+    "ImageList",
     "MVTec",
+    "describe_batches",
     "hold_out",
     "open_data",
     "prediction_items",

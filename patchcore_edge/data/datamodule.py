@@ -7,8 +7,9 @@ from pathlib import Path
 
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.preprocess import PreprocessSpec
-from patchcore_edge_runtime.sources import IMAGE_SUFFIXES, image_files
+from patchcore_edge_runtime.sources import IMAGE_SUFFIXES
 
+from .batches import part_files, with_batches
 from .dataset import ImageDataset, ImageItem
 
 __all__ = ["DataModule", "good_images"]
@@ -45,15 +46,20 @@ class DataModule:
         return ImageDataset(items, spec)
 
 
-def good_images(folder: Path) -> list[ImageItem]:
-    """The images of a folder as good parts.
+def good_images(folder: Path, group_by: str | None = None) -> list[ImageItem]:
+    """The images of a folder and its subfolders as good parts, with their batches.
+
+    Args:
+        folder: its subfolders, if any, are batches.
+        group_by: pattern that finds the batch in a path instead; see ``with_batches``.
 
     Raises:
-        DataError: there is no such folder, or no image in it.
+        DataError: there is no such folder, no image in it, or a subfolder that is not of good parts.
+        ConfigError: the pattern is none, or is not found in a path.
     """
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}; give a folder of images of good parts.")
-    items = [ImageItem(path) for path in image_files(folder)]
+    items = with_batches([ImageItem(path) for path in part_files(folder)], folder, group_by)
     if not items:
         raise DataError(f"{folder} holds no images; it needs files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.")
     return items

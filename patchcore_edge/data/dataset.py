@@ -33,11 +33,13 @@ class ImageItem:
     Attributes:
         label: the kind of part: ``good``, the name of a defect, or None where nothing is known.
         mask: the file of its defect mask, if any.
+        batch: lot, day, camera …; "" where it is not known.
     """
 
     path: Path
     label: str | None = "good"
     mask: Path | None = None
+    batch: str = ""
 
     @property
     def is_defective(self) -> bool:

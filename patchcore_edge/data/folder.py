@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.sources import image_files
 
 from .datamodule import DataModule, good_images
 from .dataset import ImageItem
+from .list_file import ImageList
 from .mvtec import MVTec
 from .split import hold_out
 
@@ -26,10 +27,11 @@ class Folder(DataModule):
         mask_dir: defect masks named ``<name>.png`` or ``<name>_mask.png``, in the same folders as the defective images.
         val_split_ratio: share of the good images that is held out for validation, in [0, 1).
         seed: decides which.
+        group_by: pattern that finds an image's batch in its path below its folder; subfolders are batches when None.
 
     Raises:
-        DataError: a folder is missing, or holds no image.
-        ConfigError: the share is not in [0, 1).
+        DataError: a folder is missing, holds no image, or a subfolder that is not of good parts.
+        ConfigError: the share is not in [0, 1), or the pattern does not fit.
     """
 
     def __init__(
@@ -42,38 +44,46 @@ class Folder(DataModule):
         *,
         val_split_ratio: float = 0.0,
         seed: int = 0,
+        group_by: str | None = None,
     ) -> None:
         root = Path(root)
-        train, validation = hold_out(good_images(root / (normal_dir or "")), val_split_ratio, seed)
+        train, validation = hold_out(good_images(root / (normal_dir or ""), group_by), val_split_ratio, seed)
         masks = None if mask_dir is None else root / mask_dir
         if masks is not None and not masks.is_dir():
             raise DataError(f"There is no folder {masks}; give the folder of the defect masks.")
-        test = [] if normal_test_dir is None else good_images(root / normal_test_dir)
+        test = [] if normal_test_dir is None else good_images(root / normal_test_dir, group_by)
         if abnormal_dir is not None:
             test += _defective(root / abnormal_dir, masks)
         super().__init__(root, train, validation, test)
 
 
-def open_data(path: str | Path | DataModule, val_split_ratio: float = 0.0, seed: int = 0) -> DataModule:
+def open_data(
+    path: str | Path | DataModule, val_split_ratio: float = 0.0, seed: int = 0, group_by: str | None = None
+) -> DataModule:
     """The data under ``path``: the MVTec AD layout where it has a ``train`` folder, else a folder of good images.
 
     Args:
-        path: a folder; a datamodule is taken as it is.
+        path: a folder, or a list of files (see ``ImageList``); a datamodule is taken as it is.
         val_split_ratio: share of the good images that is held out where there is no ``validation/good``, in [0, 1).
         seed: decides which.
+        group_by: pattern that finds an image's batch in its path below the folder of good images.
 
     Raises:
-        DataError: there is no such folder, or no image in it.
-        ConfigError: the share is not in [0, 1).
+        DataError: there is no such folder, no image in it, or a subfolder that is not of good parts.
+        ConfigError: the share is not in [0, 1), or the pattern does not fit.
     """
     if isinstance(path, DataModule):
         return path
     path = Path(path)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        if group_by is not None:
+            raise ConfigError("A list names the batches in a column; leave --group-by out.")
+        return ImageList(path, val_split_ratio=val_split_ratio, seed=seed)
     if not path.is_dir():
         raise DataError(f"There is no folder {path}; give a folder of images of good parts.")
     if (path / "train").is_dir():
-        return MVTec(path, "", val_split_ratio=val_split_ratio, seed=seed)
-    return Folder(path, val_split_ratio=val_split_ratio, seed=seed)
+        return MVTec(path, "", val_split_ratio=val_split_ratio, seed=seed, group_by=group_by)
+    return Folder(path, val_split_ratio=val_split_ratio, seed=seed, group_by=group_by)
 
 
 def _defective(folder: Path, masks: Path | None) -> list[ImageItem]:

@@ -52,10 +52,12 @@ class MVTec(DataModule):
         val_split_ratio: share of ``train/good`` that is held out for validation where there is no
             ``validation/good``, in [0, 1).
         seed: decides which.
+        group_by: pattern that finds a good image's batch in its path below its folder; subfolders of ``good`` are
+            batches when None.
 
     Raises:
-        DataError: the layout is not there.
-        ConfigError: the share is not in [0, 1).
+        DataError: the layout is not there, or a folder of good parts has one that is not.
+        ConfigError: the share is not in [0, 1), or the pattern does not fit.
     """
 
     def __init__(
@@ -65,21 +67,26 @@ class MVTec(DataModule):
         *,
         val_split_ratio: float = 0.0,
         seed: int = 0,
+        group_by: str | None = None,
     ) -> None:
         folder = Path(root) / category
         if not (folder / "train" / "good").is_dir():
             raise DataError(_missing(Path(root), category))
-        train, held_out = good_images(folder / "train" / "good"), folder / "validation" / "good"
+        train, held_out = good_images(folder / "train" / "good", group_by), folder / "validation" / "good"
         if held_out.is_dir():
-            validation = good_images(held_out) + _items(folder / "validation", folder / "validation" / "ground_truth")
+            masks = folder / "validation" / "ground_truth"
+            validation = good_images(held_out, group_by) + _items(folder / "validation", masks)
         else:
             train, validation = hold_out(train, val_split_ratio, seed)
-        super().__init__(folder, train, validation, test_items(folder))
+        super().__init__(folder, train, validation, test_items(folder, group_by))
 
 
-def test_items(folder: Path) -> list[ImageItem]:
-    """The images of ``test/good`` and ``test/<defect>`` with their masks; none where there is no such folder."""
-    return _items(folder / "test", folder / "ground_truth", with_good=True)
+def test_items(folder: Path, group_by: str | None = None) -> list[ImageItem]:  # noqa: PT028 - it is no test
+    """The images of ``test/good`` and ``test/<defect>`` with masks and batches; none where there is no such folder."""
+    good = folder / "test" / "good"
+    return (good_images(good, group_by) if good.is_dir() and any(good.iterdir()) else []) + _items(
+        folder / "test", folder / "ground_truth"
+    )
 
 
 def _missing(root: Path, category: str) -> str:
@@ -101,12 +108,12 @@ def _missing(root: Path, category: str) -> str:
     )
 
 
-def _items(split: Path, masks: Path, with_good: bool = False) -> list[ImageItem]:
+def _items(split: Path, masks: Path) -> list[ImageItem]:
     kinds = sorted(path for path in split.iterdir() if path.is_dir() and path != masks) if split.is_dir() else []
     return [
         ImageItem(path, kind.name, _mask_of(masks, kind.name, path))
         for kind in kinds
-        if with_good or kind.name != "good"
+        if kind.name != "good"
         for path in image_files(kind)
     ]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from patchcore_edge.checkpoint import Calibration
 from patchcore_edge.models import Patchcore
-from patchcore_edge_export import build, parity
-from patchcore_edge_export.build import Built, GraphOptions, build_graph, gate_samples
+from patchcore_edge_export import parity
+from patchcore_edge_export.advice import advice
+from patchcore_edge_export.build import Built, GraphOptions, certified, gate_samples
 from patchcore_edge_export.fast import FastPlan
 from patchcore_edge_export.parity import Limits, Sample, compare, require_parity
 from patchcore_edge_export.plan import Choice
@@ -121,7 +121,10 @@ def test_images_that_nobody_labelled_give_no_auroc(
 ) -> None:
     facts = _compare(fitted, _Torch(fitted), gate_samples(images[:3]), calibration.thresholds)
     assert facts.auroc_torch is None
-    assert facts.synthetic == 3
+    assert facts.images == facts.unseen == 3 + facts.synthetic
+    assert facts.synthetic >= 3 * 3
+    assert facts.synthetic_auroc_torch == facts.synthetic_auroc_graph is not None
+    assert facts.recall_torch == facts.recall_graph is not None
 
 
 def test_without_images_nothing_is_promised(fitted: Patchcore, calibration: Calibration) -> None:
@@ -140,6 +143,7 @@ def test_a_refused_export_writes_no_bundle_and_exits_4(tiny_run: Path, tmp_path:
     assert done.returncode == 4
     assert "does not score as torch does" in done.stderr
     assert "--force" in done.stderr
+    assert "--search exact" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -187,67 +191,108 @@ def test_the_bundle_says_how_it_searches_and_why(fast_bundle: Path, tiny_bundle:
 _PLAN = FastPlan(dimensions=16, patches=4, correlation=0.2, reach=5.0)
 
 
-def _auto(
-    monkeypatch: pytest.MonkeyPatch,
-    fast_fails: tuple[str, ...] = (),
-    choose: Callable[..., Choice] | None = None,
-    passes: int | None = None,
-    **choice: bool,
-) -> Built:
-    """``--search auto`` up to its decision: the choice and the gate's answers are given, no graph is written.
-
-    A plan of ``passes`` dimensions passes the gate whatever fails others.
-    """
-
-    def attempt(*arguments: object) -> Built:
-        plan, why = cast("FastPlan | None", arguments[-2]), arguments[-1]
-        failures = fast_fails if plan and plan.dimensions != passes else ()
-        facts = ParityFacts(
-            device="X",
-            images=1,
-            max_score_deviation=0,
-            max_map_deviation=0,
-            verdict_flips=0,
-            score_limit=0,
-            failures=failures,
-            passed=not failures,
-        )
-        search = "fast" if plan else "exact"
-        return Built(search, SearchFacts(reason=str(why)), facts, Thresholds(image=1, pixel=1))
-
-    chosen = Choice(_PLAN, choice.get("holds", True), choice.get("pays", True), "as the sample says")
-    monkeypatch.setattr(build, "plan_search", choose or (lambda *_: chosen))
-    monkeypatch.setattr(build, "_attempt", attempt)
-    return build_graph(Path(), None, [], Thresholds(image=1, pixel=1), GraphOptions(search="auto"))
+def _facts(*failures: str) -> ParityFacts:
+    return ParityFacts(
+        device="X",
+        images=1,
+        max_score_deviation=0,
+        max_map_deviation=0,
+        verdict_flips=0,
+        score_limit=0,
+        failures=failures,
+        passed=not failures,
+    )
 
 
-def test_auto_takes_fast_when_the_gate_certifies_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    built = _auto(monkeypatch)
-    assert (built.search, built.search_facts.reason) == ("fast", "as the sample says")
+class _Gate:
+    """Plans are given one after the other; a plan of more dimensions than ``refused`` passes, and exact search does."""
+
+    def __init__(self, refused: int = 0, *, holds: bool = True, pays: bool = True) -> None:
+        self.refused, self.holds, self.pays = refused, holds, pays
+        self.shares: list[float] = []
+        self.tried: list[int | None] = []
+
+    def plan(self, share: float) -> Choice:
+        self.shares.append(share)
+        plan = replace(_PLAN, dimensions=16 * len(self.shares))
+        return Choice(plan, self.holds, self.pays, f"plan {len(self.shares)}")
+
+    def attempt(self, plan: FastPlan | None, why: str) -> Built:
+        self.tried.append(plan and plan.dimensions)
+        facts = _facts("a map deviates") if plan is not None and plan.dimensions <= self.refused else _facts()
+        return Built("fast" if plan else "exact", SearchFacts(reason=why), facts, Thresholds(image=1, pixel=1))
+
+    def certified(self, **options: Any) -> Built:
+        return certified(GraphOptions(**options), self.plan, self.attempt)
 
 
-def test_auto_takes_exact_when_the_gate_refuses_fast_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    built = _auto(monkeypatch, fast_fails=("a map deviates",))
-    assert built.search == "exact"
+def test_exact_search_asks_for_no_plan() -> None:
+    gate = _Gate()
+    assert gate.certified(search="exact").search == "exact"
+    assert (gate.shares, gate.tried) == ([], [None])
+
+
+def test_auto_takes_fast_when_the_gate_certifies_it() -> None:
+    gate = _Gate()
+    built = gate.certified(search="auto")
+    assert (built.search, built.search_facts.reason, gate.tried) == ("fast", "plan 1", [16])
+
+
+def test_auto_takes_exact_when_the_gate_refuses_fast_twice_and_says_so() -> None:
+    gate = _Gate(refused=32)
+    built = gate.certified(search="auto")
+    assert (built.search, gate.tried) == ("exact", [16, 32, None])
     assert built.search_facts.reason == "the gate refused fast search: a map deviates"
+    assert built.parity.passed
 
 
-def test_auto_plans_more_carefully_before_it_gives_up_fast_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits: list[float] = []
-
-    def choose(*arguments: float) -> Choice:
-        limits.append(arguments[-1])
-        return Choice(replace(_PLAN, dimensions=16 * len(limits)), True, True, "as the sample says")
-
-    built = _auto(monkeypatch, fast_fails=("a map deviates",), choose=choose, passes=32)
-    assert built.search == "fast"
-    assert len(limits) == 2
-    assert limits[1] < limits[0]
+def test_auto_plans_more_carefully_before_it_gives_up_fast_search() -> None:
+    gate = _Gate(refused=16)
+    built = gate.certified(search="auto")
+    assert (built.search, gate.tried) == ("fast", [16, 32])
+    assert gate.shares[1] < gate.shares[0]
 
 
 @pytest.mark.parametrize("choice", [{"holds": False}, {"pays": False}])
-def test_auto_takes_exact_when_no_plan_holds_or_none_pays(
-    choice: dict[str, bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built = _auto(monkeypatch, **choice)
-    assert (built.search, built.search_facts.reason) == ("exact", "as the sample says")
+def test_auto_takes_exact_when_no_plan_holds_or_none_pays(choice: dict[str, bool]) -> None:
+    gate = _Gate(**choice)
+    built = gate.certified(search="auto")
+    assert (built.search, built.search_facts.reason, gate.tried) == ("exact", "plan 1", [None])
+
+
+def test_fast_search_that_was_asked_for_is_never_exchanged_for_exact() -> None:
+    gate = _Gate(refused=32)
+    built = gate.certified(search="fast")
+    assert (built.search, built.parity.passed, gate.tried) == ("fast", False, [16, 32])
+
+
+def test_forced_fast_search_keeps_the_first_plan() -> None:
+    gate = _Gate(refused=32)
+    built = gate.certified(search="fast", force=True)
+    assert (built.search, built.parity.passed, gate.tried) == ("fast", False, [16])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("search", ["exact", "fast"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_advice_is_never_what_was_asked_for(precision: str, search: str, compressed: bool) -> None:
+    text = advice(precision, search, compressed=compressed)
+    assert f"--precision {precision}" not in text
+    assert ("--search exact" in text) is (search == "fast")
+    assert ("no --compress-weights" in text) is compressed
+    assert "--search fast" not in text
+    assert text.endswith("--force writes the bundle all the same.")
+
+
+def test_a_refused_exact_float_graph_is_not_told_to_be_exact_and_float() -> None:
+    with pytest.raises(ParityError) as refused:
+        require_parity(_facts("a score deviates"), advice("fp32", "exact", compressed=False))
+    assert "--precision" not in str(refused.value)
+    assert "--backbone" in str(refused.value)
+
+
+def test_a_refused_bundle_is_told_of_another_device_or_another_export() -> None:
+    with pytest.raises(ParityError, match="try -d CPU"):
+        require_parity(_facts("a score deviates").model_copy(update={"device": "GPU"}))
+    with pytest.raises(ParityError, match="export the run again"):
+        require_parity(_facts("a score deviates").model_copy(update={"device": "CPU"}))

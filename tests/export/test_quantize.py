@@ -143,14 +143,14 @@ def test_int8_and_compressed_weights_exclude_each_other(tiny_run: Path, tmp_path
 def test_a_refused_export_writes_nothing_and_force_writes_the_failure(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    strict = parity.Limits(score=0.25, map=0.5, fast_map=0.5, auroc_drop=0.005, flips=0.05, rank=1.01)
+    strict = parity.Limits(score=0.25, map=0.5, fast_map=0.5, auroc_drop=-0.1, flips=0.05)
     monkeypatch.setitem(parity.LIMITS, "int8", strict)
-    with pytest.raises(ParityError, match=r"rank correlation.*--precision fp32"):
+    with pytest.raises(ParityError, match=r"AUROC of synthetic defects.*--precision fp16"):
         export_bundle(tiny_run, tmp_path / "bundle", GraphOptions(precision="int8"))
     assert list(tmp_path.iterdir()) == []
     manifest = export_bundle(tiny_run, tmp_path / "bundle", GraphOptions(precision="int8", force=True))
     assert not manifest.parity.passed
-    assert "rank correlation" in manifest.parity.failures[0]
+    assert "AUROC" in manifest.parity.failures[0]
     assert "--force" in caplog.text
 
 

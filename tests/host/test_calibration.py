@@ -13,11 +13,11 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE, TINY_SIZE, good_part, run_cli
 
-from patchcore_edge.calibration import calibrate, calibrate_on_defects, describe
 from patchcore_edge.checkpoint import Calibration, RunFacts, load_calibration
-from patchcore_edge.crossfit import FOLDS, cross_fitted_scores, folds
+from patchcore_edge.crossfit import OutOfFold, Scorer, folds, out_of_fold_scores
 from patchcore_edge.models import PatchcoreModel
 from patchcore_edge.pixels import PixelCounts
+from patchcore_edge.thresholds import calibrate, calibrate_on_defects, describe
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
 DRAWS = 2000
@@ -155,19 +155,25 @@ def test_the_bound_of_the_f1_threshold_holds_although_it_was_chosen() -> None:
 
 
 def test_folds_hold_every_image_once_in_nearly_equal_sizes() -> None:
-    parts = folds(23, seed=1)
+    parts = folds(np.arange(23), seed=1, count=5)
     assert sorted(int(i) for part in parts for i in part) == list(range(23))
     assert {len(part) for part in parts} == {4, 5}
-    assert len(parts) == FOLDS
-    assert len(folds(3, seed=1)) == 3
+    assert len(folds(np.arange(3), seed=1)) == 3
+    assert [len(folds(np.arange(n), seed=1)) for n in (100, 101, 1001)] == [20, 10, 5]
     with pytest.raises(DataError, match="more good images"):
-        folds(1, seed=1)
+        folds(np.arange(1), seed=1)
+    with pytest.raises(DataError, match="one part or one batch"):
+        folds(np.zeros(5, np.int64), seed=1)
 
 
 @pytest.fixture(scope="module")
 def small_model() -> PatchcoreModel:
     torch.manual_seed(0)
     return PatchcoreModel(["layer2"], "resnet18", pre_trained=False, num_neighbors=3).eval()
+
+
+def cross_fitted(model: PatchcoreModel, pool: torch.Tensor, images: int) -> OutOfFold:
+    return out_of_fold_scores(Scorer(model, (4, 4), (32, 32)), pool, folds(np.arange(images), 0), 1.0, 0)
 
 
 def test_cross_fitted_scores_are_those_of_a_bank_without_the_image(small_model: PatchcoreModel) -> None:
@@ -179,11 +185,12 @@ def test_cross_fitted_scores_are_those_of_a_bank_without_the_image(small_model: 
     flat = pool.reshape(-1, 32)
     small_model.memory_bank = flat.clone()
     before = small_model.memory_bank
-    scores, maxima = cross_fitted_scores(small_model, flat, images, (32, 32), 1.0, 0)
+    found = cross_fitted(small_model, flat, images)
+    scores = found.scores
     assert small_model.memory_bank is before
-    assert scores.shape == maxima.shape == (images,)
+    assert scores.shape == found.maxima.shape == (images,)
     expected = []
-    for fold in folds(images, 0):
+    for fold in folds(np.arange(images), 0):
         others = torch.tensor([i for i in range(images) if i not in fold])
         for image in fold:
             distances = (pool[image][:, None] - pool[others].reshape(1, -1, 32)).norm(dim=2).amin(1)
@@ -200,8 +207,8 @@ def test_a_cross_fitted_threshold_keeps_the_rate_on_new_images_of_the_full_bank(
     target, realised = 0.2, []
     for _ in range(12):
         pool = torch.randn(30 * 16, 6, generator=rng)
-        scores, maxima = cross_fitted_scores(small_model, pool, 30, (32, 32), 1.0, 0)
-        thresholds, _ = calibrate(scores, maxima, target, "", "cross-fitted")
+        found = cross_fitted(small_model, pool, 30)
+        thresholds, _ = calibrate(found.scores, found.maxima, target, "", "cross-fitted")
         new = torch.randn(200 * 16, 6, generator=rng)
         small_model.memory_bank = pool
         new_scores = small_model.nearest_neighbors(new, 1)[0].reshape(200, 16).amax(1)
@@ -223,7 +230,7 @@ def test_labelled_defects_in_the_validation_split_set_the_thresholds(
     shutil.copytree(data / "test" / "scratch", data / "validation" / "scratch")
     shutil.copytree(data / "ground_truth", data / "validation" / "ground_truth")
     done = run_cli("calibrate", run, "--data", data)
-    assert "10 good and 6 defective images, F1 1.000" in done.stdout
+    assert "10 good images and 6 defective images, F1 1.000" in done.stdout
     found = of_run(run)
     assert (found.facts.method, found.facts.defects, found.facts.f1) == ("f1", 6, 1.0)
     assert found.facts.scores.max < found.thresholds.image
@@ -240,7 +247,7 @@ def test_without_held_out_images_the_training_images_are_cross_fitted(
 ) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     done = run_cli("calibrate", run, "--data", tiny_data / "train" / "good", "--target-fpr", 0.1)
-    assert "12 good images, cross-fitted" in done.stdout
+    assert "from 12 good images" in done.stdout
     found, held_out = of_run(run), of_run(tiny_run)
     assert found.facts.method == "cross-fitted"
     # Scored by banks that hold them, these images would have scored far below the held-out ones.
@@ -278,9 +285,11 @@ def test_images_held_out_of_a_plain_folder_are_found_again_in_it(
         cv2.imwrite(str(folder / "new.png"), good_part(seed))
 
         expected = len(outside) + 1 + (len(facts.held_out_sha256) - len(set(facts.held_out_sha256)))
-        assert f"from {expected} good images:" in run_cli("calibrate", run, "--data", folder).stdout
+        # Some of the discs look as like as two pictures of one; those that the fit has seen are left out.
+        expected -= len(facts.left_out_sha256)
+        assert f"from {expected} good images" in run_cli("calibrate", run, "--data", folder).stdout
         found = of_run(run)
-        assert (found.facts.method, found.facts.n) == ("held-out", expected)
+        assert (found.facts.method, found.facts.images) == ("held-out", expected)
         assert found.facts.scores.min > 0.5 * found.facts.scores.max  # none of an image that the bank has seen
         (folder / "new.png").unlink()
 
@@ -317,6 +326,6 @@ def test_a_file_that_the_fit_had_to_skip_does_not_stand_in_the_way(
     folder = Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "good"))
     (folder / "broken.png").write_bytes(b"no image")
     done = run_cli("calibrate", run, "--data", folder)
-    assert "from 12 good images, cross-fitted" in done.stdout, done.stderr
+    assert "from 12 good images" in done.stdout, done.stderr
     assert any("broken.png" in message for message in caplog.messages)
     assert "broken.png" in run_cli("calibrate", run, "--data", folder, "--strict").stderr

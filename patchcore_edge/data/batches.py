@@ -1,0 +1,88 @@
+"""Which batch (lot, day, camera, cavity) an image belongs to, and which files below a folder are images of parts.
+
+Promises hold for parts like those that were calibrated with, and parts of one batch are more alike than parts of two.
+A batch is a subfolder, or what a pattern finds in a path, or a column of a list (``list_file``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.sources import image_files
+
+from .dataset import ImageItem
+
+__all__ = ["describe_batches", "part_files", "with_batches"]
+
+_GOOD = frozenset({"good", "ok", "normal", "pass", "passed", "io"})
+_NOT_GOOD = re.compile(r"(ng|nok|nio|bad|test|masks?|ground_truth|(defect|anomal|abnormal|fail|reject|scrap).*)")
+_TOOLS = re.compile(r"(\..*|@.*|__macosx|\$.*|lost\+found|system volume information)")
+_SHOWN = 6
+
+
+def part_files(folder: Path) -> list[Path]:
+    """The images below a folder of good parts; folders that tools leave behind are passed over.
+
+    Raises:
+        DataError: a folder's name says that its parts are not good, or that only its parts are.
+    """
+    files = [
+        path
+        for path in image_files(folder, recursive=True)
+        if not any(_TOOLS.fullmatch(part.lower()) for part in path.relative_to(folder).parts[:-1])
+    ]
+    for name in sorted({path.relative_to(folder).parts[0] for path in files if path.parent != folder}):
+        if name.lower() in _GOOD:
+            raise DataError(f"{folder} holds a folder {name}; give {folder / name}, if the good parts are there.")
+        if _NOT_GOOD.fullmatch(name.lower()):
+            raise DataError(
+                f"{folder} holds a folder {name}, which does not sound like good parts; "
+                "give a folder that holds good parts only."
+            )
+    return files
+
+
+def with_batches(items: Sequence[ImageItem], folder: Path, pattern: str | None) -> list[ImageItem]:
+    """The items with their batches; without any where all would be of one.
+
+    Args:
+        items: of files below ``folder``.
+        folder: of the good parts.
+        pattern: regular expression searched for in the path below ``folder``, with forward slashes; its first group,
+            or all it matches, is the batch. The subfolder when None.
+
+    Raises:
+        ConfigError: the pattern is none, or is not found in a path.
+    """
+    names = [_batch(item.path.relative_to(folder), pattern) for item in items]
+    if len(set(names)) < 2:
+        return list(items)
+    return [replace(item, batch=name) for item, name in zip(items, names, strict=True)]
+
+
+def describe_batches(items: Sequence[ImageItem]) -> str:
+    """One sentence with the batches and how many images each has; empty where none are known."""
+    counts = Counter(item.batch for item in items if item.batch)
+    if not counts:
+        return ""
+    named = [f"{name} {count}" for name, count in sorted(counts.items())]
+    more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+    return f"{sum(counts.values())} images come in {len(counts)} batches ({', '.join(named[:_SHOWN])}{more})."
+
+
+def _batch(path: Path, pattern: str | None) -> str:
+    if pattern is None:
+        return path.parent.as_posix()
+    try:
+        found = re.search(pattern, path.as_posix())
+    except re.error as error:
+        raise ConfigError(f"--group-by {pattern!r} is no pattern ({error}); write it as '^([^_]+)_'.") from None
+    if found is None:
+        raise ConfigError(f"--group-by {pattern!r} finds nothing in {path.as_posix()}; every image needs a batch.")
+    batch: str = found[1] if found.re.groups else found[0]
+    return batch
