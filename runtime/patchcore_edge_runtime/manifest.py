@@ -185,7 +185,7 @@ class ParityFacts(_Facts):
         rank_correlation: Spearman's, of the scores; absent where all are equal. For information.
         auroc_torch, auroc_graph: image AUROC where the images are labelled.
         synthetic_auroc_torch, synthetic_auroc_graph: image AUROC of synthetic defects among good images.
-        auroc_drop_limit: by how much AUROC may fall; the labelled images' where there are any, else the synthetic ones'.
+        auroc_drop_limit: by how much AUROC may fall; of labelled images where there are any, else of synthetic ones.
         recall_torch, recall_graph: share of the defects, labelled ones where there are any and else synthetic ones,
             above the score that 1 % of good parts exceed; above all good images where they are fewer than 99.
         recall_drop_limit: by how much it may fall.
