@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from patchcore_edge_runtime.manifest import Manifest
 
 __all__ = ["Engine", "resolve_device"]
+
+_log = logging.getLogger(__name__)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -71,16 +74,25 @@ class Engine:
     def fit(self, model: Patchcore, datamodule: DataModule) -> None:
         """Fill the model's memory bank from the training images, and set its thresholds from validation images.
 
-        Images that could not be read are taken out of ``datamodule.train``.
+        Without validation images it has none, which is logged: it then scores and labels nothing. Images that could
+        not be read are taken out of ``datamodule.train``.
 
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
         """
         with self.features(model, datamodule) as store:
             model.fit(store.pool())
-        if model.post_processor is not None and model.post_processor.thresholds is None and datamodule.validation:
-            held_out = datamodule.dataset(datamodule.validation, model.pre_processor.spec)
-            model.post_processor.calibrate(collect_scores(self.stream(model, held_out)), str(datamodule.root))
+        if model.post_processor is None or model.post_processor.thresholds is not None:
+            return
+        if not datamodule.validation:
+            _log.warning(
+                "The model has no thresholds, so it labels nothing: %s has no validation images. Hold some out "
+                "(val_split_ratio), or export, which scores the training images by banks that have not seen them.",
+                datamodule.root,
+            )
+            return
+        held_out = datamodule.dataset(datamodule.validation, model.pre_processor.spec)
+        model.post_processor.calibrate(collect_scores(self.stream(model, held_out)), str(datamodule.root))
 
     @contextmanager
     def features(

@@ -94,7 +94,9 @@ class TrainOptions:
         return coreset_size(patches, self.ratio)
 
 
-def train_run(data: Path, folder: Path, options: TrainOptions, notify: Callable[[str], None] | None = None) -> RunFacts:
+def train_run(
+    data: Path | DataModule, folder: Path, options: TrainOptions, notify: Callable[[str], None] | None = None
+) -> RunFacts:
     """Fit on the good images under ``data`` and write the RUN folder.
 
     Interrupted, it leaves the features it has in a hidden folder beside ``folder``, and goes on from them when it is
