@@ -56,6 +56,6 @@ def test_half_of_the_defects_are_found_and_good_tiles_pass(
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(records) == EACH * len(KINDS)
-    rejected = [Path(record["source"]).name for record in records if record["verdict"] == "NG"]
+    rejected = [Path(record["name"]).name for record in records if record["verdict"] == "NG"]
     assert sum(name.startswith("good") for name in rejected) <= 1
     assert sum(not name.startswith("good") for name in rejected) >= 12
