@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from patchcore_edge.checkpoint import load_calibration, load_run
+from patchcore_edge.crossfit import Scorer, folds, out_of_fold_scores
 from patchcore_edge.data import DataModule, ImageItem
 from patchcore_edge.engine import Engine
 from patchcore_edge.evaluator import Scores, collect_scores, recall_at
+from patchcore_edge.outliers import patch_grid
+from patchcore_edge.thresholds.rank import rank_for, value_at
 from patchcore_edge.training import TrainOptions, train_run
 from patchcore_edge.workflow import calibrate_run
 
@@ -34,6 +37,14 @@ HEAD = {
     "draws": (
         "| data | good photos | asked for | different parts | promised | rejected | found "
         "| largest score: rejected, found | recall at 5 % |\n|---|---|---|---|---|---|---|---|---|"
+    ),
+    "copies": (
+        "| data | picture taken again | found, different parts taken for one "
+        "| pHash up to 4 bits | 8 bits | 12 bits |\n|---|---|---|---|---|---|"
+    ),
+    "trials": (
+        "| cells | folds | 5 % of all parts asked for: rejected, found | highest score: rejected, found |\n"
+        "|---|---|---|---|"
     ),
     "modules": (
         "| cells | AUROC | asked for | threshold | promised for a new batch | rejected | found |\n"
@@ -139,6 +150,27 @@ def modules() -> Iterator[str]:
                 yield f"| {work.name} | {one.auroc:.3f} | {_asked(rate)} | {figures} |"
 
 
+def trials() -> Iterator[str]:
+    """Rows of a table: folds of other kinds on the first modules, 5 % asked for without batches."""
+    for work in works_by_module():
+        model, engine = work.model(), Engine("cpu", progress=False)
+        engine.fit(model, work.data)
+        test = DataModule.dataset(work.data.test, model.pre_processor.spec)
+        scores = collect_scores(engine.stream(model, test))
+        scorer = Scorer(model.model, patch_grid(model.model, (work.size, work.size)), (work.size, work.size))
+        count = len(work.data.train)
+        kinds = {f"random, {number} folds": folds(np.arange(count), 0, number) for number in (5, 10)}
+        kinds |= {f"{number} stretches": np.array_split(np.arange(count), number) for number in (3, 5, 10, 20)}
+        with engine.features(model, work.data) as store:
+            for name, parted in kinds.items():
+                found = out_of_fold_scores(scorer, store.pool(), parted, work.ratio, 0)
+                cells = [f"{work.name} | {name}"]
+                for rank in (rank_for(count, 0.05), count):
+                    rejected, caught = _shares(scores, value_at(found.scores, rank))
+                    cells.append(f"{rejected:.1%}, {caught:.2f}")
+                yield f"| {' | '.join(cells)} |"
+
+
 def write(name: str, rows: Sequence[str]) -> None:
     """Put a table between its marks on the page."""
     text = PAGE.read_text(encoding="utf-8")
@@ -153,12 +185,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, help="folder with data/magnetic_tile and weights/")
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--only", choices=("modules", "trials", "draws"), help="one table")
     options = parser.parse_args()
-    rows = []
-    for row in modules():
-        print(row, flush=True)
-        rows.append(row)
-    write("modules", rows)
+    for name, made in (("modules", modules), ("trials", trials)):
+        if options.only in (None, name):
+            rows = []
+            for row in made():
+                print(row, flush=True)
+                rows.append(row)
+            write(name, rows)
+    if options.only not in (None, "draws"):
+        return
     rows = []
     for work in all_works(options.shared)[:3]:
         for row in draws(work, options.draws):
