@@ -1,11 +1,13 @@
 """Images that show one and the same part: n in a promise counts parts, and no fold may hold one part's other picture.
 
 Equal files are found by their digests. Pictures of one part taken twice (the next frame of a video, another exposure,
-saved again with more compression) are found by their patch features: one picture explains the other far better than
-pictures of other parts do. Explaining is the mean distance of one picture's patches to their nearest patches anywhere
-in the other, so that a part may have moved a little. The measure is each data set's own: how well the best of some
-pictures of other parts explains it. Where parts are as like as two pictures of one part, nothing can tell them apart,
-and they count as one (docs/thresholds.md has what was measured, beside a perceptual hash).
+saved again with more compression) are found by their patch features: one picture explains the other clearly better than
+pictures of other parts do. Explaining is the mean distance of some of one picture's patches to their nearest patches
+anywhere in the other, so that a part may have moved a little; in a space of few dimensions in which all vary alike, so
+that what all parts have in common does not decide. The measure is each data set's own: how well the best of some
+pictures explains it that are similar but not the most similar, which are of its kind and of other parts. Where parts
+are as like as two pictures of one part, nothing can tell them apart, and they count as one; but pictures from different
+batches show different parts. What was measured, beside a perceptual hash: docs/thresholds.md.
 """
 
 from __future__ import annotations
@@ -20,14 +22,21 @@ from torch import Tensor
 
 from .models.k_center_greedy import Pool, pool_rows, products
 
-__all__ = ["Parts", "explained", "find_parts", "shown_already"]
+__all__ = ["Parts", "find_parts", "shown_already"]
 
-_SHARE = 0.5
-"""Two pictures are of one part when each explains the other twice as well as any picture of another part does."""
+_SHARE = 0.75
+"""Two pictures are of one part when each explains the other by a quarter better than any picture of another part."""
 _QUERIES = 64
 _CANDIDATES = 3
 _REFERENCES = 24
+_HELD = 128
+_NEAR, _FAR = 0.1, 0.5
+"""Ranks of the references among all images by similarity, as shares: a tenth may be of the same part."""
 _CELLS = 4
+_DIMENSIONS = 64
+_SAMPLED_IMAGES = 256
+_TOO_FEW = 8
+"""With fewer images there are none left to measure by."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +73,23 @@ class Parts:
 
 
 @torch.inference_mode()
-def find_parts(pool: Pool, grid: tuple[int, int], digests: Sequence[str]) -> Parts:
+def find_parts(pool: Pool, grid: tuple[int, int], digests: Sequence[str], batches: Sequence[str] = ()) -> Parts:
     """Tell which images show the same part.
 
     Args:
         pool: ``[n * P, D]`` features, image after image.
         grid: rows and columns of an image's P patches.
         digests: of the n files.
+        batches: of the n images; none are known when empty.
     """
-    n = len(digests)
     first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
     kept = np.array([index for index, digest in enumerate(digests) if first[digest] == index], np.int64)
-    joined = _joined(pool, grid, kept)
+    named = [batches[image] for image in kept] if batches else [""] * len(kept)
+    joined = _joined(_Pictures(pool, grid, kept), named)
     leader = {int(kept[place]): int(kept[joined[place]]) for place in range(len(kept))}
     numbers: dict[int, int] = {}
     part = np.array([numbers.setdefault(leader[first[digest]], len(numbers)) for digest in digests], np.int64)
-    return Parts(part, equal=n - len(kept), near=len(kept) - len(numbers))
+    return Parts(part, equal=len(digests) - len(kept), near=len(kept) - len(numbers))
 
 
 @torch.inference_mode()
@@ -92,105 +102,108 @@ def shown_already(pool: Pool, others: Pool, grid: tuple[int, int]) -> list[bool]
         grid: rows and columns of an image's P patches.
     """
     patches = grid[0] * grid[1]
-    count, more = len(pool) // patches, len(others) // patches
-    if count < 4:
-        return [False] * more
-    summaries = [_summary(_image(pool, grid, image), grid) for image in range(count)]
-    summaries += [_summary(_image(others, grid, image), grid) for image in range(more)]
-    apart = _apart(np.stack(summaries))[count:, :count]
-    places = np.arange(count)
-    held = {int(place): _image(pool, grid, place) for place in _references(count)}
-    return [
-        bool(_same_part(_image(others, grid, image), pool, grid, places, apart[image], held)) for image in range(more)
-    ]
+    known = _Pictures(pool, grid, np.arange(len(pool) // patches))
+    asked = range(len(others) // patches)
+    if known.count < _TOO_FEW:
+        return [False for _ in asked]
+    return [bool(known.same_part(_rows(others, grid, image))) for image in asked]
 
 
-@torch.inference_mode()
-def explained(patches: Tensor, other: Tensor) -> float:
-    """Mean distance of ``[q, D]`` patches to their nearest in ``[P, D]``."""
-    center = other.mean(0)
-    rows, points = patches - center, other - center
-    nearest = products(rows, -2 * points, (points * points).sum(1)).amin(1) + (rows * rows).sum(1)
-    return float(nearest.clamp_(min=0).sqrt_().mean())
+class _Pictures:
+    """Images by how well they explain others.
+
+    Args:
+        pool: features, image after image.
+        grid: rows and columns of an image's P patches.
+        images: ``[m]`` those of the pool that are meant; places below are places among them.
+    """
+
+    def __init__(self, pool: Pool, grid: tuple[int, int], images: NDArray[np.int64]) -> None:
+        self._pool, self._grid, self._images = pool, grid, images
+        self.count = len(images)
+        if self.count < _TOO_FEW:
+            return
+        self._mean, self._axes = _whitening(pool, grid, images)
+        self._queries = _places(grid)
+        self._summaries = torch.stack([self._summary(self._patches(place)) for place in range(self.count)])
+        held = np.unique(np.linspace(0, self.count - 1, min(_HELD, self.count)).round().astype(np.int64))
+        self._held = {int(place): self._patches(int(place)) for place in held}
+
+    def same_part(self, rows: Tensor, own: int | None = None) -> set[int]:
+        """Places of the images that explain ``[P, D]`` features as only another picture of the part does.
+
+        Args:
+            rows: of the picture in question.
+            own: its own place, if it is one of the images.
+        """
+        patches = self._whitened(rows)
+        apart = (self._summaries - self._summary(patches)).square().sum(1).numpy()
+        order = [int(place) for place in np.argsort(apart, kind="stable") if place != own]
+        ranked = {place: rank for rank, place in enumerate(order)}
+        near, far = max(_CANDIDATES, int(_NEAR * len(order))), max(_TOO_FEW - 2, int(_FAR * len(order)))
+        between = sorted((ranked[place], place) for place in self._held if place != own)
+        references = [place for rank, place in between if near <= rank <= far][:_REFERENCES]
+        queries = patches[self._queries]
+        usual = min((_explained(queries, self._held[place]) for place in references), default=0.0)
+        return {place for place in order[:_CANDIDATES] if _explained(queries, self._patches(place)) < _SHARE * usual}
+
+    def rows(self, place: int) -> Tensor:
+        """``[P, D]`` an image's features."""
+        return _rows(self._pool, self._grid, int(self._images[place]))
+
+    def _patches(self, place: int) -> Tensor:
+        return self._whitened(self.rows(place))
+
+    def _whitened(self, rows: Tensor) -> Tensor:
+        return (rows - self._mean) @ self._axes
+
+    def _summary(self, patches: Tensor) -> Tensor:
+        """Means over a coarse grid, to find what is worth a closer look."""
+        features = patches.T.reshape(1, -1, *self._grid)
+        cells = (min(_CELLS, self._grid[0]), min(_CELLS, self._grid[1]))
+        return torch.nn.functional.adaptive_avg_pool2d(features, cells).flatten()
 
 
-def _joined(pool: Pool, grid: tuple[int, int], images: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``[m]`` for each of these images the place of the first one that shows its part."""
-    count = len(images)
-    leaders = np.arange(count)
-    if count < 4:
-        return leaders  # too few others to compare with
-    apart = _apart(np.stack([_summary(_image(pool, grid, image), grid) for image in images]))
-    held = {int(place): _image(pool, grid, images[place]) for place in _references(count)}
-    links = [
-        set(_same_part(_image(pool, grid, images[place]), pool, grid, images, apart[place], held))
-        for place in range(count)
-    ]
+def _joined(pictures: _Pictures, batches: Sequence[str]) -> NDArray[np.int64]:
+    """``[m]`` for each image the place of the first one that shows its part."""
+    leaders = np.arange(pictures.count)
+    if pictures.count < _TOO_FEW:
+        return leaders
+    links = [pictures.same_part(pictures.rows(place), place) for place in range(pictures.count)]
     for place, others in enumerate(links):
         for other in others:
-            if place in links[other]:
-                _join(leaders, place, other)
+            if place in links[other] and batches[place] == batches[other]:
+                low, high = sorted((int(leaders[place]), int(leaders[other])))
+                leaders[leaders == high] = low
     return leaders
 
 
-def _references(count: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, count - 1, min(_REFERENCES, count)).round().astype(np.int64))
+def _explained(patches: Tensor, other: Tensor) -> float:
+    """Mean distance of ``[q, d]`` patches to their nearest in ``[P, d]``."""
+    nearest = products(patches, -2 * other, (other * other).sum(1)).amin(1) + (patches * patches).sum(1)
+    return float(nearest.clamp_(min=0).sqrt_().mean())
 
 
-def _same_part(
-    patches: Tensor,
-    pool: Pool,
-    grid: tuple[int, int],
-    images: NDArray[np.int64],
-    apart: NDArray[np.float32],
-    held: dict[int, Tensor],
-) -> list[int]:
-    """Places among ``images`` of those that show the part which ``[P, D]`` patches show.
-
-    Args:
-        patches: of the picture in question.
-        pool: holds the features of ``images``.
-        grid: rows and columns of the P patches.
-        images: indices into the pool.
-        apart: ``[m]`` distances of the summaries of ``images`` to the picture's; infinite to itself.
-        held: features of some of ``images`` by place, to measure by.
-    """
-    queries = patches[_queries(grid)]
-    # Pictures of one part come together; the far half has none of this one's, unless it is half of all.
-    far = [place for place in held if np.isfinite(apart[place]) and apart[place] >= np.median(apart)]
-    usual = min((explained(queries, held[place]) for place in far), default=0.0)
-    near = [int(place) for place in np.argsort(apart, kind="stable")[:_CANDIDATES] if np.isfinite(apart[place])]
-    return [place for place in near if explained(queries, _image(pool, grid, images[place])) < _SHARE * usual]
+def _whitening(pool: Pool, grid: tuple[int, int], images: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Mean ``[D]`` and axes ``[D, d]`` of the space in which the patches of these images vary alike."""
+    some = images[np.unique(np.linspace(0, len(images) - 1, min(_SAMPLED_IMAGES, len(images))).astype(np.int64))]
+    places = _places(grid)
+    sample = torch.cat([_rows(pool, grid, int(image))[places] for image in some]).double()
+    mean = sample.mean(0)
+    values, vectors = torch.linalg.eigh((sample - mean).T @ (sample - mean) / len(sample))
+    largest = values.flip(0)[:_DIMENSIONS]
+    kept = largest > 1e-6 * largest[0].clamp_min(1e-30)
+    axes = vectors.flip(1)[:, :_DIMENSIONS][:, kept] / largest[kept].sqrt()
+    return mean.float(), axes.float()
 
 
-def _join(leaders: NDArray[np.int64], one: int, other: int) -> None:
-    low, high = sorted((int(leaders[one]), int(leaders[other])))
-    leaders[leaders == high] = low
-
-
-def _image(pool: Pool, grid: tuple[int, int], image: int) -> Tensor:
+def _rows(pool: Pool, grid: tuple[int, int], image: int) -> Tensor:
     patches = grid[0] * grid[1]
-    return pool_rows(pool, slice(int(image) * patches, (int(image) + 1) * patches)).cpu()
+    return pool_rows(pool, slice(image * patches, (image + 1) * patches)).cpu()
 
 
-def _queries(grid: tuple[int, int]) -> Tensor:
+def _places(grid: tuple[int, int]) -> Tensor:
     """Places of up to 64 patches, evenly over the picture."""
     side = int(_QUERIES**0.5)
     rows, columns = (np.unique(np.linspace(0, size - 1, min(side, size)).round().astype(np.int64)) for size in grid)
     return torch.from_numpy((rows[:, None] * grid[1] + columns).ravel())
-
-
-def _summary(patches: Tensor, grid: tuple[int, int]) -> NDArray[np.float32]:
-    """``[cells * D]`` means of the features over a coarse grid, to find what is worth a closer look."""
-    features = patches.T.reshape(1, -1, *grid)
-    cells = (min(_CELLS, grid[0]), min(_CELLS, grid[1]))
-    return torch.nn.functional.adaptive_avg_pool2d(features, cells).flatten().numpy()
-
-
-def _apart(summaries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``[m, m]`` distances between summaries; infinite to itself."""
-    centred = torch.from_numpy(summaries - summaries.mean(0))
-    squares = (centred * centred).sum(1)
-    apart = products(centred, -2 * centred, squares).add_(squares[:, None]).clamp_(min=0).sqrt_()
-    apart.fill_diagonal_(torch.inf)
-    return apart.numpy()

@@ -116,8 +116,8 @@ def train_run(
     # Not after an hour's work.
     require_replaceable(folder, RUN_FILE)
     module = open_data(data, options.val_split_ratio, options.seed, options.group_by)
-    if notify is not None and (batches := describe_batches(module.train + _split_off(module))):
-        notify(batches)
+    if notify is not None and (named := describe_batches(module.train + _split_off(module))):
+        notify(named)
     model = _new_model(options)
     storage = Storage(
         folder=folder.absolute().with_name(f".{folder.absolute().name}.features"),
@@ -132,10 +132,11 @@ def train_run(
         model.fit(pool, size=options.bank_size(*pool.shape), projection_eps=options.projection_eps)
         model.coreset_sampling_ratio = len(model.coreset_rows) / len(pool)
         grid = patch_grid(model.model, model.pre_processor.spec.input_size)
-        parts = find_parts(pool, grid, [file_sha256(item) for item in module.train])
+        batches = tuple(item.batch for item in module.train if item.batch)
+        parts = find_parts(pool, grid, [file_sha256(item) for item in module.train], batches)
         if notify is not None and str(parts):
             notify(str(parts))
-        units = units_of(parts.part, tuple(item.batch for item in module.train if item.batch))
+        units = units_of(parts.part, batches)
         outliers = find_outliers(pool, model.coreset_rows, [item.path for item in module.train], grid, units)
         left_out = _shown_already(engine, model, module, pool, grid)
         facts = save_fitted(folder, model, module, _Findings(outliers.suspects, left_out, options.group_by))

@@ -189,7 +189,8 @@ class _Job:
         return scorer, store.pool(), [items[place] for place in store.images]
 
     def _parts(self, scorer: Scorer, pool: Pool, items: Sequence[ImageItem]) -> Parts:
-        parts = find_parts(pool, scorer.grid, [file_sha256(item) for item in items])
+        batches = [item.batch for item in items if item.batch]
+        parts = find_parts(pool, scorer.grid, [file_sha256(item) for item in items], batches)
         _say(self._notify, str(parts))
         return parts
 

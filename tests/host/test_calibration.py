@@ -311,7 +311,9 @@ def test_an_mvtec_layout_without_validation_is_split_too(tiny_data: Path, tiny_w
     run = tmp_path / "run"
     done = run_cli("train", data, "-o", run, *options, "--val-split-ratio", 0.25)
     assert "Fitted 9 images, 3 held out" in done.stdout, done.stderr
-    assert "from 3 good images:" in run_cli("calibrate", run, "--data", data).stdout
+    facts = RunFacts.model_validate_json((run / "run.json").read_bytes())
+    expected = 3 - len(facts.left_out_sha256)
+    assert f"from {expected} good images:" in run_cli("calibrate", run, "--data", data).stdout
     assert run_cli("eval", run, "--data", data).returncode == 0
     assert f"9 images of {data}, 3 held out" in (run / "report.html").read_text(encoding="utf-8")
     refused = run_cli("train", data, "-o", run, *options, "--val-split-ratio", 1)

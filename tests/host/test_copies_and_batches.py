@@ -56,6 +56,15 @@ def test_equal_files_count_once_and_are_counted() -> None:
     assert str(find_parts(parts.reshape(-1, 16), GRID, list("abcdef"))) == ""
 
 
+def test_pictures_from_different_batches_show_different_parts() -> None:
+    rng = np.random.default_rng(0)
+    parts = part_features(rng, 10)
+    shots = torch.cat([parts, again(parts, rng)]).reshape(-1, 16)
+    names = [str(i) for i in range(20)]
+    assert find_parts(shots, GRID, names).count == 10
+    assert find_parts(shots, GRID, names, ["a"] * 10 + ["b"] * 10).count == 20
+
+
 def test_an_image_held_out_of_a_part_that_was_fitted_is_known_to_be_one() -> None:
     rng = np.random.default_rng(0)
     parts = part_features(rng, 12)
