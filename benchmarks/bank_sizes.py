@@ -8,7 +8,7 @@ from pathlib import Path
 
 from patchcore_edge.data import DataModule
 from patchcore_edge.engine import Engine
-from patchcore_edge.evaluator import Evaluation, collect_scores, evaluate
+from patchcore_edge.metrics.evaluator import Evaluation, collect_scores, evaluate
 
 from .held_out import evenly
 from .works import Work, all_works

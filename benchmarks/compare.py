@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from patchcore_edge.data import ImageDataset
-from patchcore_edge.evaluator import AUPRO_FPR_LIMIT, Scores
+from patchcore_edge.metrics.evaluator import AUPRO_FPR_LIMIT, Scores
+from patchcore_edge.metrics.pixel_histogram import PixelCounts
 from patchcore_edge.models import Patchcore
-from patchcore_edge.pixels import PixelCounts
 
 from .peer import Peer
 

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import torch
 
-from patchcore_edge.copies import find_parts
 from patchcore_edge.data import DataModule
+from patchcore_edge.fit.copies import find_parts
 
 from .thresholds import write
 from .works import Work, all_works

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from patchcore_edge.embedder import Embedder, deviation
+from patchcore_edge.fit.embedder import Embedder, deviation
 from patchcore_edge.models import Patchcore
-from patchcore_edge.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
+from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
 
 from .material import cells
 

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from patchcore_edge.checkpoint import load_run
 from patchcore_edge.data import DataModule
 from patchcore_edge.engine import Engine
-from patchcore_edge.evaluator import collect_scores
+from patchcore_edge.metrics.evaluator import collect_scores
 from patchcore_edge.models import KCenterGreedy, Patchcore, PatchcoreModel
-from patchcore_edge.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
-from patchcore_edge_runtime.sinks.images import write_image
+from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
+from patchcore_edge.runs.checkpoint import load_run
+from patchcore_edge_runtime.images.files import write_image
 from samples.demo.cells import TRAIN_IMAGES
 
 from .compare import peer_scores, save_network

@@ -21,15 +21,15 @@ import openvino
 import torch
 
 import patchcore_edge.engine as engine_module
-from patchcore_edge import embedder
 from patchcore_edge.data import DataModule
-from patchcore_edge.embedder import Embedder
 from patchcore_edge.engine import Engine
+from patchcore_edge.fit import embedder
+from patchcore_edge.fit.embedder import Embedder
 from patchcore_edge.models import KCenterGreedy, Patchcore, k_center_greedy
+from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from patchcore_edge.telemetry import silence, unchanged_logging
-from patchcore_edge.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
-from patchcore_edge_export import coarse
-from patchcore_edge_export.fast import FastPlan
+from patchcore_edge_export.graph import coarse_space as coarse
+from patchcore_edge_export.graph.fast_search import FastPlan
 
 from .bench import RESNET18_WEIGHTS, machine
 from .material import cell_pool, cells
@@ -123,7 +123,7 @@ def searches(weights: Path | None, scratch: Path) -> str:
 _WITHOUT_COLLECTION = """
 from patchcore_edge.cli import importing
 with importing():
-    import patchcore_edge.workflow
+    import patchcore_edge.jobs.evaluate
 """
 
 
@@ -173,7 +173,7 @@ def starts() -> str:
     silence()
     frontend_alone(0)
     gains = [
-        Gain("Python's start, imports, end", "–", imports("import patchcore_edge.workflow")),
+        Gain("Python's start, imports, end", "–", imports("import patchcore_edge.jobs.evaluate")),
         Gain("… without looking for garbage among what is imported", "a tenth less", imports(_WITHOUT_COLLECTION)),
         Gain("the backbone traced and converted", "–", repeated(whole_converter, REPEATS)),
         Gain("… by the converter's frontend alone", "half", repeated(frontend_alone, REPEATS)),

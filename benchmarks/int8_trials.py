@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from patchcore_edge.models import Patchcore
 from patchcore_edge.telemetry import unchanged_logging
-from patchcore_edge_export.quantize import ERROR_BUDGET, Recipe, backbone_model
+from patchcore_edge_export.convert.quantize import ERROR_BUDGET, Recipe, backbone_model
 
 from .held_out import Fitted, evenly
 

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import openvino as ov
 
-from patchcore_edge.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
-from patchcore_edge.workflow import TrainOptions, calibrate_run, train_run
+from patchcore_edge.jobs.calibrate import calibrate_run
+from patchcore_edge.jobs.train import TrainOptions, train_run
+from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle
 from patchcore_edge_runtime import Bundle, Inspector
 from patchcore_edge_runtime.benchmark import benchmark
-from patchcore_edge_runtime.bundle import write_manifest
-from patchcore_edge_runtime.preprocess import Image, preprocess
-from patchcore_edge_runtime.sanity import FrameStats, learn_limits, measure
-from patchcore_edge_runtime.sinks.images import write_image
+from patchcore_edge_runtime.bundle.bundle import write_manifest
+from patchcore_edge_runtime.images.files import write_image
+from patchcore_edge_runtime.images.frame_check import FrameStats, learn_limits, measure
+from patchcore_edge_runtime.images.preprocess import Image, preprocess
 from samples.demo.cells import write_cells
 
 from .cameras import cell_frames

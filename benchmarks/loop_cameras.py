@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_runtime.images.preprocess import Image
 
 from .cameras import MjpegCameras
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime import Inspector
-from patchcore_edge_runtime.preprocess import Image, preprocess
-from patchcore_edge_runtime.regions import find_regions
-from patchcore_edge_runtime.result import InspectionResult
+from patchcore_edge_runtime.images.preprocess import Image, preprocess
+from patchcore_edge_runtime.inspection.regions import find_regions
+from patchcore_edge_runtime.inspection.result import InspectionResult
 from patchcore_edge_runtime.sinks import Record
 from patchcore_edge_runtime.sources import Frame
 

@@ -11,9 +11,9 @@ from unittest.mock import patch
 import numpy as np
 
 from patchcore_edge_runtime import Bundle, Inspector
-from patchcore_edge_runtime.config import LineConfig
-from patchcore_edge_runtime.line import run_line
-from patchcore_edge_runtime.preprocess import Image, preprocess
+from patchcore_edge_runtime.images.preprocess import Image, preprocess
+from patchcore_edge_runtime.line.config import LineConfig
+from patchcore_edge_runtime.line.runner import run_line
 from patchcore_edge_runtime.sinks import ArchiveSink, JsonlSink, Record, VideoSink, worker
 from patchcore_edge_runtime.sources import LiveSource, Source
 

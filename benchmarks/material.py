@@ -8,8 +8,8 @@ import numpy as np
 
 from patchcore_edge.data import DataModule, ImageDataset, ImageItem
 from patchcore_edge.models import Patchcore
-from patchcore_edge.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
-from patchcore_edge_runtime.preprocess import PreprocessSpec
+from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
+from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 from samples.demo.cells import TRAIN_IMAGES, cell_files
 
 

@@ -1,4 +1,4 @@
-"""What the parts of a search cost, in products of integers: the constants of ``patchcore_edge_export.cost``.
+"""What the parts of a search cost, in products of integers: the constants of ``patchcore_edge_export.planning.cost``.
 
 python -m benchmarks.nodes
 

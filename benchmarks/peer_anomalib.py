@@ -20,12 +20,12 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from patchcore_edge.data import Batch, DataModule, ImageDataset
-from patchcore_edge.evaluator import Evaluation, Scores, collect_scores, evaluate
+from patchcore_edge.metrics.evaluator import Evaluation, Scores, collect_scores, evaluate
 from patchcore_edge.models import AnomalyMapGenerator, Patchcore
-from patchcore_edge.pre_processor import IMAGENET_MEAN, IMAGENET_STD
-from patchcore_edge.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
-from patchcore_edge_runtime.preprocess import as_bgr8
-from patchcore_edge_runtime.sources import read_image
+from patchcore_edge.models.pre_processor import IMAGENET_MEAN, IMAGENET_STD
+from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
+from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.images.preprocess import as_bgr8
 
 from .compare import COMPARED, PeerScores, our_patches, peer_scores
 from .peer import VERSION, Peer

@@ -20,14 +20,14 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from patchcore_edge.checkpoint import load_calibration, load_run
 from patchcore_edge.data import DataModule
-from patchcore_edge.training import TrainOptions, train_run
-from patchcore_edge.workflow import calibrate_run
+from patchcore_edge.jobs.calibrate import calibrate_run
+from patchcore_edge.jobs.train import TrainOptions, train_run
+from patchcore_edge.runs.checkpoint import load_calibration, load_run
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle
-from patchcore_edge_runtime.graph import CompiledGraph
-from patchcore_edge_runtime.manifest import Manifest
+from patchcore_edge_runtime.bundle.manifest import Manifest
+from patchcore_edge_runtime.inspection.openvino_backend import CompiledGraph
 
 from .held_out import TARGET_FPR, evenly, write_page
 from .works import Work, all_works

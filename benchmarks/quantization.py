@@ -25,9 +25,9 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from patchcore_edge.models import Patchcore
-from patchcore_edge_export.edge_model import EdgeModel
-from patchcore_edge_export.onnx import export_onnx
-from patchcore_edge_export.quantize import Recipe, backbone_model, compress_weights, quantize
+from patchcore_edge_export.convert.onnx import export_onnx
+from patchcore_edge_export.convert.quantize import Recipe, backbone_model, compress_weights, quantize
+from patchcore_edge_export.graph.edge_model import EdgeModel
 
 from .held_out import TARGET_FPR, Fitted, deviation, evenly, fit, pixel_auroc, thresholds, write_page
 from .int8_trials import controlled_recipe, with_bank_of

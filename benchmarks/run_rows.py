@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from patchcore_edge.data import DataModule, ImageItem
 from patchcore_edge.models import Patchcore
 from patchcore_edge_export.build import Built, Extras, GraphOptions
-from patchcore_edge_export.parity import LIMITS, Sample
-from patchcore_edge_runtime.bundle import MODEL_XML
-from patchcore_edge_runtime.graph import CompiledGraph
+from patchcore_edge_export.gate.parity import LIMITS, Sample
+from patchcore_edge_runtime.bundle.bundle import MODEL_XML
+from patchcore_edge_runtime.inspection.openvino_backend import CompiledGraph
 from samples.demo.cells import cell_files
 
 from .compare import save_network

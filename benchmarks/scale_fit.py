@@ -27,7 +27,7 @@ import torch
 import patchcore_edge
 import patchcore_edge_runtime
 from patchcore_edge.models import Patchcore
-from patchcore_edge_runtime.sources import image_files, read_image
+from patchcore_edge_runtime.images.files import image_files, read_image
 from samples.demo.cells import cell_files
 
 from .compare import save_network

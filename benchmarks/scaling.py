@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from patchcore_edge.models import Patchcore
-from patchcore_edge_export.fast import FastPlan
-from patchcore_edge_export.parity import LIMITS
-from patchcore_edge_export.plan import plan_search
+from patchcore_edge_export.gate.parity import LIMITS
+from patchcore_edge_export.graph.fast_search import FastPlan
+from patchcore_edge_export.planning.plan import plan_search
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .bank_sizes import accuracies

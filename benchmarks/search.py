@@ -20,15 +20,15 @@ from torch import Tensor
 
 from patchcore_edge.models import InferenceBatch, Patchcore
 from patchcore_edge_export.build import gate_samples
-from patchcore_edge_export.edge_model import EdgeModel
-from patchcore_edge_export.fast import FastPlan, FastSearch
-from patchcore_edge_export.onnx import export_onnx
-from patchcore_edge_export.openvino import convert
-from patchcore_edge_export.parity import LIMITS, Graph, compare
-from patchcore_edge_export.plan import plan_search
-from patchcore_edge_export.search import Found, pick
-from patchcore_edge_runtime.graph import CompiledGraph
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_export.convert.onnx import export_onnx
+from patchcore_edge_export.convert.openvino import convert
+from patchcore_edge_export.gate.parity import LIMITS, Graph, compare
+from patchcore_edge_export.graph.edge_model import EdgeModel
+from patchcore_edge_export.graph.exact_search import Found, pick
+from patchcore_edge_export.graph.fast_search import FastPlan, FastSearch
+from patchcore_edge_export.planning.plan import plan_search
+from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.inspection.openvino_backend import CompiledGraph
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .held_out import TARGET_FPR, Fitted, deviation, fit, pixel_auroc, thresholds, write_page

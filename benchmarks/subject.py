@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from patchcore_edge.embedder import Embedder
+from patchcore_edge.fit.embedder import Embedder
 from patchcore_edge.models import KCenterGreedy, Patchcore
 from patchcore_edge.thresholds import calibrate
 from patchcore_edge_export.build import Built, Extras, GraphOptions, build_graph
-from patchcore_edge_export.edge_model import EdgeModel
-from patchcore_edge_export.fast import FastPlan
-from patchcore_edge_export.onnx import export_onnx
-from patchcore_edge_export.openvino import convert
-from patchcore_edge_export.quantize import backbone_model
-from patchcore_edge_runtime.bundle import MODEL_XML
-from patchcore_edge_runtime.graph import CompiledGraph
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_export.convert.onnx import export_onnx
+from patchcore_edge_export.convert.openvino import convert
+from patchcore_edge_export.convert.quantize import backbone_model
+from patchcore_edge_export.graph.edge_model import EdgeModel
+from patchcore_edge_export.graph.fast_search import FastPlan
+from patchcore_edge_runtime.bundle.bundle import MODEL_XML
+from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.inspection.openvino_backend import CompiledGraph
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .material import cells

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from patchcore_edge.data.synthetic_defects import KINDS, SyntheticDefect, make_defects
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_runtime.images.preprocess import Image
 from samples.demo.cells import cell_files
 
 __all__ = ["write_pictures"]

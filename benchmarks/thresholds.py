@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from patchcore_edge.checkpoint import load_calibration, load_run
-from patchcore_edge.crossfit import Scorer, folds, out_of_fold_scores
 from patchcore_edge.data import DataModule, ImageItem
 from patchcore_edge.engine import Engine
-from patchcore_edge.evaluator import Scores, collect_scores, recall_at
-from patchcore_edge.outliers import patch_grid
+from patchcore_edge.fit.outliers import patch_grid
+from patchcore_edge.jobs.calibrate import calibrate_run
+from patchcore_edge.jobs.cross_validation import Scorer, folds, out_of_fold_scores
+from patchcore_edge.jobs.train import TrainOptions, train_run
+from patchcore_edge.metrics.evaluator import Scores, collect_scores, recall_at
+from patchcore_edge.runs.checkpoint import load_calibration, load_run
 from patchcore_edge.thresholds.rank import rank_for, value_at
-from patchcore_edge.training import TrainOptions, train_run
-from patchcore_edge.workflow import calibrate_run
 
 from .works import Work, all_works, works_by_module
 

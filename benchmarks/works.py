@@ -8,7 +8,7 @@ from pathlib import Path
 
 from patchcore_edge.data import DataModule, ImageItem, MVTec, open_data
 from patchcore_edge.models import Patchcore
-from patchcore_edge.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
+from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from samples.demo.cells import TRAIN_IMAGES, cell_files, cells_by_module
 
 FIRST_DEFECTS = 200

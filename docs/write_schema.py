@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from patchcore_edge_runtime.manifest import manifest_schema
+from patchcore_edge_runtime.bundle.manifest import manifest_schema
 
 
 def document() -> str:

@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
+from patchcore_edge_runtime.bundle.manifest import ParityFacts
 from patchcore_edge_runtime.command import new_app, run_app
 from patchcore_edge_runtime.errors import ConfigError
-from patchcore_edge_runtime.manifest import ParityFacts
 
 from . import __version__
 
@@ -92,8 +92,8 @@ def train(
 ) -> None:
     """Fit a memory bank on images of good parts; interrupted, it goes on when called again."""
     with importing():
-        from .memory import parse_bytes
-        from .workflow import TrainOptions, train_run
+        from .fit.memory_plan import parse_bytes
+        from .jobs.train import TrainOptions, train_run
 
     options = TrainOptions(
         backbone=backbone,
@@ -141,7 +141,7 @@ def calibrate(
     held out; a folder of other good images; the training images, each scored by a bank that was fitted without it.
     """
     with importing():
-        from .workflow import calibrate_run
+        from .jobs.calibrate import calibrate_run
 
     typer.echo(calibrate_run(run, data, target_fpr, device, strict=strict, group_by=group_by, notify=typer.echo))
 
@@ -158,7 +158,7 @@ def evaluate(
 ) -> None:
     """Measure a run on the test images and write a report, with the metrics as JSON beside it."""
     with importing():
-        from .workflow import evaluate_run
+        from .jobs.evaluate import evaluate_run
 
     path = report or run / "report.html"
     found = evaluate_run(run, data, device, path, strict=strict, group_by=group_by, warn=_warn)
@@ -225,7 +225,7 @@ def verify(
     """Compare a bundle with the run it came from, on this machine."""
     with importing():
         from patchcore_edge_export.bundle import verify_bundle
-        from patchcore_edge_export.parity import require_parity
+        from patchcore_edge_export.gate.parity import require_parity
 
     facts = verify_bundle(bundle, run, data, device)
     if as_json:

@@ -18,16 +18,16 @@ from tqdm import tqdm
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
 from .data import Batch, DataModule, ImageDataset, prediction_items
-from .embedder import Embedder
-from .evaluator import Evaluation, collect_scores
-from .feature_store import FeatureStore
+from .data.prefetch import ahead
+from .fit.embedder import Embedder
+from .fit.feature_store import FeatureStore
+from .fit.storage import Storage, open_store
+from .metrics.evaluator import Evaluation, collect_scores
 from .models import Patchcore
-from .prefetch import ahead
-from .storage import Storage, open_store
 
 if TYPE_CHECKING:
     from patchcore_edge_export.build import GraphOptions
-    from patchcore_edge_runtime.manifest import Manifest
+    from patchcore_edge_runtime.bundle.manifest import Manifest
 
 __all__ = ["Engine", "resolve_device"]
 
@@ -205,7 +205,8 @@ class Engine:
         from patchcore_edge_export.build import GraphOptions
         from patchcore_edge_export.bundle import export_bundle
 
-        from .workflow import calibrate_run, save_fitted
+        from .jobs.calibrate import calibrate_run
+        from .jobs.train import save_fitted
 
         output = Path(output)
         with TemporaryDirectory() as temporary:

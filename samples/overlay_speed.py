@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from patchcore_edge_runtime import InspectionResult, PreprocessSpec, Thresholds, Timings, Verdict
-from patchcore_edge_runtime.overlay import draw_overlay
-from patchcore_edge_runtime.status import LineStatus
+from patchcore_edge_runtime.display.overlay import draw_overlay
+from patchcore_edge_runtime.monitoring.status import LineStatus
 
 SIZES = ((640, 480), (1920, 1080), (3840, 2160))
 ROUNDS = 15

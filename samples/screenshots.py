@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 
 from patchcore_edge_runtime import Inspector, Verdict
-from patchcore_edge_runtime.overlay import draw_overlay
+from patchcore_edge_runtime.display.overlay import draw_overlay
+from patchcore_edge_runtime.display.window import Window
+from patchcore_edge_runtime.monitoring.status import LineStatus
 from patchcore_edge_runtime.sinks import HttpSink, Record, SinkContext, SinkGroup, SinkWorker
-from patchcore_edge_runtime.sinks.web import HttpSettings
+from patchcore_edge_runtime.sinks.http.sink import HttpSettings
 from patchcore_edge_runtime.sources import Frame
-from patchcore_edge_runtime.status import LineStatus
-from patchcore_edge_runtime.window import Window
 
 from .demo.cells import write_cells
 from .demo.line_video import ROI, choose_parts, render

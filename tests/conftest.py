@@ -94,7 +94,8 @@ def spawn_cli(*words: object, program: str = "patchcore_edge") -> subprocess.Com
 @pytest.fixture(scope="session")
 def tiny_run(tiny_data: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fitted and calibrated RUN folder; not to be changed."""
-    from patchcore_edge.workflow import TrainOptions, calibrate_run, train_run
+    from patchcore_edge.jobs.calibrate import calibrate_run
+    from patchcore_edge.jobs.train import TrainOptions, train_run
 
     run = tmp_path_factory.mktemp("run") / "discs"
     options = TrainOptions(

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from patchcore_edge_runtime.preprocess import PreprocessSpec
-from patchcore_edge_runtime.result import InspectionResult, Timings
+from patchcore_edge_runtime.images.preprocess import PreprocessSpec
+from patchcore_edge_runtime.inspection.result import InspectionResult, Timings
 from patchcore_edge_runtime.sinks import Record
 from patchcore_edge_runtime.sources import Frame
 from patchcore_edge_runtime.verdict import Thresholds, Verdict

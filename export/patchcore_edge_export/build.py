@@ -12,24 +12,24 @@ from typing import Literal
 import openvino as ov
 
 from patchcore_edge.models import Patchcore
-from patchcore_edge_runtime.bundle import MODEL_XML
-from patchcore_edge_runtime.edit import rewrite_model_info
+from patchcore_edge_runtime.bundle.bundle import MODEL_XML
+from patchcore_edge_runtime.bundle.edit import rewrite_model_info
+from patchcore_edge_runtime.bundle.manifest import Labels, ParityFacts, QuantizationFacts, SearchFacts
 from patchcore_edge_runtime.errors import ConfigError
-from patchcore_edge_runtime.inspector import CompiledGraph
-from patchcore_edge_runtime.manifest import Labels, ParityFacts, QuantizationFacts, SearchFacts
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.inspection.inspector import CompiledGraph
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .advice import advice
-from .deviation import Reference, Scales
-from .edge_model import EdgeModel
-from .fast import FastPlan
-from .lowering import Lowering
-from .onnx import OnnxGraph, export_onnx
-from .openvino import convert, save, with_model_info
-from .parity import LIMITS, Trial, judge, require_parity
-from .plan import Choice, plan_search
-from .recalibrate import recalibrated, score_pairs
+from .convert.lowering import Lowering
+from .convert.onnx import OnnxGraph, export_onnx
+from .convert.openvino import convert, save, with_model_info
+from .gate.advice import advice
+from .gate.deviation import Reference, Scales
+from .gate.parity import LIMITS, Trial, judge, require_parity
+from .gate.recalibrate import recalibrated, score_pairs
+from .graph.edge_model import EdgeModel
+from .graph.fast_search import FastPlan
+from .planning.plan import Choice, plan_search
 from .samples import Sample, gate_samples, patch_cell
 
 __all__ = ["Built", "Extras", "GraphOptions", "build_graph", "certified", "gate_samples"]

@@ -12,7 +12,10 @@ from tempfile import TemporaryDirectory
 import openvino as ov
 
 from patchcore_edge import __version__
-from patchcore_edge.checkpoint import (
+from patchcore_edge.data import DataModule, open_data
+from patchcore_edge.jobs.train import file_sha256
+from patchcore_edge.models import Patchcore
+from patchcore_edge.runs.checkpoint import (
     Calibration,
     RunFacts,
     calibration_images,
@@ -21,25 +24,22 @@ from patchcore_edge.checkpoint import (
     train_samples,
     unseen_model,
 )
-from patchcore_edge.data import DataModule, open_data
-from patchcore_edge.models import Patchcore
-from patchcore_edge.training import file_sha256
-from patchcore_edge_runtime.bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
+from patchcore_edge_runtime.atomic_folder import new_folder
+from patchcore_edge_runtime.bundle.bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
+from patchcore_edge_runtime.bundle.manifest import GoldenImage, Manifest, ModelFacts, ParityFacts
 from patchcore_edge_runtime.errors import BundleError, CheckpointError
-from patchcore_edge_runtime.folders import new_folder
-from patchcore_edge_runtime.inspector import CompiledGraph
-from patchcore_edge_runtime.manifest import GoldenImage, Manifest, ModelFacts, ParityFacts
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.inspection.inspector import CompiledGraph
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .build import Built, Extras, GraphOptions, build_graph
-from .deviation import Scales
-from .edge_model import EdgeModel
-from .golden import OWN_TOLERANCE, Expectation, choose_golden, write_golden
-from .lowering import with_backbone_of
-from .onnx import OnnxGraph, export_onnx
-from .openvino import convert, save
-from .parity import SCORE_LIMITS, Trial, judge
+from .convert.lowering import with_backbone_of
+from .convert.onnx import OnnxGraph, export_onnx
+from .convert.openvino import convert, save
+from .gate.deviation import Scales
+from .gate.golden import OWN_TOLERANCE, Expectation, choose_golden, write_golden
+from .gate.parity import SCORE_LIMITS, Trial, judge
+from .graph.edge_model import EdgeModel
 from .samples import Sample, gate_samples, patch_cell
 
 __all__ = ["export_bundle", "verify_bundle"]

@@ -14,12 +14,12 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from patchcore_edge_runtime.bundle import Bundle
+from patchcore_edge_runtime.atomic_folder import new_folder
+from patchcore_edge_runtime.bundle.bundle import Bundle
 from patchcore_edge_runtime.errors import ConfigError
-from patchcore_edge_runtime.folders import new_folder
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .openvino import save
+from .convert.openvino import save
 
 __all__ = ["write_model_api"]
 

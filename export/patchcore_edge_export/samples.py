@@ -10,9 +10,9 @@ from typing import TypeVar
 import torch
 
 from patchcore_edge.data.synthetic_defects import make_defects
+from patchcore_edge.fit.outliers import patch_grid
 from patchcore_edge.models import Patchcore
-from patchcore_edge.outliers import patch_grid
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_runtime.images.preprocess import Image
 
 __all__ = ["Sample", "gate_samples", "patch_cell", "some_of"]
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
-from patchcore_edge_runtime.sources import image_files
+from patchcore_edge_runtime.images.files import image_files
 
 from .dataset import ImageItem
 

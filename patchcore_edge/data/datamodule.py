@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import DataError
-from patchcore_edge_runtime.preprocess import PreprocessSpec
-from patchcore_edge_runtime.sources import IMAGE_SUFFIXES
+from patchcore_edge_runtime.images.files import IMAGE_SUFFIXES
+from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 
 from .batches import part_files, with_batches
 from .dataset import ImageDataset, ImageItem

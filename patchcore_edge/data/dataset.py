@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError, FrameError
-from patchcore_edge_runtime.preprocess import Image, PreprocessSpec, preprocess
-from patchcore_edge_runtime.sources import read_image
+from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, preprocess
 
 from .batch import Batch
 

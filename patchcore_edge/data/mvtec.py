@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import DataError
-from patchcore_edge_runtime.sources import image_files
+from patchcore_edge_runtime.images.files import image_files
 
 from .datamodule import DataModule, good_images
 from .dataset import ImageItem

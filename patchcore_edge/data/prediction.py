@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import DataError
-from patchcore_edge_runtime.sources import IMAGE_SUFFIXES, image_files
+from patchcore_edge_runtime.images.files import IMAGE_SUFFIXES, image_files
 
 from .datamodule import DataModule
 from .dataset import ImageItem

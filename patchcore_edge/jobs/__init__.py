@@ -1,5 +1,1 @@
-"""The host's jobs from folder to folder; the command line only parses and prints."""
-
-from .calibrate import calibrate_run
-
-__all__ = ["calibrate_run"]
+"""The jobs from folder to folder: train, calibrate, evaluate. The command line only parses and prints."""

@@ -12,36 +12,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.errors import DataError
-from patchcore_edge_runtime.manifest import CalibrationFacts
-from patchcore_edge_runtime.preprocess import Image, PreprocessSpec, preprocess
-from patchcore_edge_runtime.sanity import SanityLimits, learn_limits, measure
-from patchcore_edge_runtime.sources import read_image
+from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.images.frame_check import SanityLimits, learn_limits, measure
+from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, preprocess
 from patchcore_edge_runtime.verdict import Thresholds
 
-from ..checkpoint import Calibration, RunFacts, load_run, save_calibration
-from ..copies import Parts, find_parts
-from ..crossfit import OutOfFold, Scorer, folds, out_of_fold_scores, units_of, unseen_bank
 from ..data import DataModule, ImageDataset, ImageItem, describe_batches, open_data
 from ..data.synthetic_defects import make_defects
-from ..embedder import Embedder
 from ..engine import Engine
-from ..evaluator import Scores, collect_scores
-from ..feature_store import FeatureStore
+from ..fit.copies import Parts, find_parts
+from ..fit.embedder import Embedder
+from ..fit.feature_store import FeatureStore
+from ..fit.outliers import patch_grid
+from ..metrics.evaluator import Scores, collect_scores
+from ..metrics.score_order import Shift, file_order, find_shift
 from ..models import Patchcore
 from ..models.k_center_greedy import Pool
-from ..outliers import patch_grid
-from ..score_order import Shift, file_order, find_shift
-from ..thresholds import (
-    DEFAULT_FPR,
-    Caught,
-    GoodScores,
-    calibrate_good,
-    calibrate_on_defects,
-    describe,
-    require_rate,
-)
-from ..training import evenly, file_sha256
+from ..runs.checkpoint import Calibration, RunFacts, load_run, save_calibration
+from ..thresholds import DEFAULT_FPR, Caught, GoodScores, calibrate_good, calibrate_on_defects, describe, require_rate
+from .cross_validation import OutOfFold, Scorer, folds, out_of_fold_scores, units_of, unseen_bank
+from .train import evenly, file_sha256
 
 __all__ = ["calibrate_run"]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from patchcore_edge_runtime.errors import ConfigError
 
-from ..weights import load_weights, local_weights
+from .weights import load_weights, local_weights
 
 __all__ = ["TimmFeatureExtractor"]
 
@@ -22,7 +22,7 @@ class TimmFeatureExtractor(nn.Module):
     Args:
         backbone: timm name of a network that supports ``features_only``.
         layers: names as timm's ``feature_info`` lists them, such as ``layer2`` or ``blocks.4``.
-        pre_trained: load ImageNet weights: those ``patchcore_edge.weights`` finds here, else through timm.
+        pre_trained: load ImageNet weights: those ``patchcore_edge.models.weights`` finds here, else through timm.
 
     Attributes:
         network: timm's feature network, cut after its last used layer.

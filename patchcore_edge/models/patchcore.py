@@ -41,16 +41,16 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from patchcore_edge_runtime.errors import ConfigError
-from patchcore_edge_runtime.preprocess import PreprocessSpec
+from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 
 from ..data.batch import Batch
-from ..evaluator import Evaluator
-from ..post_processor import PostProcessor
-from ..pre_processor import PreProcessor
-from ..visualizer import Visualizer
-from ..weights import load_weights, report_unused
+from ..metrics.evaluator import Evaluator
 from .k_center_greedy import KCenterGreedy, Pool, pool_rows
+from .post_processor import PostProcessor
+from .pre_processor import PreProcessor
 from .torch_model import InferenceBatch, PatchcoreModel
+from .visualizer import Visualizer
+from .weights import load_weights, report_unused
 
 __all__ = ["LearningType", "Patchcore"]
 

@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore_edge_runtime.manifest import CalibrationFacts
+from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.verdict import Thresholds
 
-from ..evaluator import Scores
+from ..metrics.evaluator import Scores
 from .f1 import calibrate_on_defects
 from .facts import Found, good_facts, made
 from .good_scores import Caught, GoodScores

@@ -11,11 +11,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.errors import ConfigError
-from patchcore_edge_runtime.manifest import CalibrationFacts
 from patchcore_edge_runtime.verdict import Thresholds
 
-from ..pixels import PixelCounts
+from ..metrics.pixel_histogram import PixelCounts
 from .facts import made, score_stats
 from .good_scores import Caught, GoodScores
 from .rank import CONFIDENCE, rank_for, rate_of, value_at

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, ScoreStats
 from patchcore_edge_runtime.errors import ConfigError
-from patchcore_edge_runtime.manifest import CalibrationFacts, ScoreStats
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .good_scores import Caught, GoodScores

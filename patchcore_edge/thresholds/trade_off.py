@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore_edge_runtime.manifest import TradeOffPoint
+from patchcore_edge_runtime.bundle.manifest import TradeOffPoint
 
 from .good_scores import Caught, GoodScores
 from .rank import rate_of, upper_bound, value_at

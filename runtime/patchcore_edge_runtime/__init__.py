@@ -6,23 +6,15 @@
 >>> print(result.verdict, result.pred_score)                        # doctest: +SKIP
 """
 
-from ._pixels import MAX_PIXELS
-from .bundle import Bundle
-from .errors import (
-    BundleError,
-    ConfigError,
-    DeviceError,
-    FrameError,
-    ParityError,
-    PatchcoreEdgeError,
-    SourceError,
-)
-from .inspector import Inspector, available_devices
-from .overlay import draw_overlay
-from .preprocess import PreprocessSpec, preprocess
-from .regions import IgnoreMask, Region
-from .result import InspectionResult, Timings
-from .rules import LineRules
+from .bundle.bundle import Bundle
+from .display.overlay import draw_overlay
+from .errors import BundleError, ConfigError, DeviceError, FrameError, ParityError, PatchcoreEdgeError, SourceError
+from .images.pixel_limit import MAX_PIXELS
+from .images.preprocess import PreprocessSpec, preprocess
+from .inspection.inspector import Inspector, available_devices
+from .inspection.regions import IgnoreMask, Region
+from .inspection.result import InspectionResult, Timings
+from .inspection.rules import LineRules
 from .sources import open_source
 from .verdict import Thresholds, Verdict
 from .version import __version__

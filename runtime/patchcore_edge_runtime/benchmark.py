@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import Bundle
+from .bundle.bundle import Bundle
 from .errors import SourceError
-from .graph import Hint
-from .inspector import Inspector
-from .preprocess import Image
-from .result import InspectionResult
+from .images.preprocess import Image
+from .inspection.inspector import Inspector
+from .inspection.openvino_backend import Hint
+from .inspection.result import InspectionResult
 from .sources import open_source
 from .system import resident_memory
 from .verdict import Verdict

@@ -16,12 +16,12 @@ from .errors import ConfigError
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .inspector import Inspector
-    from .line import MakeSink
-    from .loop import RunSummary
-    from .result import Roi
-    from .status import LineStatus
-    from .window import Window
+    from .display.window import Window
+    from .inspection.inspector import Inspector
+    from .inspection.result import Roi
+    from .line.loop import RunSummary
+    from .line.runner import MakeSink
+    from .monitoring.status import LineStatus
 
 app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
 
@@ -85,8 +85,8 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     Ctrl-C and SIGTERM end it after the frame in hand. Every setting of the file can also be given in the environment:
     PATCHCORE_EDGE_DEVICE is `device`, PATCHCORE_EDGE_SOURCE__WAIT is `wait` in the table `source`.
     """
-    from .config_file import load_line
-    from .line import run_line
+    from .line.config_file import load_line
+    from .line.runner import run_line
     from .sinks import ArchiveSink, JsonlSink, VideoSink
 
     overrides = {
@@ -124,8 +124,8 @@ def check(
     ] = False,
 ) -> None:
     """Check a line's file: every key, the sinks, the bundle and its self-test on the device; starts nothing."""
-    from .config_file import load_line
-    from .line import open_inspector
+    from .line.config_file import load_line
+    from .line.runner import open_inspector
     from .sources import without_password
 
     line = load_line(config, {}, os.environ)
@@ -172,8 +172,8 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Inspect images or a video in one pass: a JSONL line and an annotated image for each."""
-    from .inspector import Inspector
-    from .loop import run_loop
+    from .inspection.inspector import Inspector
+    from .line.loop import run_loop
     from .sinks import JsonlSink, OverlaySink
     from .sources import open_source
 
@@ -186,7 +186,7 @@ def predict(
 @app.command()
 def info(model: BundleOption) -> None:
     """Print the manifest of a bundle after checking every file in it."""
-    from .bundle import Bundle
+    from .bundle.bundle import Bundle
 
     manifest = Bundle.load(model).manifest
     typer.echo(json.dumps({"model_id": manifest.model_id, **manifest.model_dump(mode="json")}, indent=2))
@@ -212,7 +212,7 @@ def edit(
     no_masks: Annotated[bool, typer.Option("--no-masks", help="Take all ignore masks away.")] = False,
 ) -> None:
     """Change thresholds, labels or ignore masks of a bundle and record who changed what."""
-    from .edit import BundleEdit, edit_bundle, parse_mask
+    from .bundle.edit import BundleEdit, edit_bundle, parse_mask
 
     if no_warn and warn_threshold is not None:
         raise ConfigError("--warn-threshold and --no-warn exclude each other; give one.")
@@ -234,7 +234,7 @@ def edit(
 @app.command()
 def devices() -> None:
     """List the devices that OpenVINO finds on this machine."""
-    from .inspector import available_devices
+    from .inspection.inspector import available_devices
 
     for name, full_name in available_devices().items():
         typer.echo(f"{name}\t{full_name}")
@@ -263,7 +263,7 @@ def _parse_roi(text: str | None) -> Roi | None:
 
 
 def _open_window(inspector: Inspector, status: LineStatus, live: bool) -> Window:
-    from .window import Window
+    from .display.window import Window
 
     return Window(inspector, status, live=live)
 

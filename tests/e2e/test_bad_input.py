@@ -86,11 +86,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("command", "moment"),
     [
-        ("train", "patchcore_edge.checkpoint.write_image"),
-        ("train", "patchcore_edge.checkpoint.save_file"),
-        ("train", "patchcore_edge.training.find_outliers"),
-        ("calibrate", "patchcore_edge.checkpoint.write_image"),
-        ("eval", "patchcore_edge.report._jpeg"),
+        ("train", "patchcore_edge.runs.checkpoint.write_image"),
+        ("train", "patchcore_edge.runs.checkpoint.save_file"),
+        ("train", "patchcore_edge.jobs.train.find_outliers"),
+        ("calibrate", "patchcore_edge.runs.checkpoint.write_image"),
+        ("eval", "patchcore_edge.reporting.report._jpeg"),
         ("export", "patchcore_edge_export.bundle.write_golden"),
     ],
 )

@@ -11,7 +11,7 @@ import openvino
 import pytest
 from conftest import REPOSITORY
 
-from patchcore_edge_runtime.bundle import Bundle
+from patchcore_edge_runtime.bundle.bundle import Bundle
 
 OPENVINO = Path(openvino.__file__).parent
 

@@ -13,10 +13,10 @@ from conftest import TINY_BACKBONE
 from patchcore_edge.data import Batch
 from patchcore_edge.models import Patchcore
 from patchcore_edge_export.build import GraphOptions, build_graph, gate_samples
-from patchcore_edge_export.parity import LIMITS, SCORE_LIMITS
-from patchcore_edge_export.search import ExactSearch
-from patchcore_edge_runtime.preprocess import Image, preprocess
-from patchcore_edge_runtime.sources import read_image
+from patchcore_edge_export.gate.parity import LIMITS, SCORE_LIMITS
+from patchcore_edge_export.graph.exact_search import ExactSearch
+from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.images.preprocess import Image, preprocess
 from patchcore_edge_runtime.verdict import Thresholds
 
 SIZE = (96, 128)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from patchcore_edge.checkpoint import Calibration, calibration_images, load_calibration, load_run
 from patchcore_edge.models import Patchcore
+from patchcore_edge.runs.checkpoint import Calibration, calibration_images, load_calibration, load_run
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_runtime.images.preprocess import Image
 
 
 @pytest.fixture(scope="session")

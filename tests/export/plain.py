@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from patchcore_edge.workflow import TrainOptions, calibrate_run, train_run
+from patchcore_edge.jobs.calibrate import calibrate_run
+from patchcore_edge.jobs.train import TrainOptions, train_run
 
 
 def plain_run(files: list[Path], folder: Path, options: TrainOptions, target_fpr: float = 0.1) -> Path:

@@ -12,7 +12,7 @@ import pytest
 
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle
-from patchcore_edge_runtime.bundle import MANIFEST, Bundle
+from patchcore_edge_runtime.bundle.bundle import MANIFEST, Bundle
 from patchcore_edge_runtime.errors import CheckpointError
 
 KILLED = """

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from patchcore_edge.models import Patchcore
-from patchcore_edge_export.edge_model import EdgeModel
-from patchcore_edge_export.fast import FastPlan
+from patchcore_edge_export.graph.edge_model import EdgeModel
+from patchcore_edge_export.graph.fast_search import FastPlan
 from patchcore_edge_runtime.errors import ConfigError
 
 PLAN = FastPlan(dimensions=32, patches=512, correlation=0.2, reach=10.0)

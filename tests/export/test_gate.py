@@ -13,18 +13,18 @@ import torch
 from conftest import run_cli
 from numpy.typing import NDArray
 
-from patchcore_edge.checkpoint import Calibration
 from patchcore_edge.models import Patchcore
-from patchcore_edge_export import parity
-from patchcore_edge_export.advice import advice
+from patchcore_edge.runs.checkpoint import Calibration
 from patchcore_edge_export.build import Built, GraphOptions, certified, gate_samples
-from patchcore_edge_export.fast import FastPlan
-from patchcore_edge_export.parity import Limits, Sample, compare, require_parity
-from patchcore_edge_export.plan import Choice
-from patchcore_edge_runtime.bundle import Bundle
+from patchcore_edge_export.gate import parity
+from patchcore_edge_export.gate.advice import advice
+from patchcore_edge_export.gate.parity import Limits, Sample, compare, require_parity
+from patchcore_edge_export.graph.fast_search import FastPlan
+from patchcore_edge_export.planning.plan import Choice
+from patchcore_edge_runtime.bundle.bundle import Bundle
+from patchcore_edge_runtime.bundle.manifest import ParityFacts, SearchFacts
 from patchcore_edge_runtime.errors import DataError, ParityError
-from patchcore_edge_runtime.manifest import ParityFacts, SearchFacts
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
 STRICT = Limits(score=0.0, map=0.0, fast_map=0.0, auroc_drop=0.0)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from patchcore_edge.checkpoint import calibration_images, load_calibration, load_run
 from patchcore_edge.data import DataModule, open_data
-from patchcore_edge_export.golden import choose_golden
-from patchcore_edge_export.parity import Sample
-from patchcore_edge_runtime.bundle import Bundle
+from patchcore_edge.runs.checkpoint import calibration_images, load_calibration, load_run
+from patchcore_edge_export.gate.golden import choose_golden
+from patchcore_edge_export.gate.parity import Sample
+from patchcore_edge_runtime.bundle.bundle import Bundle
 
 
 def test_they_reach_from_the_least_to_the_most_anomalous_good_image_and_beyond(

@@ -11,8 +11,8 @@ import openvino as ov
 import pytest
 
 from patchcore_edge.models import Patchcore
-from patchcore_edge_runtime.bundle import MODEL_BIN, MODEL_XML, Bundle
-from patchcore_edge_runtime.inspector import CompiledGraph
+from patchcore_edge_runtime.bundle.bundle import MODEL_BIN, MODEL_XML, Bundle
+from patchcore_edge_runtime.inspection.inspector import CompiledGraph
 
 PATCHES = 8 * 8
 
@@ -92,7 +92,7 @@ def test_coarse_distances_are_integer_products_of_few_vectors_at_a_time(fast_bun
 def test_a_large_bank_is_compared_in_pieces_that_stay_in_the_cache() -> None:
     import torch
 
-    from patchcore_edge_export.fast import FastPlan, FastSearch
+    from patchcore_edge_export.graph.fast_search import FastPlan, FastSearch
 
     bank = torch.randn(5000, 40, generator=torch.Generator().manual_seed(0))
     search = FastSearch(bank, FastPlan(16, 4, 0.2, 8.0))
@@ -106,8 +106,8 @@ def test_a_large_bank_is_compared_in_pieces_that_stay_in_the_cache() -> None:
 def test_with_a_shortlist_most_patches_meet_an_eighth_of_the_bank(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from patchcore_edge_export.coarse import CoarseRows, PointSet
-    from patchcore_edge_export.fast import FastPlan, FastSearch
+    from patchcore_edge_export.graph.coarse_space import CoarseRows, PointSet
+    from patchcore_edge_export.graph.fast_search import FastPlan, FastSearch
 
     bank, patches = (torch.randn(n, 40, generator=torch.Generator().manual_seed(n)) for n in (4096, 600))
     search = FastSearch(bank, FastPlan(16, 4, 0.2, 8.0, shortlist=150))
@@ -127,9 +127,9 @@ def test_with_a_shortlist_most_patches_meet_an_eighth_of_the_bank(monkeypatch: p
 def test_exact_distances_of_few_patches_are_taken_to_few_bank_vectors(tmp_path: Path) -> None:
     import torch
 
-    from patchcore_edge_export.edge_model import EdgeModel
-    from patchcore_edge_export.fast import FastPlan
-    from patchcore_edge_export.onnx import export_onnx
+    from patchcore_edge_export.convert.onnx import export_onnx
+    from patchcore_edge_export.graph.edge_model import EdgeModel
+    from patchcore_edge_export.graph.fast_search import FastPlan
 
     torch.manual_seed(0)
     size = Patchcore.configure_pre_processor((64, 64))

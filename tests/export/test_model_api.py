@@ -14,7 +14,7 @@ import pytest
 from conftest import run_cli
 
 from patchcore_edge_export.model_api import write_model_api
-from patchcore_edge_runtime.bundle import Bundle
+from patchcore_edge_runtime.bundle.bundle import Bundle
 from patchcore_edge_runtime.errors import CheckpointError, ConfigError
 from patchcore_edge_runtime.verdict import Verdict
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from patchcore_edge.models import Patchcore
-from patchcore_edge_export.edge_model import EdgeModel
-from patchcore_edge_export.onnx import PROTOBUF_LIMIT, OnnxGraph, export_onnx
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_export.convert.onnx import PROTOBUF_LIMIT, OnnxGraph, export_onnx
+from patchcore_edge_export.graph.edge_model import EdgeModel
+from patchcore_edge_runtime.images.preprocess import Image
 
 SIZE = (64, 64)
 

@@ -9,7 +9,7 @@ import openvino as ov
 import pytest
 from openvino import opset13
 
-from patchcore_edge_export.openvino import save
+from patchcore_edge_export.convert.openvino import save
 
 
 def _model(*, in_8_bits: bool) -> ov.Model:

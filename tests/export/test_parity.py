@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchcore_edge.models import InferenceBatch
-from patchcore_edge_export.deviation import UNBOUNDED, Reference, Scales
-from patchcore_edge_export.parity import LIMITS, Sample, Trial, compare, judge
-from patchcore_edge_export.separation import Apart, apart
-from patchcore_edge_runtime.manifest import ParityFacts
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_export.gate.deviation import UNBOUNDED, Reference, Scales
+from patchcore_edge_export.gate.parity import LIMITS, Sample, Trial, compare, judge
+from patchcore_edge_export.gate.separation import Apart, apart
+from patchcore_edge_runtime.bundle.manifest import ParityFacts
+from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
 THRESHOLDS = Thresholds(image=10.0, pixel=5.0)

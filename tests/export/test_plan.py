@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from patchcore_edge.checkpoint import Calibration
 from patchcore_edge.data.synthetic_defects import synthetic_defects
 from patchcore_edge.models import Patchcore
-from patchcore_edge_export import plan as plan_module
-from patchcore_edge_export.cost import search_cost
-from patchcore_edge_export.edge_model import EdgeModel
-from patchcore_edge_export.fast import FastPlan
-from patchcore_edge_export.parity import LIMITS
-from patchcore_edge_export.plan import plan_search
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge.runs.checkpoint import Calibration
+from patchcore_edge_export.gate.parity import LIMITS
+from patchcore_edge_export.graph.edge_model import EdgeModel
+from patchcore_edge_export.graph.fast_search import FastPlan
+from patchcore_edge_export.planning import plan as plan_module
+from patchcore_edge_export.planning.cost import search_cost
+from patchcore_edge_export.planning.plan import plan_search
+from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
 

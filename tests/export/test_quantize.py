@@ -17,15 +17,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchcore_edge.checkpoint import load_calibration
-from patchcore_edge_export import build, parity
+from patchcore_edge.runs.checkpoint import load_calibration
+from patchcore_edge_export import build
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle, verify_bundle
-from patchcore_edge_export.plan import Choice, plan_search
-from patchcore_edge_export.quantize import _backbone, _worst
-from patchcore_edge_export.recalibrate import Pairs, recalibrated
+from patchcore_edge_export.convert.quantize import _backbone, _worst
+from patchcore_edge_export.gate import parity
+from patchcore_edge_export.gate.recalibrate import Pairs, recalibrated
+from patchcore_edge_export.planning.plan import Choice, plan_search
 from patchcore_edge_runtime import Inspector
-from patchcore_edge_runtime.bundle import Bundle
+from patchcore_edge_runtime.bundle.bundle import Bundle
 from patchcore_edge_runtime.errors import ConfigError, ParityError
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -56,7 +57,7 @@ def test_the_bank_stays_in_float(int8_bundle: Path) -> None:
 SCORES = """
 import json, sys
 from patchcore_edge_runtime import Inspector
-from patchcore_edge_runtime.bundle import Bundle
+from patchcore_edge_runtime.bundle.bundle import Bundle
 inspector = Inspector(sys.argv[1])
 print(json.dumps([inspector(inspector.bundle.golden_image(one)).pred_score for one in inspector.manifest.golden]))
 """

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from patchcore_edge_export.fast import FastPlan, FastSearch
-from patchcore_edge_export.search import ExactSearch, pick
+from patchcore_edge_export.graph.exact_search import ExactSearch, pick
+from patchcore_edge_export.graph.fast_search import FastPlan, FastSearch
 
 DIMENSION = 96
 

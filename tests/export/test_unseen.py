@@ -14,16 +14,16 @@ from conftest import TINY_BACKBONE, TINY_SIZE
 from export.plain import plain_run
 from openvino import opset13 as ops
 
-from patchcore_edge.checkpoint import calibration_images, load_calibration, load_run, unseen_model
-from patchcore_edge.workflow import TrainOptions
+from patchcore_edge.jobs.train import TrainOptions
+from patchcore_edge.runs.checkpoint import calibration_images, load_calibration, load_run, unseen_model
 from patchcore_edge_export import build
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle, verify_bundle
-from patchcore_edge_export.lowering import Lowering, with_backbone_of
-from patchcore_edge_export.quantize import pools
+from patchcore_edge_export.convert.lowering import Lowering, with_backbone_of
+from patchcore_edge_export.convert.quantize import pools
 from patchcore_edge_runtime import Inspector
+from patchcore_edge_runtime.bundle.manifest import Manifest
 from patchcore_edge_runtime.errors import ParityError
-from patchcore_edge_runtime.manifest import Manifest
 
 CASES = [
     GraphOptions(),

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from patchcore_edge.models import Patchcore, TimmFeatureExtractor
-from patchcore_edge.weights import load_weights
+from patchcore_edge.models.weights import load_weights
 from patchcore_edge_runtime.errors import ConfigError
 
 FAMILIES = {

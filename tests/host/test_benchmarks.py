@@ -10,7 +10,7 @@ import pytest
 
 from patchcore_edge.data import DataModule, MVTec
 from patchcore_edge.engine import Engine
-from patchcore_edge.evaluator import Scores, collect_scores
+from patchcore_edge.metrics.evaluator import Scores, collect_scores
 
 pytest.importorskip("elpv_dataset", reason="the benchmarks need the package elpv-dataset: pip install '.[demo]'")
 

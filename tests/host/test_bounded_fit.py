@@ -17,14 +17,16 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE, TINY_SIZE, part, run_cli
 
-from patchcore_edge import embedder, memory, training
-from patchcore_edge.checkpoint import load_run
-from patchcore_edge.embedder import EMBEDDING_LIMIT, Embedder
 from patchcore_edge.engine import Engine
-from patchcore_edge.feature_store import FeatureStore, StoreHeader
-from patchcore_edge.memory import FitPlan, format_bytes, parse_bytes
+from patchcore_edge.fit import embedder
+from patchcore_edge.fit import memory_plan as memory
+from patchcore_edge.fit.embedder import EMBEDDING_LIMIT, Embedder
+from patchcore_edge.fit.feature_store import FeatureStore, StoreHeader
+from patchcore_edge.fit.memory_plan import FitPlan, format_bytes, parse_bytes
+from patchcore_edge.jobs import train as training
+from patchcore_edge.jobs.train import TrainOptions, train_run
 from patchcore_edge.models import KCenterGreedy, Patchcore
-from patchcore_edge.training import TrainOptions, train_run
+from patchcore_edge.runs.checkpoint import load_run
 from patchcore_edge_runtime.errors import CheckpointError, ConfigError
 
 HEADER = StoreHeader("same", patches=4, dimensions=3, dtype="float32")

@@ -13,10 +13,10 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE, TINY_SIZE, good_part, run_cli
 
-from patchcore_edge.checkpoint import Calibration, RunFacts, load_calibration
-from patchcore_edge.crossfit import OutOfFold, Scorer, folds, out_of_fold_scores
+from patchcore_edge.jobs.cross_validation import OutOfFold, Scorer, folds, out_of_fold_scores
+from patchcore_edge.metrics.pixel_histogram import PixelCounts
 from patchcore_edge.models import PatchcoreModel
-from patchcore_edge.pixels import PixelCounts
+from patchcore_edge.runs.checkpoint import Calibration, RunFacts, load_calibration
 from patchcore_edge.thresholds import calibrate, calibrate_on_defects, describe
 from patchcore_edge_runtime.errors import ConfigError, DataError
 

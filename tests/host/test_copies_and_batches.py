@@ -15,11 +15,11 @@ from conftest import TINY_BACKBONE, run_cli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchcore_edge.checkpoint import load_calibration
-from patchcore_edge.copies import find_parts, shown_already
-from patchcore_edge.crossfit import folds, units_of
 from patchcore_edge.data import ImageItem, ImageList, describe_batches, hold_out, open_data
 from patchcore_edge.data.batches import part_files
+from patchcore_edge.fit.copies import find_parts, shown_already
+from patchcore_edge.jobs.cross_validation import folds, units_of
+from patchcore_edge.runs.checkpoint import load_calibration
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
 GRID = (8, 8)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from patchcore_edge.feature_store import FeatureFile
+from patchcore_edge.fit.feature_store import FeatureFile
 from patchcore_edge.models import KCenterGreedy
 from patchcore_edge.models import k_center_greedy as module
 from patchcore_edge_runtime.errors import ConfigError

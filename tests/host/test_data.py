@@ -13,10 +13,11 @@ import torch
 from conftest import TINY_BACKBONE, spawn_cli
 
 from patchcore_edge.data import CATEGORIES, Folder, ImageDataset, ImageItem, MVTec, hold_out, prediction_items
-from patchcore_edge.workflow import calibrate_run, evaluate_run
+from patchcore_edge.jobs.calibrate import calibrate_run
+from patchcore_edge.jobs.evaluate import evaluate_run
 from patchcore_edge_runtime.errors import ConfigError, DataError
-from patchcore_edge_runtime.preprocess import PreprocessSpec, as_bgr8
-from patchcore_edge_runtime.sources import read_image
+from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.images.preprocess import PreprocessSpec, as_bgr8
 
 SPEC = PreprocessSpec(height=32, width=32)
 

@@ -11,18 +11,18 @@ import torch
 from conftest import TINY_BACKBONE
 from safetensors.torch import load_file
 
-from patchcore_edge.checkpoint import load_run
 from patchcore_edge.data import Batch, DataModule, Folder, ImageDataset, ImageItem, MVTec
 from patchcore_edge.engine import Engine
-from patchcore_edge.evaluator import Evaluator, collect_scores
+from patchcore_edge.jobs.train import save_fitted
+from patchcore_edge.metrics.evaluator import Evaluator, collect_scores
 from patchcore_edge.models import InferenceBatch, LearningType, Patchcore, PatchcoreModel
-from patchcore_edge.post_processor import PostProcessor
-from patchcore_edge.pre_processor import IMAGENET_MEAN, IMAGENET_STD, PreProcessor
-from patchcore_edge.visualizer import Visualizer
-from patchcore_edge.workflow import save_fitted
-from patchcore_edge_runtime.bundle import Bundle
+from patchcore_edge.models.post_processor import PostProcessor
+from patchcore_edge.models.pre_processor import IMAGENET_MEAN, IMAGENET_STD, PreProcessor
+from patchcore_edge.models.visualizer import Visualizer
+from patchcore_edge.runs.checkpoint import load_run
+from patchcore_edge_runtime.bundle.bundle import Bundle
 from patchcore_edge_runtime.errors import CheckpointError, ConfigError, DataError, FrameError
-from patchcore_edge_runtime.preprocess import preprocess
+from patchcore_edge_runtime.images.preprocess import preprocess
 from patchcore_edge_runtime.verdict import Thresholds
 
 SIZE = (64, 64)

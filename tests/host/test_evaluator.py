@@ -16,8 +16,16 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from patchcore_edge.data import Batch
-from patchcore_edge.evaluator import Evaluator, GroupRates, Scores, by_group, collect_scores, evaluate, recall_at
-from patchcore_edge.pixels import PixelCounts
+from patchcore_edge.metrics.evaluator import (
+    Evaluator,
+    GroupRates,
+    Scores,
+    by_group,
+    collect_scores,
+    evaluate,
+    recall_at,
+)
+from patchcore_edge.metrics.pixel_histogram import PixelCounts
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.verdict import Thresholds
 

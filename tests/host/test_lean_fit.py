@@ -16,14 +16,14 @@ import torch
 from conftest import TINY_BACKBONE
 
 from patchcore_edge import cli
-from patchcore_edge.embedder import Embedder
-from patchcore_edge.feature_store import FeatureFile
+from patchcore_edge.fit.embedder import Embedder
+from patchcore_edge.fit.feature_store import FeatureFile
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.errors import CheckpointError
 
 
 def test_a_fit_imports_nothing_that_only_reports_and_metrics_need() -> None:
-    program = "import json, sys, patchcore_edge.workflow; print(json.dumps(sorted(sys.modules)))"
+    program = "import json, sys, patchcore_edge.jobs.evaluate; print(json.dumps(sorted(sys.modules)))"
     loaded = set(json.loads(subprocess.check_output([sys.executable, "-c", program])))
     assert "timm" in loaded
     assert not loaded & {"matplotlib", "sklearn", "scipy", "nncf", "onnx", "onnxruntime"}

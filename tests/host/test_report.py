@@ -15,12 +15,12 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE, TINY_SIZE, run_cli
 
-from patchcore_edge.evaluator import Scores, evaluate
-from patchcore_edge.outliers import find_outliers
-from patchcore_edge.report import View, write_outliers, write_report
-from patchcore_edge.trade_off_table import broken_promise, choices, few
-from patchcore_edge.visualizer import visualize
-from patchcore_edge_runtime.manifest import CalibrationFacts, ScoreStats, TradeOffPoint
+from patchcore_edge.fit.outliers import find_outliers
+from patchcore_edge.metrics.evaluator import Scores, evaluate
+from patchcore_edge.models.visualizer import visualize
+from patchcore_edge.reporting.report import View, write_outliers, write_report
+from patchcore_edge.reporting.trade_off_table import broken_promise, choices, few
+from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, ScoreStats, TradeOffPoint
 from patchcore_edge_runtime.verdict import Thresholds
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchcore_edge.score_order import FALSE_ALARMS, file_order, find_shift
+from patchcore_edge.metrics.score_order import FALSE_ALARMS, file_order, find_shift
 
 
 def names(count: int) -> list[str]:

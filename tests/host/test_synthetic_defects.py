@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from patchcore_edge.data.synthetic_defects import KINDS, SyntheticDefect, make_defects, synthetic_defects
 from patchcore_edge.data.synthetic_defects.foreground import part_of
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_runtime.images.preprocess import Image
 
 
 def discs(count: int, size: int = 96) -> list[Image]:

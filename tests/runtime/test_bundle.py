@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from patchcore_edge_runtime.bundle import MANIFEST, Bundle
+from patchcore_edge_runtime.atomic_folder import new_folder
+from patchcore_edge_runtime.bundle.bundle import MANIFEST, Bundle
+from patchcore_edge_runtime.bundle.manifest import manifest_digest
 from patchcore_edge_runtime.errors import CheckpointError
-from patchcore_edge_runtime.folders import new_folder
-from patchcore_edge_runtime.manifest import manifest_digest
 
 # Writes a folder and is killed on the way: before anything is in it, half way, and between the two renames.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from patchcore_edge_runtime.folders import new_folder
+from patchcore_edge_runtime.atomic_folder import new_folder
 
 def die():
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))

@@ -11,9 +11,9 @@ from conftest import REPOSITORY, run_cli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patchcore_edge_runtime.config import LineConfig
-from patchcore_edge_runtime.config_file import load_line
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.line.config import LineConfig
+from patchcore_edge_runtime.line.config_file import load_line
 from patchcore_edge_runtime.sources import LiveSettings
 from patchcore_edge_runtime.verdict import Thresholds
 

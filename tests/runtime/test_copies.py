@@ -15,13 +15,14 @@ import pytest
 from conftest import bad_part, good_part, run_cli
 from line_records import make_record
 
-from patchcore_edge_runtime import ConfigError, Inspector, Verdict, inspector
-from patchcore_edge_runtime.config import LineConfig
-from patchcore_edge_runtime.graph import CompiledGraph
-from patchcore_edge_runtime.line import _worker, run_line
-from patchcore_edge_runtime.preprocess import PreprocessSpec, as_bgr8, preprocess
-from patchcore_edge_runtime.resize import resize, strips
-from patchcore_edge_runtime.result import InspectionResult
+from patchcore_edge_runtime import ConfigError, Inspector, Verdict
+from patchcore_edge_runtime.images.preprocess import PreprocessSpec, as_bgr8, preprocess
+from patchcore_edge_runtime.images.resize import resize, strips
+from patchcore_edge_runtime.inspection import inspector
+from patchcore_edge_runtime.inspection.openvino_backend import CompiledGraph
+from patchcore_edge_runtime.inspection.result import InspectionResult
+from patchcore_edge_runtime.line.config import LineConfig
+from patchcore_edge_runtime.line.runner import _worker, run_line
 from patchcore_edge_runtime.sinks import ArchiveSink, JsonlSink, Record, Sink, SinkWorker, VideoSink, base
 from patchcore_edge_runtime.sources import LiveSource, Source
 

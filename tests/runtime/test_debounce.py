@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from patchcore_edge_runtime.debounce import Debounce, DebounceRule
+from patchcore_edge_runtime.line.debounce import Debounce, DebounceRule
 from patchcore_edge_runtime.verdict import Verdict
 
 OK, WARN, NG, ERROR = Verdict.OK, Verdict.WARN, Verdict.NG, Verdict.ERROR

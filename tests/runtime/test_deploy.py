@@ -12,7 +12,7 @@ from line_records import program
 from typer.main import get_command
 
 from patchcore_edge_runtime.cli import app
-from patchcore_edge_runtime.config_file import load_line
+from patchcore_edge_runtime.line.config_file import load_line
 
 DEPLOY = Path(__file__).resolve().parents[2] / "samples" / "deploy"
 

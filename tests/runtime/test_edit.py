@@ -11,10 +11,10 @@ import pytest
 from conftest import run_cli
 
 from patchcore_edge_runtime import Inspector
-from patchcore_edge_runtime.bundle import MODEL_BIN, MODEL_XML, Bundle
-from patchcore_edge_runtime.edit import BundleEdit, edit_bundle, parse_mask
+from patchcore_edge_runtime.bundle.bundle import MODEL_BIN, MODEL_XML, Bundle
+from patchcore_edge_runtime.bundle.edit import BundleEdit, edit_bundle, parse_mask
 from patchcore_edge_runtime.errors import BundleError, ConfigError
-from patchcore_edge_runtime.sources import read_image
+from patchcore_edge_runtime.images.files import read_image
 
 EVERYWHERE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 

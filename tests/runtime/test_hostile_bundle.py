@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patchcore_edge_runtime import Bundle, BundleError
-from patchcore_edge_runtime.bundle import MANIFEST
-from patchcore_edge_runtime.manifest import manifest_digest
+from patchcore_edge_runtime.bundle.bundle import MANIFEST
+from patchcore_edge_runtime.bundle.manifest import manifest_digest
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 VALUES = st.recursive(

@@ -20,14 +20,14 @@ import pytest
 from line_records import make_record, program
 from pydantic import ValidationError
 
-from patchcore_edge_runtime.bundle import Bundle
-from patchcore_edge_runtime.config import LineConfig
+from patchcore_edge_runtime.bundle.bundle import Bundle
+from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, Edit, Manifest, ScoreStats, TradeOffPoint
 from patchcore_edge_runtime.errors import ConfigError
-from patchcore_edge_runtime.line import run_line
-from patchcore_edge_runtime.manifest import CalibrationFacts, Edit, Manifest, ScoreStats, TradeOffPoint
+from patchcore_edge_runtime.line.config import LineConfig
+from patchcore_edge_runtime.line.runner import run_line
+from patchcore_edge_runtime.monitoring.status import LineStatus, calibration_facts
 from patchcore_edge_runtime.sinks import HttpSink, SinkContext, SinkGroup, SinkWorker
-from patchcore_edge_runtime.sinks.web import HttpSettings
-from patchcore_edge_runtime.status import LineStatus, calibration_facts
+from patchcore_edge_runtime.sinks.http.sink import HttpSettings
 from patchcore_edge_runtime.verdict import Thresholds, Verdict
 
 pytest.importorskip("uvicorn", reason="needs the package uvicorn")

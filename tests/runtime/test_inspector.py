@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from patchcore_edge_runtime import Bundle, DeviceError, InspectionResult, Inspector, Verdict, inspector
-from patchcore_edge_runtime.bundle import write_manifest
+from patchcore_edge_runtime import Bundle, DeviceError, InspectionResult, Inspector, Verdict
+from patchcore_edge_runtime.bundle.bundle import write_manifest
+from patchcore_edge_runtime.inspection import inspector
 
 
 def test_several_in_flight_give_what_one_at_a_time_gives_in_the_same_order(tiny_bundle: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from patchcore_edge_runtime import SourceError, open_source
 from patchcore_edge_runtime.sources import Frame, LiveSettings, LiveSource
 from patchcore_edge_runtime.sources.captures import jpeg_is_whole, without_password
-from patchcore_edge_runtime.triggers import IntervalSource, TriggeredSource
+from patchcore_edge_runtime.sources.triggers import IntervalSource, TriggeredSource
 
 QUICK = LiveSettings(open_timeout=2, read_timeout=0.6, max_backoff=0.3)
 

@@ -16,12 +16,12 @@ from conftest import bad_part, good_part, run_cli
 from mjpeg_server import MjpegServer
 
 from patchcore_edge_runtime import Inspector, SourceError, Verdict
-from patchcore_edge_runtime.debounce import DebounceRule
 from patchcore_edge_runtime.errors import ConfigError
-from patchcore_edge_runtime.loop import run_loop
+from patchcore_edge_runtime.line.debounce import DebounceRule
+from patchcore_edge_runtime.line.hot_swap import BundleSwap
+from patchcore_edge_runtime.line.loop import run_loop
 from patchcore_edge_runtime.sinks import Record
 from patchcore_edge_runtime.sources import IterableSource
-from patchcore_edge_runtime.swap import BundleSwap
 
 
 class Kept:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY
 
-from patchcore_edge_runtime.bundle import MANIFEST, Bundle
+from patchcore_edge_runtime.bundle.bundle import MANIFEST, Bundle
+from patchcore_edge_runtime.bundle.manifest import manifest_digest
 from patchcore_edge_runtime.errors import BundleError
-from patchcore_edge_runtime.manifest import manifest_digest
 
 
 @pytest.fixture

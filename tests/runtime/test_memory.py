@@ -75,7 +75,8 @@ def test_resident_memory_grows_with_what_is_held() -> None:
 @pytest.fixture(scope="module")
 def line_size_bundle(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """ResNet-18 at 256 px with a bank of 16,384 x 384, and a folder of frames at 640x640."""
-    from patchcore_edge.workflow import TrainOptions, calibrate_run, train_run
+    from patchcore_edge.jobs.calibrate import calibrate_run
+    from patchcore_edge.jobs.train import TrainOptions, train_run
     from patchcore_edge_export.build import GraphOptions
     from patchcore_edge_export.bundle import export_bundle
 

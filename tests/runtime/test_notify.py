@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from line_records import make_frame, wait_for
 
-from patchcore_edge_runtime.notify import Notifier, WatchedSource, watched
+from patchcore_edge_runtime.line.watchdog import Notifier, WatchedSource, watched
 from patchcore_edge_runtime.sources import Frame
 from patchcore_edge_runtime.sources.base import Stoppable
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from line_records import make_frame, make_record
 
-from patchcore_edge_runtime.manifest import Labels
-from patchcore_edge_runtime.overlay import VERDICT_COLORS, draw_overlay, heatmap
-from patchcore_edge_runtime.panel import strip_height
-from patchcore_edge_runtime.regions import IgnoreMask
-from patchcore_edge_runtime.result import InspectionResult
-from patchcore_edge_runtime.status import LineStatus
+from patchcore_edge_runtime.bundle.manifest import Labels
+from patchcore_edge_runtime.display.overlay import VERDICT_COLORS, draw_overlay, heatmap
+from patchcore_edge_runtime.display.panel import strip_height
+from patchcore_edge_runtime.inspection.regions import IgnoreMask
+from patchcore_edge_runtime.inspection.result import InspectionResult
+from patchcore_edge_runtime.monitoring.status import LineStatus
 from patchcore_edge_runtime.verdict import Verdict
 
 SIZES = [(8, 8), (40, 400), (320, 240), (640, 480), (480, 1920), (1920, 1080), (3840, 2160)]
@@ -82,7 +82,9 @@ def test_a_small_defect_is_drawn_as_the_whole_frame_would_be(only_above: bool, m
     spot = np.ones((56, 64), np.float32)
     spot[20:25, 30:33] = (2.5, 3.0, 4.0)
     small = heatmap(image, spot, 2.0, only_above=only_above)
-    monkeypatch.setattr("patchcore_edge_runtime.overlay._reach", lambda cells, frame: (0, 0, frame[1], frame[0]))
+    monkeypatch.setattr(
+        "patchcore_edge_runtime.display.overlay._reach", lambda cells, frame: (0, 0, frame[1], frame[0])
+    )
     whole = heatmap(image, spot, 2.0, only_above=only_above)
     changed = (whole != image).any(axis=2)
     assert 500 < changed.sum() < 5000

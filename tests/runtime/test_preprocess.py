@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as npst
 from pydantic import ValidationError
 
 from patchcore_edge_runtime.errors import FrameError
-from patchcore_edge_runtime.preprocess import MIN_SIDE, PreprocessSpec, as_bgr8, preprocess
+from patchcore_edge_runtime.images.preprocess import MIN_SIDE, PreprocessSpec, as_bgr8, preprocess
 
 SPEC = PreprocessSpec(height=32, width=48)
 frames = npst.arrays(

@@ -8,10 +8,10 @@ import pytest
 from conftest import bad_part, good_part
 
 from patchcore_edge_runtime import Bundle, Inspector, Verdict
-from patchcore_edge_runtime.inspector import LineRules
-from patchcore_edge_runtime.preprocess import PreprocessSpec, preprocess
-from patchcore_edge_runtime.sanity import SanityLimits, learn_limits, measure
-from patchcore_edge_runtime.sources import image_files, read_image
+from patchcore_edge_runtime.images.files import image_files, read_image
+from patchcore_edge_runtime.images.frame_check import SanityLimits, learn_limits, measure
+from patchcore_edge_runtime.images.preprocess import PreprocessSpec, preprocess
+from patchcore_edge_runtime.inspection.inspector import LineRules
 
 FAULTS = {
     "All black": lambda frame: np.clip(np.random.default_rng(0).normal(2, 1, frame.shape), 0, 6).astype(np.uint8),

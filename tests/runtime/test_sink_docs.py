@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from patchcore_edge_runtime.display.window import KEYS
 from patchcore_edge_runtime.sinks import SINKS
 from patchcore_edge_runtime.sinks.base import SinkSettings
-from patchcore_edge_runtime.window import KEYS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "runtime.md").read_text(encoding="utf-8")
 
@@ -43,8 +43,8 @@ def test_every_key_of_a_sink_is_documented_with_its_default(name: str) -> None:
 def test_every_route_is_documented() -> None:
     pytest.importorskip("starlette", reason="needs the package starlette")
     from patchcore_edge_runtime.sinks import SinkContext
-    from patchcore_edge_runtime.sinks.web import HttpSettings, LiveView
-    from patchcore_edge_runtime.sinks.webapp import build_app
+    from patchcore_edge_runtime.sinks.http.routes import build_app
+    from patchcore_edge_runtime.sinks.http.sink import HttpSettings, LiveView
 
     app = build_app(HttpSettings(), SinkContext(), LiveView(1, 64), None)
     for route in app.routes:

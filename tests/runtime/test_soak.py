@@ -51,7 +51,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from patchcore_edge_runtime import Inspector
-from patchcore_edge_runtime.loop import run_loop
+from patchcore_edge_runtime.line.loop import run_loop
 from patchcore_edge_runtime.sinks import ArchiveSink, JsonlSink
 from patchcore_edge_runtime.sources import IterableSource, read_image
 from patchcore_edge_runtime.system import resident_memory

@@ -16,8 +16,9 @@ from conftest import good_part
 
 from patchcore_edge_runtime import MAX_PIXELS, SourceError, open_source
 from patchcore_edge_runtime.errors import ConfigError, DataError
-from patchcore_edge_runtime.sources import Frame, IterableSource, WatchedFolder, read_image
-from patchcore_edge_runtime.triggers import IntervalSource, TriggeredSource
+from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.sources import Frame, IterableSource, WatchedFolder
+from patchcore_edge_runtime.sources.triggers import IntervalSource, TriggeredSource
 
 
 def put(path: Path, seed: int = 0) -> Path:

@@ -14,18 +14,18 @@ import cv2
 import pytest
 from line_records import program, wait_for
 
+from patchcore_edge_runtime.display.window import Window
 from patchcore_edge_runtime.errors import ConfigError
-from patchcore_edge_runtime.status import LineStatus
-from patchcore_edge_runtime.window import Window
+from patchcore_edge_runtime.monitoring.status import LineStatus
 
 LINE = """
 import json, sys, threading, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from line_records import THRESHOLDS, make_record
-from patchcore_edge_runtime.status import LineStatus
+from patchcore_edge_runtime.monitoring.status import LineStatus
 from patchcore_edge_runtime.verdict import Verdict
-from patchcore_edge_runtime.window import Window
+from patchcore_edge_runtime.display.window import Window
 
 class Line:
     thresholds = THRESHOLDS

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore_edge_runtime.preprocess import Image
+from patchcore_edge_runtime.images.preprocess import Image
 
 from .foreground import part_of
 from .marks import scratch, smear, spots

@@ -1,13 +1,13 @@
 """Where results go; all sinks speak the protocol of ``base``."""
 
+from .archive import ArchiveSink, OverlaySink
 from .base import LineSink, Record, Sink, SinkContext, SinkSettings
-from .images import ArchiveSink, OverlaySink
+from .http.sink import HttpSink
 from .jsonl import JsonlSink
 from .modbus import ModbusSink
 from .mqtt import MqttSink
 from .sqlite import SqliteSink
 from .video import VideoSegmentSink, VideoSink
-from .web import HttpSink
 from .webhook import WebhookSink
 from .worker import SinkGroup, SinkWorker, open_sinks
 

@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
+from ..display.overlay import draw_overlay
 from ..errors import ConfigError, FrameError
-from ..overlay import draw_overlay
-from ..preprocess import Image, as_bgr8
-from ..result import InspectionResult
+from ..images.preprocess import Image, as_bgr8
+from ..inspection.result import InspectionResult
+from ..monitoring.status import LineStatus
 from ..sources.base import Frame
-from ..status import LineStatus
 from ..verdict import Verdict
 
 __all__ = ["LineSink", "Record", "Sink", "SinkContext", "SinkSettings", "missing_extra", "secret", "token"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..errors import PatchcoreEdgeError
-from ..status import SinkCounts
+from ..monitoring.status import SinkCounts
 from ..system import give_way
 from .base import LineSink, Record, Sink, SinkContext, SinkSettings
 

@@ -6,9 +6,10 @@ import glob
 from pathlib import Path
 
 from ..errors import SourceError
+from ..images.files import IMAGE_SUFFIXES, image_files, read_image
 from .base import Frame, Source
 from .captures import OpenCvCapture, open_http, without_password
-from .files import IMAGE_SUFFIXES, ImageSource, image_files, read_image
+from .files import ImageSource
 from .iterable import IterableSource
 from .live import Capture, LiveSettings, LiveSource
 from .video import VideoSource

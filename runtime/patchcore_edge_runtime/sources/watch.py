@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import DataError, SourceError
+from ..images.files import IMAGE_SUFFIXES, read_image
 from .base import Frame, Stoppable
-from .files import IMAGE_SUFFIXES, read_image
 
 __all__ = ["WatchedFolder"]
 

@@ -1,0 +1,1 @@
+"""From torch to ONNX and OpenVINO IR, and to fewer bits."""

@@ -1,0 +1,1 @@
+"""Nothing leaves that does not score as torch does."""

@@ -1,0 +1,105 @@
+"""The graph: pixels in, raw score and map out. A wrapper for export only; the model it wraps stays as it is."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from patchcore_edge.models import AnomalyMapGenerator, Patchcore, PatchcoreModel
+from patchcore_edge_runtime.errors import ConfigError
+
+from .exact_search import ExactSearch, Found
+from .fast_search import FastPlan, FastSearch
+
+__all__ = ["EdgeModel"]
+
+
+class EdgeModel(nn.Module):
+    """A fitted PatchCore as one graph without thresholds.
+
+    Args:
+        fitted: a model with a memory bank.
+        plan: of the coarse-to-fine search; exact distances for every patch without one.
+    """
+
+    mean: Tensor
+    support: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, fitted: Patchcore, plan: FastPlan | None = None) -> None:
+        super().__init__()
+        model = fitted.model
+        height, width = fitted.pre_processor.spec.input_size
+        self.register_buffer("mean", fitted.pre_processor.mean.flip(1))
+        self.backbone = _with_pixels_folded_in(model, fitted.pre_processor.std)
+        bank = model.memory_bank
+        self.search = ExactSearch(bank) if plan is None else FastSearch(bank, plan)
+        self.register_buffer("support", _support(model))
+        grid = self._grid(height, width)
+        self.register_buffer("rows", _upsampling(model.anomaly_map_generator, grid[0], height))
+        self.register_buffer("columns", _upsampling(model.anomaly_map_generator, grid[1], width).T.contiguous())
+        self.eval()
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """``[N,H,W,3]`` uint8 BGR → ``pred_score`` ``[N]`` and ``anomaly_map`` ``[N,1,H,W]``, float32, raw."""
+        images = frame.permute(0, 3, 1, 2).float() - self.mean
+        features = self.backbone.embed(images)
+        batch, dimension, height, width = features.shape
+        patches = features.reshape(batch, dimension, height * width).transpose(1, 2) - self.search.center
+        found: Found = self.search(patches)
+        anomaly_map = self.rows @ found.distances.reshape(batch, 1, height, width) @ self.columns
+        return self._score(found), anomaly_map
+
+    def _score(self, found: Found) -> Tensor:
+        """Eq. 7 for the worst patch of each image; the neighbourhoods of the bank's vectors are tabled."""
+        if self.support.shape[1] < 2:
+            return found.worst
+        support = self.search.vectors(embedding(found.neighbor, self.support))
+        near = (found.patch.unsqueeze(1) - support).square().sum(2).sqrt()
+        return found.worst * (1 - near.softmax(1)[:, 0])
+
+    def _grid(self, height: int, width: int) -> tuple[int, int]:
+        with torch.inference_mode():
+            features = self.backbone.feature_extractor(torch.zeros(1, 3, height, width))
+        rows, columns = features[self.backbone.layers[0]].shape[-2:]
+        return int(rows), int(columns)
+
+
+def _with_pixels_folded_in(model: PatchcoreModel, std: Tensor) -> PatchcoreModel:
+    """A copy whose first convolution takes BGR pixels less their mean: channel order and 1/std are in its weights.
+
+    The mean stays a subtraction: folded into a bias it would be wrong at the border, where the padding's zeros
+    stand for the mean.
+    """
+    model = copy.deepcopy(model)
+    model.memory_bank = torch.empty(0)
+    network = model.feature_extractor.network
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or first.in_channels != 3 or first.groups != 1:
+        raise ConfigError(f"{model.backbone} does not begin with a convolution of RGB pixels; choose another backbone.")
+    first.weight = nn.Parameter((first.weight / std).flip(1), requires_grad=False)
+    return model.eval()
+
+
+def _support(model: PatchcoreModel) -> Tensor:
+    """``[M, b]`` indices of the bank vectors around each bank vector, itself first; ``[M, 1]`` without eq. 7."""
+    bank = model.memory_bank
+    if model.num_neighbors == 1 or len(bank) == 1:
+        return torch.zeros(len(bank), 1, dtype=torch.int64)
+    return model.nearest_neighbors(bank, model.num_neighbors)[1]
+
+
+def _upsampling(generator: AnomalyMapGenerator, patches: int, pixels: int) -> Tensor:
+    """``[pixels, patches]``: upsampling and blur along one axis as a matrix.
+
+    Both are linear and act on rows and columns apart, so two small products replace a resize and two wide
+    convolutions. Its columns are the map generator's answers to single patches.
+    """
+    with torch.inference_mode():
+        unit = torch.eye(patches).reshape(patches, 1, patches, 1).expand(-1, -1, -1, 2)
+        answers: Tensor = generator(unit, (pixels, 2))
+        return answers[:, 0, :, 0].T.clone()

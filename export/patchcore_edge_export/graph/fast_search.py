@@ -1,0 +1,139 @@
+"""Coarse-to-fine search: estimates for all patches, better ones for some, exact distances for the most anomalous.
+
+1. All patches are compared with the middles of the bank's groups in the coarse space: an eighth of the work.
+2. Those that look most anomalous, the shortlist, are compared there with all points of the bank.
+3. The most anomalous of these get exact distances, to the bank vectors that are nearest in the coarse space.
+
+Around the places where nothing is anomalous the map keeps the estimates, less what they are usually off there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .coarse_space import CoarseRows, CoarseSpace, PointSet, bank_step, group_means, grouped, rounded
+from .exact_search import ExactSearch, Found, pick
+
+__all__ = ["GROUP_SIZE", "FastPlan", "FastSearch", "merged"]
+
+GROUP_SIZE = 8
+"""Bank vectors per group, on average."""
+
+
+@dataclass(frozen=True)
+class FastPlan:
+    """What data decides.
+
+    Attributes:
+        dimensions: of the coarse space, the residual's included; at least 2.
+        patches: how many patches of an image get exact distances.
+        correlation: ρ, of the residuals of near neighbours, in [0, 1].
+        reach: largest coordinate that a patch may have in the coarse space; larger ones are cut.
+        shortlist: how many patches of an image are compared with all points of the bank, the others with the middles
+            of its groups alone; all of them, and no groups, when 0.
+        candidates: to how many bank vectors the exact distances of a patch are taken; to all of them when 0.
+        offsets: ``[2, P]`` float32: what is added to estimates of each of an image's P places in the map, to those by
+            groups first, then to those by points; nothing when None.
+    """
+
+    dimensions: int
+    patches: int
+    correlation: float
+    reach: float
+    shortlist: int = 0
+    candidates: int = 0
+    offsets: Tensor | None = field(default=None, compare=False, repr=False)
+
+
+class FastSearch(nn.Module):
+    """Coarse-to-fine search.
+
+    An estimate never beats an exact value: image scores come from exact distances alone, and in the map
+    estimates end at the image's largest exact distance.
+
+    Args:
+        memory_bank: ``[M, D]`` float32.
+        plan: the coarse space and the number of patches that are refined.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, memory_bank: Tensor, plan: FastPlan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.exact = ExactSearch(memory_bank)
+        bank = memory_bank - self.center
+        self.space = CoarseSpace(bank, plan.dimensions, plan.correlation)
+        points, squares = self.space(bank)
+        step = bank_step(points)
+        points = rounded(points, step)
+        self.points = PointSet(points, squares, plan.correlation, step, plan.reach, plan.shortlist or None)
+        self.middles: PointSet | None = None
+        if plan.shortlist:
+            groups = grouped(points, max(1, len(points) // GROUP_SIZE))
+            middles = rounded(group_means(points, groups), step)
+            squares = group_means(squares[:, None], groups)[:, 0]
+            self.middles = PointSet(middles, squares, plan.correlation, step, plan.reach)
+        self.register_buffer("offsets", torch.zeros(2, 1) if plan.offsets is None else plan.offsets)
+
+    @property
+    def center(self) -> Tensor:
+        """``[D]`` the bank's mean."""
+        return self.exact.center
+
+    def forward(self, patches: Tensor) -> Found:
+        """``[N, P, D]`` embeddings, centred → distances, exact where it matters."""
+        rows = self.space(patches)
+        estimates, background = self.estimate(rows)
+        places = estimates.topk(min(self.plan.patches, patches.shape[1]), dim=1, sorted=False).indices
+        refined = self.refine(pick(patches, places), pick(rows.points, places))
+        distances = torch.minimum(background, refined.worst.unsqueeze(1)).scatter(1, places, refined.distances)
+        return refined._replace(distances=distances)
+
+    def estimate(self, rows: CoarseRows) -> tuple[Tensor, Tensor]:
+        """``[N, P]`` rows → ``[N, P]`` estimated distances, as places are chosen by and as the map shows them."""
+        by_groups, by_points = self.offsets
+        count = self.plan.shortlist
+        if self.middles is None or count >= rows.points.shape[1]:
+            estimates = self.points.nearest(rows)
+            return estimates, (estimates + by_points).clamp_min(0)
+        rough = self.middles.nearest(rows)
+        places = rough.topk(count, dim=1, sorted=False).indices
+        fine = self.points.nearest(CoarseRows(pick(rows.points, places), rows.squares.gather(1, places)))
+        return merged(rough, fine, places, by_groups, by_points.expand_as(rough))
+
+    def refine(self, patches: Tensor, points: Tensor) -> Found:
+        """``[N, T, D]`` patches and their ``[N, T, d]`` points → exact distances, if the nearest is a candidate."""
+        count = self.plan.candidates
+        if not count or count >= len(self.points):
+            everywhere: Found = self.exact(patches)
+            return everywhere
+        likely = self.points.closeness(points).topk(count, dim=2, sorted=False).indices
+        apart = (patches.unsqueeze(2) - self.vectors(likely)).square().sum(3)
+        distances = apart.amin(2).sqrt()
+        worst = distances.argmax(1)
+        nearest = pick(apart, worst).argmin(1)
+        neighbor = pick(pick(likely, worst).unsqueeze(2), nearest).squeeze(1)
+        return Found(distances, distances.amax(1), pick(patches, worst), neighbor)
+
+    def vectors(self, indices: Tensor) -> Tensor:
+        """Bank vectors, centred, by index."""
+        return self.exact.vectors(indices)
+
+
+def merged(rough: Tensor, fine: Tensor, places: Tensor, by_groups: Tensor, by_points: Tensor) -> tuple[Tensor, Tensor]:
+    """Estimates of a shortlist among those of all patches, as places are chosen by and as the map shows them.
+
+    Chosen by the estimates as they are: what is usual for a place must not hide a defect there.
+
+    Args:
+        rough: ``[N, P]`` estimates by groups.
+        fine: ``[N, S]`` estimates by points, of the patches at ``places``.
+        places: ``[N, S]``.
+        by_groups, by_points: offsets that broadcast to ``[N, P]``; those by points have that very shape.
+    """
+    shown = (rough + by_groups).scatter(1, places, fine + by_points.gather(1, places))
+    return rough.scatter(1, places, fine), shown.clamp_min(0)

@@ -1,0 +1,1 @@
+"""Which fast search a bank needs."""

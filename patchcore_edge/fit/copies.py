@@ -1,0 +1,209 @@
+"""Images that show one and the same part: n in a promise counts parts, and no fold may hold one part's other picture.
+
+Equal files are found by their digests. Pictures of one part taken twice (the next frame of a video, another exposure,
+saved again with more compression) are found by their patch features: one picture explains the other clearly better than
+pictures of other parts do. Explaining is the mean distance of some of one picture's patches to their nearest patches
+anywhere in the other, so that a part may have moved a little; in a space of few dimensions in which all vary alike, so
+that what all parts have in common does not decide. The measure is each data set's own: how well the best of some
+pictures explains it that are similar but not the most similar, which are of its kind and of other parts. Where parts
+are as like as two pictures of one part, nothing can tell them apart, and they count as one; but pictures from different
+batches show different parts. What was measured, beside a perceptual hash: docs/thresholds.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..models.k_center_greedy import Pool, pool_rows, products
+
+__all__ = ["Parts", "find_parts", "shown_already"]
+
+_SHARE = 0.75
+"""Two pictures are of one part when each explains the other by a quarter better than any picture of another part."""
+_QUERIES = 64
+_CANDIDATES = 3
+_REFERENCES = 24
+_HELD = 128
+_NEAR, _FAR = 0.1, 0.5
+"""Ranks of the references among all images by similarity, as shares: a tenth may be of the same part."""
+_CELLS = 4
+_DIMENSIONS = 64
+_SAMPLED_IMAGES = 256
+_TOO_FEW = 8
+"""With fewer images there are none left to measure by."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which part each of n images shows.
+
+    Attributes:
+        part: ``[n]`` int64: images of one part have one number; counted from 0 by their first images.
+        equal: how many images are equal to an earlier one, byte for byte.
+        near: how many others show a part that an earlier one shows.
+    """
+
+    part: NDArray[np.int64]
+    equal: int = 0
+    near: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many different parts there are."""
+        return int(self.part.max()) + 1 if len(self.part) else 0
+
+    @property
+    def first(self) -> NDArray[np.int64]:
+        """``[count]`` each part's first image."""
+        return np.unique(self.part, return_index=True)[1]
+
+    def __str__(self) -> str:
+        """One sentence about what was merged; empty where each image shows a part of its own."""
+        if not self.equal + self.near:
+            return ""
+        counted = [(self.equal, "equal files"), (self.near, "further pictures of a part that is there already")]
+        which = " and ".join(f"{number} {what}" for number, what in counted if number)
+        return f"{len(self.part)} images show {self.count} different parts ({which}); copies count once."
+
+
+@torch.inference_mode()
+def find_parts(pool: Pool, grid: tuple[int, int], digests: Sequence[str], batches: Sequence[str] = ()) -> Parts:
+    """Tell which images show the same part.
+
+    Args:
+        pool: ``[n * P, D]`` features, image after image.
+        grid: rows and columns of an image's P patches.
+        digests: of the n files.
+        batches: of the n images; none are known when empty.
+    """
+    first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
+    kept = np.array([index for index, digest in enumerate(digests) if first[digest] == index], np.int64)
+    named = [batches[image] for image in kept] if batches else [""] * len(kept)
+    joined = _joined(_Pictures(pool, grid, kept), named)
+    leader = {int(kept[place]): int(kept[joined[place]]) for place in range(len(kept))}
+    numbers: dict[int, int] = {}
+    part = np.array([numbers.setdefault(leader[first[digest]], len(numbers)) for digest in digests], np.int64)
+    return Parts(part, equal=len(digests) - len(kept), near=len(kept) - len(numbers))
+
+
+@torch.inference_mode()
+def shown_already(pool: Pool, others: Pool, grid: tuple[int, int]) -> list[bool]:
+    """For each of some other images, whether it shows a part that is in the pool.
+
+    Args:
+        pool: ``[n * P, D]`` features, image after image.
+        others: ``[m * P, D]`` features of the other images.
+        grid: rows and columns of an image's P patches.
+    """
+    patches = grid[0] * grid[1]
+    known = _Pictures(pool, grid, np.arange(len(pool) // patches))
+    asked = range(len(others) // patches)
+    if known.count < _TOO_FEW:
+        return [False for _ in asked]
+    return [bool(known.same_part(_rows(others, grid, image))) for image in asked]
+
+
+class _Pictures:
+    """Images by how well they explain others.
+
+    Args:
+        pool: features, image after image.
+        grid: rows and columns of an image's P patches.
+        images: ``[m]`` those of the pool that are meant; places below are places among them.
+    """
+
+    def __init__(self, pool: Pool, grid: tuple[int, int], images: NDArray[np.int64]) -> None:
+        self._pool, self._grid, self._images = pool, grid, images
+        self.count = len(images)
+        if self.count < _TOO_FEW:
+            return
+        self._mean, self._axes = _whitening(pool, grid, images)
+        self._queries = _places(grid)
+        self._summaries = torch.stack([self._summary(self._patches(place)) for place in range(self.count)])
+        held = np.unique(np.linspace(0, self.count - 1, min(_HELD, self.count)).round().astype(np.int64))
+        self._held = {int(place): self._patches(int(place)) for place in held}
+
+    def same_part(self, rows: Tensor, own: int | None = None) -> set[int]:
+        """Places of the images that explain ``[P, D]`` features as only another picture of the part does.
+
+        Args:
+            rows: of the picture in question.
+            own: its own place, if it is one of the images.
+        """
+        patches = self._whitened(rows)
+        apart = (self._summaries - self._summary(patches)).square().sum(1).numpy()
+        order = [int(place) for place in np.argsort(apart, kind="stable") if place != own]
+        ranked = {place: rank for rank, place in enumerate(order)}
+        near, far = max(_CANDIDATES, int(_NEAR * len(order))), max(_TOO_FEW - 2, int(_FAR * len(order)))
+        between = sorted((ranked[place], place) for place in self._held if place != own)
+        references = [place for rank, place in between if near <= rank <= far][:_REFERENCES]
+        queries = patches[self._queries]
+        usual = min((_explained(queries, self._held[place]) for place in references), default=0.0)
+        return {place for place in order[:_CANDIDATES] if _explained(queries, self._patches(place)) < _SHARE * usual}
+
+    def rows(self, place: int) -> Tensor:
+        """``[P, D]`` an image's features."""
+        return _rows(self._pool, self._grid, int(self._images[place]))
+
+    def _patches(self, place: int) -> Tensor:
+        return self._whitened(self.rows(place))
+
+    def _whitened(self, rows: Tensor) -> Tensor:
+        return (rows - self._mean) @ self._axes
+
+    def _summary(self, patches: Tensor) -> Tensor:
+        """Means over a coarse grid, to find what is worth a closer look."""
+        features = patches.T.reshape(1, -1, *self._grid)
+        cells = (min(_CELLS, self._grid[0]), min(_CELLS, self._grid[1]))
+        return torch.nn.functional.adaptive_avg_pool2d(features, cells).flatten()
+
+
+def _joined(pictures: _Pictures, batches: Sequence[str]) -> NDArray[np.int64]:
+    """``[m]`` for each image the place of the first one that shows its part."""
+    leaders = np.arange(pictures.count)
+    if pictures.count < _TOO_FEW:
+        return leaders
+    links = [pictures.same_part(pictures.rows(place), place) for place in range(pictures.count)]
+    for place, others in enumerate(links):
+        for other in others:
+            if place in links[other] and batches[place] == batches[other]:
+                low, high = sorted((int(leaders[place]), int(leaders[other])))
+                leaders[leaders == high] = low
+    return leaders
+
+
+def _explained(patches: Tensor, other: Tensor) -> float:
+    """Mean distance of ``[q, d]`` patches to their nearest in ``[P, d]``."""
+    nearest = products(patches, -2 * other, (other * other).sum(1)).amin(1) + (patches * patches).sum(1)
+    return float(nearest.clamp_(min=0).sqrt_().mean())
+
+
+def _whitening(pool: Pool, grid: tuple[int, int], images: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Mean ``[D]`` and axes ``[D, d]`` of the space in which the patches of these images vary alike."""
+    some = images[np.unique(np.linspace(0, len(images) - 1, min(_SAMPLED_IMAGES, len(images))).astype(np.int64))]
+    places = _places(grid)
+    sample = torch.cat([_rows(pool, grid, int(image))[places] for image in some]).double()
+    mean = sample.mean(0)
+    values, vectors = torch.linalg.eigh((sample - mean).T @ (sample - mean) / len(sample))
+    largest = values.flip(0)[:_DIMENSIONS]
+    kept = largest > 1e-6 * largest[0].clamp_min(1e-30)
+    axes = vectors.flip(1)[:, :_DIMENSIONS][:, kept] / largest[kept].sqrt()
+    return mean.float(), axes.float()
+
+
+def _rows(pool: Pool, grid: tuple[int, int], image: int) -> Tensor:
+    patches = grid[0] * grid[1]
+    return pool_rows(pool, slice(image * patches, (image + 1) * patches)).cpu()
+
+
+def _places(grid: tuple[int, int]) -> Tensor:
+    """Places of up to 64 patches, evenly over the picture."""
+    side = int(_QUERIES**0.5)
+    rows, columns = (np.unique(np.linspace(0, size - 1, min(side, size)).round().astype(np.int64)) for size in grid)
+    return torch.from_numpy((rows[:, None] * grid[1] + columns).ravel())

@@ -1,0 +1,111 @@
+"""Training images that look least like the others: what a person should look at before trusting a fit.
+
+Greedy k-center picks the farthest patches first, so a bad image among the good ones gets into the bank early, and
+what looks like it is then called good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..models import PatchcoreModel
+from ..models.k_center_greedy import Pool, pool_rows, products
+
+__all__ = ["Outliers", "find_outliers", "patch_grid"]
+
+_PICKS = 1024
+_OUTLYING = 3.5
+"""Limit of the modified z-score (Iglewicz, Hoaglin 1993, "How to detect and handle outliers")."""
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """How unlike the others each training image is.
+
+    Attributes:
+        paths: the n images.
+        distances: ``[n]`` float32: of an image's patches, the largest distance to the nearest of the earliest picks
+            that come from other images.
+        patches: ``[n, P]`` float32: that distance of each patch.
+        grid: rows and columns of the P patches.
+        z_scores: ``[n]`` float32: of the distances, from their median, in units of their spread.
+        limit: distance above which an image stands out.
+    """
+
+    paths: tuple[Path, ...]
+    distances: NDArray[np.float32]
+    patches: NDArray[np.float32]
+    grid: tuple[int, int]
+    z_scores: NDArray[np.float32]
+    limit: float
+
+    @property
+    def order(self) -> list[int]:
+        """Images from the least to the most usual one."""
+        return [int(i) for i in np.argsort(-self.distances, kind="stable")]
+
+    @property
+    def suspects(self) -> list[int]:
+        """Those that stand out, the worst first."""
+        return [i for i in self.order if self.z_scores[i] > _OUTLYING]
+
+
+@torch.inference_mode()
+def find_outliers(
+    pool: Pool,
+    picks: Sequence[int],
+    paths: Sequence[Path],
+    grid: tuple[int, int],
+    units: NDArray[np.int64] | None = None,
+) -> Outliers:
+    """Compare each image with the picks of the others.
+
+    Args:
+        pool: ``[n * P, D]`` features, image after image.
+        picks: rows of the coreset in the order they were picked; the first 1,024 are enough to tell what is far.
+        paths: the n images.
+        grid: rows and columns of an image's P patches.
+        units: ``[n]`` what an image is not compared with: images of its own unit (part, batch); itself alone when None.
+    """
+    patches = len(pool) // len(paths)
+    own_unit = torch.arange(len(paths)) if units is None or len(np.unique(units)) < 2 else torch.from_numpy(units)
+    chosen = list(picks[:_PICKS])
+    owners = own_unit[torch.tensor(chosen) // patches]
+    centers = pool_rows(pool, chosen)
+    middle = centers.mean(0)
+    centers = centers - middle
+    weights, bias = -2 * centers, (centers * centers).sum(1)
+    found = np.zeros((len(paths), patches), np.float32)
+    for image in range(len(paths)):
+        rows = pool_rows(pool, slice(image * patches, (image + 1) * patches)) - middle
+        own = torch.where((owners == own_unit[image]).to(bias.device), torch.inf, bias)
+        nearest = products(rows, weights, own).amin(1) + (rows * rows).sum(1)
+        found[image] = nearest.clamp_(min=0).sqrt_().cpu().numpy()
+    # One image has no others: its distances are infinite.
+    found[~np.isfinite(found)] = 0
+    distances = found.max(1)
+    median, unit = _usual(distances)
+    z_scores = np.asarray((distances - median) / unit, np.float32)
+    return Outliers(tuple(paths), distances, found, grid, z_scores, median + _OUTLYING * unit)
+
+
+@torch.inference_mode()
+def patch_grid(model: PatchcoreModel, image_size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the patches of an image of ``image_size`` (height, width)."""
+    features = model.feature_extractor(torch.zeros(1, 3, *image_size, device=model.memory_bank.device))
+    height, width = features[model.layers[0]].shape[-2:]
+    return int(height), int(width)
+
+
+def _usual(values: NDArray[np.float32]) -> tuple[float, float]:
+    """The median, and the spread in units of a normal distribution's standard deviation."""
+    median = float(np.median(values))
+    spread = float(np.median(np.abs(values - median))) / 0.6745
+    # Where most are equal, anything else would be infinitely far; a thousandth of the value itself is no news.
+    return median, max(spread, 1e-3 * median, 1e-12)

@@ -1,0 +1,92 @@
+"""The choice of a feature store: what fits where, said before the work begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from patchcore_edge_runtime.errors import CheckpointError, ConfigError
+
+from ..models import Patchcore
+from ..models.k_center_greedy import coreset_size
+from .feature_store import FeatureStore, StoreHeader, stored_bytes
+from .memory_plan import FitPlan, require_disk
+
+__all__ = ["Storage", "open_store"]
+
+_FLOAT16_COMFORT = 65504 / 16
+"""Noise whose largest feature is beyond this leaves too little room to float16's end."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a fit may keep its features.
+
+    Attributes:
+        folder: where an interrupted fit can go on from; a temporary one, if any, when None.
+        fingerprint: of the images, the weights and the options; see ``StoreHeader``.
+        memory_limit: bytes of features to hold in memory; half of what is free when None.
+        bank_size: patches that will be kept of so many patches and dimensions, for the plan.
+        notify: takes a sentence for a person.
+    """
+
+    folder: Path | None = None
+    fingerprint: str = ""
+    memory_limit: int | None = None
+    bank_size: Callable[[int, int], int] | None = None
+    notify: Callable[[str], None] | None = None
+
+
+@contextmanager
+def open_store(model: Patchcore, images: int, storage: Storage) -> Iterator[FeatureStore]:
+    """A store of the right kind for so many images; nothing of it stays in memory or in temporary files.
+
+    Raises:
+        ConfigError: neither memory nor disk can hold the features.
+    """
+    patches, dimensions, largest = _probe(model)
+    rows = images * patches
+    bank = (
+        storage.bank_size(rows, dimensions) if storage.bank_size else coreset_size(rows, model.coreset_sampling_ratio)
+    )
+    plan = FitPlan(images, patches, dimensions, bank)
+    in_memory = plan.fits(storage.memory_limit)
+    dtype = "float32" if in_memory or largest > _FLOAT16_COMFORT else "float16"
+    header = StoreHeader(storage.fingerprint, patches, dimensions, dtype)
+    disk = plan.store_bytes(np.dtype(dtype).itemsize)
+    with ExitStack() as stack:
+        folder = storage.folder
+        if folder is None and not in_memory:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="patchcore-edge-")))
+        if storage.notify is not None:
+            storage.notify(plan.describe(None if in_memory else dtype, 0 if folder is None else disk))
+        if folder is not None:
+            require_disk(folder, disk - stored_bytes(folder))
+        store = FeatureStore(header, images, in_memory, folder)
+        stack.callback(store.close)
+        if store.images and storage.notify is not None:
+            storage.notify(f"Going on after {len(store.images)} images that an interrupted fit left in {folder}.")
+        try:
+            yield store
+        except CheckpointError:
+            raise  # the disk is full, say: what is there is good
+        except ConfigError:
+            # What has to change before the next try changes the fingerprint too.
+            store.discard()
+            raise
+
+
+def _probe(model: Patchcore) -> tuple[int, int, float]:
+    """Patches per image, dimensions, and the largest feature of a frame of noise."""
+    generator = torch.Generator().manual_seed(0)
+    frame = torch.randn(1, 3, *model.pre_processor.spec.input_size, generator=generator)
+    model.model.train()
+    with torch.inference_mode():
+        rows = model.model(frame.to(model.pre_processor.mean.device))
+    return len(rows), rows.shape[1], float(rows.abs().max())

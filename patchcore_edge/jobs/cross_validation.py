@@ -1,0 +1,209 @@
+"""Out-of-sample scores of the training images themselves, for when no good images were held out.
+
+Each fold's images are scored against a bank that was fitted on the other folds. The folds' banks see fewer images than
+the final one, so their scores are if anything too high, and the threshold keeps its false-reject rate. What belongs
+together stays in one fold: pictures of one part, and batches where they are known. Folds are drawn at random, unless
+the scores in file order show that neighbouring files are alike: then whole stretches of files are held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from patchcore_edge_runtime.errors import DataError
+
+from ..models import PatchcoreModel
+from ..models.k_center_greedy import KCenterGreedy, Pool, pool_rows
+
+__all__ = ["FOLDS", "OutOfFold", "Scorer", "folds", "out_of_fold_scores", "units_of", "unseen_bank"]
+
+FOLDS = {100: 20, 1000: 10}
+"""Up to so many images → folds, else 5. The fewer images there are, the more each is missed by a bank without it: with
+60 of them 5 folds give scores that are 5 % higher than 20 do. The more there are, the longer a bank takes."""
+_FEWEST_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """What banks that have not seen an image say of it.
+
+    Attributes:
+        scores, maxima: ``[n]`` raw image scores and largest values of the maps.
+        defects: ``[m]`` raw image scores of the synthetic defects.
+    """
+
+    scores: NDArray[np.float32]
+    maxima: NDArray[np.float32]
+    defects: NDArray[np.float32]
+
+
+class Scorer:
+    """Scores patch features with any bank.
+
+    Args:
+        model: fitted.
+        grid: rows and columns of an image's patches.
+        image_size: height and width of the model's input.
+    """
+
+    def __init__(self, model: PatchcoreModel, grid: tuple[int, int], image_size: tuple[int, int]) -> None:
+        self._model, self.grid, self._size = model, grid, image_size
+
+    @property
+    def patches(self) -> int:
+        """Per image."""
+        return self.grid[0] * self.grid[1]
+
+    def image(self, pool: Pool, index: int) -> Tensor:
+        """``[P, D]`` an image's rows of a pool, on the model's device."""
+        rows = pool_rows(pool, slice(index * self.patches, (index + 1) * self.patches))
+        return rows.to(self._model.memory_bank.device)
+
+    def __call__(self, rows: Tensor, bank: Tensor) -> tuple[float, float]:
+        """Raw image score and map's maximum of ``[P, D]`` patches by a bank ``[M, D]``."""
+        own, self._model.memory_bank = self._model.memory_bank, bank
+        try:
+            distances, locations = (one.reshape(1, -1) for one in self._model.nearest_neighbors(rows, 1))
+            score = self._model.compute_anomaly_score(distances, locations, rows)
+            anomaly_map = self._model.anomaly_map_generator(distances.reshape(1, 1, *self.grid), self._size)
+            return float(score[0]), float(anomaly_map.max())
+        finally:
+            self._model.memory_bank = own
+
+
+def units_of(part: NDArray[np.int64], batches: Sequence[str] = ()) -> NDArray[np.int64]:
+    """What stays together in folds: ``[n]`` numbers, one for images that parts or batches link.
+
+    Args:
+        part: ``[n]`` which part each image shows.
+        batches: of each image; none are known when empty.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(part)
+    _, which = np.unique(np.asarray(batches or part), return_inverse=True)
+    links = np.r_[np.arange(n), np.arange(n)], np.r_[part, part.max() + 1 + which]
+    size = int(part.max() + which.max()) + 2
+    # Images on one side, parts and batches on the other.
+    graph = coo_array((np.ones(2 * n), (links[0], n + links[1])), shape=(n + size, n + size))
+    return np.asarray(connected_components(graph, directed=False)[1][:n], np.int64)
+
+
+def folds(units: NDArray[np.int64], seed: int, count: int | None = None) -> list[NDArray[np.int64]]:
+    """The images of each fold: together all of them, whole units only, in sizes as equal as the units allow.
+
+    Args:
+        units: ``[n]`` number of the unit that each image belongs to.
+        seed: decides which unit goes where.
+        count: of folds; see ``FOLDS``. As many as there are units at most.
+
+    Raises:
+        DataError: one unit cannot be scored against others.
+    """
+    numbers, sizes = np.unique(units, return_counts=True)
+    if len(numbers) < 2:
+        raise DataError(
+            "One image cannot be scored against others; give more good images."
+            if len(units) == 1
+            else f"All {len(units)} images show one part or one batch; give good images of others."
+        )
+    wanted = count or next((some for most, some in FOLDS.items() if len(units) <= most), _FEWEST_FOLDS)
+    order = np.random.default_rng(seed).permutation(len(numbers))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    members: list[list[int]] = [[] for _ in range(min(wanted, len(numbers)))]
+    filled = np.zeros(len(members), np.int64)
+    for place in order:
+        fold = int(filled.argmin())
+        members[fold].append(int(numbers[place]))
+        filled[fold] += sizes[place]
+    return [np.flatnonzero(np.isin(units, fold)) for fold in members]
+
+
+class _Images:
+    """The rows of some of a pool's images, as a pool; nothing is copied."""
+
+    def __init__(self, pool: Pool, images: NDArray[np.int64], patches: int) -> None:
+        self._pool = pool
+        self._rows = (images[:, None] * patches + np.arange(patches)).ravel()
+        self.shape = (len(self._rows), pool.shape[1])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        return pool_rows(self._pool, self._rows[rows])
+
+
+@torch.inference_mode()
+def out_of_fold_scores(
+    scorer: Scorer,
+    pool: Pool,
+    parted: Sequence[NDArray[np.int64]],
+    sampling_ratio: float,
+    seed: int,
+    defects: Callable[[NDArray[np.int64]], Iterable[Tensor]] = lambda fold: (),
+    device: torch.device | None = None,
+) -> OutOfFold:
+    """Raw image scores and map maxima, each from a bank that has not seen the image.
+
+    Args:
+        scorer: of the fitted model.
+        pool: ``[n * P, D]`` features of the training images, image after image.
+        parted: the images of each fold.
+        sampling_ratio: share of the other folds' patches that each bank keeps.
+        seed: of the coresets.
+        defects: gives ``[P, D]`` features of synthetic defects on a fold's images.
+        device: where the coresets are chosen; the pool's when None.
+    """
+    n = len(pool) // scorer.patches
+    scores, maxima = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    made: list[float] = []
+    for fold in parted:
+        others = np.setdiff1d(np.arange(n), fold)
+        sampler = KCenterGreedy(_Images(pool, others, scorer.patches), sampling_ratio, seed, device=device)
+        bank = sampler.sample_coreset()
+        for image in fold:
+            scores[image], maxima[image] = scorer(scorer.image(pool, int(image)), bank)
+        made += [scorer(rows, bank)[0] for rows in defects(fold)]
+    return OutOfFold(scores, maxima, np.array(made, np.float32))
+
+
+@torch.inference_mode()
+def unseen_bank(
+    scorer: Scorer,
+    pool: Pool,
+    units: NDArray[np.int64],
+    size: int,
+    seed: int,
+    share: float = 1 / 3,
+    device: torch.device | None = None,
+) -> tuple[Tensor, NDArray[np.int64]]:
+    """A bank of a given size that has not seen some of the images, and those: what a graph is judged on.
+
+    Args:
+        scorer: of the fitted model.
+        pool: ``[n * P, D]`` features of the training images.
+        units: ``[n]`` what stays together; at least two different ones.
+        size: of the bank; as many patches as there are where they are fewer.
+        seed: decides which images, and of the coreset.
+        share: of the images, roughly; at least one unit, and never all.
+        device: where the coreset is chosen; the pool's when None.
+    """
+    numbers = np.random.default_rng(seed).permutation(np.unique(units))
+    held: list[int] = []
+    for number in numbers[:-1]:
+        if held and np.isin(units, [*held, number]).mean() > share + 1e-9:
+            continue
+        held.append(int(number))
+    unseen = np.flatnonzero(np.isin(units, held))
+    rest = _Images(pool, np.flatnonzero(~np.isin(units, held)), scorer.patches)
+    sampler = KCenterGreedy(rest, 1.0, seed, size=min(size, len(rest)), device=device)
+    return sampler.sample_coreset(), unseen

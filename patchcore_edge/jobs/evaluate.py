@@ -1,0 +1,120 @@
+"""``eval``: a fitted run on test images, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.verdict import Thresholds
+
+from ..data import DataModule, ImageDataset, ImageItem, open_data, test_items
+from ..engine import Engine
+from ..metrics.evaluator import Evaluation, Scores, collect_scores, evaluate
+from ..models import Patchcore
+from ..reporting.report import View, write_report
+from ..runs.checkpoint import Calibration, RunFacts, load_calibration, load_run
+from ..thresholds import describe
+
+__all__ = ["evaluate_run"]
+
+
+def evaluate_run(
+    folder: Path,
+    data: Path,
+    device: str,
+    report: Path,
+    *,
+    strict: bool = False,
+    group_by: str | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Score the test images under ``data``, which needs no more than ``test``, and write the report.
+
+    Args:
+        folder: RUN.
+        data: folder, or a list of files, with test images.
+        device: torch's name.
+        report: HTML file to write.
+        strict: stop at an image that cannot be read.
+        group_by: pattern that finds a good image's batch in its path; the run's own when None.
+        warn: takes what a person has to know before trusting the run's threshold, a sentence each.
+
+    Raises:
+        DataError: there are no test images.
+        ConfigError: the report cannot be written.
+        CheckpointError: ``folder`` is no checkpoint.
+    """
+    if report.is_dir():
+        raise ConfigError(f"{report} is a folder; give the name of the file to write.")
+    model, facts = load_run(folder)
+    calibration = load_calibration(folder)
+    if calibration is not None and warn is not None:
+        for sentence in calibration.facts.warnings:
+            warn(sentence)
+    items = _test_items(data, group_by or facts.group_by)
+    if not items:
+        where = f"{data} has no test images" if data.is_dir() else f"There is no folder {data}"
+        raise DataError(f"{where}; put good test images into test/good and others into test/<defect>.")
+    dataset = DataModule.dataset(items, model.pre_processor.spec)
+    scores = _known(collect_scores(Engine(device, strict=strict).stream(model, dataset)), items)
+    thresholds = calibration.thresholds if calibration else None
+    evaluation = evaluate(scores, thresholds)
+    write_report(
+        report,
+        f"{facts.name}: {data}",
+        _facts_table(model, facts, calibration),
+        scores,
+        evaluation,
+        _pixel_scale(scores, thresholds),
+        partial(_views, Engine(device, strict=True), model, dataset),
+        calibration.facts if calibration else None,
+    )
+    return evaluation
+
+
+def _test_items(data: Path, group_by: str | None) -> list[ImageItem]:
+    return open_data(data).test if data.is_file() else test_items(data, group_by)
+
+
+def _known(scores: Scores, items: list[ImageItem]) -> Scores:
+    """The scores with each image's label and batch: what its folder is called may be either."""
+    found = {item.path: item for item in items}
+    kinds = [found[path].label or "" for path in scores.paths]
+    return replace(scores, kinds=kinds, groups=[found[path].batch for path in scores.paths])
+
+
+def _views(engine: Engine, model: Patchcore, dataset: ImageDataset, indices: list[int]) -> Iterator[View]:
+    """Some images, scored once more: the maps of all of them may not fit into memory."""
+    shown = DataModule.dataset([dataset.items[index] for index in indices], model.pre_processor.spec)
+    for batch in engine.stream(model, shown, "pictures"):
+        assert batch.anomaly_map is not None
+        for place, image in enumerate(batch.image):
+            mask = None if batch.gt_mask is None else batch.gt_mask[place].numpy()
+            yield View(np.asarray(image.numpy(), np.uint8), batch.anomaly_map[place, 0].numpy(), mask)
+
+
+def _pixel_scale(scores: Scores, thresholds: Thresholds | None) -> float:
+    """Where the heatmaps turn orange; without a calibration, what no good image exceeds."""
+    if thresholds is not None:
+        return thresholds.pixel
+    good = scores.map_maxima[~scores.labels]
+    return float(good.max() if len(good) else np.median(scores.map_maxima))
+
+
+def _facts_table(model: Patchcore, facts: RunFacts, calibration: Calibration | None) -> dict[str, str]:
+    bank = model.model.memory_bank
+    held_out = f", {len(facts.held_out_sha256)} held out" if facts.held_out_sha256 else ""
+    return {
+        "backbone": f"{facts.backbone}, layers {', '.join(facts.layers)}",
+        "input": f"{facts.preprocess.input_size[1]} x {facts.preprocess.input_size[0]} pixels",
+        "memory bank": f"{len(bank):,} x {bank.shape[1]} ({facts.coreset_sampling_ratio:.2%} of the patches)",
+        "neighbours": str(facts.num_neighbors),
+        "trained on": f"{len(facts.train_sha256)} images of {facts.train_data}{held_out}",
+        "thresholds": describe(calibration.thresholds, calibration.facts) if calibration else "not calibrated",
+        "made with": ", ".join(f"{name} {version}" for name, version in facts.tools.items()),
+    }

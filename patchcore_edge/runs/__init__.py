@@ -1,0 +1,1 @@
+"""RUN folders: a fitted model and its calibration."""

@@ -1,0 +1,1 @@
+"""What leaves the host: the manifest and the folder it describes."""

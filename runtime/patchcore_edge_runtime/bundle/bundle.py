@@ -1,0 +1,137 @@
+"""A bundle on disk: read, and checked byte by byte before anything in it is used.
+
+Layout: ``model.xml`` and ``model.bin`` (OpenVINO IR), ``manifest.json``, ``golden/*.png``.
+A bundle is untrusted input: the sizes it may have are bounded and its paths stay inside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pydantic import ValidationError
+
+from ..errors import BundleError
+from ..images.preprocess import Image
+from .manifest import SCHEMA_VERSION, FileFacts, GoldenImage, Manifest, manifest_digest, upgrade
+
+__all__ = ["MANIFEST", "MODEL_BIN", "MODEL_XML", "Bundle", "file_facts", "write_manifest"]
+
+MANIFEST = "manifest.json"
+MODEL_XML = "model.xml"
+MODEL_BIN = "model.bin"
+_MAX_MANIFEST_BYTES = 4 << 20
+_MAX_GOLDEN_BYTES = 64 << 20
+_BLOCK = 1 << 20
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle: where it is and what its manifest says."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, path: str | Path) -> Bundle:
+        """Read a bundle and check its schema, the size and the sha256 of every file.
+
+        A bundle that was written although it failed the gate is read with a warning in the log.
+
+        Raises:
+            BundleError: a file is missing, changed or malformed.
+        """
+        path = Path(path)
+        manifest = _read_manifest(path)
+        for name, facts in manifest.files.items():
+            _check_file(path, name, facts)
+        for name in (MODEL_XML, MODEL_BIN, *(golden.file for golden in manifest.golden)):
+            if name not in manifest.files:
+                raise BundleError(f"The manifest of {path} lists no {name}; export the bundle again.")
+        if not manifest.parity.passed:
+            why = "; ".join(manifest.parity.failures) or "it does not score as the fitted model does"
+            _LOG.warning("%s was exported with --force after it failed the parity gate (%s).", path, why)
+        return cls(path, manifest)
+
+    @property
+    def model_xml(self) -> Path:
+        """The IR's topology; OpenVINO finds ``model.bin`` beside it."""
+        return self.path / MODEL_XML
+
+    def golden_image(self, golden: GoldenImage) -> Image:
+        """The pixels of a golden image, HxWx3 uint8 BGR of the model's input size.
+
+        Raises:
+            BundleError: the file is no PNG of that size.
+        """
+        height, width = self.manifest.preprocess.input_size
+        data = np.fromfile(self.path / golden.file, np.uint8)
+        # The size stands in the PNG's first 24 bytes: a file that claims to be huge is refused before it is decoded.
+        size = tuple(int(v) for v in np.frombuffer(data[16:24].tobytes(), ">u4")) if data.size >= 24 else ()
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if size == (width, height) else None
+        if image is None or image.shape != (height, width, 3):
+            raise BundleError(f"{golden.file} is not a {width}x{height} PNG; export the bundle again.")
+        return image.astype(np.uint8, copy=False)
+
+
+def file_facts(path: Path) -> FileFacts:
+    """Size and sha256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return FileFacts(bytes=path.stat().st_size, sha256=digest.hexdigest())
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json`` with its digest into the bundle folder ``path``."""
+    document = manifest.model_dump(mode="json")
+    document["digest"] = manifest_digest(document)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    (path / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / MANIFEST
+    if not file.is_file():
+        raise BundleError(f"{path} is no bundle (it has no {MANIFEST}); give a folder that `export` wrote.")
+    if file.stat().st_size > _MAX_MANIFEST_BYTES:
+        raise BundleError(f"{file} is larger than any manifest; export the bundle again.")
+    try:
+        document: Any = json.loads(file.read_text(encoding="utf-8"))
+        # Also fails for NaN and infinity, which Python reads and JSON does not have.
+        found = manifest_digest(document) if isinstance(document, dict) else None
+    except (ValueError, RecursionError):
+        raise BundleError(f"{file} is not valid JSON; export or copy the bundle again.") from None
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
+        raise BundleError(
+            f"{file} has schema version {version!r} and this runtime reads 1 to {SCHEMA_VERSION}; "
+            "update the runtime, or export again with the host that goes with it."
+        )
+    if document.pop("digest", None) != found:
+        raise BundleError(f"{file} was changed after export; copy the bundle again or export it anew.")
+    try:
+        return Manifest.model_validate(upgrade(document))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{file}: {where}: {first['msg']}; export the bundle again.") from None
+
+
+def _check_file(path: Path, name: str, facts: FileFacts) -> None:
+    file = path / name
+    # A link could lead out of the bundle although its name does not.
+    if not file.is_file() or not file.resolve().is_relative_to(path.resolve()):
+        raise BundleError(f"{name} is missing in {path}; copy the bundle again.")
+    size = file.stat().st_size
+    too_big = name.startswith("golden/") and size > _MAX_GOLDEN_BYTES
+    if size != facts.bytes or too_big or file_facts(file) != facts:
+        raise BundleError(f"{name} in {path} is not the file that was exported; copy the bundle again.")

@@ -1,0 +1,173 @@
+"""Change what a line engineer may change in a bundle, and keep the bundle whole.
+
+Thresholds stand in two places: in the manifest, which this runtime reads, and in the IR's ``model_info``, which Intel's
+Model API reads. Both are changed together with the sha256 of ``model.xml`` and the digest of the manifest, in a copy of
+the bundle that then takes its place. What was changed is kept in the manifest's ``history``.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from pydantic import ValidationError
+
+from ..atomic_folder import new_folder
+from ..errors import BundleError, ConfigError
+from ..verdict import Thresholds
+from .bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
+from .manifest import Edit, Labels, Manifest, Polygon
+
+__all__ = ["BundleEdit", "edit_bundle", "model_info", "parse_mask", "rewrite_model_info"]
+
+_MODEL_INFO = re.compile(rb"<model_info>.*?</model_info>", re.DOTALL)
+
+
+class BundleEdit:
+    """What to change; what is not given stays.
+
+    Args:
+        image, pixel, warn: thresholds on raw scores.
+        no_warn: take the WARN threshold away.
+        labels: words for a good and an anomalous part.
+        ignore_masks: polygons in fractions of the frame, in place of those before; empty for none.
+    """
+
+    def __init__(
+        self,
+        *,
+        image: float | None = None,
+        pixel: float | None = None,
+        warn: float | None = None,
+        no_warn: bool = False,
+        labels: tuple[str, str] | None = None,
+        ignore_masks: tuple[Polygon, ...] | None = None,
+    ) -> None:
+        self._limits = {"image": image, "pixel": pixel, "warn": warn}
+        self._no_warn = no_warn
+        self._labels = labels
+        self._masks = ignore_masks
+
+    def changes(self, manifest: Manifest) -> Iterator[tuple[str, Any, Any]]:
+        """Field, value before and value after of everything that differs."""
+        before = manifest.thresholds.model_dump()
+        after = {**before, **{name: value for name, value in self._limits.items() if value is not None}}
+        if self._no_warn:
+            after["warn"] = None
+        Thresholds(**after)
+        for name in before:
+            if after[name] != before[name]:
+                yield f"thresholds.{name}", before[name], after[name]
+        if self._labels is not None:
+            labels = Labels(good=self._labels[0], anomalous=self._labels[1])
+            if labels != manifest.labels:
+                yield "labels", manifest.labels.model_dump(), labels.model_dump()
+        if self._masks is not None and self._masks != manifest.ignore_masks:
+            yield "ignore_masks", manifest.ignore_masks, self._masks
+
+
+def edit_bundle(path: Path, edit: BundleEdit, by: str) -> tuple[Manifest, tuple[Edit, ...]]:
+    """Change a bundle in place, whole or not at all.
+
+    Args:
+        path: bundle folder; no program may be starting from it at the same moment.
+        edit: what to change.
+        by: who changes it, for the record.
+
+    Returns:
+        the manifest as it is now, and the records that this added to its history.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        ConfigError: nothing changes, or a value cannot be used.
+    """
+    bundle = Bundle.load(path)
+    try:
+        manifest = _changed(bundle.manifest, edit, by)
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = ": ".join([*(str(part) for part in first["loc"]), first["msg"]])
+        raise ConfigError(f"The bundle cannot be changed so ({why}); give another value.") from None
+    if manifest is None:
+        raise ConfigError("Nothing would change; give a value that differs from the bundle's.")
+    with new_folder(path, MANIFEST) as fresh:
+        for name in bundle.manifest.files:
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path / name, fresh / name)
+        rewrite_model_info(fresh / MODEL_XML, manifest.thresholds, manifest.labels)
+        files = {**manifest.files, MODEL_XML: file_facts(fresh / MODEL_XML)}
+        manifest = manifest.model_copy(update={"files": files})
+        write_manifest(fresh, manifest)
+        Bundle.load(fresh)
+    return manifest, manifest.history[len(bundle.manifest.history) :]
+
+
+def model_info(thresholds: Thresholds, labels: Labels) -> dict[str, str]:
+    """``rt_info/model_info`` in the keys of Intel's Model API: (raw − threshold) / scale + 0.5 is its score."""
+    # https://github.com/open-edge-platform/model_api, AnomalyDetection. It parts the labels at white space.
+    return {
+        "model_type": "AnomalyDetection",
+        "task": "segmentation",
+        "image_threshold": repr(thresholds.image),
+        "pixel_threshold": repr(thresholds.pixel),
+        "normalization_scale": repr(2 * thresholds.image),
+        "labels": f"{_one_word(labels.good)} {_one_word(labels.anomalous)}",
+        "resize_type": "standard",
+        "reverse_input_channels": "NO",
+    }
+
+
+def rewrite_model_info(xml: Path, thresholds: Thresholds, labels: Labels) -> None:
+    """Put thresholds and labels into an IR.
+
+    Only that section's bytes change: to read and write the whole IR would change what was verified.
+
+    Raises:
+        BundleError: the IR has no such section.
+    """
+    text = xml.read_bytes()
+    found = list(_MODEL_INFO.finditer(text))
+    if len(found) != 1:
+        raise BundleError(f"{xml.name} has no model_info to change; export the bundle again.")
+    info = model_info(thresholds, labels)
+    lines = "".join(f"\t\t\t<{key} value={quoteattr(info[key])} />\n" for key in sorted(info))
+    section = f"<model_info>\n{lines}\t\t</model_info>".encode()
+    xml.write_bytes(text[: found[0].start()] + section + text[found[0].end() :])
+
+
+def parse_mask(text: str) -> Polygon:
+    """A polygon from ``x,y x,y x,y``, corners in fractions of the frame.
+
+    Raises:
+        ConfigError: it is not that.
+    """
+    try:
+        points = tuple(tuple(float(value) for value in corner.split(",")) for corner in text.split())
+    except ValueError:
+        points = ()
+    if len(points) < 3 or any(len(point) != 2 or not all(0 <= value <= 1 for value in point) for point in points):
+        raise ConfigError(
+            f"The mask {text!r} is not three or more corners in fractions of the frame, such as '0,0 0.2,0 0.2,0.1'."
+        )
+    return tuple((point[0], point[1]) for point in points)
+
+
+def _changed(manifest: Manifest, edit: BundleEdit, by: str) -> Manifest | None:
+    document = manifest.model_dump(mode="json")
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    edits = list(edit.changes(manifest))
+    for field, before, after in edits:
+        holder, _, name = field.rpartition(".")
+        (document[holder] if holder else document)[name] = after
+        record = Edit.model_validate({"when": when, "by": by, "field": field, "before": before, "after": after})
+        document["history"].append(record.model_dump(mode="json"))
+    return Manifest.model_validate(document) if edits else None
+
+
+def _one_word(label: str) -> str:
+    return "_".join(label.split()) or "_"

@@ -1,0 +1,376 @@
+"""The manifest of a bundle: what the model is, how its scores are read, and how it was shown to be right.
+
+``manifest.json`` is this schema as JSON (UTF-8). Its ``digest`` is the sha256 of the manifest without that key,
+written as JSON with sorted keys and no white space, so that an edit by hand is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
+
+from ..images.frame_check import SanityLimits
+from ..images.preprocess import PreprocessSpec
+from ..verdict import Thresholds
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "CalibrationFacts",
+    "Edit",
+    "FileFacts",
+    "GoldenImage",
+    "Labels",
+    "Manifest",
+    "ModelFacts",
+    "OnnxParity",
+    "ParityFacts",
+    "Polygon",
+    "QuantizationFacts",
+    "ScoreStats",
+    "SearchFacts",
+    "SeenParity",
+    "TradeOffPoint",
+    "manifest_digest",
+    "manifest_schema",
+    "upgrade",
+]
+
+SCHEMA_VERSION = 3
+
+Text = Annotated[str, Field(max_length=1000)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Label = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Point = tuple[Share, Share]
+Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=1000)]
+"""Corners as fractions of the frame's width and height, from its upper left corner."""
+Masks = Annotated[tuple[Polygon, ...], Field(max_length=100)]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ModelFacts(_Facts):
+    """What was fitted: the backbone and its layers, and the memory bank's ``bank_size`` x ``embedding_dim``."""
+
+    backbone: Text
+    layers: Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)]
+    num_neighbors: PositiveInt
+    bank_size: PositiveInt
+    embedding_dim: PositiveInt
+    coreset_sampling_ratio: Share
+    train_images: PositiveInt
+
+
+class ScoreStats(_Facts):
+    """Raw image scores of the good images that the thresholds come from."""
+
+    min: Finite
+    median: Finite
+    max: Finite
+
+
+class TradeOffPoint(_Facts):
+    """What a threshold would do.
+
+    Attributes:
+        threshold: of the raw image score.
+        expected_fpr: false-reject rate to expect of new good parts.
+        fpr_upper_bound: with 95 % confidence the rate stays below this; for new batches, in expectation.
+        synthetic_recall: share of the synthetic defects above it; None where none were made.
+        labelled_recall: share of the labelled defects above it; None where there are none.
+    """
+
+    threshold: NonNegative
+    expected_fpr: Share
+    fpr_upper_bound: Share
+    synthetic_recall: Share | None = None
+    labelled_recall: Share | None = None
+
+
+class CalibrationFacts(_Facts):
+    """How the thresholds were found (docs/thresholds.md).
+
+    Attributes:
+        method: ``held-out`` good images; ``cross-fitted``, training images scored by banks that had not seen them;
+            or ``f1``, the highest F1 on images with labelled defects.
+        defects: labelled defective images that were used.
+        f1: of the image threshold on them; None without defects.
+        n: different good parts scored that the memory bank had not seen; copies of one part count once.
+        images: good images scored, copies included; 0 in bundles of schema 1 and 2, where it is ``n``.
+        batches: known batches (lot, day, camera) that the images come from; 0 where none are known.
+        target_fpr: the false-reject rate that was asked for, or that the default chose.
+        rank: the threshold is the ``rank``-th smallest of the ``n`` scores.
+        supported_fpr: expected false-reject rate of that threshold, (n + 1 - rank) / (n + 1).
+        fpr_upper_bound: with 95 % confidence the false-reject rate stays below this.
+        new_batch_fpr: bound of the false-reject rate to expect of a batch that nobody has seen; None where batches
+            are not known.
+        supports_target: whether ``n`` is enough for ``target_fpr``.
+        scores: statistics of the ``n`` raw image scores.
+        reason: why this rate, in one sentence.
+        set_by: name of the image whose score is the threshold.
+        threshold_without: the image threshold if that image were taken out; None where there is no telling.
+        synthetic: synthetic defects that were scored.
+        synthetic_recall: share of them above the image threshold; None without any.
+        trade_off: what other thresholds would do, rising.
+        warnings: what a person has to know before trusting the threshold, a sentence each.
+    """
+
+    data: Text
+    method: Literal["held-out", "cross-fitted", "f1"] = "held-out"
+    defects: NonNegativeInt = 0
+    f1: Share | None = None
+    n: PositiveInt
+    images: NonNegativeInt = 0
+    batches: NonNegativeInt = 0
+    target_fpr: Share
+    rank: PositiveInt
+    supported_fpr: Share
+    fpr_upper_bound: Share
+    new_batch_fpr: Share | None = None
+    supports_target: bool
+    scores: ScoreStats
+    reason: Text = ""
+    set_by: Text = ""
+    threshold_without: NonNegative | None = None
+    synthetic: NonNegativeInt = 0
+    synthetic_recall: Share | None = None
+    trade_off: Annotated[tuple[TradeOffPoint, ...], Field(max_length=100)] = ()
+    warnings: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
+
+
+class OnnxParity(_Facts):
+    """torch float32 against the ONNX file in ONNX Runtime, before it became IR."""
+
+    max_score_deviation: float
+    max_map_deviation: float
+
+
+class SeenParity(_Facts):
+    """The graph against torch on images of which the memory bank holds patches; the ONNX file too, where it was there.
+
+    Attributes:
+        images: how many.
+        max_score_deviation, max_map_deviation: as in ``ParityFacts``; of maps, above half of the pixel threshold.
+        score_limit, map_limit: largest deviations that pass.
+    """
+
+    images: PositiveInt
+    max_score_deviation: float
+    max_map_deviation: float
+    score_limit: NonNegative
+    map_limit: NonNegative
+
+
+class ParityFacts(_Facts):
+    """torch float32 against the compiled model on the same images, each judged by its own thresholds (docs/gate.md).
+
+    Each side's scores are in units of its own threshold.
+
+    Attributes:
+        images: how many; of them ``synthetic`` carry a defect that the export made.
+        unseen: how many of them the memory bank has not seen; 0 in bundles of schema 1 and 2, which did not tell.
+            What follows is of these, but for ``seen`` and the flips.
+        max_score_deviation: of an image's score, relative to the larger of torch's and the image threshold.
+        max_map_deviation: of a map, relative to the larger of torch's maximum and the pixel threshold.
+        seen: deviations on the other images.
+        verdict_flips: images that the thresholds judge otherwise.
+        flip_limit: how many of them pass; none for ``fp32``.
+        rank_correlation: Spearman's, of the scores; absent where all are equal. For information.
+        auroc_torch, auroc_graph: image AUROC where the images are labelled.
+        synthetic_auroc_torch, synthetic_auroc_graph: image AUROC of synthetic defects among good images.
+        auroc_drop_limit: by how much AUROC may fall; of labelled images where there are any, else of synthetic ones.
+        recall_torch, recall_graph: share of the defects, labelled ones where there are any and else synthetic ones,
+            above the score that 1 % of good parts exceed; above all good images where they are fewer than 99.
+        recall_drop_limit: by how much it may fall.
+        score_limit, map_limit: largest deviations that pass.
+        onnx: the same for the ONNX file; absent when it was not at hand.
+        failures: what did not pass, a phrase each; a bundle that has any was forced.
+    """
+
+    device: Text
+    images: PositiveInt
+    synthetic: NonNegativeInt = 0
+    unseen: NonNegativeInt = 0
+    max_score_deviation: float
+    max_map_deviation: float
+    seen: SeenParity | None = None
+    verdict_flips: NonNegativeInt
+    flip_limit: NonNegativeInt = 0
+    rank_correlation: Annotated[float, Field(ge=-1, le=1)] | None = None
+    auroc_torch: Share | None = None
+    auroc_graph: Share | None = None
+    synthetic_auroc_torch: Share | None = None
+    synthetic_auroc_graph: Share | None = None
+    auroc_drop_limit: Finite | None = None
+    recall_torch: Share | None = None
+    recall_graph: Share | None = None
+    recall_drop_limit: Share | None = None
+    score_limit: NonNegative
+    map_limit: NonNegative = 1.0
+    onnx: OnnxParity | None = None
+    failures: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
+    passed: bool
+
+
+class SearchFacts(_Facts):
+    """How the graph searches the memory bank.
+
+    Attributes:
+        reason: why ``exact`` or ``fast``, in one sentence.
+        dimensions: of the coarse space; absent for exact search.
+        refined_patches: how many patches of an image have exact distances; absent when all have.
+        residual_correlation: of near neighbours, outside the coarse space.
+        shortlist: how many patches of an image are compared with more than groups of the bank; absent when all are.
+        candidates: to how many bank vectors exact distances are taken; absent when to all.
+    """
+
+    reason: Text
+    dimensions: PositiveInt | None = None
+    refined_patches: PositiveInt | None = None
+    residual_correlation: Finite | None = None
+    shortlist: PositiveInt | None = None
+    candidates: PositiveInt | None = None
+
+
+class QuantizationFacts(_Facts):
+    """What INT8 or compressed weights did to the backbone.
+
+    Attributes:
+        layers: how many it has.
+        float_layers: those that stayed as they were.
+        images: good training images that activations' ranges and errors were measured on.
+        feature_error: of the quantized backbone's features, relative to how much the features vary.
+    """
+
+    layers: PositiveInt
+    float_layers: Annotated[tuple[Text, ...], Field(max_length=10_000)]
+    images: PositiveInt
+    feature_error: NonNegative
+
+
+class GoldenImage(_Facts):
+    """A model-size PNG and the raw score that the graph has to give it.
+
+    Attributes:
+        pred_score: expected raw score. That of float32 torch, or the graph's own on the exporting machine's CPU
+            where the two differ on purpose: INT8, compressed weights, and bundles written in spite of the gate.
+        tolerance: allowed deviation from ``pred_score``, relative.
+        torch_score: the raw score of float32 torch; None in bundles of schema 1, where it is ``pred_score``.
+        origin: a good image that the bank had not seen, a real defect, or a good image with a drawn one.
+    """
+
+    file: Text
+    pred_score: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    tolerance: Annotated[float, Field(gt=0, le=0.5)]
+    torch_score: NonNegative | None = None
+    origin: Literal["good", "defect", "synthetic"] = "good"
+
+
+class FileFacts(_Facts):
+    """Size in bytes and lower-case hex sha256 of a file of the bundle."""
+
+    bytes: NonNegativeInt
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Labels(_Facts):
+    """The words shown for a good and for an anomalous part."""
+
+    good: Label = "Good"
+    anomalous: Label = "Anomaly"
+
+
+class Edit(_Facts):
+    """One value that was changed after the export: by whom, when (ISO 8601, UTC), from what to what."""
+
+    when: Text
+    by: Annotated[str, Field(min_length=1, max_length=200)]
+    field: Literal["thresholds.image", "thresholds.pixel", "thresholds.warn", "labels", "ignore_masks"]
+    before: Finite | Labels | Masks | None
+    after: Finite | Labels | Masks | None
+
+
+class Manifest(_Facts):
+    """Everything that someone who runs the model has to know; thresholds are here and not in the graph.
+
+    Attributes:
+        input_layout: the graph takes uint8 pixels ``[batch, height, width, 3]`` in BGR order.
+        batch: static batch size of the graph.
+        compressed_weights: weights are stored in 8 bits a number and computed with in float.
+        quantization: present for INT8 and compressed weights.
+        torch_thresholds: the run's, on torch's scores, where ``thresholds`` were found again on the graph's own.
+        ignore_masks: parts of the frame whose scores do not count.
+        history: edits after the export, oldest first.
+        sanity: what a frame has to be like to be scored; absent in bundles whose images were not measured.
+        files: path inside the bundle, with forward slashes → its size and sha256.
+        tools: name → version of what made the bundle.
+    """
+
+    schema_version: Literal[3] = 3
+    name: Text
+    created: Text
+    input_layout: Literal["NHWC uint8 BGR"] = "NHWC uint8 BGR"
+    batch: Annotated[int, Field(ge=1, le=1024)] = 1
+    preprocess: PreprocessSpec
+    model: ModelFacts
+    precision: Literal["fp32", "fp16", "int8"]
+    compressed_weights: bool = False
+    quantization: QuantizationFacts | None = None
+    search: Literal["exact", "fast"]
+    search_facts: SearchFacts = SearchFacts(reason="as asked")
+    thresholds: Thresholds
+    torch_thresholds: Thresholds | None = None
+    labels: Labels = Labels()
+    ignore_masks: Masks = ()
+    calibration: CalibrationFacts
+    sanity: SanityLimits | None = None
+    parity: ParityFacts
+    golden: Annotated[tuple[GoldenImage, ...], Field(min_length=1, max_length=64)]
+    history: Annotated[tuple[Edit, ...], Field(max_length=1000)] = ()
+    files: Annotated[dict[Text, FileFacts], Field(max_length=1000)]
+    tools: Annotated[dict[Text, Text], Field(max_length=100)]
+
+    @field_validator("files")
+    @classmethod
+    def _inside_the_bundle(cls, files: dict[str, FileFacts]) -> dict[str, FileFacts]:
+        for name in files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or str(path) != name:
+                raise ValueError(f"{name!r} is not a path inside the bundle")
+        return files
+
+    @property
+    def model_id(self) -> str:
+        """Name of the model with the first 12 digits of its weights' sha256: what a result is traced back to."""
+        return f"{self.name}@{self.files['model.bin'].sha256[:12]}"
+
+
+def manifest_digest(document: dict[str, Any]) -> str:
+    """sha256 of a manifest's JSON document, its own ``digest`` left out."""
+    body = {key: value for key, value in document.items() if key != "digest"}
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def upgrade(document: dict[str, Any]) -> dict[str, Any]:
+    """Bring the document of an older schema to this one; what it lacks has defaults that say what it meant.
+
+    Schema 1 had no labels, masks, history or AUROC, and golden scores were always those of float32 torch. Schema 2 did
+    not say what a threshold catches, which image sets it, nor how many images are copies.
+    """
+    return {**document, "schema_version": SCHEMA_VERSION} if document.get("schema_version") in (1, 2) else document
+
+
+def manifest_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of ``manifest.json``, its ``digest`` included."""
+    schema = Manifest.model_json_schema()
+    schema["properties"]["digest"] = {"type": "string", "pattern": "^[0-9a-f]{64}$", "title": "Digest"}
+    schema["required"] = [*schema["required"], "digest"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,0 +1,197 @@
+"""The picture a person sees: heatmap, contours, verdict, counters; OpenCV only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..images.preprocess import Image, as_bgr8
+from ..inspection.result import InspectionResult, Roi
+from ..monitoring.status import Snapshot
+from .panel import VERDICT_COLORS, WHITE, draw_hud, draw_verdict, strip_height
+
+__all__ = ["VERDICT_COLORS", "draw_overlay", "heatmap"]
+
+# In pixel thresholds: where colour sets in, and where it is at its reddest.
+_FIRST_LEVEL, _LAST_LEVEL = 0.75, 1.5
+_IGNORED = (150, 150, 150)
+# Below, counters would cover more of the part than they tell.
+_MIN_HUD_HEIGHT = 64
+
+
+def heatmap(
+    image: Image,
+    anomaly_map: NDArray[np.float32],
+    pixel_threshold: float,
+    opacity: float = 0.6,
+    *,
+    only_above: bool = False,
+) -> Image:
+    """Blend a raw map into an image.
+
+    Colour sets in at three quarters of the threshold, is orange at the threshold and red at half as much again. Below,
+    pixels stay as they are: good parts score that high everywhere, and shall look like themselves.
+
+    Args:
+        image: HxWx3 uint8 BGR.
+        anomaly_map: float32 raw scores of any size; it is stretched over the image.
+        pixel_threshold: raw score above which a pixel is anomalous.
+        opacity: share of the heatmap where the map is at the threshold or above, in [0, 1].
+        only_above: leave every pixel alone that is not above the threshold.
+
+    Returns:
+        HxWx3 uint8 BGR; the image itself is left alone.
+    """
+    canvas = image.copy()
+    _blend(canvas, anomaly_map, pixel_threshold, opacity, only_above=only_above)
+    return canvas
+
+
+def draw_overlay(
+    frame: NDArray[Any],
+    result: InspectionResult,
+    *,
+    opacity: float = 0.6,
+    only_above: bool = False,
+    hud: Snapshot | None = None,
+) -> Image:
+    """Draw a result on the frame it belongs to.
+
+    The verdict's strip lies at the upper edge, or at the lower one where it would hide a defect there and only there.
+
+    Args:
+        frame: the inspected frame, as ``Inspector`` takes it.
+        result: what the inspector returned for it.
+        opacity: of the heatmap, in [0, 1]; none is drawn at 0.
+        only_above: show the heatmap only above the pixel threshold.
+        hud: the line's speed and counters, drawn at the other edge of frames of 64 pixels and higher.
+
+    Returns:
+        HxWx3 uint8 BGR of the frame's size; the frame itself is left alone.
+    """
+    canvas = as_bgr8(frame).copy()
+    if result.model_map is not None:
+        _draw_map(canvas, result, opacity, only_above)
+        _draw_contours(canvas, result)
+    _draw_outlines(canvas, result)
+    height = strip_height(canvas, result.verdict)
+    at_top = _strip_at_top(result, int(canvas.shape[0]), height)
+    bottom = int(canvas.shape[0])
+    draw_verdict(canvas, result, 0 if at_top else bottom - height)
+    if hud is not None and bottom >= _MIN_HUD_HEIGHT:
+        draw_hud(canvas, hud, lambda size: bottom - size if at_top else 0)
+    # Last, so that the verdict's colour goes all the way round; half of the line lies outside of the picture.
+    corner = (int(canvas.shape[1]) - 1, bottom - 1)
+    cv2.rectangle(canvas, (0, 0), corner, VERDICT_COLORS[result.verdict], 2 * max(1, min(corner) // 120))
+    return canvas
+
+
+def _draw_map(canvas: Image, result: InspectionResult, opacity: float, only_above: bool) -> None:
+    x, y, width, height = result.seen_box
+    if result.model_map is None or opacity <= 0 or min(width, height) <= 0:
+        return
+    hidden = None
+    if result.ignore is not None:
+        hidden = result.ignore.hidden(result.frame_size)[y : y + height, x : x + width]
+    _blend(
+        canvas[y : y + height, x : x + width],
+        result.model_map,
+        result.thresholds.pixel,
+        opacity,
+        only_above=only_above,
+        hidden=hidden,
+    )
+
+
+def _blend(
+    canvas: Image,
+    anomaly_map: NDArray[np.float32],
+    pixel_threshold: float,
+    opacity: float,
+    *,
+    only_above: bool,
+    hidden: NDArray[np.bool_] | None = None,
+) -> None:
+    """Colour ``canvas`` in place, and only the rectangle of it that gets colour: most defects are small.
+
+    At the frame's size everything is in bytes, a tenth of the time that floats take.
+    """
+    level = (anomaly_map / np.float32(pixel_threshold)).astype(np.float32, copy=False)
+    share = (opacity * np.clip((level - _FIRST_LEVEL) / (1 - _FIRST_LEVEL), 0, 1))[..., None]
+    box = _reach((level > (1 if only_above else _FIRST_LEVEL)).view(np.uint8), canvas.shape)
+    if box is None:
+        return
+    x, y, width, height = box
+    part = canvas[y : y + height, x : x + width]
+    colors = cv2.applyColorMap(np.round(np.clip(level / _LAST_LEVEL, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    kept = _stretch(np.round(255 * (1 - share)).astype(np.uint8).repeat(3, axis=2), box, canvas.shape)
+    added = _stretch(np.round(colors * share).astype(np.uint8), box, canvas.shape)
+    blended = cv2.add(cv2.multiply(part, kept, kept, 1 / 255), added, added)
+    if not only_above and hidden is None:
+        part[:] = blended
+        return
+    shown = _stretch(level, box, canvas.shape) > 1 if only_above else np.ones(part.shape[:2], np.bool_)
+    if hidden is not None:
+        shown &= ~hidden[y : y + height, x : x + width]
+    cv2.copyTo(blended, shown.view(np.uint8), part)
+
+
+def _reach(cells: NDArray[np.uint8], frame: tuple[int, ...]) -> Roi | None:
+    """The rectangle of the frame that the set cells reach by interpolation; the whole frame when that is most of it."""
+    x, y, width, height = (int(value) for value in cv2.boundingRect(cells))
+    if not width:
+        return None
+    across, down = frame[1] / cells.shape[1], frame[0] / cells.shape[0]
+    x0, x1 = max(0, int((x - 1) * across)), min(frame[1], int((x + width + 1) * across) + 1)
+    y0, y1 = max(0, int((y - 1) * down)), min(frame[0], int((y + height + 1) * down) + 1)
+    if (x1 - x0) * (y1 - y0) > frame[0] * frame[1] // 4:
+        return 0, 0, frame[1], frame[0]
+    return x0, y0, x1 - x0, y1 - y0
+
+
+def _stretch(cells: NDArray[Any], box: Roi, frame: tuple[int, ...]) -> NDArray[Any]:
+    """What ``cv2.resize`` to the frame's size gives within ``box``, without computing the rest."""
+    x, y, width, height = box
+    if (width, height) == (frame[1], frame[0]):
+        return cv2.resize(cells, (width, height))
+    across, down = cells.shape[1] / frame[1], cells.shape[0] / frame[0]
+    back = np.array([[across, 0, (x + 0.5) * across - 0.5], [0, down, (y + 0.5) * down - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(cells, back, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _line(canvas: Image) -> int:
+    return max(1, int(min(canvas.shape[:2])) // 240)
+
+
+def _draw_contours(canvas: Image, result: InspectionResult) -> None:
+    # The frame-sized map is not made for a good part, which has no contours.
+    if result.model_map is None or not float(result.model_map.max()) > result.thresholds.pixel:
+        return
+    contours = [region.contour.reshape(-1, 1, 2) for region in result.regions]
+    # White on a dark rim is seen on any part and on any colour of the heatmap.
+    cv2.drawContours(canvas, contours, -1, (0, 0, 0), _line(canvas) + 2, cv2.LINE_AA)
+    cv2.drawContours(canvas, contours, -1, WHITE, _line(canvas), cv2.LINE_AA)
+
+
+def _draw_outlines(canvas: Image, result: InspectionResult) -> None:
+    """The ignored places and the region of interest, thin."""
+    line = _line(canvas)
+    height, width = canvas.shape[:2]
+    if result.ignore is not None:
+        corners = [np.array(polygon) * (width, height) for polygon in result.ignore.polygons]
+        cv2.polylines(canvas, [np.round(points).astype(np.int32) for points in corners], True, _IGNORED, line)
+    x, y, roi_width, roi_height = result.roi
+    if (roi_width, roi_height) != (width, height) and min(roi_width, roi_height) > 0:
+        cv2.rectangle(canvas, (x, y), (x + roi_width - 1, y + roi_height - 1), WHITE, line)
+
+
+def _strip_at_top(result: InspectionResult, height: int, strip: int) -> bool:
+    if result.model_map is None or not float(result.model_map.max()) > result.thresholds.pixel:
+        return True
+    tops = [region.box[1] for region in result.regions]
+    bottoms = [region.box[1] + region.box[3] for region in result.regions]
+    return not tops or min(tops) >= strip or max(bottoms) > height - strip

@@ -1,0 +1,1 @@
+"""Here a pixel becomes a verdict."""

@@ -1,0 +1,166 @@
+"""What one inspection returns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle.manifest import Labels
+from ..images.preprocess import PreprocessSpec
+from ..verdict import Thresholds, Verdict
+from .regions import IgnoreMask, Region, find_regions, keep_large
+
+__all__ = ["InspectionResult", "Roi", "Timings"]
+
+Roi = tuple[int, int, int, int]
+"""A rectangle in frame pixels as OpenCV writes it: x, y, width, height."""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds per stage: resizing, input sanity, the graph, the verdict."""
+
+    preprocess_ms: float = 0.0
+    inference_ms: float = 0.0
+    sanity_ms: float = 0.0
+    judge_ms: float = 0.0
+
+    @property
+    def total_ms(self) -> float:
+        """From frame to verdict."""
+        return self.preprocess_ms + self.sanity_ms + self.inference_ms + self.judge_ms
+
+
+@dataclass(frozen=True)
+class InspectionResult:
+    """Verdict, scores and map of one frame.
+
+    Attributes:
+        verdict: OK, WARN, NG or ERROR; of the part, where frames are debounced.
+        reason: why the verdict is ERROR, or why a score above the limit is no NG; empty otherwise.
+        pred_score: raw image score; NaN with ERROR. Where an ignore mask hides the highest place of the map, the score
+            of the rest: the larger of the score scaled down by the map's largest value outside over that
+            inside, and the image limit scaled by the largest value outside over the pixel limit. So a place
+            outside that is above the pixel limit is always above the image limit too.
+        thresholds: the limits that the score was judged by.
+        frame_size: height and width of the frame in pixels.
+        roi: the part of the frame that was inspected.
+        model_id: name and weights' digest of the bundle.
+        model_map: float32 raw map of the model's input size; None with ERROR.
+        preprocess: how the frame became the model's input, which is the way back from map to frame.
+        ignore: the parts of the frame in which nothing counts.
+        min_defect_area: in frame pixels; smaller parts of the mask are left out.
+        frame_id: number of the frame, as the source or else the inspector counts.
+        time: seconds since the epoch at capture, or when the inspector was called.
+        frame_verdict: of this frame alone; differs from ``verdict`` only where frames are debounced.
+        labels: the bundle's words for good and anomalous parts.
+    """
+
+    verdict: Verdict
+    reason: str
+    pred_score: float
+    thresholds: Thresholds
+    frame_size: tuple[int, int]
+    roi: Roi
+    timings: Timings
+    model_id: str
+    preprocess: PreprocessSpec = field(repr=False)
+    model_map: NDArray[np.float32] | None = field(repr=False)
+    ignore: IgnoreMask | None = field(default=None, repr=False)
+    min_defect_area: float = 0.0
+    frame_id: int = 0
+    time: float = 0.0
+    frame_verdict: Verdict | None = None
+    labels: Labels = field(default_factory=Labels)
+
+    @property
+    def pred_label(self) -> bool:
+        """True for an anomalous part (NG)."""
+        return self.verdict is Verdict.NG
+
+    @property
+    def label(self) -> str:
+        """The bundle's word for an OK or NG part; empty for WARN and ERROR, for which it has none."""
+        return {Verdict.OK: self.labels.good, Verdict.NG: self.labels.anomalous}.get(self.verdict, "")
+
+    @property
+    def normalized_score(self) -> float:
+        """The score on [0, 1] with the threshold at 0.5; NaN with ERROR."""
+        return self.thresholds.normalize(self.pred_score) if math.isfinite(self.pred_score) else float("nan")
+
+    @cached_property
+    def anomaly_map(self) -> NDArray[np.float32]:
+        """HxW float32 raw scores in frame coordinates; zero where the model did not look and where nothing counts.
+
+        Made when asked for, and kept: 33 MB for a 4K frame.
+        """
+        return self._frame_map()
+
+    def _frame_map(self) -> NDArray[np.float32]:
+        if self.model_map is None:
+            return np.zeros(self.frame_size, np.float32)
+        x, y, width, height = self.seen_box
+        full = np.asarray(cv2.resize(self.model_map, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        if (height, width) != self.frame_size:
+            part, full = full, np.zeros(self.frame_size, np.float32)
+            full[y : y + height, x : x + width] = part
+        if self.ignore is not None:
+            full[self.ignore.hidden(self.frame_size)] = 0
+        return full
+
+    @property
+    def seen_box(self) -> Roi:
+        """The part of the frame that reached the model: the region of interest less what the centre crop took."""
+        x, y, width, height = self.roi
+        inner_x, inner_y, inner_width, inner_height = self.preprocess.crop_box(height, width)
+        return x + inner_x, y + inner_y, inner_width, inner_height
+
+    @cached_property
+    def pred_mask(self) -> NDArray[np.bool_]:
+        """HxW bool in frame coordinates: where the map is above the pixel threshold, small parts left out."""
+        return self._mask(self.anomaly_map)
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """The connected parts of the mask, the highest peak first; found when asked for."""
+        # Without keeping the map: records wait in queues by the hundred.
+        full = self.__dict__["anomaly_map"] if "anomaly_map" in self.__dict__ else self._frame_map()
+        return find_regions(full, self._mask(full))
+
+    def _mask(self, frame_map: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return keep_large(np.asarray(frame_map > self.thresholds.pixel, np.bool_), self.min_defect_area)
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether regions are recorded: with WARN and NG."""
+        return self.verdict in (Verdict.WARN, Verdict.NG)
+
+    def as_record(self) -> dict[str, Any]:
+        """The result as plain JSON values, without the map; regions only with WARN and NG."""
+        regions = self.regions if self.has_regions else ()
+        failed = not math.isfinite(self.pred_score)
+        return {
+            "verdict": str(self.verdict),
+            "label": self.label,
+            "frame_verdict": str(self.frame_verdict or self.verdict),
+            "reason": self.reason,
+            "pred_score": None if failed else self.pred_score,
+            "normalized_score": None if failed else self.normalized_score,
+            "threshold": self.thresholds.image,
+            "roi": list(self.roi),
+            "regions": [
+                {"box": list(r.box), "area": r.area, "peak": round(r.peak, 6), "peak_at": list(r.peak_at)}
+                for r in regions
+            ],
+            "preprocess_ms": round(self.timings.preprocess_ms, 3),
+            "sanity_ms": round(self.timings.sanity_ms, 3),
+            "inference_ms": round(self.timings.inference_ms, 3),
+            "judge_ms": round(self.timings.judge_ms, 3),
+            "model_id": self.model_id,
+        }

@@ -1,0 +1,1 @@
+"""A line from its configuration to its last frame."""

@@ -1,0 +1,162 @@
+"""What describes a line: the tables of ``line.toml`` and how they go together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from ..errors import ConfigError
+from ..inspection.openvino_backend import Hint
+from ..inspection.regions import IgnoreMask
+from ..inspection.result import Roi
+from ..inspection.rules import LineRules
+from ..sinks import SinkSettings
+from ..sources import LiveSettings, Source, is_live, open_source
+from ..sources.triggers import IntervalSource, TriggeredSource
+from ..verdict import Thresholds
+from .debounce import DebounceRule
+
+__all__ = ["LineConfig", "ThresholdOverrides", "explain_fault"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceTable(LiveSettings):
+    """``[source]``: ``uri`` is what ``-s`` takes; the rest is for cameras and streams."""
+
+    uri: str = Field(min_length=1)
+
+    @field_validator("uri", mode="before")
+    @classmethod
+    def _camera_number(cls, uri: Any) -> Any:
+        return str(uri) if isinstance(uri, int) and not isinstance(uri, bool) else uri
+
+
+class ThresholdOverrides(_Table):
+    """``[thresholds]``: raw scores in place of the bundle's; what is left out stays."""
+
+    image: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    pixel: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    warn: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    def apply(self, thresholds: Thresholds) -> Thresholds:
+        """The thresholds to judge by.
+
+        Raises:
+            ConfigError: the WARN limit is not below the NG limit.
+        """
+        try:
+            return Thresholds.model_validate({**thresholds.model_dump(), **self.model_dump(exclude_none=True)})
+        except ValidationError as error:
+            raise ConfigError(f"The thresholds do not go together: {explain_fault(error.errors()[0])}.") from None
+
+
+class InspectTable(_Table):
+    """``[inspect]``: which part of the frame counts, and how verdicts of frames make verdicts of parts."""
+
+    roi: Roi | None = None
+    ignore: tuple[tuple[tuple[float, float], ...], ...] = ()
+    min_defect_area: NonNegativeFloat = 0.0
+    sanity: bool = True
+    debounce: DebounceRule | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> InspectTable:
+        if self.roi is not None and (min(self.roi[:2]) < 0 or min(self.roi[2:]) < 1):
+            raise ValueError("roi is x, y, width, height in pixels")
+        try:
+            IgnoreMask(self.ignore)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class TriggerTable(_Table):
+    """``[trigger]``: every frame (``free``), every ``every_ms`` (``interval``) or when asked (``software``)."""
+
+    mode: Literal["free", "interval", "software"] = "free"
+    every_ms: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> TriggerTable:
+        if (self.mode == "interval") != (self.every_ms is not None):
+            raise ValueError("every_ms goes with mode = 'interval', and only with it")
+        return self
+
+
+class LineConfig(_Table):
+    """A line: what is inspected, by which bundle, on which device, and where the results go.
+
+    Attributes:
+        name: what people call it.
+        bundle: folder that ``patchcore-edge export`` wrote; watched for a change while the line runs when ``hot_swap``.
+        inference_num_threads: cores for one frame's inference, where several lines share the CPU; all when absent.
+        sinks: the tables ``[sinks.<name>]``.
+        sink_settings: the same, as the sinks' own settings.
+        folder: what relative paths are relative to: where the file lies.
+    """
+
+    name: str = Field(default="line", min_length=1, max_length=80)
+    bundle: Path
+    device: str = Field(default="CPU", min_length=1)
+    hint: Hint = "latency"
+    inference_num_threads: PositiveInt | None = None
+    cache_dir: Path | None = None
+    hot_swap: bool = False
+    source: SourceTable
+    thresholds: ThresholdOverrides = ThresholdOverrides()
+    inspect: InspectTable = InspectTable()
+    trigger: TriggerTable = TriggerTable()
+    sinks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    folder: Path = Field(default_factory=Path, exclude=True)
+    sink_settings: dict[str, SinkSettings] = Field(default_factory=dict, exclude=True)
+
+    @model_validator(mode="after")
+    def _check(self) -> LineConfig:
+        if self.trigger.mode == "interval" and not is_live(self.source.uri):
+            raise ValueError("trigger.mode = 'interval' needs a camera or a stream; of files every frame is inspected")
+        if self.inference_num_threads is not None and self.device != "CPU":
+            raise ValueError(f"inference_num_threads is for the CPU and not for {self.device}; leave it out")
+        return self
+
+    def rules(self, bundle: Thresholds) -> LineRules:
+        """What the line asks for, on top of a bundle's thresholds."""
+        return LineRules(
+            roi=self.inspect.roi,
+            ignore=IgnoreMask(self.inspect.ignore) if self.inspect.ignore else None,
+            min_defect_area=self.inspect.min_defect_area,
+            thresholds=self.thresholds.apply(bundle),
+            check_sanity=self.inspect.sanity,
+        )
+
+    def open_source(self) -> Source:
+        """The source behind its trigger; raises ``SourceError``."""
+        uri = self.source.uri
+        if not is_live(uri):
+            watched = uri.startswith("watch:")
+            path = self.folder / uri.removeprefix("watch:")
+            uri = f"watch:{path}" if watched else str(path)
+        source = open_source(uri, self.source)
+        if self.trigger.mode == "interval":
+            assert self.trigger.every_ms is not None
+            return IntervalSource(source, self.trigger.every_ms)
+        return TriggeredSource(source) if self.trigger.mode == "software" else source
+
+
+def explain_fault(fault: Any) -> str:
+    """What pydantic says of one fault, without its own introduction."""
+    return str(fault["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,108 @@
+"""Changing the bundle while the line runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from ..bundle.bundle import MANIFEST
+from ..errors import PatchcoreEdgeError
+from ..inspection.inspector import Inspector
+
+__all__ = ["BundleSwap"]
+
+_LOG = logging.getLogger(__name__)
+_Stamp = tuple[str, int, int, int]
+
+
+class BundleSwap:
+    """Watches a bundle's path, and has the next inspector ready when what is there changes.
+
+    A new bundle is loaded, self-tested and warmed up in a thread beside the line; the line goes on with the old one and
+    takes the new one between two frames. When that fails the old one stays, and ``message`` says why. What counts is
+    the manifest: copy it last, or replace the folder or the link as a whole.
+
+    Args:
+        path: bundle folder, or a link to it.
+        build: loads the bundle and checks it on the device; the settings of the line are its own.
+        poll_seconds: between two looks; a change must be there in two of them to be taken.
+        taken: told each new inspector when the line takes it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        build: Callable[[Path], Inspector],
+        poll_seconds: float = 2.0,
+        taken: Callable[[Inspector], None] = lambda _: None,
+    ) -> None:
+        self._path, self._build, self._poll, self._tell = path, build, poll_seconds, taken
+        self._taken = _stamp(path)
+        self._ready: Inspector | None = None
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+        self._end = threading.Event()
+        self.message = ""
+        self._thread = threading.Thread(target=self._watch, name="bundle swap", daemon=True)
+        self._thread.start()
+
+    def request(self, path: Path | None = None) -> bool:
+        """Load the bundle now, or another one in its place, and wait for it.
+
+        Returns:
+            whether it will be used from the next frame on; ``message`` says why not.
+        """
+        with self._loading:
+            if path is not None:
+                self._path = path
+            self._taken = _stamp(self._path)
+            return self._load()
+
+    def take(self) -> Inspector | None:
+        """The new inspector, once; None when there is none. Called by the line between two frames."""
+        if self._ready is None:
+            return None
+        with self._lock:
+            inspector, self._ready = self._ready, None
+        if inspector is not None:
+            self._tell(inspector)
+        return inspector
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._end.set()
+        self._thread.join(5.0)
+
+    def _watch(self) -> None:
+        seen = self._taken
+        while not self._end.wait(self._poll):
+            now = _stamp(self._path)
+            if now is not None and now == seen and now != self._taken:
+                with self._loading:
+                    self._taken = now
+                    self._load()
+            seen = now
+
+    def _load(self) -> bool:
+        try:
+            inspector = self._build(self._path)
+        except (PatchcoreEdgeError, OSError, RuntimeError) as error:
+            self.message = f"The bundle at {self._path} was not taken, the old one goes on: {error}"
+            _LOG.error(self.message)
+            return False
+        with self._lock:
+            self._ready = inspector
+        self.message = f"Changed to {inspector.manifest.model_id}."
+        _LOG.warning(self.message)
+        return True
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """What changes when another bundle is put there; None while there is none."""
+    try:
+        facts = (path / MANIFEST).stat()
+        return str(path.resolve()), facts.st_mtime_ns, facts.st_size, facts.st_ino
+    except OSError:
+        return None

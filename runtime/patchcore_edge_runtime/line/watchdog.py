@@ -1,0 +1,120 @@
+"""systemd is told that the line is ready and that frames go on; silent everywhere else.
+
+The guarded place for systemd's protocol (sd_notify(3)): datagrams of ``KEY=value`` lines to a unix socket.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+
+from ..sources import Frame, Source
+
+__all__ = ["Notifier", "WatchedSource", "watched"]
+
+
+class Notifier:
+    """Sends to the service manager.
+
+    Args:
+        environment: with ``NOTIFY_SOCKET``, and ``WATCHDOG_USEC`` where a watchdog is wanted.
+
+    Attributes:
+        watchdog_seconds: silence after which the manager ends this process; 0 when it does not watch.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "") if hasattr(socket, "AF_UNIX") else ""
+        mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        microseconds = environment.get("WATCHDOG_USEC", "")
+        self.watchdog_seconds = int(microseconds) / 1e6 if mine and microseconds.isdecimal() else 0.0
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._address)
+
+    def send(self, *lines: str) -> None:
+        """Send lines such as ``READY=1``; a manager that does not listen is no reason to stop a line."""
+        if not self._address:
+            return
+        # A leading @ stands for Linux's abstract namespace, whose names begin with a zero.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.setblocking(False)
+            channel.sendto("\n".join(lines).encode(), address)
+
+
+class WatchedSource:
+    """A source whose progress feeds the watchdog.
+
+    The watchdog is fed while frames go on, and while there is a reason for none: a source that says itself that it is
+    not running, or one that waits for a trigger or a file. It is starved when one frame takes longer than the
+    watchdog waits, and when a free-running source claims to run and gives nothing.
+
+    Args:
+        source: what gives the frames.
+        notifier: the way to the manager.
+        free_running: a frame is due at any moment while the source runs.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self, source: Source, notifier: Notifier, free_running: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.fps, self.live = source.fps, source.live
+        self._source, self._notifier, self._free_running, self._clock = source, notifier, free_running, clock
+        self._frames, self._busy, self._since = 0, False, clock()
+        self._end = threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        self._mark(busy=False)
+        self._notifier.send("READY=1", "STATUS=Waiting for the first frame.")
+        threading.Thread(target=self._feed, name="watchdog", daemon=True).start()
+        for frame in self._source:
+            self._mark(busy=True)
+            self._frames += 1
+            # The loop comes back when it has judged the frame and handed it on.
+            yield frame
+            self._mark(busy=False)
+
+    def status(self) -> tuple[str, int]:
+        """The source's."""
+        return self._source.status()
+
+    def stop(self) -> None:
+        """Stop the source."""
+        self._source.stop()
+
+    def close(self) -> None:
+        """Close the source; the sinks that follow have the manager's own time to stop in."""
+        self._end.set()
+        self._notifier.send("STOPPING=1", f"STATUS=Stopped after {self._frames} frames.")
+        self._source.close()
+
+    def is_alive(self) -> bool:
+        """Whether the line does what it should, or has a reason not to."""
+        if self._clock() - self._since < (self._notifier.watchdog_seconds or float("inf")):
+            return True
+        return not self._busy and not (self._free_running and self._source.status()[0] == "running")
+
+    def _mark(self, *, busy: bool) -> None:
+        self._busy, self._since = busy, self._clock()
+
+    def _feed(self) -> None:
+        # Thrice as often as needed; once a second without a watchdog, for the status only.
+        pause = self._notifier.watchdog_seconds / 3 or 1.0
+        while not self._end.wait(pause):
+            lines = [f"STATUS={self._frames} frames, source {self._source.status()[0]}."]
+            if self._notifier.watchdog_seconds and self.is_alive():
+                lines.append("WATCHDOG=1")
+            self._notifier.send(*lines)
+
+
+def watched(source: Source, free_running: bool) -> Source:
+    """The source itself, or where systemd wants to be told, one that tells it."""
+    notifier = Notifier(os.environ)
+    return WatchedSource(source, notifier, free_running) if notifier else source

@@ -1,0 +1,1 @@
+"""What a running line counts, and how it is read."""

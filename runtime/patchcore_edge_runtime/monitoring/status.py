@@ -1,0 +1,157 @@
+"""What a line is doing right now, for the window, the status page and the metrics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..bundle.manifest import Manifest, TradeOffPoint
+from ..inspection.result import InspectionResult
+from ..verdict import Thresholds, Verdict
+
+__all__ = ["LineStatus", "SinkCounts", "Snapshot", "calibration_facts"]
+
+# Figures of the newest frames: what the line does now, not what it did last week.
+_WINDOW = 300
+
+
+@dataclass
+class SinkCounts:
+    """Records of one sink since the start: stored, lost because it was too slow, lost because it refused.
+
+    ``waiting`` is the length of its queue; ``error`` says why it refused last, empty while all is well.
+    """
+
+    written: int = 0
+    dropped: int = 0
+    failed: int = 0
+    waiting: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The figures of one moment.
+
+    Attributes:
+        counts: frames per verdict since the start.
+        dropped: frames that the source had and nobody inspected.
+        fps: verdicts per second over the newest frames.
+        p50_ms, p95_ms: latency of the newest frames in milliseconds; None before the first.
+        source: what the source says of itself, such as ``running`` or ``reconnecting``.
+        idle_seconds: since the last verdict, or since the start.
+    """
+
+    name: str
+    model_id: str
+    counts: dict[Verdict, int]
+    dropped: int
+    fps: float
+    p50_ms: float | None
+    p95_ms: float | None
+    source: str
+    idle_seconds: float
+    uptime_seconds: float
+    sinks: dict[str, SinkCounts] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "counts": {str(verdict): count for verdict, count in self.counts.items()}}
+
+
+def calibration_facts(manifest: Manifest, thresholds: Thresholds) -> dict[str, Any]:
+    """What the calibration says of the image threshold in use, as plain JSON values.
+
+    Args:
+        manifest: of the bundle that judges.
+        thresholds: in use. For others than the calibrated ones the trade-off's neighbouring points are given: at most
+            so many good parts rejected, at least so many defects caught; None beyond its ends.
+    """
+    facts = manifest.calibration
+    changed = (edit.before for edit in manifest.history if edit.field == "thresholds.image")
+    calibrated = next((value for value in changed if isinstance(value, float)), manifest.thresholds.image)
+    now = thresholds.image
+    rates = (facts.supported_fpr, facts.fpr_upper_bound, facts.synthetic_recall)
+    warnings = list(facts.warnings)
+    if now != calibrated:
+        below = max((point for point in facts.trade_off if point.threshold <= now), key=_threshold, default=None)
+        above = min((point for point in facts.trade_off if point.threshold >= now), key=_threshold, default=None)
+        fpr = (below.expected_fpr, below.fpr_upper_bound) if below else (None, None)
+        rates = (*fpr, above.synthetic_recall if above else None)
+        warnings.insert(0, f"The image threshold is {now:.4g}; it was calibrated to {calibrated:.4g}.")
+    names = ("expected_fpr", "fpr_upper_bound", "synthetic_recall")
+    trade_off = [point.model_dump() for point in facts.trade_off]
+    return {"threshold": now, **dict(zip(names, rates, strict=True)), "warnings": warnings, "trade_off": trade_off}
+
+
+def _threshold(point: TradeOffPoint) -> float:
+    return point.threshold
+
+
+class LineStatus:
+    """Counts verdicts from one thread and is read from others.
+
+    Args:
+        name: of the line, as people call it.
+        model_id: of the bundle that judges; may be set anew after a hot swap.
+        source: returns the source's state and its dropped frames.
+        clock: seconds that never go back.
+
+    Attributes:
+        calibration: what ``calibration_facts`` says of the bundle that judges; set anew with ``model_id``.
+    """
+
+    def __init__(
+        self,
+        name: str = "line",
+        model_id: str = "",
+        source: Callable[[], tuple[str, int]] = lambda: ("running", 0),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.model_id = model_id
+        self.calibration: dict[str, Any] | None = None
+        self.source = source
+        self.sinks: dict[str, Callable[[], SinkCounts]] = {}
+        self._clock = clock
+        self._start = clock()
+        self._lock = threading.Lock()
+        self._counts: Counter[Verdict] = Counter()
+        self._times: deque[float] = deque(maxlen=_WINDOW)
+        self._latencies: deque[float] = deque(maxlen=_WINDOW)
+
+    def add(self, result: InspectionResult) -> None:
+        """Count one result."""
+        with self._lock:
+            self._counts[result.verdict] += 1
+            self._times.append(self._clock())
+            if result.verdict is not Verdict.ERROR:
+                self._latencies.append(result.timings.total_ms)
+
+    def snapshot(self) -> Snapshot:
+        """The figures of this moment."""
+        with self._lock:
+            now, counts = self._clock(), dict(self._counts)
+            times, latencies = list(self._times), list(self._latencies)
+        p50, p95 = np.percentile(latencies, [50, 95]) if latencies else (None, None)
+        state, dropped = self.source()
+        return Snapshot(
+            name=self.name,
+            model_id=self.model_id,
+            counts={verdict: counts.get(verdict, 0) for verdict in Verdict},
+            dropped=dropped,
+            # Up to now and not up to the last frame: a line that stands still goes down to zero.
+            fps=round(len(times) / (now - times[0]), 2) if len(times) > 1 and now > times[0] else 0.0,
+            p50_ms=None if p50 is None else round(float(p50), 2),
+            p95_ms=None if p95 is None else round(float(p95), 2),
+            source=state,
+            idle_seconds=round(now - (times[-1] if times else self._start), 3),
+            uptime_seconds=round(now - self._start, 3),
+            sinks={name: counts_of() for name, counts_of in self.sinks.items()},
+        )
