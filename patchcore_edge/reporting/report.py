@@ -154,7 +154,7 @@ def _good_in_order(scores: Scores) -> tuple[NDArray[np.float32], Shift | None]:
 
 def _write_page(path: Path, template: str, **values: Any) -> None:
     # Not select_autoescape: it goes by the suffix, and .j2 is none that it escapes.
-    environment = Environment(loader=PackageLoader("patchcore_edge"), autoescape=True)
+    environment = Environment(loader=PackageLoader("patchcore_edge.reporting"), autoescape=True)
     environment.filters["share"] = _share
     _write_text(path, environment.get_template(template).render(**values))
 
