@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from patchcore_edge_runtime.bundle.manifest import ParityFacts
+from patchcore_edge_runtime.bundle.manifest import ParityReport
 from patchcore_edge_runtime.command import new_app, run_app
 from patchcore_edge_runtime.errors import ConfigError
 
@@ -286,7 +286,7 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
-def _print_parity(facts: ParityFacts) -> None:
+def _print_parity(facts: ParityReport) -> None:
     made = f" ({facts.synthetic} with a synthetic defect)" if facts.synthetic else ""
     lines = [
         f"Parity on {facts.images} images{made}, torch float32 against {facts.device}: "
