@@ -184,7 +184,9 @@ def give_way_gain(bundle: Path, scratch: Path, frames: list[Image]) -> str:
     runs: dict[str, list[_Run]] = {"at the line's priority": [], "give way": []}
     for _ in range(ROUNDS):
         for name, found in runs.items():
-            with patch.object(worker, "give_way", worker.give_way if name == "give way" else _stay):
+            with patch.object(
+                worker, "lower_thread_priority", worker.lower_thread_priority if name == "give way" else _stay
+            ):
                 found.append(_Run(bundle, scratch, frames, SINKS[-1]))
     lines = []
     for name, found in runs.items():

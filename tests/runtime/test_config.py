@@ -61,7 +61,7 @@ def test_a_line_says_all_there_is_to_say(tmp_path: Path) -> None:
     assert line.name == "line 3"
     assert line.source.read_timeout == 2.5
     assert line.source.open_timeout == LiveSettings().open_timeout
-    assert line.sink_settings["jsonl"].path == Path("results.jsonl")
+    assert line.sinks["jsonl"].path == Path("results.jsonl")
     rules = line.rules(Thresholds(image=9, pixel=4))
     assert rules.thresholds == Thresholds(image=2.5, pixel=4, warn=2.0)
     assert rules.roi == (10, 20, 300, 200)
@@ -230,6 +230,6 @@ def test_the_line_in_the_docs_is_in_order(tmp_path: Path) -> None:
     example = page.split("```toml\n")[1].split("```")[0]
     line = load(tmp_path, example)
     # Each table and key that there is stands in the example.
-    assert set(tomllib.loads(example)) == set(LineConfig.model_fields) - {"folder", "sinks", "sink_settings"}
+    assert set(tomllib.loads(example)) == set(LineConfig.model_fields) - {"folder", "sinks"}
     assert set(tomllib.loads(example)["source"]) == set(type(line.source).model_fields)
     assert set(tomllib.loads(example)["inspect"]) == set(type(line.inspect).model_fields)
