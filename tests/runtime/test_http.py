@@ -43,8 +43,9 @@ class Line:
         status = LineStatus("line 3", "discs@0123456789ab", lambda: self.source)
         answers = TriggerAnswers(trigger) if trigger else None
         self.context = SinkContext(status=status, trigger=answers.ask if answers else None)
-        self.sink = HttpSink(HttpSettings(port=0, **keys), self.context)
-        self.worker = SinkWorker("http", self.sink, status=status)
+        settings = HttpSettings(port=0, **keys)
+        self.sink = HttpSink(settings, self.context)
+        self.worker = SinkWorker("http", self.sink, settings, status=status)
         self.sinks = [*([answers] if answers else []), self.worker]
         self.port = self.sink.port
 
@@ -195,6 +196,32 @@ def test_a_trigger_answers_with_its_own_verdict() -> None:
         caller.join(20)
         status, _, body = answers[0]
         assert (status, json.loads(body)["frame"], json.loads(body)["verdict"]) == (200, 99, "NG")
+
+
+def test_a_trigger_of_a_good_part_is_answered_though_the_sink_shows_only_bad_ones() -> None:
+    asked = threading.Event()
+    with line(trigger=lambda _: not asked.set(), trigger_timeout=20, verdicts=[Verdict.NG]) as running:
+        answers: list[tuple[int, Any, bytes]] = []
+        caller = threading.Thread(target=lambda: answers.append(running.ask("/trigger", "POST")))
+        caller.start()
+        assert asked.wait(20)
+        running.write(make_record(Verdict.OK, 5))
+        caller.join(20)
+        assert [(status, json.loads(body)["verdict"]) for status, _, body in answers] == [(200, "OK")]
+        assert json.loads(running.ask("/results")[2]) == []
+
+
+def test_several_callers_get_a_frame_each_and_one_who_has_gone_takes_nobodys() -> None:
+    answers = TriggerAnswers(lambda _: True)
+    gone, first, second = answers.ask(), answers.ask(), answers.ask("7")
+    assert gone
+    assert first
+    assert second
+    gone.cancel()
+    for index, part in enumerate(("", "7", "")):
+        answers.write(make_record(index=index, part=part))
+    assert (first.result(0).frame.index, second.result(0).frame.index) == (2, 1)
+    assert TriggerAnswers(lambda _: False).ask() is None
 
 
 def test_a_trigger_without_a_verdict_times_out_and_a_free_line_has_none() -> None:

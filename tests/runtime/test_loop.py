@@ -24,7 +24,7 @@ from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.debounce import DebounceRule
 from patchcore_edge_runtime.line.hot_swap import HotSwapper, bundle_stamp
 from patchcore_edge_runtime.line.loop import run_loop
-from patchcore_edge_runtime.line.runner import Line
+from patchcore_edge_runtime.line.runner import Line, run_line
 from patchcore_edge_runtime.sinks import Record
 from patchcore_edge_runtime.sources import IterableSource
 
@@ -95,7 +95,7 @@ def test_a_line_closes_what_it_opened_however_its_source_ends(tiny_bundle: Path,
     now = line.status.snapshot()
     assert kept.closed == 1
     assert len(kept.records) == now.frames == now.sinks["jsonl"].written == 1
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("sink-")]
+    assert not {"sink-jsonl", "sink-kept"} & {thread.name for thread in threading.enumerate()}
 
 
 def spawn_line(bundle: Path, source: str, results: Path) -> subprocess.Popen[str]:
@@ -190,6 +190,43 @@ def test_a_running_line_changes_its_bundle_and_goes_on(tiny_bundle: Path, tmp_pa
     verdicts = [json.loads(line)["verdict"] for line in results.read_text().splitlines()]
     assert len(set(verdicts)) == 1, "the same part, by the same model before and after"
     assert "ERROR" not in verdicts
+
+
+def test_a_bundle_replaced_while_the_line_is_being_opened_is_taken(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = copy_of(tiny_bundle, tmp_path / "bundle")
+    swapped = threading.Event()
+
+    class Replaces:
+        """Stands where the camera is opened: after the bundle was loaded."""
+
+        def __init__(self, inspector: Inspector, *_: object) -> None:
+            self.inspector = inspector
+            os.utime(bundle / "manifest.json", ns=(1, 1))
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name in vars(self):
+                swapped.set()
+            super().__setattr__(name, value)
+
+        def __call__(self, _record: Record) -> bool:
+            return not swapped.is_set()
+
+        def pump(self) -> bool:
+            return not swapped.wait(0.05)
+
+        def stop(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    def frames():  # type: ignore[no-untyped-def]
+        for index in range(2000):
+            yield good_part(index % 3)
+            if swapped.wait(0.02):
+                return
+
+    config = LineConfig(bundle=bundle, source={"uri": "frames"}, hot_swap=True)
+    now = run_line(config, IterableSource(frames()), make_viewer=Replaces)
+    assert now.swaps == 1
 
 
 def test_a_bundle_that_is_no_good_is_not_taken_and_that_is_said(tiny_bundle: Path, tmp_path: Path) -> None:
