@@ -49,7 +49,7 @@ def benchmark(
         seconds: to measure; as long again, a tenth of it at most, is spent on getting warm.
         source: pictures to use, as ``-s`` takes them; the first 32. Noisy variants of the golden images when absent.
         cache_dir: where OpenVINO may keep the compiled model.
-        inference_num_threads: for the CPU only, as ``CompiledGraph`` takes it.
+        inference_num_threads: for the CPU only, as ``OpenVINOBackend`` takes it.
 
     Returns:
         plain JSON values: milliseconds per stage (p50, p95, p99), frames per second, bytes of memory.

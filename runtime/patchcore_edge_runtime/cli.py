@@ -236,7 +236,7 @@ def edit(
 @app.command()
 def devices() -> None:
     """List the devices that OpenVINO finds on this machine."""
-    from .inspection.inspector import available_devices
+    from .inspection.openvino_backend import available_devices
 
     for name, full_name in available_devices().items():
         typer.echo(f"{name}\t{full_name}")

@@ -20,7 +20,7 @@ from patchcore_edge_runtime import ConfigError, Inspector, Verdict
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec, as_bgr8, preprocess
 from patchcore_edge_runtime.images.resize import resize, strips
 from patchcore_edge_runtime.inspection import inspector
-from patchcore_edge_runtime.inspection.openvino_backend import CompiledGraph
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.inspection.result import InspectionResult
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.runner import run_line
@@ -226,7 +226,7 @@ def test_a_map_is_brought_to_the_frames_size_only_when_asked_for(
     monkeypatch.setattr(InspectionResult, "_frame_map", lambda result: made.append(result) or real(result))
     result = tiny_inspector(bad_part(size=120))
     assert result.verdict is Verdict.NG
-    assert tiny_inspector(good_part()).as_record()["regions"] == []
+    assert tiny_inspector(good_part()).to_dict()["regions"] == []
     assert not made
     assert result.model_map.shape == (64, 64)
     assert result.anomaly_map.shape == (120, 120)
@@ -278,7 +278,7 @@ def test_sinks_that_draw_and_encode_give_way_to_the_line(pictures: bool) -> None
 
 
 def test_a_line_can_be_given_its_share_of_the_cores(tiny_bundle: Path) -> None:
-    alone, shared = (CompiledGraph(tiny_bundle / "model.xml", "CPU", "latency", None, n).compiled for n in (None, 1))
+    alone, shared = (OpenVINOBackend(tiny_bundle / "model.xml", "CPU", "latency", None, n).compiled for n in (None, 1))
     assert shared.get_property("INFERENCE_NUM_THREADS") == 1
     assert not shared.get_property("ENABLE_CPU_PINNING"), "or each process pins its threads to the same first cores"
     assert alone.get_property("INFERENCE_NUM_THREADS") >= 1
@@ -297,13 +297,13 @@ def test_the_command_line_passes_the_number_of_threads_on(
     tiny_bundle: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int | None] = []
-    real = CompiledGraph.__init__
+    real = OpenVINOBackend.__init__
 
-    def spy(self: CompiledGraph, *words: Any) -> None:
+    def spy(self: OpenVINOBackend, *words: Any) -> None:
         asked.append(words[-1])
         real(self, *words)
 
-    monkeypatch.setattr(CompiledGraph, "__init__", spy)
+    monkeypatch.setattr(OpenVINOBackend, "__init__", spy)
     good = tiny_data / "test" / "good"
     for command in (("run",), ("benchmark", "--seconds", 0.1, "--hint", "latency")):
         words = (*command, "-m", tiny_bundle, "-s", good, "--inference-num-threads", 1)

@@ -78,9 +78,9 @@ def test_a_result_says_which_frame_when_and_how_long(tiny_inspector: Inspector) 
     assert result.model_id == tiny_inspector.manifest.model_id
     first, second = tiny_inspector(good_part()), tiny_inspector(good_part())
     assert second.frame_id == first.frame_id + 1
-    record = tiny_inspector(bad_part()).as_record()
+    record = tiny_inspector(bad_part()).to_dict()
     assert record["regions"][0]["area"] > 0
-    assert tiny_inspector(good_part()).as_record()["regions"] == []
+    assert tiny_inspector(good_part()).to_dict()["regions"] == []
 
 
 def test_a_device_that_is_not_there_lists_those_that_are(tiny_bundle: Path) -> None:
@@ -139,7 +139,7 @@ def test_whatever_comes_in_there_is_a_verdict_and_ok_only_with_a_score(frame: An
     result = tiny_inspector(frame)
     assert result.verdict in Verdict
     assert (result.verdict is Verdict.ERROR) == (not np.isfinite(result.pred_score))
-    assert result.as_record()["verdict"] == str(result.verdict)
+    assert result.to_dict()["verdict"] == str(result.verdict)
 
 
 def test_a_failing_inference_is_an_error_and_the_next_frame_is_judged(

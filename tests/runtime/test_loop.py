@@ -60,7 +60,7 @@ def test_parts_are_debounced_and_the_frames_own_verdict_is_kept(tiny_inspector: 
     source = IterableSource([good_part(), bad_part(), bad_part(1), None, good_part()])
     now = run_loop(source, tiny_inspector, [kept], debounce=DebounceRule(ng=2, of=2)).snapshot()
     assert [record.result.verdict for record in kept.records] == ["OK", "WARN", "NG", "ERROR", "OK"]
-    records = [record.as_json() for record in kept.records]
+    records = [record.to_dict() for record in kept.records]
     assert [record["frame_verdict"] for record in records] == ["OK", "NG", "NG", "ERROR", "OK"]
     assert now.counts[Verdict.WARN] == 1
 
@@ -192,40 +192,36 @@ def test_a_running_line_changes_its_bundle_and_goes_on(tiny_bundle: Path, tmp_pa
     assert "ERROR" not in verdicts
 
 
+class Replaces:
+    """A viewer that puts another bundle there while the line is being opened, and ends the line when it is taken."""
+
+    def __init__(self, bundle: Path, inspector: Inspector) -> None:
+        self.first = self.inspector = inspector
+        os.utime(bundle / "manifest.json", ns=(1, 1))
+
+    def __call__(self, _record: Record) -> bool:
+        return self.inspector is self.first
+
+    def pump(self) -> bool:
+        time.sleep(0.02)
+        return True
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 def test_a_bundle_replaced_while_the_line_is_being_opened_is_taken(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = copy_of(tiny_bundle, tmp_path / "bundle")
-    swapped = threading.Event()
-
-    class Replaces:
-        """Stands where the camera is opened: after the bundle was loaded."""
-
-        def __init__(self, inspector: Inspector, *_: object) -> None:
-            self.inspector = inspector
-            os.utime(bundle / "manifest.json", ns=(1, 1))
-
-        def __setattr__(self, name: str, value: object) -> None:
-            if name in vars(self):
-                swapped.set()
-            super().__setattr__(name, value)
-
-        def __call__(self, _record: Record) -> bool:
-            return not swapped.is_set()
-
-        def pump(self) -> bool:
-            return not swapped.wait(0.05)
-
-        def stop(self) -> None: ...
-
-        def close(self) -> None: ...
 
     def frames():  # type: ignore[no-untyped-def]
-        for index in range(2000):
-            yield good_part(index % 3)
-            if swapped.wait(0.02):
-                return
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            time.sleep(0.02)
+            yield good_part()
 
     config = LineConfig(bundle=bundle, source={"uri": "frames"}, hot_swap=True)
-    now = run_line(config, IterableSource(frames()), make_viewer=Replaces)
+    now = run_line(config, IterableSource(frames()), make_viewer=lambda inspector, *_: Replaces(bundle, inspector))
     assert now.swaps == 1
 
 

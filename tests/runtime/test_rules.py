@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from patchcore_edge_runtime import ConfigError, Inspector, Thresholds, Verdict
-from patchcore_edge_runtime.inspection.inspector import LineRules
 from patchcore_edge_runtime.inspection.regions import IgnoreMask, find_regions
-from patchcore_edge_runtime.inspection.rules import visible_score
+from patchcore_edge_runtime.inspection.rules import LineRules, visible_score
 
 MIDDLE = [[0.0, 0.0], [1.0, 0.0], [1.0, 0.94], [0.0, 0.94]]
 CORNER = [[0.0, 0.0], [0.15, 0.0], [0.15, 0.15], [0.0, 0.15]]

@@ -9,9 +9,9 @@ from conftest import bad_part, good_part
 
 from patchcore_edge_runtime import Bundle, Inspector, Verdict
 from patchcore_edge_runtime.images.files import image_files, read_image
-from patchcore_edge_runtime.images.frame_check import SanityLimits, learn_limits, measure
+from patchcore_edge_runtime.images.frame_check import FrameLimits, learn_limits, measure
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec, preprocess
-from patchcore_edge_runtime.inspection.inspector import LineRules
+from patchcore_edge_runtime.inspection.rules import LineRules
 
 FAULTS = {
     "All black": lambda frame: np.clip(np.random.default_rng(0).normal(2, 1, frame.shape), 0, 6).astype(np.uint8),
@@ -69,4 +69,4 @@ def test_a_flat_frame_is_an_error_even_where_the_line_checks_nothing(tiny_bundle
 def test_limits_survive_the_manifest(tiny_bundle: Path) -> None:
     limits = Bundle.load(tiny_bundle).manifest.sanity
     assert limits is not None
-    assert SanityLimits.model_validate_json(limits.model_dump_json()) == limits
+    assert FrameLimits.model_validate_json(limits.model_dump_json()) == limits

@@ -17,7 +17,7 @@ from xml.sax.saxutils import quoteattr
 
 from pydantic import ValidationError
 
-from ..atomic_folder import new_folder
+from ..atomic_folder import atomic_folder
 from ..errors import BundleError, ConfigError
 from ..verdict import Thresholds
 from .bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
@@ -95,7 +95,7 @@ def edit_bundle(path: Path, edit: BundleEdit, by: str) -> tuple[Manifest, tuple[
         raise ConfigError(f"The bundle cannot be changed so ({why}); give another value.") from None
     if manifest is None:
         raise ConfigError("Nothing would change; give a value that differs from the bundle's.")
-    with new_folder(path, MANIFEST) as fresh:
+    with atomic_folder(path, MANIFEST) as fresh:
         for name in bundle.manifest.files:
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path / name, fresh / name)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
-from ..images.frame_check import SanityLimits
+from ..images.frame_check import FrameLimits
 from ..images.preprocess import PreprocessSpec
 from ..verdict import Thresholds
 
@@ -27,7 +27,7 @@ __all__ = [
     "Manifest",
     "ModelFacts",
     "OnnxParity",
-    "ParityFacts",
+    "ParityReport",
     "Polygon",
     "QuantizationFacts",
     "ScoreStats",
@@ -157,7 +157,7 @@ class SeenParity(_Facts):
 
     Attributes:
         images: how many.
-        max_score_deviation, max_map_deviation: as in ``ParityFacts``; of maps, above half of the pixel threshold.
+        max_score_deviation, max_map_deviation: as in ``ParityReport``; of maps, above half of the pixel threshold.
         score_limit, map_limit: largest deviations that pass.
     """
 
@@ -168,7 +168,7 @@ class SeenParity(_Facts):
     map_limit: NonNegative
 
 
-class ParityFacts(_Facts):
+class ParityReport(_Facts):
     """torch float32 against the compiled model on the same images, each judged by its own thresholds (docs/gate.md).
 
     Each side's scores are in units of its own threshold.
@@ -330,8 +330,8 @@ class Manifest(_Facts):
     labels: Labels = Labels()
     ignore_masks: Masks = ()
     calibration: CalibrationFacts
-    sanity: SanityLimits | None = None
-    parity: ParityFacts
+    sanity: FrameLimits | None = None
+    parity: ParityReport
     golden: Annotated[tuple[GoldenImage, ...], Field(min_length=1, max_length=64)]
     history: Annotated[tuple[Edit, ...], Field(max_length=1000)] = ()
     files: Annotated[dict[Text, FileFacts], Field(max_length=1000)]

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from .preprocess import Image
 
-__all__ = ["FrameStats", "SanityLimits", "learn_limits", "measure"]
+__all__ = ["FrameLimits", "FrameStats", "learn_limits", "measure"]
 
 DARK = 8
 """A grey level up to which a pixel counts as black."""
@@ -47,7 +47,7 @@ class FrameStats:
     bright_share: float
 
 
-class SanityLimits(BaseModel):
+class FrameLimits(BaseModel):
     """What a frame has to be like to be scored; learned from good images.
 
     Attributes:
@@ -126,7 +126,7 @@ def measure(image: Image, frame_size: tuple[int, int]) -> FrameStats:
     )
 
 
-def learn_limits(stats: Iterable[FrameStats]) -> SanityLimits | None:
+def learn_limits(stats: Iterable[FrameStats]) -> FrameLimits | None:
     """Limits that leave room around what good images measure; None without images.
 
     The room: half to twice the size; a tenth in aspect ratio; the observed range of brightness, or 16 grey levels where
@@ -140,7 +140,7 @@ def learn_limits(stats: Iterable[FrameStats]) -> SanityLimits | None:
     aspects = [width / height for height, width in zip(heights, widths, strict=True)]
     brightness = [s.brightness for s in seen]
     margin = max(_BRIGHTNESS_MARGIN, max(brightness) - min(brightness))
-    return SanityLimits(
+    return FrameLimits(
         min_height=max(1, int(min(heights) / _SIZE_FACTOR)),
         max_height=int(max(heights) * _SIZE_FACTOR),
         min_width=max(1, int(min(widths) / _SIZE_FACTOR)),

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from ..bundle.bundle import Bundle
 from ..errors import FrameError, ParityError
-from ..images.frame_check import SanityLimits, measure
+from ..images.frame_check import FrameLimits, measure
 from ..images.preprocess import Image, preprocess
 from ..verdict import Thresholds, Verdict
-from .openvino_backend import CompiledGraph, Hint, InferenceSlot, available_devices
+from .openvino_backend import Hint, InferenceSlot, OpenVINOBackend, available_devices
 from .regions import IgnoreMask
 from .result import InspectionResult, Roi, Timings
 from .rules import LineRules, cut, forgive_small, visible_score
 
-__all__ = ["CompiledGraph", "Hint", "Inspector", "LineRules", "available_devices"]
+__all__ = ["Hint", "Inspector", "LineRules", "OpenVINOBackend", "available_devices"]
 
 _LOG = logging.getLogger(__name__)
 _FLAT = "The frame is one flat colour; check the camera and its cable."
@@ -59,7 +59,7 @@ class Inspector:
         roi: the part of each frame to inspect, as x, y, width, height; the whole frame when absent.
         thresholds: limits to use in place of the bundle's.
         rules: all that a line may ask for, in place of ``roi`` and ``thresholds``.
-        inference_num_threads: for the CPU only, as ``CompiledGraph`` takes it.
+        inference_num_threads: for the CPU only, as ``OpenVINOBackend`` takes it.
 
     Raises:
         BundleError: the bundle is incomplete or was changed.
@@ -87,9 +87,9 @@ class Inspector:
         self.rules = replace(rules, ignore=IgnoreMask(masks)) if masks and rules.ignore is None else rules
         self.roi = self.rules.roi
         self.thresholds = self.rules.thresholds or self.manifest.thresholds
-        self._limits: SanityLimits | None = self.manifest.sanity if self.rules.check_sanity else None
+        self._limits: FrameLimits | None = self.manifest.sanity if self.rules.check_sanity else None
         self._warn_of_old_tools()
-        self._graph = CompiledGraph(self.bundle.model_xml, device, hint, cache_dir, inference_num_threads)
+        self._graph = OpenVINOBackend(self.bundle.model_xml, device, hint, cache_dir, inference_num_threads)
         self.depth = self._graph.optimal_requests
         # Frames are written where inference reads them, which two threads must not do at the same time.
         self._calls = threading.Lock()
@@ -158,7 +158,7 @@ class Inspector:
         """Wait for the result of the oldest frame in flight; raises ``IndexError`` when there is none."""
         return self._collect(self._pending.popleft())
 
-    def error(
+    def error_result(
         self,
         reason: str,
         frame_size: tuple[int, int] = (0, 0),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DeviceError
 from ..images.preprocess import Image
 
-__all__ = ["CompiledGraph", "Hint", "InferenceSlot", "available_devices"]
+__all__ = ["Hint", "InferenceSlot", "OpenVINOBackend", "available_devices"]
 
 Hint = Literal["latency", "throughput"]
 _COMPOSED = ("AUTO", "MULTI", "HETERO")
@@ -61,7 +61,7 @@ class InferenceSlot:
         return self._request.get_tensor("pred_score").data, self._request.get_tensor("anomaly_map").data
 
 
-class CompiledGraph:
+class OpenVINOBackend:
     """A bundle's graph on one device: uint8 BGR pixels in, raw score and map out.
 
     Args:

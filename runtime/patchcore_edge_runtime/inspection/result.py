@@ -141,7 +141,7 @@ class InspectionResult:
         """Whether regions are recorded: with WARN and NG."""
         return self.verdict in (Verdict.WARN, Verdict.NG)
 
-    def as_record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON values, without the map; regions only with WARN and NG."""
         regions = self.regions if self.has_regions else ()
         failed = not math.isfinite(self.pred_score)

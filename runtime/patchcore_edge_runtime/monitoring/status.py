@@ -86,7 +86,7 @@ class Snapshot:
             **({"sinks": {name: asdict(figures) for name, figures in self.sinks.items()}} if self.sinks else {}),
         }
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "counts": {str(verdict): count for verdict, count in self.counts.items()}}
 

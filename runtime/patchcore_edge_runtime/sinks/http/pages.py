@@ -69,7 +69,7 @@ class Pages:
 
     async def status(self, _request: Request) -> Response:
         """The line's figures, its calibration and the last results."""
-        facts = self._context.status.snapshot().as_json() | {"calibration": self._context.status.calibration}
+        facts = self._context.status.snapshot().to_dict() | {"calibration": self._context.status.calibration}
         latest = self._view.results()[:_PAGE_RESULTS]
         triggered = self._context.trigger is not None
         return json_answer({**facts, "problem": self._problem(), "triggered": triggered, "results": latest})
@@ -107,7 +107,7 @@ class Pages:
             async with asyncio.timeout(self._settings.trigger_timeout):
                 record = await asyncio.wrap_future(asked)
                 # In a thread: the regions of a large frame take milliseconds, and others are being served.
-                return json_answer(await asyncio.to_thread(record.as_json))
+                return json_answer(await asyncio.to_thread(record.to_dict))
         return json_answer({"error": "There was no verdict in time; look at the camera."}, 504)
 
     def _problem(self) -> str:
