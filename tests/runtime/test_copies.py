@@ -19,9 +19,8 @@ from line_records import make_record
 from patchcore_edge_runtime import ConfigError, Inspector, Verdict
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec, as_bgr8, preprocess
 from patchcore_edge_runtime.images.resize import resize, strips
-from patchcore_edge_runtime.inspection import inspector
+from patchcore_edge_runtime.inspection import inspector, result
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
-from patchcore_edge_runtime.inspection.result import InspectionResult
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.runner import run_line
 from patchcore_edge_runtime.sinks import (
@@ -120,7 +119,8 @@ def test_grey_frames_are_resized_as_grey(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_frames_are_written_into_the_memory_that_inference_reads(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = Inspector(tiny_bundle)
+    backend = OpenVINOBackend(tiny_bundle / "model.xml", "CPU")
+    one = Inspector(tiny_bundle, backend=backend)
     written: list[int] = []
 
     def spy(frame: np.ndarray, spec: PreprocessSpec, out: np.ndarray) -> np.ndarray:
@@ -131,13 +131,7 @@ def test_frames_are_written_into_the_memory_that_inference_reads(
     monkeypatch.setattr(inspector, "preprocess", spy)
     for size in (80, 64, 300):
         one(bad_part(size=size))
-        assert written.pop() == one._graph.slot._request.get_tensor("frame").data.ctypes.data
-    for number in range(one.depth):
-        assert one.submit(good_part(number))
-        slot = one._pending[-1].slot
-        assert slot is not None
-        slot.wait()
-        assert written.pop() == slot._request.get_tensor("frame").data.ctypes.data
+        assert written.pop() == backend.images.ctypes.data
 
 
 def test_threads_that_share_an_inspector_each_get_the_score_of_their_own_frame(tiny_inspector: Inspector) -> None:
@@ -199,7 +193,7 @@ def test_beside_a_camera_no_sink_no_overlay_and_no_frame_sized_map_is_made_in_th
         monkeypatch.setattr(owner, name, spy)
 
     watch(base, "draw_overlay", "overlay")
-    watch(InspectionResult, "_frame_map", "map")
+    watch(result, "map_in_frame", "map")
     for sink in (JsonlSink, ArchiveSink, VideoSink):
         watch(sink, "write", "file")
     sinks = {
@@ -221,17 +215,17 @@ def test_beside_a_camera_no_sink_no_overlay_and_no_frame_sized_map_is_made_in_th
 def test_a_map_is_brought_to_the_frames_size_only_when_asked_for(
     tiny_inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[InspectionResult] = []
-    real = InspectionResult._frame_map
-    monkeypatch.setattr(InspectionResult, "_frame_map", lambda result: made.append(result) or real(result))
-    result = tiny_inspector(bad_part(size=120))
-    assert result.verdict is Verdict.NG
+    made: list[np.ndarray] = []
+    real = result.map_in_frame
+    monkeypatch.setattr(result, "map_in_frame", lambda *words: made.append(words[0]) or real(*words))
+    found = tiny_inspector(bad_part(size=120))
+    assert found.verdict is Verdict.NG
     assert tiny_inspector(good_part()).to_dict()["regions"] == []
     assert not made
-    assert result.model_map.shape == (64, 64)
-    assert result.anomaly_map.shape == (120, 120)
-    assert result.pred_mask.any()
-    assert result.regions
+    assert found.model_map.shape == (64, 64)
+    assert found.anomaly_map.shape == (120, 120)
+    assert found.pred_mask.any()
+    assert found.regions
     assert len(made) == 1, "made once for the map, the mask and the regions"
 
 

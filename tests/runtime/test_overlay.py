@@ -9,7 +9,7 @@ from line_records import make_frame, make_record
 from patchcore_edge_runtime.bundle.manifest import Labels
 from patchcore_edge_runtime.display.overlay import VERDICT_COLORS, draw_overlay, heatmap
 from patchcore_edge_runtime.display.panel import strip_height
-from patchcore_edge_runtime.inspection.regions import IgnoreMask
+from patchcore_edge_runtime.inspection.ignore_mask import IgnoreMask
 from patchcore_edge_runtime.inspection.result import InspectionResult
 from patchcore_edge_runtime.monitoring.status import LineStatus
 from patchcore_edge_runtime.verdict import Verdict

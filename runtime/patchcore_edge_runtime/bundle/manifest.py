@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
 from ..images.frame_check import FrameLimits
+from ..images.geometry import Masks
 from ..images.preprocess import PreprocessSpec
 from ..verdict import Thresholds
 
@@ -28,7 +29,6 @@ __all__ = [
     "ModelFacts",
     "OnnxParity",
     "ParityReport",
-    "Polygon",
     "QuantizationFacts",
     "ScoreStats",
     "SearchFacts",
@@ -46,10 +46,6 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Label = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Point = tuple[Share, Share]
-Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=1000)]
-"""Corners as fractions of the frame's width and height, from its upper left corner."""
-Masks = Annotated[tuple[Polygon, ...], Field(max_length=100)]
 
 
 class _Facts(BaseModel):

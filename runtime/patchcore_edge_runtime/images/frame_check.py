@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from .preprocess import Image
 
-__all__ = ["FrameLimits", "FrameStats", "learn_limits", "measure"]
+__all__ = ["FrameLimits", "FrameStats", "check_frame", "is_flat", "learn_limits", "measure"]
 
 DARK = 8
 """A grey level up to which a pixel counts as black."""
@@ -26,6 +26,7 @@ _BRIGHTNESS_MARGIN = 16.0
 _SHARPNESS_SHARE = 0.3
 _SIZE_FACTOR = 2.0
 _ASPECT_TOLERANCE = 1.1
+_FLAT = "The frame is one flat colour; check the camera and its cable."
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,24 @@ class FrameLimits(BaseModel):
                 "check the focus and the lens, and whether the part moves."
             )
         return ""
+
+
+def check_frame(image: Image, frame_size: tuple[int, int], limits: FrameLimits | None) -> str:
+    """Why a frame must not be scored, as one sentence; empty when it may be.
+
+    Args:
+        image: HxWx3 uint8 BGR of the model's size, as ``preprocess`` returns it.
+        frame_size: height and width of what it was made from.
+        limits: learned from good images; without them only a flat frame is refused.
+    """
+    reason = limits.reason(measure(image, frame_size)) if limits is not None else ""
+    return reason or (_FLAT if is_flat(image) else "")
+
+
+def is_flat(image: Image) -> bool:
+    """Whether all pixels of an HxWx3 image are of one colour, whichever: cards without a signal give black or blue."""
+    # Row by row first: most frames differ there, and neighbours in memory compare fastest.
+    return np.array_equal(image[1:], image[:-1]) and np.array_equal(image[:, 1:], image[:, :-1])
 
 
 def measure(image: Image, frame_size: tuple[int, int]) -> FrameStats:
