@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeFloat, NonNegativeInt
 
 from ..errors import ConfigError
 from .base import Record, SinkContext, SinkSettings
@@ -17,10 +17,13 @@ _TAIL_BYTES = 1 << 20
 
 
 class JsonlSettings(SinkSettings):
-    """``[sinks.jsonl]``: ``path`` is appended to; at ``max_mb`` MiB it becomes ``path.1``, up to ``path.<keep>``."""
+    """``[sinks.jsonl]``: ``path`` is appended to; at ``max_mb`` MiB it becomes ``path.1``, up to ``path.<keep>``.
+
+    With ``max_mb = 0`` it stays one file.
+    """
 
     path: Path
-    max_mb: PositiveFloat = 100.0
+    max_mb: NonNegativeFloat = 100.0
     keep: NonNegativeInt = 10
 
 
