@@ -17,6 +17,7 @@ from conftest import bad_part, good_part, run_cli
 from line_records import make_record
 
 from patchcore_edge_runtime import ConfigError, Inspector, Verdict
+from patchcore_edge_runtime.display import record as records
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec, as_bgr8, preprocess
 from patchcore_edge_runtime.images.resize import resize, strips
 from patchcore_edge_runtime.inspection import inspector, result
@@ -31,7 +32,6 @@ from patchcore_edge_runtime.sinks import (
     SinkContext,
     SinkWorker,
     VideoSink,
-    base,
     open_sinks,
 )
 from patchcore_edge_runtime.sources import LiveSource, Source
@@ -192,7 +192,7 @@ def test_beside_a_camera_no_sink_no_overlay_and_no_frame_sized_map_is_made_in_th
 
         monkeypatch.setattr(owner, name, spy)
 
-    watch(base, "draw_overlay", "overlay")
+    watch(records, "draw_overlay", "overlay")
     watch(result, "map_in_frame", "map")
     for sink in (JsonlSink, ArchiveSink, VideoSink):
         watch(sink, "write", "file")

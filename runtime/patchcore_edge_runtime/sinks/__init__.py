@@ -1,7 +1,8 @@
 """Where results go; all sinks speak the protocol of ``base``."""
 
+from ..display.record import Record
 from .archive import ArchiveSink, OverlaySink
-from .base import LineSink, Record, Sink, SinkContext, SinkSettings
+from .base import LineSink, Sink, SinkContext, SinkSettings
 from .http.sink import HttpSink
 from .jsonl import JsonlSink
 from .modbus import ModbusSink

@@ -10,10 +10,11 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveFloat
 
+from ..display.record import Record
 from ..errors import ConfigError
 from ..images.files import encode_image, write_bytes, write_image
 from ..verdict import Verdict
-from .base import Record, SinkContext, SinkSettings, make_folder
+from .base import SinkContext, SinkSettings, make_folder
 from .budget import ByteBudget
 
 __all__ = ["ArchiveSettings", "ArchiveSink", "OverlaySink"]

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from ..display.overlay import draw_overlay
-from ..errors import ConfigError, FrameError
-from ..images.preprocess import Image, as_bgr8
-from ..inspection.result import InspectionResult
+from ..display.record import Record
+from ..errors import ConfigError
 from ..monitoring.status import LineStatus
-from ..sources.base import Frame
 from ..verdict import Verdict
 
 __all__ = [
     "LineSink",
-    "Record",
     "Sink",
     "SinkContext",
     "SinkSettings",
@@ -34,63 +27,6 @@ __all__ = [
     "secret",
     "token",
 ]
-
-_NO_PICTURE = (480, 640, 3)
-
-
-@dataclass(frozen=True)
-class Record:
-    """A frame and what was found in it."""
-
-    frame: Frame
-    result: InspectionResult
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-
-    @property
-    def overlay(self) -> Image:
-        """The annotated frame, drawn once however many sinks want it; a grey field where there is no picture."""
-        with self._lock:
-            return self._overlay
-
-    @cached_property
-    def _overlay(self) -> Image:
-        return draw_overlay(self.picture(), self.result)
-
-    def picture(self) -> Image:
-        """The frame as HxWx3 uint8 BGR, not to be changed; a grey field where there is none that can be shown."""
-        try:
-            return _blank() if self.frame.image is None else as_bgr8(self.frame.image)
-        except FrameError:
-            return _blank()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: where the frame comes from, then the result; made once however many sinks want them."""
-        with self._lock:
-            return dict(self._facts)
-
-    @cached_property
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "frame": self.frame.index,
-            "name": self.frame.name,
-            "part": self.frame.part,
-            "time": round(self.frame.time, 6),
-            **self.result.to_dict(),
-        }
-
-    @cached_property
-    def without_image(self) -> Record:
-        """The same record without pixels, which may wait in a queue: a few hundred bytes.
-
-        With WARN and NG it keeps the model's map, in which ``to_dict`` looks for regions. That takes milliseconds of
-        a large frame, so it is left to whoever asks.
-        """
-        light = self.result if self.result.has_regions else replace(self.result, model_map=None)
-        return Record(replace(self.frame, image=None), light)
-
-
-def _blank() -> Image:
-    return np.full(_NO_PICTURE, 64, np.uint8)
 
 
 class Sink(Protocol):

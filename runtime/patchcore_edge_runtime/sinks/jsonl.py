@@ -8,8 +8,9 @@ from typing import BinaryIO, ClassVar
 
 from pydantic import NonNegativeFloat, NonNegativeInt
 
+from ..display.record import Record
 from ..errors import MAKE_ROOM, cannot_write
-from .base import Record, SinkContext, SinkSettings
+from .base import SinkContext, SinkSettings
 
 __all__ = ["JsonlSettings", "JsonlSink"]
 

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from ..display.record import Record
 from ..errors import ConfigError
 from ..verdict import Verdict
-from .base import Record, SinkContext, SinkSettings, missing_extra
+from .base import SinkContext, SinkSettings, missing_extra
 
 __all__ = ["COILS", "ModbusSettings", "ModbusSink"]
 

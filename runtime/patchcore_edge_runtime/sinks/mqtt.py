@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from ..display.record import Record
 from ..errors import ConfigError
-from .base import Record, SinkContext, SinkSettings, missing_extra, secret
+from .base import SinkContext, SinkSettings, missing_extra, secret
 from .spool import Spool
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from pydantic import PositiveInt
 
+from ..display.record import Record
 from ..errors import MAKE_ROOM, ConfigError, cannot_write
-from .base import Record, SinkContext, SinkSettings
+from .base import SinkContext, SinkSettings
 
 __all__ = ["SqliteSettings", "SqliteSink"]
 

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from pydantic import PositiveFloat, field_validator
 
+from ..display.record import Record
 from ..errors import ConfigError
-from .base import Record, SinkContext, SinkSettings, make_folder
+from .base import SinkContext, SinkSettings, make_folder
 from .budget import ByteBudget
 
 __all__ = ["VideoFileSettings", "VideoSegmentSink", "VideoSettings", "VideoSink"]

@@ -8,10 +8,11 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
+from ..display.record import Record
 from ..errors import PatchcoreEdgeError
 from ..monitoring.status import LineStatus, SinkFigures
 from ..system import lower_thread_priority
-from .base import Record, Sink, SinkSettings
+from .base import Sink, SinkSettings
 
 __all__ = ["SinkGroup", "SinkWorker"]
 

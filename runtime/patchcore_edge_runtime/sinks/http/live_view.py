@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from ...display.record import Record
 from ...images.files import encode_image
 from ...images.preprocess import Image
-from ..base import Record
 
 __all__ = ["LiveView"]
 

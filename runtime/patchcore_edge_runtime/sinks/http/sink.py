@@ -6,8 +6,9 @@ import socket
 import threading
 from typing import ClassVar
 
+from ...display.record import Record
 from ...errors import ConfigError
-from ..base import Record, SinkContext, SinkSettings, missing_extra, token
+from ..base import SinkContext, SinkSettings, missing_extra, token
 from .live_view import LiveView
 from .settings import HttpSettings
 
