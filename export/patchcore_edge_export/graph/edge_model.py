@@ -11,7 +11,7 @@ from torch.nn.functional import embedding
 from patchcore_edge.models import AnomalyMapGenerator, Patchcore, PatchcoreModel
 from patchcore_edge_runtime.errors import ConfigError
 
-from .exact_search import ExactSearch, Found
+from .exact_search import ExactSearch, SearchResult
 from .fast_search import FastPlan, FastSearch
 
 __all__ = ["EdgeModel"]
@@ -50,17 +50,17 @@ class EdgeModel(nn.Module):
         features = self.backbone.embed(images)
         batch, dimension, height, width = features.shape
         patches = features.reshape(batch, dimension, height * width).transpose(1, 2) - self.search.center
-        found: Found = self.search(patches)
-        anomaly_map = self.rows @ found.distances.reshape(batch, 1, height, width) @ self.columns
-        return self._score(found), anomaly_map
+        result: SearchResult = self.search(patches)
+        anomaly_map = self.rows @ result.distances.reshape(batch, 1, height, width) @ self.columns
+        return self._score(result), anomaly_map
 
-    def _score(self, found: Found) -> Tensor:
+    def _score(self, result: SearchResult) -> Tensor:
         """Eq. 7 for the worst patch of each image; the neighbourhoods of the bank's vectors are tabled."""
         if self.support.shape[1] < 2:
-            return found.worst
-        support = self.search.vectors(embedding(found.neighbor, self.support))
-        near = (found.patch.unsqueeze(1) - support).square().sum(2).sqrt()
-        return found.worst * (1 - near.softmax(1)[:, 0])
+            return result.worst
+        support = self.search.vectors(embedding(result.neighbor, self.support))
+        near = (result.patch.unsqueeze(1) - support).square().sum(2).sqrt()
+        return result.worst * (1 - near.softmax(1)[:, 0])
 
     def _grid(self, height: int, width: int) -> tuple[int, int]:
         with torch.inference_mode():

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-__all__ = ["ExactSearch", "Found", "pick"]
+__all__ = ["ExactSearch", "SearchResult", "pick"]
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search gives for N images of P patches.
 
     Attributes:
@@ -49,13 +49,13 @@ class ExactSearch(nn.Module):
         self.linear.weight = nn.Parameter(-2 * bank, requires_grad=False)
         self.linear.bias = nn.Parameter((bank * bank).sum(1), requires_grad=False)
 
-    def forward(self, patches: Tensor) -> Found:
+    def forward(self, patches: Tensor) -> SearchResult:
         """``[N, P, D]`` embeddings, centred → exact distances of all of them."""
         products = self.linear(patches)
         distances = (products.amin(2) + (patches * patches).sum(2)).clamp_min(0).sqrt()
         place = distances.argmax(1)
         # An index is wanted of one patch per image; over all of them it would cost more than the search itself.
-        return Found(distances, distances.amax(1), pick(patches, place), pick(products, place).argmin(1))
+        return SearchResult(distances, distances.amax(1), pick(patches, place), pick(products, place).argmin(1))
 
     def vectors(self, indices: Tensor) -> Tensor:
         """Bank vectors, centred, by index; read from the layer's weights so that the graph holds the bank once."""
