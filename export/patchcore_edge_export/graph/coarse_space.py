@@ -60,7 +60,7 @@ class CoarseSpace(nn.Module):
     def __init__(self, bank: Tensor, dimensions: int, correlation: float) -> None:
         super().__init__()
         axes, rotation = _principal_axes(bank, dimensions - 1), _rotation(dimensions)
-        self.register_buffer("projection", axes @ rotation[:-1])
+        self.register_buffer("projection", (axes @ rotation[:-1]).T.contiguous())
         self.register_buffer("direction", correlation**0.5 * rotation[-1])
         self.residual_mean = 0.0
         self.residual_mean = float(self.residual(bank, self.flat(bank)).mean())
@@ -75,7 +75,7 @@ class CoarseSpace(nn.Module):
 
     def flat(self, patches: Tensor) -> Tensor:
         """``[..., D]`` embeddings, centred → ``[..., d]``: their part in the plane, rotated; lengths are kept."""
-        return patches @ self.projection
+        return linear(patches, self.projection)
 
     @staticmethod
     def residual(full: Tensor, flat: Tensor) -> Tensor:
@@ -109,9 +109,10 @@ class PointSet(nn.Module):
         self._step, self._patch_step, self._own_share = step, clip_limit / _PATCH_LEVELS, 1 - correlation
         biases = -0.5 * ((points * points).sum(1) + self._own_share * squares)
         self.sizes: list[int] = []
+        # Biases have the shape of a product, so that no converter makes other constants of them, without their names.
         for index, (rows, bias) in enumerate(zip(torch.split(points, chunk), torch.split(biases, chunk), strict=True)):
             self.register_buffer(f"points_{index}", rows.clone())
-            self.register_buffer(f"bias_{index}", bias.clone())
+            self.register_buffer(f"bias_{index}", bias.reshape(1, 1, -1).clone())
             self.sizes.append(len(rows))
 
     def __len__(self) -> int:
@@ -132,7 +133,7 @@ class PointSet(nn.Module):
         """xy − ‖y‖²/2, which is largest where −2xy + ‖y‖² is smallest, chunk by chunk."""
         for index in range(len(self.sizes)):
             chunk = rounded(self.get_buffer(f"points_{index}"), self._step)
-            yield linear(points, chunk, self.get_buffer(f"bias_{index}"))
+            yield linear(points, chunk) + self.get_buffer(f"bias_{index}")
 
 
 def rounded(points: Tensor, step: float) -> Tensor:

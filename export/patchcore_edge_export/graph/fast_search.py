@@ -59,7 +59,8 @@ class FastSearch(nn.Module):
         plan: the coarse space and the number of patches that are refined.
     """
 
-    offsets: Tensor
+    group_offsets: Tensor
+    point_offsets: Tensor
 
     def __init__(self, memory_bank: Tensor, plan: FastPlan) -> None:
         super().__init__()
@@ -77,7 +78,9 @@ class FastSearch(nn.Module):
             centroids = rounded(group_means(points, groups), step)
             squares = group_means(squares[:, None], groups)[:, 0]
             self.centroids = PointSet(centroids, squares, plan.correlation, step, plan.clip_limit)
-        self.register_buffer("offsets", torch.zeros(2, 1) if plan.offsets is None else plan.offsets)
+        offsets = torch.zeros(2, 1) if plan.offsets is None else plan.offsets
+        self.register_buffer("group_offsets", offsets[:1].clone())
+        self.register_buffer("point_offsets", offsets[1:].clone())
 
     @property
     def center(self) -> Tensor:
@@ -95,15 +98,14 @@ class FastSearch(nn.Module):
 
     def estimate(self, rows: CoarseRows) -> tuple[Tensor, Tensor]:
         """``[N, P]`` rows → ``[N, P]`` estimated distances, as places are chosen by and as the map shows them."""
-        by_groups, by_points = self.offsets
         count = self.plan.shortlist
         if self.centroids is None or count >= rows.points.shape[1]:
             estimates = self.points.nearest(rows)
-            return estimates, (estimates + by_points).clamp_min(0)
+            return estimates, (estimates + self.point_offsets).clamp_min(0)
         coarse = self.centroids.nearest(rows)
         places = coarse.topk(count, dim=1, sorted=False).indices
         refined = self.points.nearest(CoarseRows(pick(rows.points, places), rows.squares.gather(1, places)))
-        return merged(coarse, refined, places, by_groups, by_points.expand_as(coarse))
+        return merged(coarse, refined, places, self.group_offsets, self.point_offsets.expand_as(coarse))
 
     def refine(self, patches: Tensor, points: Tensor) -> SearchResult:
         """``[N, T, D]`` patches and their ``[N, T, d]`` points → exact distances, if the nearest is a candidate."""
