@@ -16,7 +16,7 @@ from patchcore_edge.gc_paused import gc_paused
 from patchcore_edge.plugins import needs_export_extra
 
 if TYPE_CHECKING:
-    from patchcore_edge_runtime.bundle.manifest import ParityFacts
+    from patchcore_edge_runtime.bundle.manifest import ParityReport
 
 __all__ = ["Format", "Precision", "Search", "register"]
 
@@ -129,7 +129,7 @@ def _warn(sentence: str) -> None:
     typer.echo(f"Warning: {sentence}", err=True)
 
 
-def _print_parity(facts: ParityFacts) -> None:
+def _print_parity(facts: ParityReport) -> None:
     made = f" ({facts.synthetic} with a synthetic defect)" if facts.synthetic else ""
     lines = [
         f"Parity on {facts.images} images{made}, torch float32 against {facts.device}: "

@@ -15,7 +15,7 @@ from torch import Tensor
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.files import read_image
-from patchcore_edge_runtime.images.frame_check import SanityLimits, learn_limits, measure
+from patchcore_edge_runtime.images.frame_check import FrameLimits, learn_limits, measure
 from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, preprocess
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -328,7 +328,7 @@ def _images(dataset: ImageDataset, kept: dict[str, int]) -> Iterable[tuple[str, 
     return ((name, dataset.image(index)) for name, index in kept.items())
 
 
-def _sanity_limits(items: Sequence[ImageItem], spec: PreprocessSpec) -> SanityLimits | None:
+def _sanity_limits(items: Sequence[ImageItem], spec: PreprocessSpec) -> FrameLimits | None:
     """What the frames of these good images have in common; files that cannot be used have been refused before."""
     frames = (read_image(item.path) for item in items)
     return learn_limits(measure(preprocess(frame, spec), frame.shape[:2]) for frame in frames)

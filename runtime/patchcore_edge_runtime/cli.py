@@ -1,13 +1,14 @@
-"""``patchcore-edge-runtime``: the commands for the PC beside the line."""
+"""``patchcore-edge-runtime``: the commands on the line PC."""
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,11 +18,9 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .display.window import Window
+    from .images.geometry import Roi
     from .inspection.inspector import Inspector
-    from .inspection.result import Roi
-    from .line.loop import RunSummary
-    from .line.runner import MakeSink
-    from .monitoring.status import LineStatus
+    from .monitoring.status import LineStatus, Snapshot
 
 app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
 
@@ -87,7 +86,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     """
     from .line.config_file import load_line
     from .line.runner import run_line
-    from .sinks import ArchiveSink, JsonlSink, VideoSink
+    from .sources import is_live
 
     overrides = {
         "bundle": model,
@@ -103,17 +102,19 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "hot_swap": hot_swap,
         "cache_dir": cache_dir,
         "inference_num_threads": inference_num_threads,
+        "sinks.results": None if results is None else {"kind": "jsonl", "path": results, "max_mb": 0},
+        "sinks.save-ng": None if save_ng is None else {"kind": "archive", "folder": save_ng},
+        "sinks.save-video": None if save_video is None else {"kind": "video_file", "path": save_video},
     }
     line = load_line(config, overrides, os.environ)
-    more: dict[str, MakeSink] = {}
-    if results is not None:
-        more["results"] = lambda _: JsonlSink(results)
-    if save_ng is not None:
-        more["save-ng"] = lambda _: ArchiveSink(save_ng)
-    if save_video is not None:
-        more["save-video"] = lambda frames: VideoSink(save_video, frames.fps)
-    summary, sinks = run_line(line, more, _open_window if show else None)
-    _print_summary(summary, as_json, sinks)
+    now = run_line(line, make_viewer=_open_window if show else None)
+    _print_summary(now, as_json)
+    asked_for = [name for key in overrides if (name := key.removeprefix("sinks.")) in now.sinks and name != key]
+    refused = [name for name in asked_for if now.sinks[name].failed]
+    # A camera's line goes on for good and counts; of files somebody wants every result.
+    if refused and not is_live(line.source.uri):
+        lost = now.sinks[refused[0]].failed
+        raise ConfigError(f"--{refused[0]} refused {lost} of {now.frames} records; make room or choose another place.")
 
 
 @app.command()
@@ -177,10 +178,11 @@ def predict(
     from .sinks import JsonlSink, OverlaySink
     from .sources import open_source
 
-    frames = open_source(source)
-    inspector = Inspector(model, device, roi=_parse_roi(roi))
-    summary = run_loop(frames, inspector, [JsonlSink(output / "results.jsonl"), OverlaySink(output)])
-    _print_summary(summary, as_json)
+    with closing(open_source(source)) as frames:
+        inspector = Inspector(model, device, roi=_parse_roi(roi))
+        with closing(JsonlSink(output / "results.jsonl")) as results:
+            status = run_loop(frames, inspector, [results, OverlaySink(output)])
+    _print_summary(status.snapshot(), as_json)
 
 
 @app.command()
@@ -212,13 +214,14 @@ def edit(
     no_masks: Annotated[bool, typer.Option("--no-masks", help="Take all ignore masks away.")] = False,
 ) -> None:
     """Change thresholds, labels or ignore masks of a bundle and record who changed what."""
-    from .bundle.edit import BundleEdit, edit_bundle, parse_mask
+    from .bundle.edit import BundleEdit, edit_bundle
+    from .images.geometry import parse_polygon
 
     if no_warn and warn_threshold is not None:
         raise ConfigError("--warn-threshold and --no-warn exclude each other; give one.")
     if no_masks and ignore_mask:
         raise ConfigError("--ignore-mask and --no-masks exclude each other; give one.")
-    masks = () if no_masks else tuple(parse_mask(text) for text in ignore_mask) if ignore_mask else None
+    masks = () if no_masks else tuple(parse_polygon(text) for text in ignore_mask) if ignore_mask else None
     change = BundleEdit(
         image=image_threshold,
         pixel=pixel_threshold,
@@ -234,7 +237,7 @@ def edit(
 @app.command()
 def devices() -> None:
     """List the devices that OpenVINO finds on this machine."""
-    from .inspection.inspector import available_devices
+    from .inspection.openvino_backend import available_devices
 
     for name, full_name in available_devices().items():
         typer.echo(f"{name}\t{full_name}")
@@ -268,8 +271,8 @@ def _open_window(inspector: Inspector, status: LineStatus, live: bool) -> Window
     return Window(inspector, status, live=live)
 
 
-def _print_summary(summary: RunSummary, as_json: bool, sinks: dict[str, Any] | None = None) -> None:
-    facts = {**summary.as_json(), **({"sinks": sinks} if sinks else {})}
+def _print_summary(now: Snapshot, as_json: bool) -> None:
+    facts = now.summary()
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -278,6 +281,6 @@ def _print_summary(summary: RunSummary, as_json: bool, sinks: dict[str, Any] | N
     if facts["latency_ms_p50"] is not None:
         latency = f"latency p50 {facts['latency_ms_p50']} ms, p95 {facts['latency_ms_p95']} ms"
         typer.echo(f"{facts['fps']} fps, {facts['dropped']} dropped, {latency}")
-    for name, counts in (sinks or {}).items():
-        if counts["dropped"] or counts["failed"]:
-            typer.echo(f"sink {name}: {counts['dropped']} dropped, {counts['failed']} refused ({counts['error']})")
+    for name, sink in now.sinks.items():
+        if sink.dropped or sink.failed:
+            typer.echo(f"sink {name}: {sink.dropped} dropped, {sink.failed} refused ({sink.error})")

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeFloat, NonNegativeInt
 
+from ..display.record import Record
 from ..errors import ConfigError
-from .base import Record, SinkContext, SinkSettings
+from .base import SinkContext, SinkSettings
 
 __all__ = ["JsonlSettings", "JsonlSink"]
 
@@ -17,10 +18,13 @@ _TAIL_BYTES = 1 << 20
 
 
 class JsonlSettings(SinkSettings):
-    """``[sinks.jsonl]``: ``path`` is appended to; at ``max_mb`` MiB it becomes ``path.1``, up to ``path.<keep>``."""
+    """``[sinks.jsonl]``: ``path`` is appended to; at ``max_mb`` MiB it becomes ``path.1``, up to ``path.<keep>``.
+
+    With ``max_mb = 0`` it stays one file.
+    """
 
     path: Path
-    max_mb: PositiveFloat = 100.0
+    max_mb: NonNegativeFloat = 100.0
     keep: NonNegativeInt = 10
 
 
@@ -51,7 +55,7 @@ class JsonlSink:
 
     def write(self, record: Record) -> None:
         """Write one line; a line that does not fit on the disk leaves no half of itself."""
-        line = (json.dumps(record.as_json(), ensure_ascii=False, allow_nan=False) + "\n").encode()
+        line = (json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n").encode()
         if self._max_bytes and self._size and self._size + len(line) > self._max_bytes:
             self._rotate()
         try:

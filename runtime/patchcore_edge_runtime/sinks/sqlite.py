@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from pydantic import PositiveInt
 
+from ..display.record import Record
 from ..errors import ConfigError
-from .base import Record, SinkContext, SinkSettings
+from .base import SinkContext, SinkSettings
 
 __all__ = ["SqliteSettings", "SqliteSink"]
 
@@ -71,7 +72,7 @@ class SqliteSink:
 
     def write(self, record: Record) -> None:
         """Insert and commit one row."""
-        facts = record.as_json()
+        facts = record.to_dict()
         keys = ("time", "frame", "name", "verdict", "pred_score", "model_id")
         values = [*(facts[key] for key in keys), json.dumps(facts, ensure_ascii=False, allow_nan=False)]
         try:
