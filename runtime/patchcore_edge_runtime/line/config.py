@@ -25,11 +25,12 @@ from ..inspection.ignore_mask import IgnoreMask
 from ..inspection.rules import LineRules
 from ..sinks import SinkSettings
 from ..sinks.registry import read_table
-from ..sources import LiveSettings, is_live
+from ..sources import LiveSettings, is_live, source_in
+from ..validation import explain_fault, first_fault
 from ..verdict import Thresholds
 from .debounce import DebounceRule
 
-__all__ = ["LineConfig", "ThresholdOverrides", "explain_fault"]
+__all__ = ["LineConfig", "ThresholdOverrides"]
 
 
 class _Table(BaseModel):
@@ -63,7 +64,7 @@ class ThresholdOverrides(_Table):
         try:
             return Thresholds.model_validate({**thresholds.model_dump(), **self.model_dump(exclude_none=True)})
         except ValidationError as error:
-            raise ConfigError(f"The thresholds do not go together: {explain_fault(error.errors()[0])}.") from None
+            raise ConfigError(f"The thresholds do not go together: {first_fault(error)}.") from None
 
 
 class InspectTable(_Table):
@@ -149,12 +150,7 @@ class LineConfig(_Table):
     @property
     def source_uri(self) -> str:
         """The source's URI, with a path relative to ``folder`` made whole."""
-        uri = self.source.uri
-        if is_live(uri):
-            return uri
-        watched = uri.startswith("watch:")
-        path = self.folder / uri.removeprefix("watch:")
-        return f"watch:{path}" if watched else str(path)
+        return source_in(self.folder, self.source.uri)
 
 
 def _read_sinks(tables: dict[Any, Any]) -> dict[str, SinkSettings]:
@@ -174,8 +170,3 @@ def _read_sinks(tables: dict[Any, Any]) -> dict[str, SinkSettings]:
 
 def _fault(name: str, place: tuple[int | str, ...], text: str) -> InitErrorDetails:
     return InitErrorDetails(type=PydanticCustomError("sink", "{text}", {"text": text}), loc=(name, *place), input=None)
-
-
-def explain_fault(fault: Any) -> str:
-    """What pydantic says of one fault, without its own introduction."""
-    return str(fault["msg"]).removeprefix("Value error, ")

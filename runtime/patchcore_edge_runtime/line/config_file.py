@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from ..errors import ConfigError
 from ..sinks import SINKS
-from ..sources import is_live
-from .config import LineConfig, explain_fault
+from ..sources import source_in
+from ..validation import explain_fault
+from .config import LineConfig
 
 __all__ = ["ENVIRONMENT_PREFIX", "load_line", "read_environment"]
 
@@ -145,10 +146,7 @@ def _from_here(key: str, value: Any) -> Any:
         return value
     if key in ("bundle", "cache_dir") or (key.startswith("sinks.") and key.rsplit(".", maxsplit=1)[-1] in _SINK_PATHS):
         return Path(value).absolute()
-    if key == "source.uri" and not is_live(str(value)):
-        watch, path = ("watch:", str(value)[6:]) if str(value).startswith("watch:") else ("", str(value))
-        return f"{watch}{Path(path).absolute()}"
-    return value
+    return source_in(Path.cwd(), str(value)) if key == "source.uri" else value
 
 
 def line_of(text: str, keys: list[str]) -> int | None:

@@ -9,7 +9,7 @@ from typing import BinaryIO, ClassVar
 from pydantic import NonNegativeFloat, NonNegativeInt
 
 from ..display.record import Record
-from ..errors import ConfigError
+from ..errors import MAKE_ROOM, cannot_write
 from .base import SinkContext, SinkSettings
 
 __all__ = ["JsonlSettings", "JsonlSink"]
@@ -62,10 +62,10 @@ class JsonlSink:
             written = self._file.write(line)
         except OSError as error:
             self._file.truncate(self._size)
-            raise _refused(self._path, error.strerror) from None
+            raise cannot_write(self._path, error, MAKE_ROOM) from None
         if written != len(line):
             self._file.truncate(self._size)
-            raise _refused(self._path, "the disk is full")
+            raise cannot_write(self._path, "the disk is full", MAKE_ROOM)
         self._size += len(line)
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class JsonlSink:
             # Unbuffered: a line is the system's as soon as it is written. Appending: it goes on where truncate() cut.
             return self._path.open("ab", buffering=0)
         except OSError as error:
-            raise _refused(self._path, error.strerror) from None
+            raise cannot_write(self._path, error, MAKE_ROOM) from None
 
     def _rotate(self) -> None:
         # Closed first: Windows does not rename an open file.
@@ -107,7 +107,3 @@ def _whole_lines(path: Path) -> int:
         reader.seek(max(0, size - _TAIL_BYTES))
         tail = reader.read()
     return size - len(tail) + tail.rfind(b"\n") + 1
-
-
-def _refused(path: Path, why: str | None) -> ConfigError:
-    return ConfigError(f"{path} cannot be written ({why}); make room or choose another place.")
