@@ -1,4 +1,4 @@
-"""docs/architecture.md lists the files that a frame crosses, from the camera to a line of JSON; here one is followed."""
+"""The files that a frame crosses, as docs/architecture.md lists them: from the camera to a line of JSON."""
 
 from __future__ import annotations
 
