@@ -14,7 +14,7 @@ import torch
 from conftest import TINY_BACKBONE, TINY_SIZE, good_part, run_cli
 
 from patchcore_edge.jobs.cross_validation import OutOfFold, Scorer, folds, out_of_fold_scores
-from patchcore_edge.metrics.pixel_histogram import PixelCounts
+from patchcore_edge.metrics.pixel_histogram import PixelHistogram
 from patchcore_edge.models import PatchcoreModel
 from patchcore_edge.runs.checkpoint import Calibration, RunFacts, load_calibration
 from patchcore_edge.thresholds import calibrate, calibrate_on_defects, describe
@@ -116,7 +116,7 @@ def test_masks_set_the_pixel_threshold() -> None:
     maps, masks = np.ones((4, 4, 4), np.float32) * scores[:, None, None], np.zeros((4, 4, 4), bool)
     maps[2:, 1:] = 3.0
     masks[2:, 0] = True
-    thresholds, _ = calibrate_on_defects(scores, labels, scores, PixelCounts.of(maps, masks), 0.1, "")
+    thresholds, _ = calibrate_on_defects(scores, labels, scores, PixelHistogram.of(maps, masks), 0.1, "")
     assert thresholds.pixel == pytest.approx(3.5)
 
 
@@ -125,7 +125,7 @@ def test_the_pixel_threshold_has_the_highest_f1_of_all() -> None:
     masks = rng.random((4, 20, 20)) < 0.2
     maps = (20 * np.exp(0.2 * (rng.normal(size=masks.shape) + 2 * masks))).astype(np.float32)
     scores, labels = labelled([1, 2], [4, 5])
-    pixels = PixelCounts.of(maps, masks)
+    pixels = PixelHistogram.of(maps, masks)
     cut = calibrate_on_defects(scores, labels, scores, pixels, 0.1, "")[0].pixel
 
     def f1(threshold: float) -> float:

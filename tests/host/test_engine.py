@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 
 from patchcore_edge.data import Batch, DataModule, Folder, ImageDataset, ImageItem, MVTec
 from patchcore_edge.engine import Engine
-from patchcore_edge.jobs.train import save_fitted
 from patchcore_edge.metrics.evaluator import Evaluator, collect_scores
 from patchcore_edge.models import InferenceBatch, LearningType, Patchcore, PatchcoreModel
 from patchcore_edge.models.post_processor import PostProcessor
 from patchcore_edge.models.pre_processor import IMAGENET_MEAN, IMAGENET_STD, PreProcessor
 from patchcore_edge.models.visualizer import Visualizer
 from patchcore_edge.runs.checkpoint import load_run
+from patchcore_edge.runs.fitted import save_fitted
 from patchcore_edge_runtime.bundle.bundle import Bundle
 from patchcore_edge_runtime.errors import CheckpointError, ConfigError, DataError, FrameError
 from patchcore_edge_runtime.images.preprocess import preprocess
@@ -159,7 +159,7 @@ def test_predicting_nothing_or_two_things_is_refused(sources: dict, fitted: Patc
 def test_measuring_gives_every_metric_and_pictures(
     fitted: Patchcore, data: MVTec, engine: Engine, tmp_path: Path
 ) -> None:
-    facts = engine.test(fitted, data, output=tmp_path).as_json()
+    facts = engine.test(fitted, data, output=tmp_path).to_dict()
     assert facts["image_auroc"] == facts["f1"] == 1.0
     assert all(0 <= facts[name] <= 1 for name in ("pixel_auroc", "aupro", "image_aupr", "recall"))
     pictures = sorted(tmp_path.rglob("*.png"))
