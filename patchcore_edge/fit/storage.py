@@ -65,6 +65,9 @@ def open_store(
     )
     plan = FitPlan(images, patches, dimensions, bank)
     in_memory = plan.fits(storage.memory_limit)
+    if storage.folder is not None and not in_memory:
+        # Before any image is read.
+        require_disk(storage.folder, plan.store_bytes(np.dtype("float16").itemsize) - stored_bytes(storage.folder))
     dtype = "float32" if in_memory or largest() > _FLOAT16_COMFORT else "float16"
     header = StoreHeader(storage.fingerprint, patches, dimensions, dtype)
     disk = plan.store_bytes(np.dtype(dtype).itemsize)
