@@ -121,8 +121,8 @@ def searches(weights: Path | None, scratch: Path) -> str:
 
 
 _WITHOUT_COLLECTION = """
-from patchcore_edge.cli import importing
-with importing():
+from patchcore_edge.gc_paused import gc_paused
+with gc_paused():
     import patchcore_edge.jobs.evaluate
 """
 

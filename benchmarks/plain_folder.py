@@ -27,7 +27,7 @@ from patchcore_edge.runs.checkpoint import load_calibration, load_run
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle
 from patchcore_edge_runtime.bundle.manifest import Manifest
-from patchcore_edge_runtime.inspection.openvino_backend import CompiledGraph
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 
 from .held_out import TARGET_FPR, evenly, write_page
 from .works import Work, all_works
@@ -135,7 +135,7 @@ def _row(run: Path, options: GraphOptions, labelled: Labelled) -> str:
         start = perf_counter()
         manifest = export_bundle(run, Path(scratch) / "bundle", options)
         seconds = perf_counter() - start
-        graph = CompiledGraph(Path(scratch) / "bundle" / "model.xml", "CPU", "latency")
+        graph = OpenVINOBackend(Path(scratch) / "bundle" / "model.xml", "CPU", "latency")
         got = np.array([float(graph.infer(image[None])[0][0]) for image in labelled.images])
     return _line(manifest, run, labelled, got, seconds)
 

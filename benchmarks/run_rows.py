@@ -21,7 +21,7 @@ from patchcore_edge.models import Patchcore
 from patchcore_edge_export.build import Built, Extras, GraphOptions
 from patchcore_edge_export.gate.parity import LIMITS, Sample
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML
-from patchcore_edge_runtime.inspection.openvino_backend import CompiledGraph
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from samples.demo.cells import cell_files
 
 from .compare import save_network
@@ -116,8 +116,8 @@ def _measure(subject: Subject, peer: Peer, folder: Path) -> Latency:
     built = subject.graph(folder / "auto", fitted, options)
     subject.graph(folder / "int8", fitted, replace(options, precision="int8"), Extras(train=subject.held_out()))
     graphs = {
-        "auto": CompiledGraph(folder / "auto" / MODEL_XML, "CPU", "latency"),
-        "int8": CompiledGraph(folder / "int8" / MODEL_XML, "CPU", "latency"),
+        "auto": OpenVINOBackend(folder / "auto" / MODEL_XML, "CPU", "latency"),
+        "int8": OpenVINOBackend(folder / "int8" / MODEL_XML, "CPU", "latency"),
         "exact": compiled(folder / "exact", fitted, None),
     }
     alone, theirs = backbone_graph(folder / "exact"), _PeerGraph(peer, fitted, folder / "peer", subject)
@@ -138,7 +138,7 @@ def _measure(subject: Subject, peer: Peer, folder: Path) -> Latency:
 class _Alone:
     """Runs a graph and takes nothing out."""
 
-    def __init__(self, graph: CompiledGraph) -> None:
+    def __init__(self, graph: OpenVINOBackend) -> None:
         self._request = graph.compiled.create_infer_request()
 
     def __call__(self, frame: NDArray[np.uint8]) -> None:

@@ -28,7 +28,7 @@ from patchcore_edge_export.graph.exact_search import Found, pick
 from patchcore_edge_export.graph.fast_search import FastPlan, FastSearch
 from patchcore_edge_export.planning.plan import plan_search
 from patchcore_edge_runtime.images.preprocess import Image
-from patchcore_edge_runtime.inspection.openvino_backend import CompiledGraph
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .held_out import TARGET_FPR, Fitted, deviation, fit, pixel_auroc, thresholds, write_page
@@ -163,7 +163,7 @@ def _compiled(model: Patchcore, plan: FastPlan | None, running: bool, limits: Th
         edge.search = EstimatesInTheRunning(model.model.memory_bank, plan)
     export_onnx(edge, onnx_file, 1, model.pre_processor.spec.input_size)
     convert(onnx_file, xml, limits, compress_to_fp16=False)
-    return CompiledGraph(xml, "CPU", "latency")
+    return OpenVINOBackend(xml, "CPU", "latency")
 
 
 def _answers(graph: Graph, frames: NDArray[np.uint8]) -> _Answers:

@@ -23,7 +23,7 @@ from patchcore_edge_export.graph.edge_model import EdgeModel
 from patchcore_edge_export.graph.fast_search import FastPlan
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML
 from patchcore_edge_runtime.images.preprocess import Image
-from patchcore_edge_runtime.inspection.openvino_backend import CompiledGraph
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .material import cells
@@ -108,21 +108,21 @@ class Subject:
         return build_graph(folder, fitted, held, thresholds, options, extras)
 
 
-def compiled(folder: Path, fitted: Patchcore, plan: FastPlan | None) -> CompiledGraph:
+def compiled(folder: Path, fitted: Patchcore, plan: FastPlan | None) -> OpenVINOBackend:
     """The IR of a search, written to ``folder`` without asking the gate: for comparisons of time."""
     folder.mkdir(parents=True, exist_ok=True)
     export_onnx(EdgeModel(fitted, plan), folder / "model.onnx", 1, fitted.pre_processor.spec.input_size)
     convert(folder / "model.onnx", folder / MODEL_XML, Thresholds(image=1.0, pixel=1.0), compress_to_fp16=False)
-    return CompiledGraph(folder / MODEL_XML, "CPU", "latency")
+    return OpenVINOBackend(folder / MODEL_XML, "CPU", "latency")
 
 
-def backbone_graph(folder: Path) -> CompiledGraph:
+def backbone_graph(folder: Path) -> OpenVINOBackend:
     """The backbone alone, pooled features out, of the IR in ``folder``; written beside it."""
     xml = folder / "backbone.xml"
     core = ov.Core()
     core.set_property({"ENABLE_MMAP": False})
     ov.save_model(backbone_model(core.read_model(folder / MODEL_XML)), xml, compress_to_fp16=False)
-    return CompiledGraph(xml, "CPU", "latency")
+    return OpenVINOBackend(xml, "CPU", "latency")
 
 
 def batches(frames: Sequence[Image]) -> list[NDArray[np.uint8]]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,9 +25,9 @@ from .fit.feature_store import FeatureStore
 from .fit.storage import FeatureStorageOptions, open_store
 from .metrics.evaluator import Evaluation, collect_scores
 from .models import Patchcore
+from .plugins import load_exporter
 
 if TYPE_CHECKING:
-    from patchcore_edge_export.build import GraphOptions
     from patchcore_edge_runtime.bundle.manifest import Manifest
 
 __all__ = ["Engine", "resolve_device"]
@@ -195,7 +194,7 @@ class Engine:
         model: Patchcore,
         datamodule: DataModule,
         output: str | Path,
-        options: GraphOptions | None = None,
+        options: Any = None,
         *,
         target_fpr: float | None = None,
     ) -> Manifest:
@@ -206,25 +205,18 @@ class Engine:
             datamodule: its validation images set the thresholds and pass the gate; without any, its training images do,
                 cross-fitted.
             output: bundle folder to write.
-            options: precision, search and formats; float32 and exact when absent.
+            options: precision, search and formats, a ``patchcore_edge_export.api.GraphOptions``; float32 and exact when
+                absent.
             target_fpr: share of good parts that may be called NG, in (0, 1); see ``calibrate_on_scores`` for None.
 
         Raises:
             DataError: an image that the model was fitted on is among those to calibrate with.
             ParityError: the graph does not score as the model does; nothing is written.
+            ConfigError: the extra ``export`` is not installed.
         """
-        from patchcore_edge_export.build import GraphOptions
-        from patchcore_edge_export.bundle import export_bundle
-
-        from .jobs.calibrate import calibrate_run
-        from .runs.fitted import save_fitted
-
-        output = Path(output)
-        with TemporaryDirectory() as temporary:
-            run = Path(temporary) / output.resolve().name
-            save_fitted(run, model, datamodule)
-            calibrate_run(run, datamodule, target_fpr, str(self.device), strict=self.strict)
-            return export_bundle(run, output, options or GraphOptions())
+        export = load_exporter()
+        where = str(self.device)
+        return export(model, datamodule, Path(output), options, target_fpr=target_fpr, device=where, strict=self.strict)
 
     def stream(self, model: Patchcore, dataset: ImageDataset, what: str = "scores") -> Iterator[Batch]:
         """Score a dataset batch by batch, so that nothing but one batch is held; results are on the CPU.

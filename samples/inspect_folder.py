@@ -10,7 +10,7 @@ bundle, folder = sys.argv[1:3]
 inspector = Inspector(bundle)
 scored = []
 for frame in open_source(folder):
-    result = inspector.error(frame.error) if frame.image is None else inspector(frame.image)
+    result = inspector.error_result(frame.error) if frame.image is None else inspector(frame.image)
     scored.append((result.pred_score, result.verdict, frame.name))
 for score, verdict, name in sorted(scored, reverse=True):
     print(f"{score:10.3f}  {verdict:5}  {name}")

@@ -14,10 +14,10 @@ import openvino as ov
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML
 from patchcore_edge_runtime.bundle.edit import rewrite_model_info
-from patchcore_edge_runtime.bundle.manifest import Labels, ParityFacts, QuantizationFacts, SearchFacts
+from patchcore_edge_runtime.bundle.manifest import Labels, ParityReport, QuantizationFacts, SearchFacts
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.preprocess import Image
-from patchcore_edge_runtime.inspection.inspector import CompiledGraph
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .convert.lowering import Lowering
@@ -84,7 +84,7 @@ class Built:
 
     search: Literal["exact", "fast"]
     search_facts: SearchFacts
-    parity: ParityFacts
+    parity: ParityReport
     thresholds: Thresholds
     quantization: QuantizationFacts | None = None
 
@@ -182,11 +182,11 @@ class _Builder:
         with TemporaryDirectory() as scratch:
             work = Path(scratch)
             onnx = self._write(self._fitted, plan, self._folder / MODEL_XML, work / "model.onnx")
-            graph = CompiledGraph(self._folder / MODEL_XML, "CPU", "latency")
+            graph = OpenVINOBackend(self._folder / MODEL_XML, "CPU", "latency")
             unseen = Trial(self._torch, graph, self._samples, onnx)
             if self._extras.unseen is not None:
                 onnx_twin = self._write(self.judge, plan, work / "unseen.xml", work / "unseen.onnx")
-                twin = CompiledGraph(work / "unseen.xml", "CPU", "latency")
+                twin = OpenVINOBackend(work / "unseen.xml", "CPU", "latency")
                 unseen = Trial(self._judge_torch, twin, self._samples, onnx_twin)
             own = self._own_thresholds(unseen)
             parity = judge(
@@ -203,7 +203,7 @@ class _Builder:
         quantization = None if self._lowering is None else self._lowering.facts
         return Built("exact" if plan is None else "fast", _search_facts(plan, why), parity, own, quantization)
 
-    def _further(self, graph: CompiledGraph, onnx: OnnxGraph) -> Iterator[Trial]:
+    def _further(self, graph: OpenVINOBackend, onnx: OnnxGraph) -> Iterator[Trial]:
         """What the written graph itself is shown, besides what a stand-in for it was."""
         samples = list(self._extras.labelled)
         if self._extras.unseen is not None:

@@ -24,12 +24,12 @@ from patchcore_edge.runs.checkpoint import (
     train_samples,
     unseen_model,
 )
-from patchcore_edge_runtime.atomic_folder import new_folder
+from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
-from patchcore_edge_runtime.bundle.manifest import GoldenImage, Manifest, ModelFacts, ParityFacts
+from patchcore_edge_runtime.bundle.manifest import GoldenImage, Manifest, ModelFacts, ParityReport
 from patchcore_edge_runtime.errors import BundleError, CheckpointError
 from patchcore_edge_runtime.images.preprocess import Image
-from patchcore_edge_runtime.inspection.inspector import CompiledGraph
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .build import Built, Extras, GraphOptions, build_graph
@@ -74,7 +74,7 @@ def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | N
         list(_labelled(data, fitted, facts)) if data else [],
         unseen_model(run, fitted, calibration) if calibration.unseen_bank else None,
     )
-    with new_folder(output, MANIFEST) as fresh:
+    with atomic_folder(output, MANIFEST) as fresh:
         built = build_graph(fresh, fitted, images, calibration.thresholds, options, extras)
         golden = _golden(fresh, fitted, images, built, extras, options)
         manifest = _manifest(fresh, fitted, facts, calibration, built, golden, options)
@@ -83,7 +83,7 @@ def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | N
     return manifest
 
 
-def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> ParityFacts:
+def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> ParityReport:
     """Compare a bundle with its run on this machine; ``require_parity`` raises what comes out.
 
     Args:
@@ -101,7 +101,7 @@ def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> Pari
     if manifest.model != _model_facts(fitted, facts) or manifest.preprocess != facts.preprocess:
         raise BundleError(f"{path} was not exported from {run}; give the run it came from.")
     onnx_file = path / "model.onnx"
-    graph = CompiledGraph(bundle.model_xml, device, "latency")
+    graph = OpenVINOBackend(bundle.model_xml, device, "latency")
     onnx = OnnxGraph(onnx_file) if onnx_file.is_file() else None
     with ExitStack() as held:
         samples = _labelled(data, fitted, facts) if data else _calibration_samples(run, fitted)
@@ -138,7 +138,7 @@ def _stand_in(bundle: Bundle, run: Path, fitted: Patchcore, device: str, scratch
     save(graph, xml, compress_to_fp16=False)
     images = list(calibration_images(run, calibration).values())
     samples = gate_samples(images, cell=patch_cell(model))
-    return [Trial(model, CompiledGraph(xml, device, "latency"), samples)]
+    return [Trial(model, OpenVINOBackend(xml, device, "latency"), samples)]
 
 
 def _torch_thresholds(manifest: Manifest) -> Thresholds:
@@ -179,7 +179,7 @@ def _golden(
 ) -> tuple[GoldenImage, ...]:
     # A graph that is not to score as torch does, or was kept although it does not, can only be held to itself.
     own = built.quantization is not None or not built.parity.passed
-    graph = CompiledGraph(folder / MODEL_XML, "CPU", "latency")
+    graph = OpenVINOBackend(folder / MODEL_XML, "CPU", "latency")
     tolerance = OWN_TOLERANCE if own else SCORE_LIMITS[options.precision]
     chosen = choose_golden(fitted, images, extras.labelled, seen=extras.unseen is not None)
     return write_golden(folder, chosen, Expectation(graph, options.batch, own, tolerance))

@@ -14,7 +14,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from patchcore_edge_runtime.atomic_folder import new_folder
+from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.bundle import Bundle
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.verdict import Thresholds
@@ -62,7 +62,7 @@ def write_model_api(bundle: Path, folder: Path) -> Path:
     for key, value in _MODEL_INFO.items():
         copy.set_rt_info(value, ["model_info", key])
     copy.inputs[0].get_node().set_layout(ov.Layout("NHWC"))
-    with new_folder(folder, _XML) as fresh:
+    with atomic_folder(folder, _XML) as fresh:
         save(copy, fresh / _XML, compress_to_fp16=False)
     return folder / _XML
 

@@ -25,11 +25,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from patchcore_edge_runtime.atomic_folder import new_folder
+from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.errors import CheckpointError
 from patchcore_edge_runtime.images.files import read_image, write_image
-from patchcore_edge_runtime.images.frame_check import SanityLimits
+from patchcore_edge_runtime.images.frame_check import FrameLimits
 from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, as_bgr8
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -111,13 +111,13 @@ class Calibration(BaseModel):
     thresholds: Thresholds
     facts: CalibrationFacts
     images: dict[str, float]
-    sanity: SanityLimits | None = None
+    sanity: FrameLimits | None = None
     unseen_bank: bool = False
 
 
 def save_run(folder: Path, model: Patchcore, facts: RunFacts, samples: Iterable[Image] = ()) -> None:
     """Write a RUN folder, whole or not at all; ``samples`` are training images of the model's size."""
-    with new_folder(folder, RUN_FILE) as fresh:
+    with atomic_folder(folder, RUN_FILE) as fresh:
         # Written while the next ones are decoded.
         with ThreadPoolExecutor() as threads:
             written = [
@@ -176,7 +176,7 @@ def save_calibration(
         images: file names and the kept images.
         unseen_bank: ``[M, D]`` float32, fitted without the kept images; needed where ``calibration`` says so.
     """
-    with new_folder(folder / CALIBRATION_FOLDER, CALIBRATION_FILE) as fresh:
+    with atomic_folder(folder / CALIBRATION_FOLDER, CALIBRATION_FILE) as fresh:
         for name, image in images:
             write_image(fresh / name, image)
         if unseen_bank is not None:

@@ -11,8 +11,10 @@ from .display.overlay import draw_overlay
 from .errors import BundleError, ConfigError, DeviceError, FrameError, ParityError, PatchcoreEdgeError, SourceError
 from .images.pixel_limit import MAX_PIXELS
 from .images.preprocess import PreprocessSpec, preprocess
-from .inspection.inspector import Inspector, available_devices
-from .inspection.regions import IgnoreMask, Region
+from .inspection.ignore_mask import IgnoreMask
+from .inspection.inspector import Inspector
+from .inspection.openvino_backend import available_devices
+from .inspection.regions import Region
 from .inspection.result import InspectionResult, Timings
 from .inspection.rules import LineRules
 from .sources import open_source

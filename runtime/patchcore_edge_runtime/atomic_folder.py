@@ -11,17 +11,17 @@ from pathlib import Path
 
 from .errors import CheckpointError
 
-__all__ = ["new_folder", "require_replaceable"]
+__all__ = ["atomic_folder", "require_replaceable"]
 
 
 def require_replaceable(target: Path, marker: str) -> None:
-    """Raise ``CheckpointError`` where ``new_folder`` would, before hours of work go into what cannot be written."""
+    """Raise ``CheckpointError`` where ``atomic_folder`` would, before hours of work go into what cannot be written."""
     if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
 
 
 @contextmanager
-def new_folder(target: Path, marker: str) -> Iterator[Path]:
+def atomic_folder(target: Path, marker: str) -> Iterator[Path]:
     """A folder to fill that takes ``target``'s place when all went well, and is gone otherwise.
 
     It is filled beside ``target`` under a hidden name ending in ``.part``. A process that is killed leaves that

@@ -17,8 +17,8 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .display.window import Window
+    from .images.geometry import Roi
     from .inspection.inspector import Inspector
-    from .inspection.result import Roi
     from .line.loop import RunSummary
     from .line.runner import MakeSink
     from .monitoring.status import LineStatus
@@ -212,13 +212,14 @@ def edit(
     no_masks: Annotated[bool, typer.Option("--no-masks", help="Take all ignore masks away.")] = False,
 ) -> None:
     """Change thresholds, labels or ignore masks of a bundle and record who changed what."""
-    from .bundle.edit import BundleEdit, edit_bundle, parse_mask
+    from .bundle.edit import BundleEdit, edit_bundle
+    from .images.geometry import parse_polygon
 
     if no_warn and warn_threshold is not None:
         raise ConfigError("--warn-threshold and --no-warn exclude each other; give one.")
     if no_masks and ignore_mask:
         raise ConfigError("--ignore-mask and --no-masks exclude each other; give one.")
-    masks = () if no_masks else tuple(parse_mask(text) for text in ignore_mask) if ignore_mask else None
+    masks = () if no_masks else tuple(parse_polygon(text) for text in ignore_mask) if ignore_mask else None
     change = BundleEdit(
         image=image_threshold,
         pixel=pixel_threshold,
@@ -234,7 +235,7 @@ def edit(
 @app.command()
 def devices() -> None:
     """List the devices that OpenVINO finds on this machine."""
-    from .inspection.inspector import available_devices
+    from .inspection.openvino_backend import available_devices
 
     for name, full_name in available_devices().items():
         typer.echo(f"{name}\t{full_name}")

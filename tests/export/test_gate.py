@@ -22,7 +22,7 @@ from patchcore_edge_export.gate.parity import Limits, Sample, compare, require_p
 from patchcore_edge_export.graph.fast_search import FastPlan
 from patchcore_edge_export.planning.plan import Choice
 from patchcore_edge_runtime.bundle.bundle import Bundle
-from patchcore_edge_runtime.bundle.manifest import ParityFacts, SearchFacts
+from patchcore_edge_runtime.bundle.manifest import ParityReport, SearchFacts
 from patchcore_edge_runtime.errors import DataError, ParityError
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
@@ -45,7 +45,7 @@ class _Torch:
 
 def _compare(
     fitted: Patchcore, graph: _Torch, samples: list[Sample], thresholds: Thresholds, batch: int = 1
-) -> ParityFacts:
+) -> ParityReport:
     return compare(fitted, graph, samples, batch=batch, device="X", precision="fp32", thresholds=thresholds)
 
 
@@ -191,8 +191,8 @@ def test_the_bundle_says_how_it_searches_and_why(fast_bundle: Path, tiny_bundle:
 _PLAN = FastPlan(dimensions=16, patches=4, correlation=0.2, reach=5.0)
 
 
-def _facts(*failures: str) -> ParityFacts:
-    return ParityFacts(
+def _facts(*failures: str) -> ParityReport:
+    return ParityReport(
         device="X",
         images=1,
         max_score_deviation=0,

@@ -12,7 +12,7 @@ import pytest
 
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle.bundle import MODEL_BIN, MODEL_XML, Bundle
-from patchcore_edge_runtime.inspection.inspector import CompiledGraph
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 
 PATCHES = 8 * 8
 
@@ -80,7 +80,7 @@ def test_the_memory_bank_is_stored_once(bundle: Path, graph: ov.Model, fitted: P
 
 
 def test_coarse_distances_are_integer_products_of_few_vectors_at_a_time(fast_bundle: Path) -> None:
-    runtime = CompiledGraph(fast_bundle / MODEL_XML, "CPU", "latency").compiled.get_runtime_model()
+    runtime = OpenVINOBackend(fast_bundle / MODEL_XML, "CPU", "latency").compiled.get_runtime_model()
     precisions = [
         str(node.get_rt_info()["runtimePrecision"].astype(str))
         for node in runtime.get_ops()

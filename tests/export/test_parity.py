@@ -15,7 +15,7 @@ from patchcore_edge.models import InferenceBatch
 from patchcore_edge_export.gate.deviation import UNBOUNDED, Reference, Scales
 from patchcore_edge_export.gate.parity import LIMITS, Sample, Trial, compare, judge
 from patchcore_edge_export.gate.separation import Apart, apart
-from patchcore_edge_runtime.bundle.manifest import ParityFacts
+from patchcore_edge_runtime.bundle.manifest import ParityReport
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -60,7 +60,7 @@ SEEN = [replace(sample, seen=True) for sample in GOOD[:5]]
 
 def facts(
     graph: Altered, precision: str = "int8", samples: list[Sample] | None = None, scale: float = 1.0
-) -> ParityFacts:
+) -> ParityReport:
     return compare(
         model,
         graph,

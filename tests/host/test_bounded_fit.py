@@ -18,13 +18,13 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE, TINY_SIZE, part, run_cli
 
+from patchcore_edge.data import open_data
 from patchcore_edge.engine import Engine
 from patchcore_edge.fit import embedder
 from patchcore_edge.fit import memory_plan as memory
 from patchcore_edge.fit.embedder import EMBEDDING_LIMIT, Embedder
 from patchcore_edge.fit.feature_store import FeatureStore, StoreHeader
 from patchcore_edge.fit.memory_plan import FitPlan, format_bytes, parse_bytes
-from patchcore_edge.data import open_data
 from patchcore_edge.jobs.train import TrainOptions, train_run
 from patchcore_edge.models import KCenterGreedy, Patchcore
 from patchcore_edge.runs.checkpoint import load_run

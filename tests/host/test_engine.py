@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE
 from safetensors.torch import load_file
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from patchcore_edge.data import Batch, DataModule, Folder, ImageDataset, ImageItem, MVTec
 from patchcore_edge.engine import Engine
@@ -161,7 +162,19 @@ def test_measuring_gives_every_metric_and_pictures(
 ) -> None:
     facts = engine.test(fitted, data, output=tmp_path).to_dict()
     assert facts["image_auroc"] == facts["f1"] == 1.0
-    assert all(0 <= facts[name] <= 1 for name in ("pixel_auroc", "aupro", "image_aupr", "recall"))
+    # By scikit-learn, over all pixels and images at once.
+    scored = engine.predict(fitted, data)
+    labels = torch.cat([batch.gt_label for batch in scored]).numpy()
+    values = torch.cat([batch.pred_score for batch in scored]).numpy()
+    pixels = torch.cat([batch.gt_mask for batch in scored]).numpy().ravel()
+    maps = torch.cat([batch.anomaly_map for batch in scored]).numpy().ravel()
+    flagged = values > fitted.post_processor.thresholds.image
+    assert facts["image_aupr"] == pytest.approx(average_precision_score(labels, values))
+    assert facts["pixel_auroc"] == pytest.approx(roc_auc_score(pixels, maps), abs=1e-4)
+    assert facts["recall"] == pytest.approx(flagged[labels].mean())
+    assert facts["false_reject_rate"] == pytest.approx(flagged[~labels].mean())
+    # A random map has an overlap of half of the limit on average, 0.15.
+    assert 0.15 < facts["aupro"] <= 1
     pictures = sorted(tmp_path.rglob("*.png"))
     assert len(pictures) == 12
     assert cv2.imread(str(pictures[0])).shape == (64, 132, 3)
@@ -301,3 +314,16 @@ def test_given_thresholds_are_kept(tiny_weights: Path, data: MVTec, engine: Engi
     (batch,) = engine.predict(model, data.test[0].path)
     assert bool(batch.pred_label)
     assert isinstance(data.test[0], ImageItem)
+
+
+def test_pictures_of_equal_names_in_different_folders_are_all_written(
+    fitted: Patchcore, tiny_data: Path, engine: Engine, tmp_path: Path
+) -> None:
+    source = next((tiny_data / "test" / "good").iterdir())
+    for lot in ("lotA", "lotB"):
+        folder = tmp_path / "src" / lot / "cam1"
+        folder.mkdir(parents=True)
+        shutil.copy(source, folder / "0.png")
+    engine.predict(fitted, tmp_path / "src", output=tmp_path / "pictures")
+    written = sorted(path.relative_to(tmp_path / "pictures").as_posix() for path in tmp_path.rglob("pictures/**/*.png"))
+    assert written == ["lotA/cam1/0.png", "lotB/cam1/0.png"]

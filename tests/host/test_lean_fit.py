@@ -15,9 +15,9 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE
 
-from patchcore_edge import cli
 from patchcore_edge.fit.embedder import Embedder
 from patchcore_edge.fit.feature_store import FeatureFile
+from patchcore_edge.gc_paused import gc_paused
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.errors import CheckpointError
 
@@ -32,8 +32,8 @@ def test_a_fit_imports_nothing_that_only_reports_and_metrics_need() -> None:
 def test_a_command_does_not_look_for_garbage_among_what_it_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
     frozen: list[bool] = []
-    monkeypatch.setattr(cli.gc, "freeze", lambda: frozen.append(gc.isenabled()))
-    with cli.importing():
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(gc.isenabled()))
+    with gc_paused():
         seen.append(gc.isenabled())
     assert (seen, frozen, gc.isenabled()) == ([False], [False], True)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from patchcore_edge_runtime.atomic_folder import new_folder
+from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.bundle import MANIFEST, Bundle
 from patchcore_edge_runtime.bundle.manifest import manifest_digest
 from patchcore_edge_runtime.errors import CheckpointError
@@ -20,7 +20,7 @@ from patchcore_edge_runtime.errors import CheckpointError
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from patchcore_edge_runtime.atomic_folder import new_folder
+from patchcore_edge_runtime.atomic_folder import atomic_folder
 
 def die():
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -35,7 +35,7 @@ def rename_or_die(self, other):
     return rename(self, other)
 
 Path.rename = rename_or_die
-with new_folder(target, "marker") as fresh:
+with atomic_folder(target, "marker") as fresh:
     if moment == "at the start":
         die()
     (fresh / "marker").write_text("new")
@@ -62,7 +62,7 @@ def test_a_killed_writer_leaves_no_half_folder(tmp_path: Path, moment: str, earl
     assert target.exists() == (earlier and not between)
     assert all(path.name.startswith(".") for path in tmp_path.iterdir() if path != target)
     # The next writer finds the earlier folder again, fails on purpose, and leaves nothing of either try.
-    with pytest.raises(RuntimeError, match="on purpose"), new_folder(target, "marker"):
+    with pytest.raises(RuntimeError, match="on purpose"), atomic_folder(target, "marker"):
         raise RuntimeError("on purpose")
     assert [path.name for path in tmp_path.iterdir()] == (["bundle"] if earlier else [])
     assert not earlier or (target / "marker").read_text() == "old"
@@ -70,7 +70,7 @@ def test_a_killed_writer_leaves_no_half_folder(tmp_path: Path, moment: str, earl
 
 def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("data")
-    with pytest.raises(CheckpointError, match="choose another place"), new_folder(tmp_path, "marker"):
+    with pytest.raises(CheckpointError, match="choose another place"), atomic_folder(tmp_path, "marker"):
         pass
     assert (tmp_path / "precious").read_text() == "data"
 

@@ -188,7 +188,7 @@ VALUES = st.recursive(
 )
 KEYS = st.sampled_from(
     [
-        *("name", "bundle", "device", "hint", "source.uri", "source.wait", "thresholds", "thresholds.image", "sinks"),
+        *("name", "bundle", "device", "source.uri", "source.wait", "thresholds", "thresholds.image", "sinks"),
         *("inspect", "inspect.roi", "inspect.ignore", "inspect.debounce", "trigger.mode", "trigger.every_ms"),
         *("sinks.jsonl", "sinks.jsonl.path", "cache_dir", "x"),
     ]

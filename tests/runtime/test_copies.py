@@ -18,9 +18,8 @@ from line_records import make_record
 from patchcore_edge_runtime import ConfigError, Inspector, Verdict
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec, as_bgr8, preprocess
 from patchcore_edge_runtime.images.resize import resize, strips
-from patchcore_edge_runtime.inspection import inspector
-from patchcore_edge_runtime.inspection.openvino_backend import CompiledGraph
-from patchcore_edge_runtime.inspection.result import InspectionResult
+from patchcore_edge_runtime.inspection import inspector, result
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.runner import _worker, run_line
 from patchcore_edge_runtime.sinks import ArchiveSink, JsonlSink, Record, Sink, SinkWorker, VideoSink, base
@@ -109,7 +108,8 @@ def test_grey_frames_are_resized_as_grey(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_frames_are_written_into_the_memory_that_inference_reads(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = Inspector(tiny_bundle)
+    backend = OpenVINOBackend(tiny_bundle / "model.xml", "CPU")
+    one = Inspector(tiny_bundle, backend=backend)
     written: list[int] = []
 
     def spy(frame: np.ndarray, spec: PreprocessSpec, out: np.ndarray) -> np.ndarray:
@@ -120,13 +120,7 @@ def test_frames_are_written_into_the_memory_that_inference_reads(
     monkeypatch.setattr(inspector, "preprocess", spy)
     for size in (80, 64, 300):
         one(bad_part(size=size))
-        assert written.pop() == one._graph.slot._request.get_tensor("frame").data.ctypes.data
-    for number in range(one.depth):
-        assert one.submit(good_part(number))
-        slot = one._pending[-1].slot
-        assert slot is not None
-        slot.wait()
-        assert written.pop() == slot._request.get_tensor("frame").data.ctypes.data
+        assert written.pop() == backend.images.ctypes.data
 
 
 def test_threads_that_share_an_inspector_each_get_the_score_of_their_own_frame(tiny_inspector: Inspector) -> None:
@@ -193,7 +187,7 @@ def test_beside_a_camera_no_sink_no_overlay_and_no_frame_sized_map_is_made_in_th
         monkeypatch.setattr(owner, name, spy)
 
     watch(base, "draw_overlay", "overlay")
-    watch(InspectionResult, "_frame_map", "map")
+    watch(result, "map_in_frame", "map")
     for sink in (JsonlSink, ArchiveSink, VideoSink):
         watch(sink, "write", "file")
     sinks = {"jsonl": {"path": "r.jsonl"}, "archive": {"folder": "archive"}}
@@ -216,17 +210,17 @@ def test_beside_a_camera_no_sink_no_overlay_and_no_frame_sized_map_is_made_in_th
 def test_a_map_is_brought_to_the_frames_size_only_when_asked_for(
     tiny_inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[InspectionResult] = []
-    real = InspectionResult._frame_map
-    monkeypatch.setattr(InspectionResult, "_frame_map", lambda result: made.append(result) or real(result))
-    result = tiny_inspector(bad_part(size=120))
-    assert result.verdict is Verdict.NG
-    assert tiny_inspector(good_part()).as_record()["regions"] == []
+    made: list[np.ndarray] = []
+    real = result.map_in_frame
+    monkeypatch.setattr(result, "map_in_frame", lambda *words: made.append(words[0]) or real(*words))
+    found = tiny_inspector(bad_part(size=120))
+    assert found.verdict is Verdict.NG
+    assert tiny_inspector(good_part()).to_dict()["regions"] == []
     assert not made
-    assert result.model_map.shape == (64, 64)
-    assert result.anomaly_map.shape == (120, 120)
-    assert result.pred_mask.any()
-    assert result.regions
+    assert found.model_map.shape == (64, 64)
+    assert found.anomaly_map.shape == (120, 120)
+    assert found.pred_mask.any()
+    assert found.regions
     assert len(made) == 1, "made once for the map, the mask and the regions"
 
 
@@ -273,7 +267,7 @@ def test_sinks_that_draw_and_encode_give_way_to_the_line(pictures: bool) -> None
 
 
 def test_a_line_can_be_given_its_share_of_the_cores(tiny_bundle: Path) -> None:
-    alone, shared = (CompiledGraph(tiny_bundle / "model.xml", "CPU", "latency", None, n).compiled for n in (None, 1))
+    alone, shared = (OpenVINOBackend(tiny_bundle / "model.xml", "CPU", "latency", None, n).compiled for n in (None, 1))
     assert shared.get_property("INFERENCE_NUM_THREADS") == 1
     assert not shared.get_property("ENABLE_CPU_PINNING"), "or each process pins its threads to the same first cores"
     assert alone.get_property("INFERENCE_NUM_THREADS") >= 1
@@ -292,13 +286,13 @@ def test_the_command_line_passes_the_number_of_threads_on(
     tiny_bundle: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int | None] = []
-    real = CompiledGraph.__init__
+    real = OpenVINOBackend.__init__
 
-    def spy(self: CompiledGraph, *words: Any) -> None:
+    def spy(self: OpenVINOBackend, *words: Any) -> None:
         asked.append(words[-1])
         real(self, *words)
 
-    monkeypatch.setattr(CompiledGraph, "__init__", spy)
+    monkeypatch.setattr(OpenVINOBackend, "__init__", spy)
     good = tiny_data / "test" / "good"
     for command in (("run",), ("benchmark", "--seconds", 0.1, "--hint", "latency")):
         words = (*command, "-m", tiny_bundle, "-s", good, "--inference-num-threads", 1)

@@ -12,9 +12,10 @@ from conftest import run_cli
 
 from patchcore_edge_runtime import Inspector
 from patchcore_edge_runtime.bundle.bundle import MODEL_BIN, MODEL_XML, Bundle
-from patchcore_edge_runtime.bundle.edit import BundleEdit, edit_bundle, parse_mask
+from patchcore_edge_runtime.bundle.edit import BundleEdit, edit_bundle
 from patchcore_edge_runtime.errors import BundleError, ConfigError
 from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.images.geometry import parse_polygon
 
 EVERYWHERE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
@@ -100,7 +101,7 @@ def test_a_damaged_bundle_is_not_edited(bundle: Path) -> None:
 @pytest.mark.parametrize("text", ["", "0,0 1,1", "0,0 1,1 2,2", "0,0 1,1 a,b", "0,0,0 1,1,1 0,1,1", "nan,0 1,1 0,1"])
 def test_a_mask_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="three or more corners"):
-        parse_mask(text)
+        parse_polygon(text)
 
 
 def test_the_edit_command_says_what_it_changed(bundle: Path) -> None:

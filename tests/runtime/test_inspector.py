@@ -1,13 +1,15 @@
-"""The inspector as a program uses it: one frame at a time, or several in flight."""
+"""The inspector as a program uses it, and what runs its graph."""
 
 from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from conftest import bad_part, good_part
@@ -15,59 +17,76 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from patchcore_edge_runtime import Bundle, DeviceError, InspectionResult, Inspector, Verdict
+from patchcore_edge_runtime import Bundle, DeviceError, Inspector, ParityError, Thresholds, Verdict, preprocess
+from patchcore_edge_runtime.benchmark import benchmark
 from patchcore_edge_runtime.bundle.bundle import write_manifest
-from patchcore_edge_runtime.inspection import inspector
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 
 
-def test_several_in_flight_give_what_one_at_a_time_gives_in_the_same_order(tiny_bundle: Path) -> None:
-    fast = Inspector(tiny_bundle, hint="throughput")
-    frames = [
-        bad_part(n) if n % 3 == 0 else np.zeros((4, 4, 3), np.uint8) if n % 5 == 4 else good_part(n) for n in range(20)
-    ]
-    found = []
-    for number, frame in enumerate(frames):
-        while not fast.submit(frame, frame_id=number):
-            found.append(fast.next_result())
-    found += fast.results(wait=True)
-    assert [result.frame_id for result in found] == list(range(20))
-    for frame, result in zip(frames, found, strict=True):
-        alone = fast(frame)
-        assert result.verdict is alone.verdict
-        assert result.pred_score == pytest.approx(alone.pred_score, rel=1e-5, nan_ok=True)
-        if alone.model_map is not None:
-            np.testing.assert_allclose(result.model_map, alone.model_map, rtol=1e-4)
+class Watched:
+    """OpenVINO, told when it is asked for a frame's score; what it is told may fail."""
+
+    def __init__(self, bundle: Path, told: Callable[[np.ndarray], None]) -> None:
+        self._inner = OpenVINOBackend(bundle / "model.xml", "CPU")
+        self._told = told
+
+    @property
+    def images(self) -> np.ndarray:
+        return self._inner.images
+
+    @property
+    def execution_devices(self) -> list[str]:
+        return ["WATCHED"]
+
+    def infer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if images is self._inner.images:  # and no golden image
+            self._told(images)
+        return self._inner.infer(images)
 
 
-def test_the_queue_is_bounded_and_says_so(tiny_bundle: Path) -> None:
-    fast = Inspector(tiny_bundle)
-    for number in range(fast.depth):
-        assert fast.submit(good_part(number))
-    assert not fast.submit(good_part())
-    assert len(list(fast.results(wait=True))) == fast.depth
-    assert list(fast.results(wait=True)) == []
-    assert fast.submit(good_part())
-    assert fast.next_result().verdict is not Verdict.ERROR
+def test_any_backend_can_run_the_graph_and_is_held_to_the_golden_scores(tiny_bundle: Path) -> None:
+    seen: list[np.ndarray] = []
+    one = Inspector(tiny_bundle, backend=Watched(tiny_bundle, lambda images: seen.append(images.copy())))
+    assert one.execution_devices == ["WATCHED"]
+    assert one(bad_part()).verdict is Verdict.NG
+    assert np.array_equal(seen[0][0], preprocess(bad_part(), one.manifest.preprocess))
+
+    class Wrong(Watched):
+        def infer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            scores, maps = super().infer(images)
+            return scores * 1.5, maps
+
+    with pytest.raises(ParityError, match="scores"):
+        Inspector(tiny_bundle, backend=Wrong(tiny_bundle, lambda _: None))
 
 
-def test_results_that_are_not_there_yet_are_not_waited_for(tiny_bundle: Path) -> None:
-    fast = Inspector(tiny_bundle)
-    assert list(fast.results()) == []
-    fast.submit(bad_part(), frame_id=5)
-    found: list[InspectionResult] = []
-    while not found:
-        found += fast.results()
-    assert [(result.frame_id, result.verdict) for result in found] == [(5, "NG")]
+def test_siblings_share_a_compiled_model_and_run_side_by_side(tiny_bundle: Path) -> None:
+    first = OpenVINOBackend(tiny_bundle / "model.xml", "CPU", "throughput")
+    second = first.sibling()
+    assert second.compiled is first.compiled
+    assert second.images.ctypes.data != first.images.ctypes.data
+    inspectors = [Inspector(tiny_bundle, backend=backend) for backend in (first, second)]
+    frames = [bad_part(n) if n % 3 == 0 else good_part(n) for n in range(12)]
+    alone = [inspectors[0](frame).pred_score for frame in frames]
+    with ThreadPoolExecutor(2) as pool:
+        for together in pool.map(lambda one: [one(frame).pred_score for frame in frames], inspectors):
+            assert together == pytest.approx(alone, rel=1e-5)
 
 
-def test_the_owner_of_a_submitted_frame_may_write_the_next_one_into_it(tiny_bundle: Path) -> None:
-    fast = Inspector(tiny_bundle)
-    height, width = fast.manifest.preprocess.input_size
-    frame = cv2.resize(bad_part(), (width, height))
-    expected = fast(frame).pred_score
-    fast.submit(frame)
-    frame[:] = 0
-    assert fast.next_result().pred_score == pytest.approx(expected, rel=1e-5)
+def test_a_failing_inference_in_the_benchmark_is_counted_and_no_frame_is_lost(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = count()
+    real = OpenVINOBackend.infer
+
+    def sometimes(self: OpenVINOBackend, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if images is self.images and next(calls) % 2:
+            raise RuntimeError("the device went away")
+        return real(self, images)
+
+    monkeypatch.setattr(OpenVINOBackend, "infer", sometimes)
+    found = benchmark(tiny_bundle, "CPU", "throughput", seconds=0.5)
+    assert 0 < found["errors"] < found["frames"]
 
 
 def test_a_result_says_which_frame_when_and_how_long(tiny_inspector: Inspector) -> None:
@@ -78,9 +97,9 @@ def test_a_result_says_which_frame_when_and_how_long(tiny_inspector: Inspector) 
     assert result.model_id == tiny_inspector.manifest.model_id
     first, second = tiny_inspector(good_part()), tiny_inspector(good_part())
     assert second.frame_id == first.frame_id + 1
-    record = tiny_inspector(bad_part()).as_record()
+    record = tiny_inspector(bad_part()).to_dict()
     assert record["regions"][0]["area"] > 0
-    assert tiny_inspector(good_part()).as_record()["regions"] == []
+    assert tiny_inspector(good_part()).to_dict()["regions"] == []
 
 
 def test_a_device_that_is_not_there_lists_those_that_are(tiny_bundle: Path) -> None:
@@ -139,20 +158,39 @@ def test_whatever_comes_in_there_is_a_verdict_and_ok_only_with_a_score(frame: An
     result = tiny_inspector(frame)
     assert result.verdict in Verdict
     assert (result.verdict is Verdict.ERROR) == (not np.isfinite(result.pred_score))
-    assert result.as_record()["verdict"] == str(result.verdict)
+    assert result.to_dict()["verdict"] == str(result.verdict)
 
 
-def test_a_failing_inference_is_an_error_and_the_next_frame_is_judged(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = Inspector(tiny_bundle)
-    with monkeypatch.context() as patched:
-        patched.setattr(inspector.InferenceSlot, "infer", failing)
-        result = one(bad_part())
+@pytest.mark.parametrize("said", ["the device went away\nwith details", ""])
+def test_a_failing_inference_is_an_error_and_the_next_frame_is_judged(said: str, tiny_bundle: Path) -> None:
+    failures = [RuntimeError(said)]
+
+    def fail_once(_: np.ndarray) -> None:
+        if failures:
+            raise failures.pop()
+
+    one = Inspector(tiny_bundle, backend=Watched(tiny_bundle, fail_once))
+    result = one(bad_part())
     assert result.verdict is Verdict.ERROR
-    assert "the device went away" in result.reason
+    assert result.reason.startswith("Inference failed: ")
+    assert said.partition("\n")[0] in result.reason
+    assert "details" not in result.reason
     assert one(bad_part()).verdict is Verdict.NG
 
 
-def failing(*_: object) -> None:
-    raise RuntimeError("the device went away\nwith details")
+def test_a_result_states_the_thresholds_that_it_was_judged_by(tiny_bundle: Path) -> None:
+    one = Inspector(tiny_bundle)
+    limits = one.thresholds
+
+    class Pressed(Thresholds):
+        """The + key is pressed while a frame is judged."""
+
+        def judge(self, score: float) -> Verdict:
+            one.thresholds = limits.scaled(100)
+            return super().judge(score)
+
+    one.thresholds = Pressed(**limits.model_dump())
+    result = one(bad_part())
+    assert (result.verdict, result.thresholds.image) == (Verdict.NG, limits.image)
+    result = one(bad_part())
+    assert (result.verdict, result.thresholds.image) == (Verdict.OK, 100 * limits.image)

@@ -56,7 +56,7 @@ def test_parts_are_debounced_and_the_frames_own_verdict_is_kept(tiny_inspector: 
     source = IterableSource([good_part(), bad_part(), bad_part(1), None, good_part()])
     summary = run_loop(source, tiny_inspector, [kept], debounce=DebounceRule(ng=2, of=2))
     assert [record.result.verdict for record in kept.records] == ["OK", "WARN", "NG", "ERROR", "OK"]
-    records = [record.as_json() for record in kept.records]
+    records = [record.to_dict() for record in kept.records]
     assert [record["frame_verdict"] for record in records] == ["OK", "NG", "NG", "ERROR", "OK"]
     assert summary.counts[Verdict.WARN] == 1
 

@@ -9,7 +9,7 @@ from line_records import make_frame, make_record
 from patchcore_edge_runtime.bundle.manifest import Labels
 from patchcore_edge_runtime.display.overlay import VERDICT_COLORS, draw_overlay, heatmap
 from patchcore_edge_runtime.display.panel import strip_height
-from patchcore_edge_runtime.inspection.regions import IgnoreMask
+from patchcore_edge_runtime.inspection.ignore_mask import IgnoreMask
 from patchcore_edge_runtime.inspection.result import InspectionResult
 from patchcore_edge_runtime.monitoring.status import LineStatus
 from patchcore_edge_runtime.verdict import Verdict
@@ -156,7 +156,7 @@ def test_the_bundles_own_labels_are_shown_beside_the_verdict_and_default_ones_ar
 )
 def test_a_record_has_the_bundles_label(verdict: Verdict, label: str) -> None:
     result = replace(make_record(verdict).result, labels=Labels(good="gut", anomalous="schlecht"))
-    assert result.label == result.as_record()["label"] == label
+    assert result.label == result.to_dict()["label"] == label
 
 
 def test_a_part_that_is_ng_by_its_other_frames_is_drawn_without_a_score() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from conftest import bad_part, good_part
@@ -11,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from patchcore_edge_runtime import ConfigError, Inspector, Thresholds, Verdict
-from patchcore_edge_runtime.inspection.inspector import LineRules
-from patchcore_edge_runtime.inspection.regions import IgnoreMask, find_regions
-from patchcore_edge_runtime.inspection.rules import visible_score
+from patchcore_edge_runtime import ConfigError, Inspector, Thresholds, Verdict, draw_overlay
+from patchcore_edge_runtime.inspection.ignore_mask import IgnoreMask
+from patchcore_edge_runtime.inspection.regions import find_regions
+from patchcore_edge_runtime.inspection.rules import LineRules, judge, masked_score
 
 MIDDLE = [[0.0, 0.0], [1.0, 0.0], [1.0, 0.94], [0.0, 0.94]]
 CORNER = [[0.0, 0.0], [0.15, 0.0], [0.15, 0.15], [0.0, 0.15]]
@@ -74,24 +77,24 @@ def test_a_mask_over_everything_is_an_error(tiny_bundle: Path) -> None:
 
 @given(
     arrays(np.float32, (6, 6), elements=st.floats(0, 8, width=32)),
-    arrays(np.bool_, (6, 6)).filter(lambda hidden: not hidden.all()),
+    arrays(np.bool_, (6, 6)).filter(lambda mask: not mask.all()),
     st.floats(0, 20),
 )
-def test_a_mask_never_hides_what_lies_outside_of_it(heat: np.ndarray, hidden: np.ndarray, score: float) -> None:
-    seen = visible_score(score, heat, hidden, LIMITS)
+def test_a_mask_never_hides_what_lies_outside_of_it(heat: np.ndarray, mask: np.ndarray, score: float) -> None:
+    seen = masked_score(score, heat, mask, LIMITS)
     assert seen <= score
-    if score > LIMITS.image and heat[~hidden].max() > LIMITS.pixel * (1 + 1e-6):
+    if score > LIMITS.image and heat[~mask].max() > LIMITS.pixel * (1 + 1e-6):
         assert LIMITS.judge(seen) is Verdict.NG
-    if heat[~hidden].max() == heat.max():
+    if heat[~mask].max() == heat.max():
         assert seen == score
 
 
 def test_a_score_that_is_no_number_stays_one_under_a_mask() -> None:
-    heat, hidden = np.full((4, 4), np.nan, np.float32), np.eye(4, dtype=bool)
-    assert LIMITS.judge(visible_score(float("nan"), heat, hidden, LIMITS)) is Verdict.ERROR
+    heat, mask = np.full((4, 4), np.nan, np.float32), np.eye(4, dtype=bool)
+    assert LIMITS.judge(masked_score(float("nan"), heat, mask, LIMITS)) is Verdict.ERROR
     heat = np.ones((4, 4), np.float32)
     heat[0, 0] = 3
-    assert LIMITS.judge(visible_score(float("nan"), heat, hidden, LIMITS)) is Verdict.ERROR
+    assert LIMITS.judge(masked_score(float("nan"), heat, mask, LIMITS)) is Verdict.ERROR
 
 
 @pytest.mark.parametrize("polygon", [[[0, 0], [1, 1]], [[0, 0], [1, 0], [1, 1.01]], [[0, 0], [1, 0], [1]], []])
@@ -107,6 +110,55 @@ def test_defects_smaller_than_the_line_cares_for_are_not_ng(tiny_bundle: Path, t
         assert result.verdict is verdict
         assert result.pred_mask.any() == (verdict is Verdict.NG)
     assert "pixels" in result.reason
+
+
+def test_with_a_smallest_defect_the_map_is_brought_to_the_frames_size_once(
+    tiny_bundle: Path, tiny_inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = bad_part(size=150)
+    inspector = Inspector(tiny_bundle, rules=LineRules(min_defect_area=20))
+    expected = [region.box for region in tiny_inspector(frame).regions if region.area >= 20]
+    made: list[tuple[int, int]] = []
+    real = cv2.resize
+
+    def spy(image: np.ndarray, size: tuple[int, int], *words: Any, **more: Any) -> np.ndarray:
+        if image.dtype == np.float32 and image.ndim == 2:
+            made.append(tuple(size))
+        return real(image, size, *words, **more)
+
+    monkeypatch.setattr(cv2, "resize", spy)
+    result = inspector(frame)
+    assert result.verdict is Verdict.NG
+    assert [region["box"] for region in result.to_dict()["regions"]] == [list(box) for box in expected]
+    draw_overlay(frame, result)
+    assert expected
+    assert made == [(150, 150)]
+
+
+def test_one_function_judges_and_depends_on_its_arguments_alone() -> None:
+    heat = np.ones((8, 8), np.float32)
+    heat[2:4, 2:4] = 3.0
+    rules = LineRules(thresholds=Thresholds(image=2.0, pixel=1.5, warn=1.2))
+    place = ((8, 8), (0, 0, 8, 8))
+    left = IgnoreMask([[[0, 0], [0.6, 0], [0.6, 1], [0, 1]]])
+    everything = IgnoreMask([[[0, 0], [1, 0], [1, 1], [0, 1]]])
+    cases = [
+        (1.0, rules, Verdict.OK, ""),
+        (1.5, rules, Verdict.WARN, ""),
+        (3.0, rules, Verdict.NG, ""),
+        (float("nan"), rules, Verdict.ERROR, "not a finite number"),
+        (3.0, replace(rules, min_defect_area=4), Verdict.NG, ""),
+        (3.0, replace(rules, min_defect_area=5), Verdict.WARN, "No defect reaches 5 pixels"),
+        (3.0, replace(rules, ignore=left), Verdict.WARN, ""),
+        (3.0, replace(rules, ignore=everything), Verdict.ERROR, "leave nothing"),
+    ]
+    for score, asked, verdict, reason in cases:
+        before = heat.copy()
+        found = judge(score, heat, asked, *place)
+        assert found.verdict is verdict
+        assert reason in found.reason
+        assert bool(found.reason) == bool(reason)
+        assert np.array_equal(heat, before)
 
 
 def test_a_score_above_the_limit_without_any_region_stays_ng(tiny_bundle: Path, tiny_inspector: Inspector) -> None:

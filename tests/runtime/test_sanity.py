@@ -9,9 +9,9 @@ from conftest import bad_part, good_part
 
 from patchcore_edge_runtime import Bundle, Inspector, Verdict
 from patchcore_edge_runtime.images.files import image_files, read_image
-from patchcore_edge_runtime.images.frame_check import SanityLimits, learn_limits, measure
+from patchcore_edge_runtime.images.frame_check import FrameLimits, is_flat, learn_limits, measure
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec, preprocess
-from patchcore_edge_runtime.inspection.inspector import LineRules
+from patchcore_edge_runtime.inspection.rules import LineRules
 
 FAULTS = {
     "All black": lambda frame: np.clip(np.random.default_rng(0).normal(2, 1, frame.shape), 0, 6).astype(np.uint8),
@@ -63,10 +63,27 @@ def test_a_flat_frame_is_an_error_even_where_the_line_checks_nothing(tiny_bundle
     inspector = Inspector(tiny_bundle, rules=LineRules(check_sanity=False))
     assert inspector(np.zeros((80, 80, 3), np.uint8)).verdict is Verdict.ERROR
     assert inspector(np.full((80, 80, 3), 128, np.uint8)).verdict is Verdict.ERROR
+    assert inspector(np.full((80, 80, 4), (255, 0, 0, 255), np.uint8)).verdict is Verdict.ERROR
+    for colour in ((255, 0, 0), (200, 30, 30), (0, 255, 0), (16, 128, 240)):
+        result = inspector(np.full((80, 80, 3), colour, np.uint8))
+        assert result.verdict is Verdict.ERROR, "no signal is blue on many a card"
+        assert "one flat colour" in result.reason
     assert inspector(FAULTS["brightness"](good_part())).verdict is not Verdict.ERROR
 
 
 def test_limits_survive_the_manifest(tiny_bundle: Path) -> None:
     limits = Bundle.load(tiny_bundle).manifest.sanity
     assert limits is not None
-    assert SanityLimits.model_validate_json(limits.model_dump_json()) == limits
+    assert FrameLimits.model_validate_json(limits.model_dump_json()) == limits
+
+
+def test_a_single_pixel_makes_a_frame_that_is_not_flat() -> None:
+    blue = np.full((8, 8, 3), (255, 0, 0), np.uint8)
+    assert is_flat(blue)
+    for y, x, channel in ((0, 0, 0), (7, 7, 2), (3, 4, 1), (0, 7, 1), (7, 0, 0)):
+        frame = blue.copy()
+        frame[y, x, channel] ^= 1
+        assert not is_flat(frame)
+    columns = np.tile(np.arange(8, dtype=np.uint8)[None, :, None], (8, 1, 3))
+    assert not is_flat(columns)
+    assert not is_flat(columns.transpose(1, 0, 2))

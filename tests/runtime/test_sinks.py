@@ -135,8 +135,8 @@ def test_a_sink_without_pictures_keeps_none_alive() -> None:
     gate.open.set()
     worker.close()
     assert [seen.frame.image for seen in gate.seen] == [None, None]
-    assert [seen.as_json() for seen in gate.seen] == [record.as_json() for record in records]
-    assert gate.seen[0].as_json()["regions"]
+    assert [seen.to_dict() for seen in gate.seen] == [record.to_dict() for record in records]
+    assert gate.seen[0].to_dict()["regions"]
     assert gate.seen[1].result.model_map is None, "a good part has no regions to look for"
     assert not {"anomaly_map", "pred_mask"} & set(vars(gate.seen[0].result)), "frame-sized maps are not kept"
 
@@ -303,7 +303,7 @@ def test_the_archive_holds_frame_overlay_and_facts_of_what_is_not_ok(tmp_path: P
     stem = tmp_path / entries[1].removesuffix(".json")
     assert np.array_equal(cv2.imread(f"{stem}.png"), records[2].frame.image), "the raw frame is lossless"
     assert cv2.imread(f"{stem}_overlay.jpg").shape == (480, 640, 3)
-    assert json.loads(Path(f"{stem}.json").read_text()) == records[2].as_json()
+    assert json.loads(Path(f"{stem}.json").read_text()) == records[2].to_dict()
     assert not (tmp_path / entries[2].replace(".json", ".png")).exists(), "an ERROR without a frame has no raw frame"
 
 
@@ -441,7 +441,7 @@ def test_a_webhook_posts_each_record_with_its_token(receiver: Receiver, monkeypa
     record = make_record(Verdict.NG, 5)
     sink.write(record)
     ((headers, body),) = receiver.got
-    assert body == record.as_json()
+    assert body == record.to_dict()
     assert headers["Authorization"] == "Bearer s3cret"
 
 

@@ -16,7 +16,7 @@ from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle.manifest import GoldenImage
 from patchcore_edge_runtime.images.files import write_image
 from patchcore_edge_runtime.images.preprocess import Image
-from patchcore_edge_runtime.inspection.inspector import CompiledGraph
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 
 from ..samples import Sample, patch_cell, some_of
 
@@ -45,7 +45,7 @@ class Expectation:
         tolerance: allowed deviation, relative.
     """
 
-    graph: CompiledGraph
+    graph: OpenVINOBackend
     batch: int
     own: bool
     tolerance: float

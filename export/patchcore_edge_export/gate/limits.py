@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from patchcore_edge_runtime.bundle.manifest import ParityFacts, SeenParity
+from patchcore_edge_runtime.bundle.manifest import ParityReport, SeenParity
 
 __all__ = ["LIMITS", "SCORE_LIMITS", "Limits", "failures_of"]
 
@@ -41,7 +41,7 @@ LIMITS = {
 SCORE_LIMITS = {precision: limits.score for precision, limits in LIMITS.items()}
 
 
-def failures_of(facts: ParityFacts) -> Iterator[str]:
+def failures_of(facts: ParityReport) -> Iterator[str]:
     """What did not pass, a phrase each."""
     if facts.max_score_deviation > facts.score_limit:
         yield f"a score deviates by {facts.max_score_deviation:.2e} (limit {facts.score_limit:.0e})"
@@ -64,7 +64,7 @@ def _seen_failures(seen: SeenParity | None) -> Iterator[str]:
         yield f"a training image's map deviates by {seen.max_map_deviation:.2e} (limit {seen.map_limit:.0e})"
 
 
-def _separation_failures(facts: ParityFacts) -> Iterator[str]:
+def _separation_failures(facts: ParityReport) -> Iterator[str]:
     labelled = facts.auroc_torch is not None
     before, after, what = facts.auroc_torch, facts.auroc_graph, "image AUROC"
     if not labelled:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from patchcore_edge_runtime.bundle.manifest import OnnxParity, ParityFacts, SeenParity
+from patchcore_edge_runtime.bundle.manifest import OnnxParity, ParityReport, SeenParity
 from patchcore_edge_runtime.errors import DataError, ParityError
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
@@ -127,7 +127,7 @@ def compare(
     graph_thresholds: Thresholds | None = None,
     search: str = "exact",
     onnx: Graph | None = None,
-) -> ParityFacts:
+) -> ParityReport:
     """``judge`` on one trial."""
     scales = Scales(thresholds, graph_thresholds or thresholds)
     trial = Trial(fitted, graph, samples, onnx)
@@ -136,7 +136,7 @@ def compare(
 
 def judge(
     trials: Iterable[Trial], *, batch: int, device: str, precision: str, scales: Scales, search: str = "exact"
-) -> ParityFacts:
+) -> ParityReport:
     """Score images in torch and in the graphs.
 
     Args:
@@ -164,7 +164,7 @@ def judge(
     return _facts(found, device, LIMITS[precision], search, scales)
 
 
-def require_parity(facts: ParityFacts, advice: str = "") -> None:
+def require_parity(facts: ParityReport, advice: str = "") -> None:
     """Raise ``ParityError`` when the comparison failed.
 
     Args:
@@ -191,13 +191,13 @@ def _groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
         yield group
 
 
-def _facts(found: _Found, device: str, limits: Limits, search: str, scales: Scales) -> ParityFacts:
+def _facts(found: _Found, device: str, limits: Limits, search: str, scales: Scales) -> ParityReport:
     got, unseen = found.compiled, found.places(seen=False)
     score_deviation, map_deviation = got.largest(seen=False)
     labelled, made = (found.kept_apart(scales, labelled=labelled) for labelled in (True, False))
     # Real defects say more than made ones.
     told = labelled or made
-    facts = ParityFacts(
+    facts = ParityReport(
         device=device,
         images=len(found.scores),
         synthetic=sum(synthetic for _, synthetic, _ in found.samples),

@@ -17,13 +17,14 @@ from xml.sax.saxutils import quoteattr
 
 from pydantic import ValidationError
 
-from ..atomic_folder import new_folder
+from ..atomic_folder import atomic_folder
 from ..errors import BundleError, ConfigError
+from ..images.geometry import Polygon
 from ..verdict import Thresholds
 from .bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
-from .manifest import Edit, Labels, Manifest, Polygon
+from .manifest import Edit, Labels, Manifest
 
-__all__ = ["BundleEdit", "edit_bundle", "model_info", "parse_mask", "rewrite_model_info"]
+__all__ = ["BundleEdit", "edit_bundle", "model_info", "rewrite_model_info"]
 
 _MODEL_INFO = re.compile(rb"<model_info>.*?</model_info>", re.DOTALL)
 
@@ -95,7 +96,7 @@ def edit_bundle(path: Path, edit: BundleEdit, by: str) -> tuple[Manifest, tuple[
         raise ConfigError(f"The bundle cannot be changed so ({why}); give another value.") from None
     if manifest is None:
         raise ConfigError("Nothing would change; give a value that differs from the bundle's.")
-    with new_folder(path, MANIFEST) as fresh:
+    with atomic_folder(path, MANIFEST) as fresh:
         for name in bundle.manifest.files:
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path / name, fresh / name)
@@ -138,23 +139,6 @@ def rewrite_model_info(xml: Path, thresholds: Thresholds, labels: Labels) -> Non
     lines = "".join(f"\t\t\t<{key} value={quoteattr(info[key])} />\n" for key in sorted(info))
     section = f"<model_info>\n{lines}\t\t</model_info>".encode()
     xml.write_bytes(text[: found[0].start()] + section + text[found[0].end() :])
-
-
-def parse_mask(text: str) -> Polygon:
-    """A polygon from ``x,y x,y x,y``, corners in fractions of the frame.
-
-    Raises:
-        ConfigError: it is not that.
-    """
-    try:
-        points = tuple(tuple(float(value) for value in corner.split(",")) for corner in text.split())
-    except ValueError:
-        points = ()
-    if len(points) < 3 or any(len(point) != 2 or not all(0 <= value <= 1 for value in point) for point in points):
-        raise ConfigError(
-            f"The mask {text!r} is not three or more corners in fractions of the frame, such as '0,0 0.2,0 0.2,0.1'."
-        )
-    return tuple((point[0], point[1]) for point in points)
 
 
 def _changed(manifest: Manifest, edit: BundleEdit, by: str) -> Manifest | None:

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
-from ..images.frame_check import SanityLimits
+from ..images.frame_check import FrameLimits
+from ..images.geometry import Masks
 from ..images.preprocess import PreprocessSpec
 from ..verdict import Thresholds
 
@@ -27,8 +28,7 @@ __all__ = [
     "Manifest",
     "ModelFacts",
     "OnnxParity",
-    "ParityFacts",
-    "Polygon",
+    "ParityReport",
     "QuantizationFacts",
     "ScoreStats",
     "SearchFacts",
@@ -46,10 +46,6 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Label = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Point = tuple[Share, Share]
-Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=1000)]
-"""Corners as fractions of the frame's width and height, from its upper left corner."""
-Masks = Annotated[tuple[Polygon, ...], Field(max_length=100)]
 
 
 class _Facts(BaseModel):
@@ -157,7 +153,7 @@ class SeenParity(_Facts):
 
     Attributes:
         images: how many.
-        max_score_deviation, max_map_deviation: as in ``ParityFacts``; of maps, above half of the pixel threshold.
+        max_score_deviation, max_map_deviation: as in ``ParityReport``; of maps, above half of the pixel threshold.
         score_limit, map_limit: largest deviations that pass.
     """
 
@@ -168,7 +164,7 @@ class SeenParity(_Facts):
     map_limit: NonNegative
 
 
-class ParityFacts(_Facts):
+class ParityReport(_Facts):
     """torch float32 against the compiled model on the same images, each judged by its own thresholds (docs/gate.md).
 
     Each side's scores are in units of its own threshold.
@@ -330,8 +326,8 @@ class Manifest(_Facts):
     labels: Labels = Labels()
     ignore_masks: Masks = ()
     calibration: CalibrationFacts
-    sanity: SanityLimits | None = None
-    parity: ParityFacts
+    sanity: FrameLimits | None = None
+    parity: ParityReport
     golden: Annotated[tuple[GoldenImage, ...], Field(min_length=1, max_length=64)]
     history: Annotated[tuple[Edit, ...], Field(max_length=1000)] = ()
     files: Annotated[dict[Text, FileFacts], Field(max_length=1000)]

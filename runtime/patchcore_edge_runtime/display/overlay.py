@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..images.geometry import Roi
 from ..images.preprocess import Image, as_bgr8
-from ..inspection.result import InspectionResult, Roi
+from ..inspection.result import InspectionResult
 from ..monitoring.status import Snapshot
 from .panel import VERDICT_COLORS, WHITE, draw_hud, draw_verdict, strip_height
 
@@ -93,16 +94,16 @@ def _draw_map(canvas: Image, result: InspectionResult, opacity: float, only_abov
     x, y, width, height = result.seen_box
     if result.model_map is None or opacity <= 0 or min(width, height) <= 0:
         return
-    hidden = None
+    mask = None
     if result.ignore is not None:
-        hidden = result.ignore.hidden(result.frame_size)[y : y + height, x : x + width]
+        mask = result.ignore.mask(result.frame_size)[y : y + height, x : x + width]
     _blend(
         canvas[y : y + height, x : x + width],
         result.model_map,
         result.thresholds.pixel,
         opacity,
         only_above=only_above,
-        hidden=hidden,
+        mask=mask,
     )
 
 
@@ -113,7 +114,7 @@ def _blend(
     opacity: float,
     *,
     only_above: bool,
-    hidden: NDArray[np.bool_] | None = None,
+    mask: NDArray[np.bool_] | None = None,
 ) -> None:
     """Colour ``canvas`` in place, and only the rectangle of it that gets colour: most defects are small.
 
@@ -130,12 +131,12 @@ def _blend(
     kept = _stretch(np.round(255 * (1 - share)).astype(np.uint8).repeat(3, axis=2), box, canvas.shape)
     added = _stretch(np.round(colors * share).astype(np.uint8), box, canvas.shape)
     blended = cv2.add(cv2.multiply(part, kept, kept, 1 / 255), added, added)
-    if not only_above and hidden is None:
+    if not only_above and mask is None:
         part[:] = blended
         return
     shown = _stretch(level, box, canvas.shape) > 1 if only_above else np.ones(part.shape[:2], np.bool_)
-    if hidden is not None:
-        shown &= ~hidden[y : y + height, x : x + width]
+    if mask is not None:
+        shown &= ~mask[y : y + height, x : x + width]
     cv2.copyTo(blended, shown.view(np.uint8), part)
 
 

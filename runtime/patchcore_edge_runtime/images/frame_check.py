@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from .preprocess import Image
 
-__all__ = ["FrameStats", "SanityLimits", "learn_limits", "measure"]
+__all__ = ["FrameLimits", "FrameStats", "check_frame", "is_flat", "learn_limits", "measure"]
 
 DARK = 8
 """A grey level up to which a pixel counts as black."""
@@ -26,6 +26,7 @@ _BRIGHTNESS_MARGIN = 16.0
 _SHARPNESS_SHARE = 0.3
 _SIZE_FACTOR = 2.0
 _ASPECT_TOLERANCE = 1.1
+_FLAT = "The frame is one flat colour; check the camera and its cable."
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class FrameStats:
     bright_share: float
 
 
-class SanityLimits(BaseModel):
+class FrameLimits(BaseModel):
     """What a frame has to be like to be scored; learned from good images.
 
     Attributes:
@@ -106,6 +107,24 @@ class SanityLimits(BaseModel):
         return ""
 
 
+def check_frame(image: Image, frame_size: tuple[int, int], limits: FrameLimits | None) -> str:
+    """Why a frame must not be scored, as one sentence; empty when it may be.
+
+    Args:
+        image: HxWx3 uint8 BGR of the model's size, as ``preprocess`` returns it.
+        frame_size: height and width of what it was made from.
+        limits: learned from good images; without them only a flat frame is refused.
+    """
+    reason = limits.reason(measure(image, frame_size)) if limits is not None else ""
+    return reason or (_FLAT if is_flat(image) else "")
+
+
+def is_flat(image: Image) -> bool:
+    """Whether all pixels of an HxWx3 image are of one colour, whichever: cards without a signal give black or blue."""
+    # Row by row first: most frames differ there, and neighbours in memory compare fastest.
+    return np.array_equal(image[1:], image[:-1]) and np.array_equal(image[:, 1:], image[:, :-1])
+
+
 def measure(image: Image, frame_size: tuple[int, int]) -> FrameStats:
     """Measure a frame.
 
@@ -126,7 +145,7 @@ def measure(image: Image, frame_size: tuple[int, int]) -> FrameStats:
     )
 
 
-def learn_limits(stats: Iterable[FrameStats]) -> SanityLimits | None:
+def learn_limits(stats: Iterable[FrameStats]) -> FrameLimits | None:
     """Limits that leave room around what good images measure; None without images.
 
     The room: half to twice the size; a tenth in aspect ratio; the observed range of brightness, or 16 grey levels where
@@ -140,7 +159,7 @@ def learn_limits(stats: Iterable[FrameStats]) -> SanityLimits | None:
     aspects = [width / height for height, width in zip(heights, widths, strict=True)]
     brightness = [s.brightness for s in seen]
     margin = max(_BRIGHTNESS_MARGIN, max(brightness) - min(brightness))
-    return SanityLimits(
+    return FrameLimits(
         min_height=max(1, int(min(heights) / _SIZE_FACTOR)),
         max_height=int(max(heights) * _SIZE_FACTOR),
         min_width=max(1, int(min(widths) / _SIZE_FACTOR)),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 from ..errors import FrameError
+from .geometry import Roi
 from .resize import Image, resize
 
 __all__ = ["MIN_SIDE", "Image", "PreprocessSpec", "as_bgr8", "preprocess"]
@@ -57,13 +58,19 @@ class PreprocessSpec(BaseModel):
         """Height and width of the model's input."""
         return self.crop_height or self.height, self.crop_width or self.width
 
-    def crop_box(self, height: int, width: int) -> tuple[int, int, int, int]:
+    def crop_box(self, height: int, width: int) -> Roi:
         """The part of a ``height`` x ``width`` image that the model sees, as x, y, width, height in its pixels."""
         top, left = self._crop_origin()
         input_height, input_width = self.input_size
         y0, y1 = (round(v * height / self.height) for v in (top, top + input_height))
         x0, x1 = (round(v * width / self.width) for v in (left, left + input_width))
         return x0, y0, x1 - x0, y1 - y0
+
+    def seen_box(self, roi: Roi) -> Roi:
+        """The part of the frame that reaches the model: the region of interest less what the centre crop takes."""
+        x, y, width, height = roi
+        inner_x, inner_y, inner_width, inner_height = self.crop_box(height, width)
+        return x + inner_x, y + inner_y, inner_width, inner_height
 
     def _crop_origin(self) -> tuple[int, int]:
         height, width = self.input_size

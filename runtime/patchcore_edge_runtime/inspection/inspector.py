@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time as clock
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import count, pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,34 +17,18 @@ from numpy.typing import NDArray
 
 from ..bundle.bundle import Bundle
 from ..errors import FrameError, ParityError
-from ..images.frame_check import SanityLimits, measure
+from ..images.frame_check import check_frame
+from ..images.geometry import Roi, crop_roi
 from ..images.preprocess import Image, preprocess
 from ..verdict import Thresholds, Verdict
-from .openvino_backend import CompiledGraph, Hint, InferenceSlot, available_devices
-from .regions import IgnoreMask
-from .result import InspectionResult, Roi, Timings
-from .rules import LineRules, cut, forgive_small, visible_score
+from .backend import Backend
+from .openvino_backend import Hint, OpenVINOBackend
+from .result import InspectionResult, Timings
+from .rules import Judgement, LineRules, judge
 
-__all__ = ["CompiledGraph", "Hint", "Inspector", "LineRules", "available_devices"]
+__all__ = ["Inspector"]
 
 _LOG = logging.getLogger(__name__)
-_FLAT = "The frame is one flat colour; check the camera and its cable."
-
-
-@dataclass
-class _Job:
-    """A frame on its way through the inspector."""
-
-    frame_id: int
-    time: float
-    frame_size: tuple[int, int]
-    roi: Roi
-    ready: bool = False
-    reason: str = ""
-    preprocess_ms: float = 0.0
-    sanity_ms: float = 0.0
-    started: float = 0.0
-    slot: InferenceSlot | None = None
 
 
 class Inspector:
@@ -59,7 +42,11 @@ class Inspector:
         roi: the part of each frame to inspect, as x, y, width, height; the whole frame when absent.
         thresholds: limits to use in place of the bundle's.
         rules: all that a line may ask for, in place of ``roi`` and ``thresholds``.
-        inference_num_threads: for the CPU only, as ``CompiledGraph`` takes it.
+        inference_num_threads: for the CPU only, as ``OpenVINOBackend`` takes it.
+        backend: what runs the graph; OpenVINO on ``device``, by the arguments above, when absent.
+
+    Attributes:
+        golden_deviation: largest relative deviation from the bundle's golden scores on this device.
 
     Raises:
         BundleError: the bundle is incomplete or was changed.
@@ -78,25 +65,35 @@ class Inspector:
         thresholds: Thresholds | None = None,
         rules: LineRules | None = None,
         inference_num_threads: int | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.manifest = self.bundle.manifest
         self.device = device
-        rules = rules or LineRules(roi=roi, thresholds=thresholds)
-        masks = self.manifest.ignore_masks
-        self.rules = replace(rules, ignore=IgnoreMask(masks)) if masks and rules.ignore is None else rules
-        self.roi = self.rules.roi
-        self.thresholds = self.rules.thresholds or self.manifest.thresholds
-        self._limits: SanityLimits | None = self.manifest.sanity if self.rules.check_sanity else None
+        self.rules = (rules or LineRules(roi=roi, thresholds=thresholds)).completed(self.manifest)
         self._warn_of_old_tools()
-        self._graph = CompiledGraph(self.bundle.model_xml, device, hint, cache_dir, inference_num_threads)
-        self.depth = self._graph.optimal_requests
+        self._backend: Backend = backend or OpenVINOBackend(
+            self.bundle.model_xml, device, hint, cache_dir, inference_num_threads
+        )
         # Frames are written where inference reads them, which two threads must not do at the same time.
         self._calls = threading.Lock()
-        self._free: list[InferenceSlot] = []
-        self._pending: deque[_Job] = deque()
-        self._count = 0
+        self._numbers = count()
         self.golden_deviation = self._self_test()
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The limits that frames are judged by; may be set at any time, from any thread, for the next frame on."""
+        assert self.rules.thresholds is not None  # LineRules.completed
+        return self.rules.thresholds
+
+    @thresholds.setter
+    def thresholds(self, limits: Thresholds) -> None:
+        self.rules = replace(self.rules, thresholds=limits)
+
+    @property
+    def execution_devices(self) -> list[str]:
+        """The devices that do the work; what AUTO has chosen."""
+        return self._backend.execution_devices
 
     def __call__(
         self, frame: NDArray[Any], *, frame_id: int | None = None, time: float | None = None
@@ -111,54 +108,27 @@ class Inspector:
         Returns:
             the result; never raises for a bad frame, whose verdict is ERROR with the reason.
         """
-        with self._calls:
-            job = self._prepare(frame, self._graph.slot, frame_id, time)
-            if not job.ready:
-                return self._failed(job)
-            try:
-                scores, maps = self._graph.slot.infer()
-            except RuntimeError as error:
-                return self._failed(job, error)
-            return self._judge(job, float(scores[0]), maps[0, 0].copy())
+        # Read once: a key may change the thresholds at any moment, and a result states those that it was judged by.
+        rules = self.rules
+        if not isinstance(frame, np.ndarray):
+            frame = np.zeros(0, np.object_)  # preprocess says what is wrong with it
+        size = (int(frame.shape[0]), int(frame.shape[1])) if frame.ndim >= 2 else (0, 0)
+        roi = rules.roi or (0, 0, size[1], size[0])
+        model_map: NDArray[np.float32] | None = None
+        moments: list[float] = []
+        try:
+            with self._calls:
+                moments.append(perf_counter())
+                image = self._prepare(frame, roi, rules, moments)
+                score, model_map = self._infer(image)
+            moments.append(perf_counter())
+            judged = judge(score, model_map, rules, size, self.manifest.preprocess.seen_box(roi))
+        except FrameError as error:
+            judged = _failed(str(error))
+        moments.append(perf_counter())
+        return self._result(judged, rules, size, roi, _timings(moments), model_map, frame_id, time)
 
-    @property
-    def execution_devices(self) -> list[str]:
-        """The devices that do the work; what AUTO has chosen."""
-        return self._graph.execution_devices
-
-    def submit(self, frame: NDArray[Any], *, frame_id: int | None = None, time: float | None = None) -> bool:
-        """Start on a frame and return; its result comes from ``results``, in the order of the frames.
-
-        Frames may be changed by their owner once this returns. From one thread only.
-
-        Returns:
-            False, and nothing was started, when ``depth`` results wait to be collected.
-        """
-        if len(self._pending) >= self.depth:
-            return False
-        slot = self._free.pop() if self._free else self._graph.new_slot()
-        job = self._prepare(frame, slot, frame_id, time)
-        if job.ready:
-            job.slot = slot
-            slot.start()
-        else:
-            self._free.append(slot)
-        self._pending.append(job)
-        return True
-
-    def results(self, *, wait: bool = False) -> Iterator[InspectionResult]:
-        """The results that are there, oldest first; with ``wait``, those of all frames in flight."""
-        while self._pending:
-            job = self._pending[0]
-            if job.slot is not None and not wait and not job.slot.is_done:
-                return
-            yield self.next_result()
-
-    def next_result(self) -> InspectionResult:
-        """Wait for the result of the oldest frame in flight; raises ``IndexError`` when there is none."""
-        return self._collect(self._pending.popleft())
-
-    def error(
+    def error_result(
         self,
         reason: str,
         frame_size: tuple[int, int] = (0, 0),
@@ -167,102 +137,61 @@ class Inspector:
         time: float | None = None,
     ) -> InspectionResult:
         """The result for a frame that could not be had or could not be scored."""
-        job = self._new_job(frame_size, frame_id, time)
-        job.reason = reason
-        return self._failed(job)
+        rules = self.rules
+        roi = rules.roi or (0, 0, frame_size[1], frame_size[0])
+        return self._result(_failed(reason), rules, frame_size, roi, Timings(), None, frame_id, time)
 
-    def _new_job(self, frame_size: tuple[int, int], frame_id: int | None, time: float | None) -> _Job:
-        roi = self.roi or (0, 0, frame_size[1], frame_size[0])
-        job = _Job(
-            self._count if frame_id is None else frame_id, clock.time() if time is None else time, frame_size, roi
-        )
-        self._count += 1
-        return job
+    def _prepare(self, frame: NDArray[Any], roi: Roi, rules: LineRules, moments: list[float]) -> Image:
+        """Write a frame straight into the memory that inference reads, and look at it there; raises ``FrameError``."""
+        images = self._backend.images
+        image = preprocess(crop_roi(frame, roi), self.manifest.preprocess, images[0])
+        images[1:] = image  # the rest of a static batch, whose results nobody reads
+        moments.append(perf_counter())
+        reason = check_frame(image, (roi[3], roi[2]), self.manifest.sanity if rules.check_sanity else None)
+        if reason:
+            raise FrameError(reason)
+        moments.append(perf_counter())
+        return images
 
-    def _prepare(self, frame: NDArray[Any], slot: InferenceSlot, frame_id: int | None, time: float | None) -> _Job:
-        """Write a frame straight into the memory that inference reads, and look at it there."""
-        start = perf_counter()
-        if not isinstance(frame, np.ndarray):
-            frame = np.zeros(0, np.object_)  # preprocess says what is wrong with it
-        size = (int(frame.shape[0]), int(frame.shape[1])) if frame.ndim >= 2 else (0, 0)
-        job = self._new_job(size, frame_id, time)
+    def _infer(self, images: Image) -> tuple[float, NDArray[np.float32]]:
+        """The first image's score and map; raises ``FrameError``."""
         try:
-            image = preprocess(cut(frame, job.roi), self.manifest.preprocess, slot.images[0])
-        except FrameError as error:
-            job.reason = str(error)
-            return job
-        prepared = perf_counter()
-        job.reason = self._sanity_reason(image, job)
-        job.started = perf_counter()
-        job.preprocess_ms, job.sanity_ms = (prepared - start) * 1e3, (job.started - prepared) * 1e3
-        job.ready = not job.reason
-        slot.images[1:] = image  # the rest of a static batch, whose results nobody reads
-        return job
-
-    def _sanity_reason(self, image: Image, job: _Job) -> str:
-        if self.rules.ignore is not None and self._hidden(job, image.shape[:2]).all():
-            return "The ignore masks leave nothing of the frame to inspect; make them smaller."
-        if self._limits is not None:
-            reason = self._limits.reason(measure(image, (job.roi[3], job.roi[2])))
-            if reason:
-                return reason
-        return _FLAT if image.min() == image.max() else ""
-
-    def _hidden(self, job: _Job, map_size: tuple[int, ...]) -> NDArray[np.bool_]:
-        assert self.rules.ignore is not None
-        x, y, width, height = job.roi
-        inner_x, inner_y, inner_width, inner_height = self.manifest.preprocess.crop_box(height, width)
-        box = (x + inner_x, y + inner_y, inner_width, inner_height)
-        return self.rules.ignore.hidden_cells(job.frame_size, box, (map_size[0], map_size[1]))
-
-    def _collect(self, job: _Job) -> InspectionResult:
-        if job.slot is None:
-            return self._failed(job)
-        try:
-            scores, maps = job.slot.wait()
-            result = self._judge(job, float(scores[0]), maps[0, 0].copy())
+            scores, maps = self._backend.infer(images)
         except RuntimeError as error:
-            result = self._failed(job, error)
-        self._free.append(job.slot)
-        return result
-
-    def _judge(self, job: _Job, score: float, model_map: NDArray[np.float32]) -> InspectionResult:
-        inferred = perf_counter()
-        if self.rules.ignore is not None:
-            score = visible_score(score, model_map, self._hidden(job, model_map.shape), self.thresholds)
-        verdict = self.thresholds.judge(score)
-        reason = "The model's score is not a finite number." if verdict is Verdict.ERROR else ""
-        result = self._result(job, verdict, reason, score, model_map)
-        if verdict is Verdict.NG and self.rules.min_defect_area > 1:
-            result = forgive_small(result)
-        timings = Timings(
-            job.preprocess_ms, (inferred - job.started) * 1e3, job.sanity_ms, (perf_counter() - inferred) * 1e3
-        )
-        return replace(result, timings=timings)
-
-    def _failed(self, job: _Job, error: RuntimeError | None = None) -> InspectionResult:
-        reason = job.reason if error is None else f"Inference failed: {str(error).splitlines()[0]}"
-        return self._result(job, Verdict.ERROR, reason, float("nan"), None)
+            why = (str(error).splitlines() or ["it does not say why"])[0]
+            raise FrameError(f"Inference failed: {why}") from None
+        return float(scores[0]), maps[0, 0].copy()
 
     def _result(
-        self, job: _Job, verdict: Verdict, reason: str, score: float, model_map: NDArray[np.float32] | None
+        self,
+        judged: Judgement,
+        rules: LineRules,
+        frame_size: tuple[int, int],
+        roi: Roi,
+        timings: Timings,
+        model_map: NDArray[np.float32] | None,
+        frame_id: int | None,
+        time: float | None,
     ) -> InspectionResult:
+        number = next(self._numbers)
+        assert rules.thresholds is not None
         return InspectionResult(
-            verdict=verdict,
-            reason=reason,
-            pred_score=score,
-            thresholds=self.thresholds,
-            frame_size=job.frame_size,
-            roi=job.roi,
-            timings=Timings(job.preprocess_ms, 0.0, job.sanity_ms),
+            verdict=judged.verdict,
+            reason=judged.reason,
+            pred_score=judged.score,
+            thresholds=rules.thresholds,
+            frame_size=frame_size,
+            roi=roi,
+            timings=timings,
             model_id=self.manifest.model_id,
             preprocess=self.manifest.preprocess,
-            model_map=model_map,
-            ignore=self.rules.ignore,
-            min_defect_area=self.rules.min_defect_area,
+            model_map=None if judged.verdict is Verdict.ERROR else model_map,
+            ignore=rules.ignore,
+            min_defect_area=rules.min_defect_area,
+            frame_id=number if frame_id is None else frame_id,
+            time=clock.time() if time is None else time,
             labels=self.manifest.labels,
-            frame_id=job.frame_id,
-            time=job.time,
+            known_regions=judged.regions,
         )
 
     def _warn_of_old_tools(self) -> None:
@@ -279,8 +208,7 @@ class Inspector:
         """Score the golden images on this very device; also warms it up."""
         worst = 0.0
         for golden in self.manifest.golden:
-            image = self.bundle.golden_image(golden)
-            score = float(self._graph.infer(image[None])[0][0])
+            score = float(self._backend.infer(self.bundle.golden_image(golden)[None])[0][0])
             deviation = abs(score - golden.pred_score) / abs(golden.pred_score)
             # Written so that NaN fails.
             if not deviation <= golden.tolerance:
@@ -291,6 +219,17 @@ class Inspector:
                 )
             worst = max(worst, deviation)
         return worst
+
+
+def _failed(reason: str) -> Judgement:
+    return Judgement(Verdict.ERROR, reason, float("nan"))
+
+
+def _timings(moments: list[float]) -> Timings:
+    """From the moments between stages; those that were not reached took no time."""
+    lasted = [(after - before) * 1e3 for before, after in pairwise(moments)]
+    preprocess_ms, sanity_ms, inference_ms, judge_ms = [*lasted, 0.0, 0.0, 0.0][:4]
+    return Timings(preprocess_ms, inference_ms, sanity_ms, judge_ms)
 
 
 def _release(version: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DeviceError
 from ..images.preprocess import Image
+from .backend import FRAME, MAP, SCORE
 
-__all__ = ["CompiledGraph", "Hint", "InferenceSlot", "available_devices"]
+__all__ = ["Hint", "OpenVINOBackend", "available_devices"]
 
 Hint = Literal["latency", "throughput"]
 _COMPOSED = ("AUTO", "MULTI", "HETERO")
@@ -24,56 +26,19 @@ def available_devices() -> dict[str, str]:
     return {name: str(core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
 
 
-class InferenceSlot:
-    """One infer request: one batch at a time, in the background or waited for.
-
-    Attributes:
-        images: ``[N,H,W,3]`` uint8, the memory that inference reads: to be written before ``infer`` or ``start``, and
-            left alone until that is over.
-    """
-
-    def __init__(self, request: Any) -> None:
-        self._request = request
-        # Held, because the array is a view of the tensor's memory.
-        self._input = request.get_tensor("frame")
-        self.images: Image = self._input.data
-
-    def infer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Score ``images``; returns as ``wait`` does."""
-        self._request.infer()
-        return self._results()
-
-    def start(self) -> None:
-        """Start on ``images``."""
-        self._request.start_async()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether ``wait`` would return at once."""
-        return bool(self._request.wait_for(0))
-
-    def wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Scores ``[N]`` and maps ``[N,1,H,W]``, valid until the next ``start``; raises ``RuntimeError``."""
-        self._request.wait()
-        return self._results()
-
-    def _results(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._request.get_tensor("pred_score").data, self._request.get_tensor("anomaly_map").data
-
-
-class CompiledGraph:
-    """A bundle's graph on one device: uint8 BGR pixels in, raw score and map out.
+class OpenVINOBackend:
+    """A bundle's graph on one device, a ``Backend``.
 
     Args:
         model_xml: the IR.
         device: as OpenVINO names it.
-        hint: what the device is tuned for.
+        hint: what the device is tuned for: one frame at a time, or several backends side by side (``sibling``).
         cache_dir: where OpenVINO may keep the compiled model.
         inference_num_threads: OpenVINO's ``INFERENCE_NUM_THREADS``, for several lines on one CPU; all cores when
             absent. Threads are then not pinned: each process would pin its own to the same first cores.
 
     Attributes:
-        slot: the request for one frame at a time.
+        compiled: OpenVINO's compiled model.
 
     Raises:
         DeviceError: the device is not there or refuses the model.
@@ -84,7 +49,7 @@ class CompiledGraph:
         self,
         model_xml: Path,
         device: str,
-        hint: Hint,
+        hint: Hint = "latency",
         cache_dir: Path | None = None,
         inference_num_threads: int | None = None,
     ) -> None:
@@ -101,7 +66,18 @@ class CompiledGraph:
         except RuntimeError as error:
             first_line = str(error).strip().splitlines()[-1]
             raise DeviceError(f"{device} does not take the model ({first_line}); try -d CPU.") from error
-        self.slot = self.new_slot()
+        self._open_request()
+
+    def _open_request(self) -> None:
+        self._request = self.compiled.create_infer_request()
+        # Held, because the array is a view of the tensor's memory.
+        self._input = self._request.get_tensor(FRAME)
+        self._images: Image = self._input.data
+
+    @property
+    def images(self) -> Image:
+        """``[N,H,W,3]`` uint8, the memory that inference reads; to be left alone while ``infer`` runs."""
+        return self._images
 
     @property
     def execution_devices(self) -> list[str]:
@@ -111,24 +87,21 @@ class CompiledGraph:
 
     @property
     def optimal_requests(self) -> int:
-        """How many requests in flight keep the device busy under its hint."""
+        """How many siblings in flight, this one included, keep the device busy under its hint."""
         return max(1, int(self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
 
-    def new_slot(self) -> InferenceSlot:
-        """A request that runs beside the others."""
-        return InferenceSlot(self.compiled.create_infer_request())
+    def sibling(self) -> OpenVINOBackend:
+        """The same compiled model with memory of its own, to run in another thread at the same time."""
+        other = copy(self)
+        other._open_request()
+        return other
 
     def infer(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Score a batch.
-
-        Args:
-            images: ``[N,H,W,3]`` uint8 BGR of the graph's static shape, or ``[1,H,W,3]`` to fill it with one image.
-
-        Returns:
-            raw scores ``[N]`` and raw maps ``[N,1,H,W]``, float32, valid until the next call.
-        """
-        self.slot.images[...] = images
-        return self.slot.infer()
+        """Score a batch, as ``Backend`` says."""
+        if images is not self._images:
+            self._images[...] = images
+        self._request.infer()
+        return self._request.get_tensor(SCORE).data, self._request.get_tensor(MAP).data
 
 
 def _threads(base: str, number: int | None) -> dict[str, Any]:
@@ -142,7 +115,7 @@ def _threads(base: str, number: int | None) -> dict[str, Any]:
 def _config(base: str, hint: Hint, cache_dir: Path | None) -> dict[str, Any]:
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": hint.upper(),
-        # Left alone, hosts with AMX compute in bf16 and GPUs in f16: map errors of 1e-2 (DESIGN section 4).
+        # Left alone, hosts with AMX compute in bf16 and GPUs in f16: maps are then 1e-2 off, enough to flip verdicts.
         "INFERENCE_PRECISION_HINT": "f32",
     }
     if base == "AUTO":

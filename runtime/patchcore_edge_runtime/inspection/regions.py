@@ -1,22 +1,18 @@
-"""Where the defects are, and where nobody wants to know."""
+"""Regions of defects: the map in frame coordinates, and the connected parts of it that are above the threshold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
+from ..images.geometry import Roi
+from .ignore_mask import IgnoreMask
 
-__all__ = ["MAX_REGIONS", "IgnoreMask", "Polygon", "Region", "find_regions"]
-
-Polygon = tuple[tuple[float, float], ...]
-"""Corner points x, y as fractions of the frame's width and height, in [0, 1]."""
+__all__ = ["MAX_REGIONS", "Region", "find_regions", "keep_large", "map_in_frame"]
 
 MAX_REGIONS = 100
 """The largest regions that are described; the mask shows all of them."""
@@ -35,10 +31,34 @@ class Region:
     """
 
     contour: NDArray[np.int32]
-    box: tuple[int, int, int, int]
+    box: Roi
     area: int
     peak: float
     peak_at: tuple[int, int]
+
+
+def map_in_frame(
+    model_map: NDArray[np.float32], frame_size: tuple[int, int], box: Roi, ignore: IgnoreMask | None = None
+) -> NDArray[np.float32]:
+    """The model's map in frame coordinates: 33 MB for a 4K frame.
+
+    Args:
+        model_map: HxW float32 raw scores, of the model's size.
+        frame_size: height and width of the frame.
+        box: the part of the frame that the model saw.
+        ignore: where nothing counts.
+
+    Returns:
+        HxW float32 raw scores; zero where the model did not look and where nothing counts.
+    """
+    x, y, width, height = box
+    full = np.asarray(cv2.resize(model_map, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    if (height, width) != frame_size:
+        part, full = full, np.zeros(frame_size, np.float32)
+        full[y : y + height, x : x + width] = part
+    if ignore is not None:
+        full[ignore.mask(frame_size)] = 0
+    return full
 
 
 def keep_large(mask: NDArray[np.bool_], min_area: float) -> NDArray[np.bool_]:
@@ -51,12 +71,15 @@ def keep_large(mask: NDArray[np.bool_], min_area: float) -> NDArray[np.bool_]:
     return np.asarray(large[labels], np.bool_)
 
 
-def find_regions(anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[Region, ...]:
-    """The connected parts of a mask, the highest peak first.
+def find_regions(
+    anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_], min_area: float = 0.0
+) -> tuple[Region, ...]:
+    """The connected parts (8 neighbours) of a mask, the highest peak first.
 
     Args:
         anomaly_map: HxW float32 raw scores.
         mask: HxW bool.
+        min_area: in pixels; smaller parts are left out, as ``keep_large`` does.
     """
     # Labelling costs as much per pixel of background as of defect, and most of a frame is background.
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
@@ -66,7 +89,8 @@ def find_regions(anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> t
     anomaly_map, mask = anomaly_map[box], mask[box]
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     largest = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:MAX_REGIONS]
-    regions = [_region(anomaly_map, labels, stats, int(label), (left, top)) for label in largest]
+    large = [int(label) for label in largest if stats[label, cv2.CC_STAT_AREA] >= min_area]
+    regions = [_region(anomaly_map, labels, stats, label, (left, top)) for label in large]
     return tuple(sorted(regions, key=lambda region: -region.peak))
 
 
@@ -81,50 +105,3 @@ def _region(
     _, peak, _, (peak_x, peak_y) = cv2.minMaxLoc(anomaly_map[cut], mask=inside)
     contour = max(contours, key=len).reshape(-1, 2).astype(np.int32, copy=False)
     return Region(contour, (left, top, width, height), area, float(peak), (left + int(peak_x), top + int(peak_y)))
-
-
-class IgnoreMask:
-    """Polygons within which nothing counts: a printed date, a clamp, a reflection.
-
-    Raises:
-        ConfigError: fewer than three points, or one outside of [0, 1].
-    """
-
-    def __init__(self, polygons: Sequence[Sequence[Sequence[float]]]) -> None:
-        self.polygons: tuple[Polygon, ...] = tuple(_checked(polygon) for polygon in polygons)
-        self._hidden = lru_cache(maxsize=2)(self._draw)
-        self._hidden_cells = lru_cache(maxsize=2)(self._cells)
-
-    def hidden(self, frame_size: tuple[int, int]) -> NDArray[np.bool_]:
-        """HxW bool in frame coordinates, True where nothing counts."""
-        return self._hidden(frame_size)
-
-    def hidden_cells(
-        self, frame_size: tuple[int, int], box: tuple[int, int, int, int], map_size: tuple[int, int]
-    ) -> NDArray[np.bool_]:
-        """The same for the model's map of the frame's part ``box``: True only where a cell is hidden as a whole."""
-        return self._hidden_cells(frame_size, box, map_size)
-
-    def _draw(self, frame_size: tuple[int, int]) -> NDArray[np.bool_]:
-        height, width = frame_size
-        canvas = np.zeros(frame_size, np.uint8)
-        for polygon in self.polygons:
-            points = np.round(np.array(polygon) * (width - 1, height - 1)).astype(np.int32)
-            cv2.fillPoly(canvas, [points], 1)
-        return np.asarray(canvas > 0)
-
-    def _cells(
-        self, frame_size: tuple[int, int], box: tuple[int, int, int, int], map_size: tuple[int, int]
-    ) -> NDArray[np.bool_]:
-        x, y, width, height = box
-        part = self.hidden(frame_size)[y : y + height, x : x + width].astype(np.float32)
-        return np.asarray(cv2.resize(part, map_size[::-1], interpolation=cv2.INTER_AREA) > 0.999)
-
-
-def _checked(polygon: Sequence[Sequence[float]]) -> Polygon:
-    points = tuple(tuple(float(value) for value in point) for point in polygon)
-    if len(points) < 3 or not all(len(p) == 2 and all(0 <= value <= 1 for value in p) for p in points):
-        raise ConfigError(
-            "An ignore polygon needs three points or more, each x and y as fractions of the frame between 0 and 1."
-        )
-    return tuple((x, y) for x, y in points)

@@ -7,19 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.manifest import Labels
+from ..images.geometry import Roi
 from ..images.preprocess import PreprocessSpec
 from ..verdict import Thresholds, Verdict
-from .regions import IgnoreMask, Region, find_regions, keep_large
+from .ignore_mask import IgnoreMask
+from .regions import Region, find_regions, keep_large, map_in_frame
 
-__all__ = ["InspectionResult", "Roi", "Timings"]
-
-Roi = tuple[int, int, int, int]
-"""A rectangle in frame pixels as OpenCV writes it: x, y, width, height."""
+__all__ = ["InspectionResult", "Timings"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class InspectionResult:
         time: seconds since the epoch at capture, or when the inspector was called.
         frame_verdict: of this frame alone; differs from ``verdict`` only where frames are debounced.
         labels: the bundle's words for good and anomalous parts.
+        known_regions: the regions, where the verdict hung on them; None where they are still to be found.
     """
 
     verdict: Verdict
@@ -78,6 +77,7 @@ class InspectionResult:
     time: float = 0.0
     frame_verdict: Verdict | None = None
     labels: Labels = field(default_factory=Labels)
+    known_regions: tuple[Region, ...] | None = field(default=None, repr=False)
 
     @property
     def pred_label(self) -> bool:
@@ -105,43 +105,33 @@ class InspectionResult:
     def _frame_map(self) -> NDArray[np.float32]:
         if self.model_map is None:
             return np.zeros(self.frame_size, np.float32)
-        x, y, width, height = self.seen_box
-        full = np.asarray(cv2.resize(self.model_map, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-        if (height, width) != self.frame_size:
-            part, full = full, np.zeros(self.frame_size, np.float32)
-            full[y : y + height, x : x + width] = part
-        if self.ignore is not None:
-            full[self.ignore.hidden(self.frame_size)] = 0
-        return full
+        return map_in_frame(self.model_map, self.frame_size, self.seen_box, self.ignore)
 
     @property
     def seen_box(self) -> Roi:
         """The part of the frame that reached the model: the region of interest less what the centre crop took."""
-        x, y, width, height = self.roi
-        inner_x, inner_y, inner_width, inner_height = self.preprocess.crop_box(height, width)
-        return x + inner_x, y + inner_y, inner_width, inner_height
+        return self.preprocess.seen_box(self.roi)
 
     @cached_property
     def pred_mask(self) -> NDArray[np.bool_]:
         """HxW bool in frame coordinates: where the map is above the pixel threshold, small parts left out."""
-        return self._mask(self.anomaly_map)
+        return keep_large(np.asarray(self.anomaly_map > self.thresholds.pixel), self.min_defect_area)
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
         """The connected parts of the mask, the highest peak first; found when asked for."""
+        if self.known_regions is not None:
+            return self.known_regions
         # Without keeping the map: records wait in queues by the hundred.
         full = self.__dict__["anomaly_map"] if "anomaly_map" in self.__dict__ else self._frame_map()
-        return find_regions(full, self._mask(full))
-
-    def _mask(self, frame_map: NDArray[np.float32]) -> NDArray[np.bool_]:
-        return keep_large(np.asarray(frame_map > self.thresholds.pixel, np.bool_), self.min_defect_area)
+        return find_regions(full, np.asarray(full > self.thresholds.pixel), self.min_defect_area)
 
     @property
     def has_regions(self) -> bool:
         """Whether regions are recorded: with WARN and NG."""
         return self.verdict in (Verdict.WARN, Verdict.NG)
 
-    def as_record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON values, without the map; regions only with WARN and NG."""
         regions = self.regions if self.has_regions else ()
         failed = not math.isfinite(self.pred_score)

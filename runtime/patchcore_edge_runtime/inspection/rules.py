@@ -1,19 +1,22 @@
-"""What a line may ask for on top of the bundle, and what that makes of a score."""
+"""How a raw score becomes a verdict: thresholds, ignore masks and the smallest defect that counts, in one function."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FrameError
+from ..bundle.manifest import Manifest
+from ..images.geometry import Roi
 from ..verdict import Thresholds, Verdict
-from .regions import IgnoreMask
-from .result import InspectionResult, Roi
+from .ignore_mask import IgnoreMask
+from .regions import Region, find_regions, map_in_frame
 
-__all__ = ["LineRules", "cut", "forgive_small", "visible_score"]
+__all__ = ["Judgement", "LineRules", "apply_min_defect_area", "judge", "masked_score"]
+
+_ALL_MASKED = "The ignore masks leave nothing of the frame to inspect; make them smaller."
 
 
 @dataclass(frozen=True)
@@ -34,35 +37,81 @@ class LineRules:
     thresholds: Thresholds | None = None
     check_sanity: bool = True
 
+    def completed(self, manifest: Manifest) -> LineRules:
+        """The same with the bundle's own thresholds and ignore masks where these rules leave them out."""
+        ignore = IgnoreMask(manifest.ignore_masks) if manifest.ignore_masks and self.ignore is None else self.ignore
+        return replace(self, thresholds=self.thresholds or manifest.thresholds, ignore=ignore)
 
-def visible_score(
-    score: float, model_map: NDArray[np.float32], hidden: NDArray[np.bool_], thresholds: Thresholds
+
+class Judgement(NamedTuple):
+    """What ``judge`` decides.
+
+    Attributes:
+        verdict: of the frame.
+        reason: why it is ERROR, or why a score above the limit is no NG; empty otherwise.
+        score: the raw score that was judged: of what no ignore mask covers.
+        regions: the defects, where the verdict hung on their areas; None where nobody has looked for them.
+    """
+
+    verdict: Verdict
+    reason: str
+    score: float
+    regions: tuple[Region, ...] | None = None
+
+
+def judge(
+    score: float, model_map: NDArray[np.float32], rules: LineRules, frame_size: tuple[int, int], box: Roi
+) -> Judgement:
+    """The verdict for one frame; depends on nothing but its arguments.
+
+    Args:
+        score: the graph's raw image score.
+        model_map: HxW float32 raw scores, of the model's size.
+        rules: with thresholds.
+        frame_size: height and width of the frame in pixels.
+        box: the part of the frame that the model saw.
+    """
+    limits = rules.thresholds
+    assert limits is not None  # LineRules.completed
+    if rules.ignore is not None:
+        mask = rules.ignore.map_mask(frame_size, box, (model_map.shape[0], model_map.shape[1]))
+        if mask.all():
+            return Judgement(Verdict.ERROR, _ALL_MASKED, float("nan"))
+        score = masked_score(score, model_map, mask, limits)
+    verdict = limits.judge(score)
+    if verdict is Verdict.ERROR:
+        return Judgement(verdict, "The model's score is not a finite number.", score)
+    if verdict is Verdict.NG and rules.min_defect_area > 1:
+        frame_map = map_in_frame(model_map, frame_size, box, rules.ignore)
+        return apply_min_defect_area(score, frame_map, limits, rules.min_defect_area)
+    return Judgement(verdict, "", score)
+
+
+def masked_score(
+    score: float, model_map: NDArray[np.float32], mask: NDArray[np.bool_], thresholds: Thresholds
 ) -> float:
-    """The image score of what is not hidden, as ``InspectionResult.pred_score`` explains it."""
-    highest, visible = float(model_map.max()), float(model_map[~hidden].max())
+    """The image score of what is not masked, as ``InspectionResult.pred_score`` explains it."""
+    highest, visible = float(model_map.max()), float(model_map[~mask].max())
     # Also when a number is not finite: the score then stays what it is, and NaN is an ERROR.
     if not visible < highest:
         return score
     return min(score, max(score * visible / highest, thresholds.image * visible / thresholds.pixel))
 
 
-def forgive_small(result: InspectionResult) -> InspectionResult:
-    """No NG for defects that are all smaller than the smallest that counts; without any region NG stays."""
-    if result.pred_mask.any() or not (result.anomaly_map > result.thresholds.pixel).any():
-        return result
-    verdict = Verdict.OK if result.thresholds.warn is None else Verdict.WARN
-    reason = f"No defect reaches {result.min_defect_area:g} pixels."
-    return replace(result, verdict=verdict, reason=reason)
+def apply_min_defect_area(
+    score: float, frame_map: NDArray[np.float32], thresholds: Thresholds, min_area: float
+) -> Judgement:
+    """No NG for defects that are all smaller than the smallest that counts; without any region NG stays.
 
-
-def cut(frame: NDArray[Any], roi: Roi) -> NDArray[Any]:
-    """The region of interest of a frame; raises ``FrameError`` when it does not fit."""
-    if frame.ndim < 2:
-        return frame  # preprocess says what is wrong with it
-    x, y, width, height = roi
-    if x < 0 or y < 0 or y + height > frame.shape[0] or x + width > frame.shape[1]:
-        raise FrameError(
-            f"The region of interest {x},{y},{width},{height} does not fit a frame of "
-            f"{frame.shape[1]}x{frame.shape[0]} pixels; give one that does."
-        )
-    return frame[y : y + height, x : x + width]
+    Args:
+        score: above the limit.
+        frame_map: HxW float32 raw scores in frame coordinates.
+        thresholds: the limits.
+        min_area: in frame pixels.
+    """
+    mask = np.asarray(frame_map > thresholds.pixel)
+    regions = find_regions(frame_map, mask, min_area)
+    if regions or not mask.any():
+        return Judgement(Verdict.NG, "", score, regions)
+    verdict = Verdict.OK if thresholds.warn is None else Verdict.WARN
+    return Judgement(verdict, f"No defect reaches {min_area:g} pixels.", score, regions)

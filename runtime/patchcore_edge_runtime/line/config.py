@@ -18,9 +18,8 @@ from pydantic import (
 )
 
 from ..errors import ConfigError
-from ..inspection.openvino_backend import Hint
-from ..inspection.regions import IgnoreMask
-from ..inspection.result import Roi
+from ..images.geometry import Roi
+from ..inspection.ignore_mask import IgnoreMask
 from ..inspection.rules import LineRules
 from ..sinks import SinkSettings
 from ..sources import LiveSettings, Source, is_live, open_source
@@ -113,7 +112,6 @@ class LineConfig(_Table):
     name: str = Field(default="line", min_length=1, max_length=80)
     bundle: Path
     device: str = Field(default="CPU", min_length=1)
-    hint: Hint = "latency"
     inference_num_threads: PositiveInt | None = None
     cache_dir: Path | None = None
     hot_swap: bool = False

@@ -65,7 +65,7 @@ class RunSummary:
 def inspect_frame(inspector: Inspector, frame: Frame) -> Record:
     """Inspect one frame of a source; a frame without an image is an ERROR."""
     if frame.image is None:
-        return Record(frame, inspector.error(frame.error, frame_id=frame.index, time=frame.time))
+        return Record(frame, inspector.error_result(frame.error, frame_id=frame.index, time=frame.time))
     return Record(frame, inspector(frame.image, frame_id=frame.index, time=frame.time))
 
 

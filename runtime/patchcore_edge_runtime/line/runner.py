@@ -59,9 +59,7 @@ def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
     cache = config.folder / config.cache_dir if config.cache_dir is not None else None
     rules = config.rules(bundle.manifest.thresholds)
     threads = config.inference_num_threads
-    return Inspector(
-        bundle, config.device, hint=config.hint, cache_dir=cache, rules=rules, inference_num_threads=threads
-    )
+    return Inspector(bundle, config.device, cache_dir=cache, rules=rules, inference_num_threads=threads)
 
 
 def run_line(

@@ -100,6 +100,6 @@ class ArchiveSink:
         if record.frame.image is not None:
             files[Path(f"{stem}.png")] = encode_image(record.frame.image, ".png")
         files[Path(f"{stem}_overlay.jpg")] = encode_image(record.overlay, ".jpg")
-        text = json.dumps(record.as_json(), ensure_ascii=False, allow_nan=False, indent=2)
+        text = json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False, indent=2)
         files[Path(f"{stem}.json")] = f"{text}\n".encode()
         return files

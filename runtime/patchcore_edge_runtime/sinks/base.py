@@ -51,7 +51,7 @@ class Record:
         except FrameError:
             return _blank()
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: where the frame comes from, then the result; made once however many sinks want them."""
         with self._lock:
             return dict(self._facts)
@@ -63,14 +63,14 @@ class Record:
             "name": self.frame.name,
             "part": self.frame.part,
             "time": round(self.frame.time, 6),
-            **self.result.as_record(),
+            **self.result.to_dict(),
         }
 
     @cached_property
     def without_pictures(self) -> Record:
         """The same record without pixels, which may wait in a queue: a few hundred bytes.
 
-        With WARN and NG it keeps the model's map, in which ``as_json`` looks for regions. That takes milliseconds of
+        With WARN and NG it keeps the model's map, in which ``to_dict`` looks for regions. That takes milliseconds of
         a large frame, so it is left to whoever asks.
         """
         light = self.result if self.result.has_regions else replace(self.result, model_map=None)

@@ -51,7 +51,7 @@ class JsonlSink:
 
     def write(self, record: Record) -> None:
         """Write one line; a line that does not fit on the disk leaves no half of itself."""
-        line = (json.dumps(record.as_json(), ensure_ascii=False, allow_nan=False) + "\n").encode()
+        line = (json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n").encode()
         if self._max_bytes and self._size and self._size + len(line) > self._max_bytes:
             self._rotate()
         try:

@@ -106,7 +106,7 @@ class MqttSink:
 
     def write(self, record: Record) -> None:
         """Spool one record; the broker gets it as soon as it is there."""
-        lost = self._spool.append(json.dumps(record.as_json(), ensure_ascii=False, allow_nan=False))
+        lost = self._spool.append(json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False))
         with self._changed:
             self._changed.notify_all()
         if lost:

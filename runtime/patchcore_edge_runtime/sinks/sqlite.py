@@ -71,7 +71,7 @@ class SqliteSink:
 
     def write(self, record: Record) -> None:
         """Insert and commit one row."""
-        facts = record.as_json()
+        facts = record.to_dict()
         keys = ("time", "frame", "name", "verdict", "pred_score", "model_id")
         values = [*(facts[key] for key in keys), json.dumps(facts, ensure_ascii=False, allow_nan=False)]
         try:

@@ -65,7 +65,7 @@ class WebhookSink:
 
     def write(self, record: Record) -> None:
         """Post one record, retrying as the settings say."""
-        body = json.dumps(record.as_json(), ensure_ascii=False, allow_nan=False).encode()
+        body = json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False).encode()
         # The pattern of the settings lets only http and https through.
         request = urllib.request.Request(self._settings.url, body, self._headers, method="POST")  # noqa: S310
         pause = _FIRST_PAUSE_SECONDS

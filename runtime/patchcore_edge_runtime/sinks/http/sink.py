@@ -77,7 +77,7 @@ class LiveView:
 
     def add(self, record: Record) -> None:
         """Take one record."""
-        facts = record.as_json()
+        facts = record.to_dict()
         with self._lock:
             self._record = record
             self._facts.appendleft(facts)

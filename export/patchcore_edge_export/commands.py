@@ -1,0 +1,150 @@
+"""``patchcore-edge export``, ``verify`` and ``model-api``, which the host's command line mounts by an entry point.
+
+What takes long to import is imported by the commands, so that ``patchcore-edge --help`` waits for none of it.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from patchcore_edge.gc_paused import gc_paused
+from patchcore_edge.plugins import needs_export_extra
+
+if TYPE_CHECKING:
+    from patchcore_edge_runtime.bundle.manifest import ParityReport
+
+__all__ = ["Format", "Precision", "Search", "register"]
+
+
+RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Precision(StrEnum):
+    """Precision of the exported graph; INT8 is for the backbone only."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Search(StrEnum):
+    """How the exported graph searches the memory bank."""
+
+    EXACT = "exact"
+    FAST = "fast"
+    AUTO = "auto"
+
+
+class Format(StrEnum):
+    """What is in the bundle besides its manifest; the IR always is."""
+
+    OPENVINO = "openvino"
+    ONNX = "onnx"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the host's application."""
+    app.command()(export)
+    app.command()(verify)
+    app.command(name="model-api")(model_api)
+
+
+def export(
+    run: RunArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
+    precision: Annotated[
+        Precision, typer.Option(help="Precision of the weights; int8 is the backbone's.")
+    ] = Precision.FP32,
+    search: Annotated[
+        Search, typer.Option(help="Distances: all exact, coarse to fine, or whichever the gate certifies.")
+    ] = Search.EXACT,
+    batch: Annotated[int, typer.Option(min=1, help="Images per inference; fixed in the graph.")] = 1,
+    format_: Annotated[
+        Format, typer.Option("--format", help="openvino, or onnx to keep the ONNX file beside the IR.")
+    ] = Format.OPENVINO,
+    compress_weights: Annotated[
+        bool, typer.Option("--compress-weights", help="Store weights in 8 bits: a smaller download, computed in float.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Labelled images: the gate compares image AUROC before and after.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write the bundle even when the gate refuses it.")] = False,
+) -> None:
+    """Export a calibrated run to an OpenVINO bundle, behind a gate that compares it with torch."""
+    with gc_paused(), needs_export_extra():
+        from .build import GraphOptions
+        from .bundle import export_bundle
+
+    options = GraphOptions(precision.value, search.value, batch, format_ is Format.ONNX, force, compress_weights)
+    manifest = export_bundle(run, output, options, data)
+    typer.echo(f"Search: {manifest.search} ({manifest.search_facts.reason}).")
+    _print_parity(manifest.parity)
+    for warning in manifest.calibration.warnings:
+        _warn(warning)
+    typer.echo(f"Wrote {output}: {manifest.model_id}.")
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder that `export` wrote.")],
+    run: Annotated[Path, typer.Option("--run", help="The run it was exported from.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Images to compare on; the run's calibration images by default.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU.")] = "CPU",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a bundle with the run it came from, on this machine."""
+    with gc_paused(), needs_export_extra():
+        from .bundle import verify_bundle
+        from .gate.parity import require_parity
+
+    facts = verify_bundle(bundle, run, data, device)
+    if as_json:
+        typer.echo(json.dumps(facts.model_dump()))
+    else:
+        _print_parity(facts)
+    require_parity(facts)
+
+
+def model_api(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder that `export` wrote, of batch 1.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; not the bundle's.")],
+) -> None:
+    """Copy a bundle's graph, its thresholds in it, for programs that use Intel's Model API."""
+    with gc_paused(), needs_export_extra():
+        from .model_api import write_model_api
+
+    typer.echo(
+        f"Wrote {write_model_api(bundle, output)}. Write it again after `edit`: the thresholds are in the graph."
+    )
+
+
+def _warn(sentence: str) -> None:
+    typer.echo(f"Warning: {sentence}", err=True)
+
+
+def _print_parity(facts: ParityReport) -> None:
+    made = f" ({facts.synthetic} with a synthetic defect)" if facts.synthetic else ""
+    lines = [
+        f"Parity on {facts.images} images{made}, torch float32 against {facts.device}: "
+        f"score deviation {facts.max_score_deviation:.2e} (limit {facts.score_limit:.0e}), "
+        f"map deviation {facts.max_map_deviation:.2e} (limit {facts.map_limit:.0e}), "
+        f"{facts.verdict_flips} verdict flips (limit {facts.flip_limit})."
+    ]
+    if facts.rank_correlation is not None:
+        lines.append(f"Rank correlation of the scores {facts.rank_correlation:.6f}.")
+    if facts.auroc_torch is not None and facts.auroc_graph is not None:
+        lines.append(f"Image AUROC {facts.auroc_torch:.4f} in torch, {facts.auroc_graph:.4f} on {facts.device}.")
+    if facts.onnx is not None:
+        lines.append(
+            f"ONNX Runtime: score deviation {facts.onnx.max_score_deviation:.2e}, "
+            f"map deviation {facts.onnx.max_map_deviation:.2e}."
+        )
+    lines += [f"FAILED: {failure}." for failure in facts.failures]
+    typer.echo("\n".join(lines))
