@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_BACKBONE, TINY_SIZE, spawn_cli
+from conftest import TINY_BACKBONE, spawn_cli
 
 from patchcore_edge.data import CATEGORIES, Folder, ImageDataset, ImageItem, MVTec, hold_out, prediction_items
 from patchcore_edge.data.decoded_files import DecodedFiles
@@ -215,11 +215,12 @@ def test_a_decoded_file_gives_its_digest_statistics_and_pixels_without_being_ope
 ) -> None:
     expected = ImageDataset(broken, SPEC).image(0)
     digest = hashlib.sha256(broken[0].path.read_bytes()).hexdigest()
+    frame_size = read_image(broken[0].path).shape[:2]
     with DecodedFiles(broken, SPEC) as files:
         monkeypatch.setattr(Path, "open", lambda *_, **__: pytest.fail("a file was opened"))
         np.testing.assert_array_equal(files.dataset(broken).image(0), expected)
         assert files.digest(broken[0].path) == digest
-        assert files.stats(broken[0].path).frame_size == (TINY_SIZE, TINY_SIZE)
+        assert files.stats(broken[0].path).frame_size == frame_size
         assert [files.is_usable(item.path) for item in broken] == [True, False, True, True, True]
         assert len(files.digest(broken[1].path)) == 64
         with pytest.raises(DataError, match="001"):
