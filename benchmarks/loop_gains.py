@@ -51,7 +51,7 @@ def gains(inspector: Inspector, frames: list[Image]) -> str:
     now = [lambda r=r: replace(r.result).regions for r in records]
     lines.append(_line("regions of a defective part", before, now, _same_regions))
     # What is left of it before the line turns to the next frame.
-    queued = [lambda r=r: Record(r.frame, r.result).without_pictures.result for r in records]
+    queued = [lambda r=r: Record(r.frame, r.result).without_image.result for r in records]
     name = "… of which the inspecting thread does"
     lines.append(_line(name, before, queued, lambda old, new: _same_regions(old, new.regions)))
     return HEAD.format(repeats=REPEATS) + "\n".join(lines) + "\n"

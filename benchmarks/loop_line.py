@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
 from patchcore_edge_runtime import Bundle, Inspector
 from patchcore_edge_runtime.images.preprocess import Image, preprocess
-from patchcore_edge_runtime.line.config import LineConfig
+from patchcore_edge_runtime.line.config import LineConfig, SourceTable
 from patchcore_edge_runtime.line.runner import run_line
-from patchcore_edge_runtime.sinks import ArchiveSink, JsonlSink, Record, VideoSink, worker
+from patchcore_edge_runtime.sinks import ArchiveSink, JsonlSink, Record, Sink, VideoSink, worker
 from patchcore_edge_runtime.sources import LiveSource, Source
 
 from .cameras import MemoryCamera
@@ -61,16 +61,6 @@ second, with JSONL, save-ng and video, {rounds} rounds with and without in turns
 """
 
 
-class CameraLine(LineConfig):
-    """A line whose camera is in memory."""
-
-    frames: Any
-
-    def open_source(self) -> Source:
-        """The runtime's own latest-frame capture."""
-        return LiveSource("camera", lambda: MemoryCamera(self.frames, FPS))
-
-
 class StampedJsonl(JsonlSink):
     """Notes when each line was written, and ends the run after enough of them."""
 
@@ -113,26 +103,22 @@ class _Run:
         folder = scratch / "results"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        probes: list[StampedJsonl] = []
-
-        def probe(source: Source) -> StampedJsonl:
-            probes.append(StampedJsonl(folder / "results.jsonl", source, WARM_UP + COUNTED))
-            return probes[0]
-
-        more: dict[str, Any] = {"results": probe}
-        if "save-ng" in sinks:
-            more["save-ng"] = lambda _: ArchiveSink(folder / "ng")
-        if "video" in sinks:
-            more["save-video"] = lambda source: VideoSink(folder / "video.mp4", source.fps)
-        line = CameraLine(bundle=bundle.resolve(), source={"uri": "camera://memory"}, frames=frames)
-        _, counts = run_line(line, more)
-        seen = probes[0].seen[WARM_UP : WARM_UP + COUNTED]
+        with closing(LiveSource("camera", lambda: MemoryCamera(frames, FPS))) as source:
+            probe = StampedJsonl(folder / "results.jsonl", source, WARM_UP + COUNTED)
+            more: dict[str, Sink] = {"results": probe}
+            if "save-ng" in sinks:
+                more["save-ng"] = ArchiveSink(folder / "ng")
+            if "video" in sinks:
+                more["save-video"] = VideoSink(folder / "video.mp4", source.fps)
+            line = LineConfig(bundle=bundle.resolve(), source=SourceTable(uri="camera://memory"))
+            now = run_line(line, source, sinks=more)
+        seen = probe.seen[WARM_UP : WARM_UP + COUNTED]
         self.results = [record.result for record, _ in seen]
         reasons = {result.reason for result in self.results if result.reason}
         if reasons:
             raise RuntimeError(f"frames were refused: {reasons}")
         self.total = [total for _, total in seen]
-        self.lost = sum(count["dropped"] for count in counts.values())
+        self.lost = sum(sink.dropped for sink in now.sinks.values())
 
     def stage(self, name: str) -> list[float]:
         """Milliseconds of one stage."""
@@ -184,7 +170,9 @@ def give_way_gain(bundle: Path, scratch: Path, frames: list[Image]) -> str:
     runs: dict[str, list[_Run]] = {"at the line's priority": [], "give way": []}
     for _ in range(ROUNDS):
         for name, found in runs.items():
-            with patch.object(worker, "give_way", worker.give_way if name == "give way" else _stay):
+            with patch.object(
+                worker, "lower_thread_priority", worker.lower_thread_priority if name == "give way" else _stay
+            ):
                 found.append(_Run(bundle, scratch, frames, SINKS[-1]))
     lines = []
     for name, found in runs.items():

@@ -22,8 +22,8 @@ from patchcore_edge_runtime import Inspector, Verdict
 from patchcore_edge_runtime.display.overlay import draw_overlay
 from patchcore_edge_runtime.display.window import Window
 from patchcore_edge_runtime.monitoring.status import LineStatus
-from patchcore_edge_runtime.sinks import HttpSink, Record, SinkContext, SinkGroup, SinkWorker
-from patchcore_edge_runtime.sinks.http.sink import HttpSettings
+from patchcore_edge_runtime.sinks import HttpSink, Record, SinkContext, SinkWorker
+from patchcore_edge_runtime.sinks.http.settings import HttpSettings
 from patchcore_edge_runtime.sources import Frame
 
 from .demo.cells import write_cells
@@ -106,16 +106,17 @@ def status_page(inspector: Inspector, records: list[Record], target: Path, profi
     """The status page in Chromium."""
     context = SinkContext(status=LineStatus("line 3", inspector.manifest.model_id))
     sink = HttpSink(HttpSettings(port=0), context)
-    group = SinkGroup({"http": SinkWorker("http", sink)}, context)
+    worker = SinkWorker("http", sink, status=context.status)
     last = max(index for index, record in enumerate(records) if record.result.verdict is Verdict.NG)
     for record in records[: last + 1]:
-        group.write(record)
+        context.status.add(record.result)
+        worker.write(record)
         time.sleep(0.04)
     shot = target.with_suffix(".png")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--window-size=1280,720"]
     words = ["chromium", *flags, f"--user-data-dir={profile}", "--timeout=3000", f"--screenshot={shot}"]
     subprocess.run([*words, f"http://127.0.0.1:{sink.port}/"], check=True, stderr=subprocess.DEVNULL)
-    group.close()
+    worker.close()
     cv2.imwrite(str(target), cv2.imread(str(shot)), JPEG)
     shot.unlink()
 

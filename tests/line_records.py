@@ -32,7 +32,11 @@ def make_frame(width: int = 640, height: int = 480, defect: bool = False) -> np.
 
 
 def make_record(
-    verdict: Verdict = Verdict.OK, index: int = 0, size: tuple[int, int] = (640, 480), moment: float | None = None
+    verdict: Verdict = Verdict.OK,
+    index: int = 0,
+    size: tuple[int, int] = (640, 480),
+    moment: float | None = None,
+    part: str = "",
 ) -> Record:
     """A record of that verdict; of NG and WARN the map has a hot spot, ERROR has no picture."""
     width, height = size
@@ -53,7 +57,8 @@ def make_record(
         model_map=None if failed else model_map,
     )
     image = None if failed else make_frame(width, height, verdict is Verdict.NG)
-    return Record(Frame(index, f"camera 0#{index}", image, time.time() if moment is None else moment), result)
+    moment = time.time() if moment is None else moment
+    return Record(Frame(index, f"camera 0#{index}", image, moment, part=part), result)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:

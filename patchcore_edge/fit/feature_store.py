@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
-from patchcore_edge_runtime.errors import CheckpointError, ConfigError
+from patchcore_edge_runtime.errors import CheckpointError, ConfigError, cannot_write
 
 from ..models.k_center_greedy import Pool
 
@@ -201,7 +201,7 @@ class FeatureStore:
                 (folder / _PROGRESS).write_text(json.dumps(asdict(self.header)) + "\n", encoding="utf-8")
         except OSError as error:
             self.close()
-            raise CheckpointError(f"{folder} cannot be written ({error.strerror}); choose another place.") from None
+            raise cannot_write(folder, error, kind=CheckpointError) from None
         if self._rows is not None and self.images:
             rows = len(self.images) * self.header.patches
             self._rows[:rows] = torch.from_numpy(
@@ -239,9 +239,8 @@ class FeatureStore:
             with (self._folder / _PROGRESS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(images) + "\n")
         except OSError as error:
-            raise CheckpointError(
-                f"{self._folder} cannot be written ({error.strerror}); make room and train again to go on from there."
-            ) from None
+            remedy = "make room and train again to go on from there"
+            raise cannot_write(self._folder, error, remedy, CheckpointError) from None
 
 
 def stored_bytes(folder: Path) -> int:

@@ -42,6 +42,7 @@ from torch import Tensor, nn
 
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
+from patchcore_edge_runtime.validation import first_fault
 
 from ..data.batch import Batch
 from ..metrics.evaluator import Evaluator
@@ -159,8 +160,8 @@ class Patchcore(nn.Module):
         try:
             spec = PreprocessSpec(height=height, width=width, crop_height=crop_height, crop_width=crop_width)
         except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise ConfigError(f"The image size {image_size} with the crop {center_crop_size}: {reason}.") from None
+            why = first_fault(error)
+            raise ConfigError(f"The image size {image_size} with the crop {center_crop_size}: {why}.") from None
         return PreProcessor(spec)
 
     @staticmethod

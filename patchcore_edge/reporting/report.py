@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
-from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.errors import cannot_write
 from patchcore_edge_runtime.images.preprocess import Image
 
 from ..data.file_names import distinct_names
@@ -179,7 +179,7 @@ def _write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
+        raise cannot_write(path, error) from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

@@ -31,6 +31,7 @@ from patchcore_edge_runtime.errors import CheckpointError
 from patchcore_edge_runtime.images.files import read_image, write_image
 from patchcore_edge_runtime.images.frame_check import FrameLimits
 from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, as_bgr8
+from patchcore_edge_runtime.validation import first_fault
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..models import Patchcore
@@ -229,6 +230,4 @@ def _read(path: Path, kind: type[_Document]) -> _Document | None:
     try:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "JSON"
-        raise CheckpointError(f"{path} is damaged ({where}: {first['msg']}); copy it again or train anew.") from None
+        raise CheckpointError(f"{path} is damaged ({first_fault(error)}); copy it again or train anew.") from None

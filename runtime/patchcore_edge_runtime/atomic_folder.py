@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import CheckpointError
+from .errors import CheckpointError, cannot_write
 
 __all__ = ["atomic_folder", "require_replaceable"]
 
@@ -43,7 +43,7 @@ def atomic_folder(target: Path, marker: str) -> Iterator[Path]:
         try:
             fresh.mkdir(parents=True)
         except OSError as error:
-            raise CheckpointError(f"{target} cannot be written ({error.strerror}); choose another place.") from None
+            raise cannot_write(target, error, kind=CheckpointError) from None
         yield fresh
         _take_place(fresh, target)
     finally:

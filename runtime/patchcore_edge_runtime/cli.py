@@ -1,13 +1,14 @@
-"""``patchcore-edge-runtime``: the commands for the PC beside the line."""
+"""``patchcore-edge-runtime``: the commands on the line PC."""
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     from .display.window import Window
     from .images.geometry import Roi
     from .inspection.inspector import Inspector
-    from .line.loop import RunSummary
-    from .line.runner import MakeSink
-    from .monitoring.status import LineStatus
+    from .monitoring.status import LineStatus, Snapshot
 
 app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
 
@@ -87,7 +86,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     """
     from .line.config_file import load_line
     from .line.runner import run_line
-    from .sinks import ArchiveSink, JsonlSink, VideoSink
+    from .sources import is_live
 
     overrides = {
         "bundle": model,
@@ -103,17 +102,19 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "hot_swap": hot_swap,
         "cache_dir": cache_dir,
         "inference_num_threads": inference_num_threads,
+        "sinks.results": None if results is None else {"kind": "jsonl", "path": results, "max_mb": 0},
+        "sinks.save-ng": None if save_ng is None else {"kind": "archive", "folder": save_ng},
+        "sinks.save-video": None if save_video is None else {"kind": "video_file", "path": save_video},
     }
     line = load_line(config, overrides, os.environ)
-    more: dict[str, MakeSink] = {}
-    if results is not None:
-        more["results"] = lambda _: JsonlSink(results)
-    if save_ng is not None:
-        more["save-ng"] = lambda _: ArchiveSink(save_ng)
-    if save_video is not None:
-        more["save-video"] = lambda frames: VideoSink(save_video, frames.fps)
-    summary, sinks = run_line(line, more, _open_window if show else None)
-    _print_summary(summary, as_json, sinks)
+    now = run_line(line, make_viewer=_open_window if show else None)
+    _print_summary(now, as_json)
+    asked_for = [name for key in overrides if (name := key.removeprefix("sinks.")) in now.sinks and name != key]
+    refused = [name for name in asked_for if now.sinks[name].failed]
+    # A camera's line goes on for good and counts; of files somebody wants every result.
+    if refused and not is_live(line.source.uri):
+        lost = now.sinks[refused[0]].failed
+        raise ConfigError(f"--{refused[0]} refused {lost} of {now.frames} records; make room or choose another place.")
 
 
 @app.command()
@@ -177,10 +178,11 @@ def predict(
     from .sinks import JsonlSink, OverlaySink
     from .sources import open_source
 
-    frames = open_source(source)
-    inspector = Inspector(model, device, roi=_parse_roi(roi))
-    summary = run_loop(frames, inspector, [JsonlSink(output / "results.jsonl"), OverlaySink(output)])
-    _print_summary(summary, as_json)
+    with closing(open_source(source)) as frames:
+        inspector = Inspector(model, device, roi=_parse_roi(roi))
+        with closing(JsonlSink(output / "results.jsonl")) as results:
+            status = run_loop(frames, inspector, [results, OverlaySink(output)])
+    _print_summary(status.snapshot(), as_json)
 
 
 @app.command()
@@ -269,8 +271,8 @@ def _open_window(inspector: Inspector, status: LineStatus, live: bool) -> Window
     return Window(inspector, status, live=live)
 
 
-def _print_summary(summary: RunSummary, as_json: bool, sinks: dict[str, Any] | None = None) -> None:
-    facts = {**summary.as_json(), **({"sinks": sinks} if sinks else {})}
+def _print_summary(now: Snapshot, as_json: bool) -> None:
+    facts = now.summary()
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -279,6 +281,6 @@ def _print_summary(summary: RunSummary, as_json: bool, sinks: dict[str, Any] | N
     if facts["latency_ms_p50"] is not None:
         latency = f"latency p50 {facts['latency_ms_p50']} ms, p95 {facts['latency_ms_p95']} ms"
         typer.echo(f"{facts['fps']} fps, {facts['dropped']} dropped, {latency}")
-    for name, counts in (sinks or {}).items():
-        if counts["dropped"] or counts["failed"]:
-            typer.echo(f"sink {name}: {counts['dropped']} dropped, {counts['failed']} refused ({counts['error']})")
+    for name, sink in now.sinks.items():
+        if sink.dropped or sink.failed:
+            typer.echo(f"sink {name}: {sink.dropped} dropped, {sink.failed} refused ({sink.error})")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from .errors import PatchcoreEdgeError
 
@@ -14,9 +18,37 @@ __all__ = ["new_app", "run_app"]
 _INTERRUPTED = 130
 
 
+class _Command(TyperCommand):
+    """Refuses an option that is given twice and takes one value: the last one would win in silence."""
+
+    # Any: typer brings a click of its own, or uses the one that is installed, by its version.
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter, times in Counter(order).items():
+            if times > 1 and isinstance(parameter, TyperOption) and not (parameter.multiple or parameter.count):
+                ctx.fail(_twice(parameter, times))
+        return super().parse_args(ctx, args)
+
+
+def _twice(option: TyperOption, times: int) -> str:
+    name = max(option.opts, key=len)
+    if "comma separated" in (option.help or ""):
+        return f"{name} is given {times} times; give it once, its values separated by commas: {name} A,B."
+    return f"{name} is given {times} times; give it once."
+
+
+class _App(typer.Typer):
+    def command(self, name: str | None = None, **words: Any) -> Callable[[Any], Any]:
+        """A command as typer makes it, of our own class."""
+        return super().command(name, **{"cls": _Command, **words})
+
+
 def new_app(help_text: str) -> typer.Typer:
-    """A typer application that shows help when called bare and leaves errors to ``run_app``."""
-    return typer.Typer(help=help_text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    """A typer application that shows help when called bare and leaves errors to ``run_app``.
+
+    In all its commands an option that takes one value may be given once.
+    """
+    return _App(help=help_text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def run_app(app: typer.Typer) -> None:

@@ -13,7 +13,10 @@ PatchcoreEdgeError            2
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 __all__ = [
+    "MAKE_ROOM",
     "BundleError",
     "CheckpointError",
     "ConfigError",
@@ -23,6 +26,7 @@ __all__ = [
     "ParityError",
     "PatchcoreEdgeError",
     "SourceError",
+    "cannot_write",
 ]
 
 
@@ -70,3 +74,27 @@ class BundleError(PatchcoreEdgeError):
 
 class ParityError(BundleError):
     """A bundle whose scores are not those of the fitted model."""
+
+
+MAKE_ROOM = "make room or choose another place"
+"""The remedy for what is written on and on."""
+
+_Error = TypeVar("_Error", bound=PatchcoreEdgeError)
+
+
+def cannot_write(
+    place: object,
+    why: object,
+    remedy: str = "choose another place",
+    kind: type[_Error] = ConfigError,  # type: ignore[assignment]
+) -> _Error:
+    """The error for a place that refuses to be written to.
+
+    Args:
+        place: such as a path.
+        why: the exception, or in words.
+        remedy: what to do.
+        kind: of the error.
+    """
+    reason = why.strerror if isinstance(why, OSError) and why.strerror else why
+    return kind(f"{place} cannot be written ({reason}); {remedy}.")

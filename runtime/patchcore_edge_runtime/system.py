@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["give_way", "resident_memory", "stop_signals"]
+__all__ = ["lower_thread_priority", "resident_memory", "stop_signals"]
 
 _NICE = 5
 _THREAD_PRIORITY_LOWEST = -2
@@ -48,7 +48,7 @@ def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(known, handler)
 
 
-def give_way() -> None:
+def lower_thread_priority() -> None:
     """Let this thread, and those that it starts, have a core only when nothing more urgent wants it.
 
     On Linux and Windows; elsewhere, and where the system refuses, nothing changes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import runpy
 import tomllib
 
@@ -48,6 +49,25 @@ def test_the_commands_page_is_what_the_programs_say_of_themselves() -> None:
 @pytest.mark.parametrize("program", ["patchcore_edge", "patchcore_edge_runtime"])
 def test_an_unknown_option_is_a_usage_error(program: str) -> None:
     assert run_cli("--no-such-option", program=program).returncode == 2
+
+
+@pytest.mark.parametrize(("program", "name", "command"), commands())
+def test_an_option_given_twice_is_refused_and_not_taken_by_its_last_value(
+    program: str, name: str, command: click.Command
+) -> None:
+    options = [option for option in command.params if option.param_type_name == "option"]
+    once = [option for option in options if not option.multiple and option.nargs == 1 and option.name != "help"]
+    for option in once[:3]:
+        words = [option.opts[0]] if option.is_flag else [option.opts[0], "1"]
+        done = run_cli(name, *words, *words, program=program.replace("-", "_"))
+        assert done.returncode == 2
+        assert "is given 2 times; give it once" in " ".join(re.sub(r"[^ -~]", " ", done.stderr).split())
+
+
+def test_an_option_that_takes_a_list_says_how_to_write_one() -> None:
+    done = run_cli("train", "data", "-o", "run", "--layers", "layer2", "--layers", "layer3")
+    assert done.returncode == 2
+    assert "--layers A,B" in done.stderr
 
 
 @pytest.mark.parametrize("program", ["patchcore_edge", "patchcore_edge_runtime"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.config_file import load_line
+from patchcore_edge_runtime.sinks.archive import ArchiveSettings
 from patchcore_edge_runtime.sources import LiveSettings
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -61,7 +64,7 @@ def test_a_line_says_all_there_is_to_say(tmp_path: Path) -> None:
     assert line.name == "line 3"
     assert line.source.read_timeout == 2.5
     assert line.source.open_timeout == LiveSettings().open_timeout
-    assert line.sink_settings["jsonl"].path == Path("results.jsonl")
+    assert line.sinks["jsonl"].path == Path("results.jsonl")
     rules = line.rules(Thresholds(image=9, pixel=4))
     assert rules.thresholds == Thresholds(image=2.5, pixel=4, warn=2.0)
     assert rules.roi == (10, 20, 300, 200)
@@ -195,27 +198,101 @@ KEYS = st.sampled_from(
 )
 
 
+def line_or_sentence(read: Callable[[], LineConfig]) -> LineConfig | str:
+    try:
+        return read()
+    except ConfigError as error:
+        return str(error)
+
+
+def is_a_sentence(text: str) -> bool:
+    """One line that ends with a stop and says where the value was given."""
+    return text.endswith(".") and "\n" not in text and ("line.toml" in text or "command line, " in text)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(overrides=st.dictionaries(KEYS, VALUES, max_size=4))
-def test_whatever_the_values_it_is_a_line_or_a_sentence(overrides: dict[str, Any], tmp_path: Path) -> None:
-    try:
-        line = load(tmp_path, LINE, **overrides)
-    except ConfigError as error:
-        line = str(error)
-    assert line
+def test_whatever_the_values_it_is_a_line_that_says_them_or_a_sentence(
+    overrides: dict[str, Any], tmp_path: Path
+) -> None:
+    line = line_or_sentence(lambda: load(tmp_path, LINE, **overrides))
+    if isinstance(line, str):
+        assert is_a_sentence(line)
+        return
+    # Accepted: then it is a whole line, and says again what it was told.
+    again = LineConfig.model_validate({**line.model_dump(), "folder": line.folder})
+    assert again == line
+    said = line.model_dump()
+    plain = {"name": str, "device": str, "hint": str, "hot_swap": bool, "source.wait": bool, "thresholds.image": float}
+    for key, value in overrides.items():
+        if key in plain and isinstance(value, plain[key]):
+            table, _, inner = key.rpartition(".")
+            assert (said[table][inner] if table else said[key]) == value
+        assert key != "x" or value is None, "a key that there is not"
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace")))
-def test_whatever_the_bytes_it_is_a_line_or_a_sentence(data: bytes, tmp_path: Path) -> None:
+def test_whatever_is_appended_it_is_the_line_it_was_or_a_sentence(data: bytes, tmp_path: Path) -> None:
+    before = load(tmp_path, LINE)
     (tmp_path / "line.toml").write_bytes(LINE.encode() + data)
-    try:
-        load_line(tmp_path / "line.toml", {}, {})
-    except ConfigError as error:
-        refused = str(error)
-    else:
-        refused = "line.toml is in order"
-    assert "line.toml" in refused
+    line = line_or_sentence(lambda: load_line(tmp_path / "line.toml", {}, {}))
+    if isinstance(line, str):
+        assert is_a_sentence(line)
+        return
+    # What follows the last table can only add to the sink in it, or add a sink.
+    assert line.model_dump(exclude={"sinks"}) == before.model_dump(exclude={"sinks"})
+    assert "jsonl" in line.sinks
+
+
+def test_a_sink_is_checked_with_the_rest_and_by_whoever_makes_the_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, LINE.replace('"CPU"', "1").replace('path = "results.jsonl"', "pth = 3") + "[sinks.fax]\n")
+    for place in ("line 4, device", "line 26, sinks.jsonl.pth", "line 25, sinks.jsonl.path", "line 27, sinks.fax"):
+        assert place in str(error.value)
+    with pytest.raises(ValueError, match="there is no such sink"):
+        LineConfig(bundle=tmp_path, source={"uri": "0"}, sinks={"fax": {}})
+    second = LINE + "[sinks.bad-parts]\nkind = 'archive'\nfolder = 'ng'\nmax_mb = 5\n"
+    assert load(tmp_path, second).sinks["bad-parts"] == ArchiveSettings(kind="archive", folder=Path("ng"), max_mb=5)
+    assert LineConfig(bundle=tmp_path, source={"uri": "0"}, sinks={"x": ArchiveSettings(folder=tmp_path)}).sinks
+
+
+def test_paths_of_sinks_given_outside_of_the_file_are_relative_to_where_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    line = load(tmp_path, LINE, {"PATCHCORE_EDGE_SINKS__JSONL__PATH": "r.jsonl"})
+    assert line.sinks["jsonl"].path == tmp_path / "here" / "r.jsonl"
+    line = load(tmp_path, LINE, **{"sinks.save-ng": {"kind": "archive", "folder": Path("ng")}})
+    assert line.sinks["save-ng"].folder == tmp_path / "here" / "ng"
+
+
+def test_outputs_of_the_command_line_are_sinks_like_the_files(
+    tiny_bundle: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    words = ("run", "-m", tiny_bundle, "-s", tiny_data / "test" / "scratch", "--json")
+    outputs = ("--results", tmp_path / "r.jsonl", "--save-ng", tmp_path / "ng", "--save-video", tmp_path / "v.mp4")
+    done = run_cli(*words, *outputs, program="patchcore_edge_runtime")
+    assert done.returncode == 0, done.stderr
+    written = {name: figures["written"] for name, figures in json.loads(done.stdout)["sinks"].items()}
+    assert written == {"results": 6, "save-ng": 6, "save-video": 6}
+    again = run_cli(*words, "--results", tmp_path / "r.jsonl", program="patchcore_edge_runtime")
+    assert again.returncode == 0
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 12, "the results of the run before are kept"
+
+
+@pytest.mark.parametrize("option", ["--results", "--save-ng", "--save-video"])
+def test_an_output_that_cannot_be_made_is_a_sentence(
+    option: str, tiny_bundle: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    words = ("run", "-m", tiny_bundle, "-s", tiny_data / "test" / "good", option, tmp_path / "file" / "v.mp4")
+    done = run_cli(*words, program="patchcore_edge_runtime")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert str(tmp_path / "file") in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_file_that_is_too_large_or_nested_too_deeply_is_refused(tmp_path: Path) -> None:
@@ -230,6 +307,6 @@ def test_the_line_in_the_docs_is_in_order(tmp_path: Path) -> None:
     example = page.split("```toml\n")[1].split("```")[0]
     line = load(tmp_path, example)
     # Each table and key that there is stands in the example.
-    assert set(tomllib.loads(example)) == set(LineConfig.model_fields) - {"folder", "sinks", "sink_settings"}
+    assert set(tomllib.loads(example)) == set(LineConfig.model_fields) - {"folder", "sinks"}
     assert set(tomllib.loads(example)["source"]) == set(type(line.source).model_fields)
     assert set(tomllib.loads(example)["inspect"]) == set(type(line.inspect).model_fields)

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,23 @@ from conftest import bad_part, good_part, run_cli
 from line_records import make_record
 
 from patchcore_edge_runtime import ConfigError, Inspector, Verdict
+from patchcore_edge_runtime.display import record as records
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec, as_bgr8, preprocess
 from patchcore_edge_runtime.images.resize import resize, strips
 from patchcore_edge_runtime.inspection import inspector, result
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.line.config import LineConfig
-from patchcore_edge_runtime.line.runner import _worker, run_line
-from patchcore_edge_runtime.sinks import ArchiveSink, JsonlSink, Record, Sink, SinkWorker, VideoSink, base
+from patchcore_edge_runtime.line.runner import run_line
+from patchcore_edge_runtime.sinks import (
+    ArchiveSink,
+    JsonlSink,
+    Record,
+    Sink,
+    SinkContext,
+    SinkWorker,
+    VideoSink,
+    open_sinks,
+)
 from patchcore_edge_runtime.sources import LiveSource, Source
 
 SPEC = PreprocessSpec(height=64, width=64)
@@ -151,11 +162,6 @@ class Camera:
         pass
 
 
-class CameraLine(LineConfig):
-    def open_source(self) -> Source:
-        return LiveSource("camera", Camera)
-
-
 class Counter:
     """Ends the line after enough records, from its own thread."""
 
@@ -186,22 +192,21 @@ def test_beside_a_camera_no_sink_no_overlay_and_no_frame_sized_map_is_made_in_th
 
         monkeypatch.setattr(owner, name, spy)
 
-    watch(base, "draw_overlay", "overlay")
+    watch(records, "draw_overlay", "overlay")
     watch(result, "map_in_frame", "map")
     for sink in (JsonlSink, ArchiveSink, VideoSink):
         watch(sink, "write", "file")
-    sinks = {"jsonl": {"path": "r.jsonl"}, "archive": {"folder": "archive"}}
-    line = CameraLine(bundle=tiny_bundle, source={"uri": "camera://"}, sinks=sinks, folder=tmp_path)
-    settings = {"jsonl": JsonlSink.Settings(path="r.jsonl"), "archive": ArchiveSink.Settings(folder="archive")}
-    line = line.model_copy(update={"sink_settings": settings})
-    more = {
-        "count": lambda source: Counter(source, threads["sink"]),
-        "video": lambda source: VideoSink(tmp_path / "v.mp4", source.fps),
-        "results": lambda _: JsonlSink(tmp_path / "more.jsonl"),
+    sinks = {
+        "jsonl": {"path": "r.jsonl"},
+        "archive": {"folder": "archive"},
+        "video": {"kind": "video_file", "path": "v.mp4"},
+        "results": {"kind": "jsonl", "path": "more.jsonl"},
     }
-    summary, counts = run_line(line, more)
-    assert summary.counts[Verdict.NG] >= 6
-    assert all(counts[name]["written"] >= 6 for name in ("jsonl", "archive", "video", "results"))
+    line = LineConfig(bundle=tiny_bundle, source={"uri": "camera://"}, sinks=sinks, folder=tmp_path)
+    with closing(LiveSource("camera", Camera)) as source:
+        now = run_line(line, source, sinks={"count": Counter(source, threads["sink"])})
+    assert now.counts[Verdict.NG] >= 6
+    assert all(now.sinks[name].written >= 6 for name in ("jsonl", "archive", "video", "results", "count"))
     for what, seen in threads.items():
         assert seen, f"{what} was never reached"
         assert threading.get_ident() not in seen, what
@@ -224,22 +229,22 @@ def test_a_map_is_brought_to_the_frames_size_only_when_asked_for(
     assert len(made) == 1, "made once for the map, the mask and the regions"
 
 
-def test_a_queue_behind_the_command_line_takes_only_what_its_sink_stores(tmp_path: Path) -> None:
-    worker = _worker("save-ng", ArchiveSink(tmp_path / "ng"))
-    for verdict in Verdict:
-        worker.write(make_record(verdict))
-    worker.close()
-    assert worker.counts().written == 3
+def test_a_queue_takes_only_what_its_sink_stores(tmp_path: Path) -> None:
     seen: list[Record] = []
 
     class Results(JsonlSink):
         def write(self, record: Record) -> None:
             seen.append(record)
 
-    worker = _worker("results", Results(tmp_path / "r.jsonl"))
-    worker.write(make_record())
-    worker.close()
-    assert [record.frame.image for record in seen] == [None], "a line of text needs no pixels"
+    context = SinkContext()
+    mine = {"archive": ArchiveSink(tmp_path / "ng"), "results": Results(tmp_path / "r.jsonl")}
+    group = open_sinks({}, context, mine)
+    for verdict in Verdict:
+        group.write(make_record(verdict))
+    group.close()
+    figures = context.status.snapshot().sinks
+    assert (figures["archive"].written, figures["results"].written) == (3, 4)
+    assert [record.frame.image for record in seen] == [None] * 4, "a line of text needs no pixels"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a thread's priority can be read on Linux only")

@@ -19,7 +19,7 @@ DEPLOY = Path(__file__).resolve().parents[2] / "samples" / "deploy"
 
 def test_the_sample_line_is_a_valid_one() -> None:
     line = load_line(DEPLOY / "line.toml", {}, {})
-    assert set(line.sink_settings) == {"http", "jsonl", "archive", "mqtt", "modbus"}
+    assert set(line.sinks) == {"http", "jsonl", "archive", "mqtt", "modbus"}
 
 
 def _unit() -> configparser.ConfigParser:

@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from line_records import make_record, program
+from line_records import make_record, program, wait_for
 from pydantic import ValidationError
 
 from patchcore_edge_runtime.bundle.bundle import Bundle
@@ -25,9 +25,10 @@ from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, Edit, Manif
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.runner import run_line
+from patchcore_edge_runtime.line.trigger_answers import TriggerAnswers
 from patchcore_edge_runtime.monitoring.status import LineStatus, calibration_facts
-from patchcore_edge_runtime.sinks import HttpSink, SinkContext, SinkGroup, SinkWorker
-from patchcore_edge_runtime.sinks.http.sink import HttpSettings
+from patchcore_edge_runtime.sinks import HttpSink, Record, SinkContext, SinkWorker
+from patchcore_edge_runtime.sinks.http.settings import HttpSettings
 from patchcore_edge_runtime.verdict import Thresholds, Verdict
 
 pytest.importorskip("uvicorn", reason="needs the package uvicorn")
@@ -40,17 +41,25 @@ class Line:
     def __init__(self, trigger: Any = None, source: Any = ("running", 0), **keys: Any) -> None:
         self.source = source
         status = LineStatus("line 3", "discs@0123456789ab", lambda: self.source)
-        self.context = SinkContext(status=status, trigger=trigger)
-        self.sink = HttpSink(HttpSettings(port=0, **keys), self.context)
-        self.group = SinkGroup({"http": SinkWorker("http", self.sink)}, self.context)
+        answers = TriggerAnswers(trigger) if trigger else None
+        self.context = SinkContext(status=status, trigger=answers.ask if answers else None)
+        settings = HttpSettings(port=0, **keys)
+        self.sink = HttpSink(settings, self.context)
+        self.worker = SinkWorker("http", self.sink, settings, status=status)
+        self.sinks = [*([answers] if answers else []), self.worker]
         self.port = self.sink.port
 
     def inspect(self, *verdicts: Verdict) -> None:
-        before = self.sink._view.number
+        before = self.context.status.snapshot().frames
         for index, verdict in enumerate(verdicts):
-            self.group.write(make_record(verdict, before + index))
-        while self.sink._view.number < before + len(verdicts):
-            time.sleep(0.005)
+            self.write(make_record(verdict, before + index))
+        wait_for(lambda: self.worker.counts().written == before + len(verdicts))
+
+    def write(self, record: Record) -> None:
+        """As the loop does."""
+        self.context.status.add(record.result)
+        for sink in self.sinks:
+            sink.write(record)
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -67,7 +76,7 @@ def line(**keys: Any) -> Iterator[Line]:
     try:
         yield running
     finally:
-        running.group.close()
+        running.worker.close()
 
 
 def test_results_come_newest_first_and_can_be_filtered() -> None:
@@ -180,14 +189,39 @@ def test_a_trigger_answers_with_its_own_verdict() -> None:
         caller = threading.Thread(target=lambda: answers.append(running.ask("/trigger?part=7", "POST")))
         caller.start()
         assert asked.wait(20)
-        # A frame from before the call comes late: it is not the answer.
-        running.group.write(make_record(Verdict.OK, 98, moment=time.time() - 5))
-        time.sleep(0.1)
-        assert not answers
-        running.group.write(make_record(Verdict.NG, 99))
+        # A frame from before the call comes late, and one of another part: they are not the answer.
+        running.write(make_record(Verdict.OK, 97, moment=time.time() - 5, part="7"))
+        running.write(make_record(Verdict.OK, 98, part="6"))
+        running.write(make_record(Verdict.NG, 99, part="7"))
         caller.join(20)
         status, _, body = answers[0]
         assert (status, json.loads(body)["frame"], json.loads(body)["verdict"]) == (200, 99, "NG")
+
+
+def test_a_trigger_of_a_good_part_is_answered_though_the_sink_shows_only_bad_ones() -> None:
+    asked = threading.Event()
+    with line(trigger=lambda _: not asked.set(), trigger_timeout=20, verdicts=[Verdict.NG]) as running:
+        answers: list[tuple[int, Any, bytes]] = []
+        caller = threading.Thread(target=lambda: answers.append(running.ask("/trigger", "POST")))
+        caller.start()
+        assert asked.wait(20)
+        running.write(make_record(Verdict.OK, 5))
+        caller.join(20)
+        assert [(status, json.loads(body)["verdict"]) for status, _, body in answers] == [(200, "OK")]
+        assert json.loads(running.ask("/results")[2]) == []
+
+
+def test_several_callers_get_a_frame_each_and_one_who_has_gone_takes_nobodys() -> None:
+    answers = TriggerAnswers(lambda _: True)
+    gone, first, second = answers.ask(), answers.ask(), answers.ask("7")
+    assert gone
+    assert first
+    assert second
+    gone.cancel()
+    for index, part in enumerate(("", "7", "")):
+        answers.write(make_record(index=index, part=part))
+    assert (first.result(0).frame.index, second.result(0).frame.index) == (2, 1)
+    assert TriggerAnswers(lambda _: False).ask() is None
 
 
 def test_a_trigger_without_a_verdict_times_out_and_a_free_line_has_none() -> None:
@@ -366,7 +400,7 @@ def test_another_threshold_is_never_given_the_calibrated_ones_rates(
 def test_a_line_tells_its_status_what_its_bundle_was_calibrated_to(tiny_bundle: Path, tiny_data: Path) -> None:
     seen: list[Any] = []
 
-    class Show:
+    class Shown:
         def __init__(self, inspector: Any, status: LineStatus, _live: bool) -> None:
             self.inspector, self.status = inspector, status
 
@@ -384,7 +418,7 @@ def test_a_line_tells_its_status_what_its_bundle_was_calibrated_to(tiny_bundle: 
     config = LineConfig.model_validate(
         {"name": "discs", "bundle": tiny_bundle, "source": {"uri": str(tiny_data / "test" / "good")}}
     )
-    run_line(config, make_show=Show)
+    run_line(config, make_viewer=Shown)
     manifest = Bundle.load(tiny_bundle).manifest
     assert seen[0]["threshold"] == manifest.thresholds.image
     assert seen[0]["fpr_upper_bound"] == manifest.calibration.fpr_upper_bound

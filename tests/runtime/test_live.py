@@ -210,6 +210,20 @@ def test_a_driver_that_throws_anything_is_a_loss() -> None:
     source.close()
 
 
+def test_a_source_that_gave_a_frame_and_was_lost_at_once_has_started() -> None:
+    class Short(HungDriver):
+        def read(self) -> NDArray[np.uint8]:
+            self._let_go.wait(0.01)
+            if not self._first:
+                raise SourceError("it ended")
+            self._first = False
+            return good_part()
+
+    for _ in range(20):  # whether the start or the loss is seen first is a race
+        source = LiveSource("short", lambda: Short(threading.Event()), LiveSettings(max_backoff=0.01))
+        source.close()
+
+
 def test_stopping_ends_the_iteration(source: LiveSource) -> None:
     for count, _ in enumerate(source):
         if count == 3:

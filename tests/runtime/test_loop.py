@@ -8,18 +8,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from conftest import bad_part, good_part, run_cli
+from line_records import wait_for
 from mjpeg_server import MjpegServer
 
 from patchcore_edge_runtime import Inspector, SourceError, Verdict
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.debounce import DebounceRule
-from patchcore_edge_runtime.line.hot_swap import BundleSwap
+from patchcore_edge_runtime.line.hot_swap import HotSwapper, bundle_stamp
 from patchcore_edge_runtime.line.loop import run_loop
+from patchcore_edge_runtime.line.runner import Line, run_line
 from patchcore_edge_runtime.sinks import Record
 from patchcore_edge_runtime.sources import IterableSource
 
@@ -44,43 +49,53 @@ class Kept:
 def test_every_frame_becomes_one_record_in_order(tiny_inspector: Inspector) -> None:
     kept = Kept()
     source = IterableSource([good_part(), None, bad_part()])
-    summary = run_loop(source, tiny_inspector, [kept])
+    now = run_loop(source, tiny_inspector, [kept]).snapshot()
     assert [record.result.verdict for record in kept.records] == ["OK", "ERROR", "NG"]
     assert [record.result.frame_id for record in kept.records] == [0, 1, 2]
-    assert summary.frames == 3
-    assert kept.closed == 1
+    assert now.frames == 3
 
 
 def test_parts_are_debounced_and_the_frames_own_verdict_is_kept(tiny_inspector: Inspector) -> None:
     kept = Kept()
     source = IterableSource([good_part(), bad_part(), bad_part(1), None, good_part()])
-    summary = run_loop(source, tiny_inspector, [kept], debounce=DebounceRule(ng=2, of=2))
+    now = run_loop(source, tiny_inspector, [kept], debounce=DebounceRule(ng=2, of=2)).snapshot()
     assert [record.result.verdict for record in kept.records] == ["OK", "WARN", "NG", "ERROR", "OK"]
     records = [record.to_dict() for record in kept.records]
     assert [record["frame_verdict"] for record in records] == ["OK", "NG", "NG", "ERROR", "OK"]
-    assert summary.counts[Verdict.WARN] == 1
+    assert now.counts[Verdict.WARN] == 1
 
 
-def test_everything_is_closed_when_a_sink_refuses_or_the_source_fails(tiny_inspector: Inspector) -> None:
-    kept = Kept()
-    with pytest.raises(ConfigError):
-        run_loop(IterableSource([good_part()]), tiny_inspector, [kept, Kept(refuse=True)])
-    assert kept.closed == 1
+def test_the_loop_closes_nothing_and_tells_the_source_to_stop(tiny_inspector: Inspector) -> None:
+    class Asked(IterableSource):
+        stops = closes = 0
 
-    class Lost(IterableSource):
-        closed = False
-
-        def __iter__(self):  # type: ignore[no-untyped-def]
-            raise SourceError("gone")
+        def stop(self) -> None:
+            self.stops += 1
+            super().stop()
 
         def close(self) -> None:
-            self.closed = True
+            self.closes += 1
 
-    lost, kept = Lost([]), Kept()
-    with pytest.raises(SourceError):
-        run_loop(lost, tiny_inspector, [kept])
-    assert lost.closed
+    kept, source = Kept(), Asked([good_part()])
+    with pytest.raises(ConfigError):
+        run_loop(source, tiny_inspector, [kept, Kept(refuse=True)])
+    assert (source.stops, source.closes, kept.closed) == (1, 0, 0)
+
+
+def test_a_line_closes_what_it_opened_however_its_source_ends(tiny_bundle: Path, tmp_path: Path) -> None:
+    class Lost(IterableSource):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            yield from super().__iter__()
+            raise SourceError("gone")
+
+    kept = Kept()
+    config = LineConfig(bundle=tiny_bundle, source={"uri": "frames"}, sinks={"jsonl": {"path": tmp_path / "r.jsonl"}})
+    with pytest.raises(SourceError), Line.open(config, Lost([good_part()]), sinks={"kept": kept}) as line:
+        line.run()
+    now = line.status.snapshot()
     assert kept.closed == 1
+    assert len(kept.records) == now.frames == now.sinks["jsonl"].written == 1
+    assert not {"sink-jsonl", "sink-kept"} & {thread.name for thread in threading.enumerate()}
 
 
 def spawn_line(bundle: Path, source: str, results: Path) -> subprocess.Popen[str]:
@@ -121,13 +136,6 @@ def copy_of(bundle: Path, target: Path) -> Path:
     return Path(shutil.copytree(bundle, target))
 
 
-def wait_until(done: object, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_a_new_bundle_is_taken_between_two_frames(tiny_bundle: Path, tmp_path: Path) -> None:
     first, link = copy_of(tiny_bundle, tmp_path / "first"), tmp_path / "bundle"
     link.mkdir()
@@ -135,7 +143,7 @@ def test_a_new_bundle_is_taken_between_two_frames(tiny_bundle: Path, tmp_path: P
     first.rename(link)
     inspector = Inspector(link)
     taken: list[Inspector] = []
-    swap = BundleSwap(link, Inspector, poll_seconds=0.05, taken=taken.append)
+    swapper = HotSwapper(link, bundle_stamp(link), Inspector, poll_seconds=0.05, on_swap=taken.append)
     kept = Kept()
 
     def frames():  # type: ignore[no-untyped-def]
@@ -143,16 +151,17 @@ def test_a_new_bundle_is_taken_between_two_frames(tiny_bundle: Path, tmp_path: P
         second = copy_of(tiny_bundle, tmp_path / "second")
         link.rename(tmp_path / "old")
         second.rename(link)
-        wait_until(lambda: swap.message)
+        wait_for(lambda: swapper.message)
         yield good_part(1)
         yield good_part(2)
 
-    summary = run_loop(IterableSource(frames()), inspector, [kept], swap=swap)
-    assert summary.swaps == 1
+    with closing(swapper):
+        status = run_loop(IterableSource(frames()), inspector, [kept], swapper=swapper)
+    assert status.swaps == 1
     assert len(taken) == 1
     assert taken[0] is not inspector
     assert [record.result.verdict for record in kept.records] == ["OK"] * 3
-    assert "Changed to" in swap.message
+    assert "Changed to" in swapper.message
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows does not rename a folder that is in use")
@@ -166,12 +175,12 @@ def test_a_running_line_changes_its_bundle_and_goes_on(tiny_bundle: Path, tmp_pa
     wait_for_lines(results, 3, process)
     (bundle / "model.bin").write_bytes(b"not the weights")
     os.utime(bundle / "manifest.json", ns=(1, 1))
-    wait_until(lambda: "the old one goes on" in log.read_text())
+    wait_for(lambda: "the old one goes on" in log.read_text())
     wait_for_lines(results, len(results.read_bytes().splitlines()) + 3, process)
     second = copy_of(tiny_bundle, tmp_path / "second")
     bundle.rename(tmp_path / "old")
     second.rename(bundle)
-    wait_until(lambda: "Changed to" in log.read_text())
+    wait_for(lambda: "Changed to" in log.read_text())
     wait_for_lines(results, len(results.read_bytes().splitlines()) + 3, process)
     process.terminate()
     out, _ = process.communicate(timeout=60)
@@ -183,33 +192,66 @@ def test_a_running_line_changes_its_bundle_and_goes_on(tiny_bundle: Path, tmp_pa
     assert "ERROR" not in verdicts
 
 
+class Replaces:
+    """A viewer that puts another bundle there while the line is being opened, and ends the line when it is taken."""
+
+    def __init__(self, bundle: Path, inspector: Inspector) -> None:
+        self.first = self.inspector = inspector
+        os.utime(bundle / "manifest.json", ns=(1, 1))
+
+    def __call__(self, _record: Record) -> bool:
+        return self.inspector is self.first
+
+    def pump(self) -> bool:
+        time.sleep(0.02)
+        return True
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_bundle_replaced_while_the_line_is_being_opened_is_taken(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = copy_of(tiny_bundle, tmp_path / "bundle")
+
+    def frames():  # type: ignore[no-untyped-def]
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            time.sleep(0.02)
+            yield good_part()
+
+    config = LineConfig(bundle=bundle, source={"uri": "frames"}, hot_swap=True)
+    now = run_line(config, IterableSource(frames()), make_viewer=lambda inspector, *_: Replaces(bundle, inspector))
+    assert now.swaps == 1
+
+
 def test_a_bundle_that_is_no_good_is_not_taken_and_that_is_said(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = copy_of(tiny_bundle, tmp_path / "bundle")
-    swap = BundleSwap(bundle, Inspector, poll_seconds=60)
+    swapper = HotSwapper(bundle, bundle_stamp(bundle), Inspector, poll_seconds=60)
     weights = bundle / "model.bin"
     weights.write_bytes(b"\0" + weights.read_bytes()[1:])
-    assert not swap.request()
-    assert swap.take() is None
-    assert "the old one goes on" in swap.message
-    assert "model.bin" in swap.message
-    assert swap.request(tiny_bundle)
-    assert isinstance(swap.take(), Inspector)
-    assert swap.take() is None
-    swap.close()
+    assert not swapper.request()
+    assert swapper.poll() is None
+    assert "the old one goes on" in swapper.message
+    assert "model.bin" in swapper.message
+    assert swapper.request(tiny_bundle)
+    assert isinstance(swapper.poll(), Inspector)
+    assert swapper.poll() is None
+    swapper.close()
 
 
 def test_a_bundle_half_copied_is_refused_and_taken_when_it_is_whole(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = copy_of(tiny_bundle, tmp_path / "bundle")
-    swap = BundleSwap(bundle, Inspector, poll_seconds=0.05)
+    swapper = HotSwapper(bundle, bundle_stamp(bundle), Inspector, poll_seconds=0.05)
     weights = (bundle / "model.bin").read_bytes()
     (bundle / "model.bin").write_bytes(weights[:1000])
     os.utime(bundle / "manifest.json", ns=(1, 1))
-    wait_until(lambda: "goes on" in swap.message)
+    wait_for(lambda: "goes on" in swapper.message)
     (bundle / "model.bin").write_bytes(weights)
     os.utime(bundle / "manifest.json", ns=(2, 2))
-    wait_until(lambda: "Changed" in swap.message)
-    assert swap.take() is not None
-    swap.close()
+    wait_for(lambda: "Changed" in swapper.message)
+    assert swapper.poll() is not None
+    swapper.close()
 
 
 def test_the_benchmark_measures_each_stage_on_pictures_that_pass(tiny_bundle: Path) -> None:

@@ -85,7 +85,7 @@ def test_records_arrive_in_order_and_the_state_is_announced(tmp_path: Path) -> N
         wait_for(lambda: listener.states[-1:] == ["offline"])
         assert listener.results == list(range(50))
         assert listener.states == ["online", "offline"]
-        assert sink.backlog == 0
+        assert sink.pending == 0
         listener.close()
 
 
@@ -95,16 +95,16 @@ def test_records_wait_on_disk_while_the_broker_is_away_and_across_a_restart(tmp_
     sink = MqttSink(spooled, tmp_path)
     for index in range(30):
         sink.write(make_record(index=index))
-    assert sink.backlog == 30
-    assert "has not answered" in sink.trouble
+    assert sink.pending == 30
+    assert "has not answered" in sink.last_error
     sink.close()
     with broker(tmp_path, port):
         listener = Listener(port)
         sink = MqttSink(spooled, tmp_path)
         wait_for(lambda: len(listener.results) == 30)
         assert listener.results == list(range(30))
-        wait_for(lambda: sink.backlog == 0)
-        assert sink.trouble == ""
+        wait_for(lambda: sink.pending == 0)
+        assert sink.last_error == ""
         sink.close()
         listener.close()
 
@@ -116,13 +116,13 @@ def test_a_broker_that_is_restarted_misses_nothing(tmp_path: Path) -> None:
         listener = Listener(port)
         sink = MqttSink(settings(port))
         sink.write(make_record(index=0))
-        wait_for(lambda: sink.backlog == 0)
-    wait_for(lambda: "is away" in sink.trouble)
+        wait_for(lambda: sink.pending == 0)
+    wait_for(lambda: "is away" in sink.last_error)
     for index in range(1, 20):
         sink.write(make_record(index=index))
     with broker(tmp_path, port, *persistence):
         wait_for(lambda: set(listener.results) == set(range(20)))
-        wait_for(lambda: sink.backlog == 0)
+        wait_for(lambda: sink.pending == 0)
         sink.close()
         listener.close()
 
@@ -175,7 +175,7 @@ def test_a_broker_may_be_reached_by_tls_only_when_its_authority_is_known(tmp_pat
         wait_for(lambda: listener.results == [3])
         known.close()
         stranger.write(make_record(index=4))
-        assert stranger.backlog == 1
+        assert stranger.pending == 1
         with pytest.raises(ConfigError, match="1 records were not delivered"):
             stranger.close()
         assert listener.results == [3]
@@ -195,7 +195,7 @@ def test_a_full_spool_loses_the_oldest_and_says_so() -> None:
         sink.write(make_record(index=index))
     with pytest.raises(ConfigError, match="oldest of 3"):
         sink.write(make_record(index=3))
-    assert sink.backlog == 3
+    assert sink.pending == 3
     with pytest.raises(ConfigError, match="3 records were not delivered"):
         sink.close()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from line_records import make_frame, wait_for
 
-from patchcore_edge_runtime.line.watchdog import Notifier, WatchedSource, watched
+from patchcore_edge_runtime.line.watchdog import Notifier, WatchdogSource, watched
 from patchcore_edge_runtime.sources import Frame
 from patchcore_edge_runtime.sources.base import Stoppable
 
@@ -52,7 +52,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 @needs_unix
 def test_systemd_hears_of_the_start_of_progress_and_of_the_end(manager: Manager) -> None:
-    source = WatchedSource(Frames(), Notifier(manager.environment), free_running=True)
+    source = WatchdogSource(Frames(), Notifier(manager.environment), free_running=True)
     frames = iter(source)
     next(frames)
     assert manager.next() == ["READY=1", "STATUS=Waiting for the first frame."]
@@ -67,7 +67,7 @@ def test_systemd_hears_of_the_start_of_progress_and_of_the_end(manager: Manager)
 
 @needs_unix
 def test_a_frame_that_never_ends_starves_the_watchdog(manager: Manager) -> None:
-    source = WatchedSource(Frames(), Notifier(manager.environment), free_running=True)
+    source = WatchdogSource(Frames(), Notifier(manager.environment), free_running=True)
     frames = iter(source)
     next(frames)
     wait_for(lambda: not source.is_alive())
@@ -87,7 +87,7 @@ def test_a_frame_that_never_ends_starves_the_watchdog(manager: Manager) -> None:
 def test_silence_needs_a_reason(free_running: bool, state: str, alive: bool) -> None:
     now = [0.0]
     environment = {"NOTIFY_SOCKET": "/nowhere/at/all", "WATCHDOG_USEC": "5000000"}
-    source = WatchedSource(Frames(state), Notifier(environment), free_running, clock=lambda: now[0])
+    source = WatchdogSource(Frames(state), Notifier(environment), free_running, clock=lambda: now[0])
     assert source.is_alive()
     now[0] = 6.0
     assert source.is_alive() is alive
@@ -104,7 +104,8 @@ def test_an_abstract_socket_is_found(tmp_path: Path) -> None:
 def test_without_systemd_nothing_is_wrapped_and_a_dead_manager_stops_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     source = Frames()
-    assert watched(source, free_running=True) is source
+    with watched(source, free_running=True) as frames:
+        assert frames is source
     Notifier({"NOTIFY_SOCKET": "/nowhere/at/all"}).send("READY=1")
 
 

@@ -43,8 +43,9 @@ def test_every_key_of_a_sink_is_documented_with_its_default(name: str) -> None:
 def test_every_route_is_documented() -> None:
     pytest.importorskip("starlette", reason="needs the package starlette")
     from patchcore_edge_runtime.sinks import SinkContext
+    from patchcore_edge_runtime.sinks.http.live_view import LiveView
     from patchcore_edge_runtime.sinks.http.routes import build_app
-    from patchcore_edge_runtime.sinks.http.sink import HttpSettings, LiveView
+    from patchcore_edge_runtime.sinks.http.settings import HttpSettings
 
     app = build_app(HttpSettings(), SinkContext(), LiveView(1, 64), None)
     for route in app.routes:

@@ -31,6 +31,7 @@ from patchcore_edge_runtime.sinks import (
     WebhookSink,
     open_sinks,
 )
+from patchcore_edge_runtime.sinks.registry import read_table
 from patchcore_edge_runtime.sinks.webhook import WebhookSettings
 from patchcore_edge_runtime.verdict import Verdict
 
@@ -100,20 +101,52 @@ def test_closing_gives_up_on_a_sink_that_never_returns_and_says_what_is_lost(cap
     gate.open.set()
 
 
+def test_a_record_in_hand_when_a_sink_is_given_up_counts_once() -> None:
+    gate = Gate()
+    worker = SinkWorker("slow", gate, close_seconds=0.05)
+    worker.write(make_record(size=(64, 48)))
+    wait_for(lambda: worker.counts().waiting == 0)
+    worker.close()
+    worker.close()
+    gate.open.set()
+    wait_for(lambda: gate.closed)
+    counts = worker.counts()
+    assert (counts.written, counts.dropped, counts.failed) == (0, 1, 0)
+
+
+class Patient(SinkWorker):
+    """Notes for how long it was asked to wait, and lets that time pass on a clock of its own."""
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        super().__init__(name, Gate())
+        self.clock, self.finished, self.waited = clock, False, -1.0
+
+    def finish(self) -> None:
+        self.finished = True
+
+    def close(self, seconds: float | None = None) -> None:
+        assert seconds is not None
+        self.waited = seconds
+        self.clock.now += seconds
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 def test_dead_sinks_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("patchcore_edge_runtime.sinks.worker._CLOSE_SECONDS", 0.2)
-    gates = [Gate() for _ in range(20)]
-    context = SinkContext()
-    group = SinkGroup({str(number): SinkWorker(str(number), gate) for number, gate in enumerate(gates)}, context)
-    group.write(make_record(size=(64, 48)))
-    waited: list[float] = []
-    monkeypatch.setattr(threading.Thread, "join", lambda _, seconds: waited.append(seconds))
-    group.close()
-    assert max(waited) <= 0.2
-    assert waited == sorted(waited, reverse=True)
-    assert all(counts.dropped == 1 for counts in context.status.snapshot().sinks.values())
-    for gate in gates:
-        gate.open.set()
+    clock = Clock()
+    workers = [Patient(str(number), clock) for number in range(20)]
+    monkeypatch.setattr("patchcore_edge_runtime.sinks.worker.time", clock)
+    SinkGroup({worker.name: worker for worker in workers}).close()
+    assert clock.now == 110.0, "twenty dead sinks take the ten seconds of one"
+    assert all(worker.finished for worker in workers), "each could drain while the others were waited for"
+    assert [worker.waited for worker in workers] == [10.0] + [0.0] * 19
+    for worker in workers:
+        SinkWorker.finish(worker)
 
 
 def test_waiting_pictures_are_bounded_in_bytes() -> None:
@@ -167,26 +200,46 @@ def test_only_the_asked_verdicts_reach_a_sink() -> None:
 
 def test_a_line_opens_its_sinks_by_name_and_counts_in_its_status(tmp_path: Path) -> None:
     context = SinkContext(folder=tmp_path, live=False)
-    tables = {name: SINKS[name].Settings.model_validate({"path": name}) for name in ("jsonl", "sqlite")}
-    group = open_sinks(tables, context)
+    tables = {name: read_table(name, {"path": name}) for name in ("jsonl", "sqlite")}
+    tables["second"] = read_table("second", {"kind": "jsonl", "path": "second"})
+    group = open_sinks(tables, context, {"mine": (gate := Gate())})
+    gate.open.set()
     for verdict in Verdict:
         group.write(make_record(verdict))
     group.close()
-    now = context.status.snapshot()
-    assert now.counts == dict.fromkeys(Verdict, 1)
-    assert {name: counts.written for name, counts in now.sinks.items()} == {"jsonl": 4, "sqlite": 4}
-    assert len((tmp_path / "jsonl").read_text().splitlines()) == 4
+    written = {name: figures.written for name, figures in context.status.snapshot().sinks.items()}
+    assert written == {"jsonl": 4, "sqlite": 4, "second": 4, "mine": 4}
+    assert (
+        len((tmp_path / "jsonl").read_text().splitlines()) == len((tmp_path / "second").read_text().splitlines()) == 4
+    )
+    assert gate.closed
 
 
-def test_a_sink_that_cannot_start_closes_the_ones_before_it(tmp_path: Path) -> None:
+PLACES = {"jsonl": "path", "sqlite": "path", "archive": "folder", "video": "folder", "video_file": "path"}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_sink_whose_place_cannot_be_made_is_a_sentence_and_closes_the_ones_before_it(
+    kind: str, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     tables = {
-        "jsonl": SINKS["jsonl"].Settings.model_validate({"path": "results.jsonl"}),
-        "sqlite": SINKS["sqlite"].Settings.model_validate({"path": "file/below.db"}),
+        "first": read_table("first", {"kind": "jsonl", "path": "results.jsonl"}),
+        kind: read_table(kind, {PLACES[kind]: "file/below.mp4"}),
     }
-    with pytest.raises(ConfigError, match=re.escape("below.db")):
+    with pytest.raises(ConfigError, match="file") as error:
         open_sinks(tables, SinkContext(folder=tmp_path))
-    assert not any(thread.name == "sink-jsonl" for thread in threading.enumerate())
+    assert str(error.value).count(".\n") == 0
+    assert not any(thread.name == "sink-first" for thread in threading.enumerate())
+
+
+def test_whatever_a_sink_raises_at_its_start_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/locked")
+
+    monkeypatch.setattr(ArchiveSink, "from_settings", refuse)
+    with pytest.raises(ConfigError, match=r"The sink archive cannot start \(.*/locked.*\); correct its place"):
+        open_sinks({"archive": read_table("archive", {"folder": tmp_path})}, SinkContext())
 
 
 @pytest.mark.parametrize("name", sorted(SINKS))

@@ -64,8 +64,8 @@ def frames():
             seen.append(resident_memory())
         yield None if number % 97 == 5 else bad if number % 50 == 7 else np.roll(good, number % 3, axis=1)
 sinks = [JsonlSink(folder / "results.jsonl", max_bytes=1 << 20, keep=1), ArchiveSink(folder / "archive", 1 << 20)]
-summary = run_loop(IterableSource(frames()), Inspector(bundle), sinks)
-print(json.dumps({"seen": seen, **summary.as_json()}))
+status = run_loop(IterableSource(frames()), Inspector(bundle), sinks)
+print(json.dumps({"seen": seen, **status.snapshot().summary()}))
 """
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from conftest import good_part
+from line_records import wait_for
 
 from patchcore_edge_runtime import MAX_PIXELS, SourceError, open_source
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.files import read_image
-from patchcore_edge_runtime.sources import Frame, IterableSource, WatchedFolder
+from patchcore_edge_runtime.sources import Frame, IterableSource, WatchedFolder, is_live, source_in
 from patchcore_edge_runtime.sources.triggers import IntervalSource, TriggeredSource
 
 
@@ -106,17 +112,170 @@ def test_a_watched_folder_gives_what_comes_in_once_and_whole(tmp_path: Path) -> 
     assert list(frames) == []
 
 
-def test_a_file_still_being_written_is_waited_for(tmp_path: Path) -> None:
-    source = WatchedFolder(tmp_path, poll_seconds=0.01)
+class Looks:
+    """Counts how often a watched folder is listed, and may do something just before."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, before: Callable[[int], None] | None = None):
+        self.count = 0
+        real = os.scandir
+
+        def scandir(path: Path) -> Any:
+            if path == folder:
+                self.count += 1
+                if before is not None:
+                    before(self.count)
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    def wait(self) -> None:
+        """For three whole looks from now on."""
+        seen = self.count
+        wait_for(lambda: self.count >= seen + 4)
+
+
+@pytest.fixture
+def taken() -> Iterator[Callable[[WatchedFolder], list[str]]]:
+    """Takes the frames of a source in a thread of its own; gives the list of the files' names, or of errors."""
+    started: list[tuple[WatchedFolder, threading.Thread]] = []
+
+    def start(source: WatchedFolder) -> list[str]:
+        names: list[str] = []
+
+        def take() -> None:
+            for frame in source:
+                names.append(frame.error or Path(frame.name).name)  # noqa: PERF401 - one by one, for who looks on
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        started.append((source, thread))
+        return names
+
+    yield start
+    for source, thread in started:
+        source.stop()
+        thread.join()
+
+
+def test_a_file_still_being_written_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = cv2.imencode(".png", good_part())[1].tobytes()
-    now = source._look()
-    assert now == {}
-    (tmp_path / "a.png").write_bytes(data[:100])
-    half = source._look()
-    (tmp_path / "a.png").write_bytes(data)
-    whole = source._look()
-    assert list(source._new_frames(whole, half, 0)) == []
-    assert [frame.error for frame in source._new_frames(whole, whole, 0)] == [""]
+    steps = len(data) // 5
+
+    def write_on(look: int) -> None:
+        # A fifth of it before each look but the first, which the source takes when it is made.
+        if 1 < look <= 7:
+            (tmp_path / "a.png").write_bytes(data[: (look - 1) * steps])
+
+    Looks(monkeypatch, tmp_path, write_on)
+    (frame,) = watch(WatchedFolder(tmp_path, poll_seconds=0.01), 1)
+    assert frame.error == ""
+    assert np.array_equal(frame.image, good_part())
+
+
+def test_a_share_that_was_away_for_a_moment_brings_nothing_that_was_inspected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: Callable[[WatchedFolder], list[str]]
+) -> None:
+    share, away = tmp_path / "share", tmp_path / "away"
+    share.mkdir()
+    put(share / "before.png")
+    looks = Looks(monkeypatch, share)
+    names = taken(WatchedFolder(share, poll_seconds=0.01))
+    put(share / "1.png", 1)
+    wait_for(lambda: names == ["1.png"])
+    # An unmounted share leaves its empty mount point.
+    share.rename(away)
+    share.mkdir()
+    looks.wait()
+    share.rmdir()
+    away.rename(share)
+    looks.wait()
+    put(share / "2.png", 2)
+    wait_for(lambda: names[-1] == "2.png")
+    assert [name for name in names if name.endswith(".png")] == ["1.png", "2.png"]
+
+
+def test_a_file_that_vanishes_while_it_is_looked_at_takes_no_other_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: Callable[[WatchedFolder], list[str]]
+) -> None:
+    names_at_start = [f"{number}.png" for number in range(5)]
+    for name in names_at_start:
+        put(tmp_path / name)
+    source = WatchedFolder(tmp_path, poll_seconds=0.01)
+    looks = Looks(monkeypatch, tmp_path)
+    vanishing = vanishing_in(monkeypatch, tmp_path)
+    names = taken(source)
+    vanishing.set()
+    looks.wait()
+    vanishing.clear()
+    looks.wait()
+    put(tmp_path / "new.png")
+    wait_for(lambda: bool(names))
+    assert names == ["new.png"]
+
+
+def vanishing_in(monkeypatch: pytest.MonkeyPatch, folder: Path) -> threading.Event:
+    """While set, the first file of a listing is gone when its facts are asked for."""
+    vanishing = threading.Event()
+    real = os.scandir
+
+    class Gone:
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self.name = entry.name
+
+        def stat(self) -> os.stat_result:
+            raise FileNotFoundError(self.name)
+
+    @contextmanager
+    def scandir(path: Path) -> Iterator[Iterator[Any]]:
+        with real(path) as entries:
+            found = list(entries)
+        yield iter([Gone(found[0]), *found[1:]] if vanishing.is_set() and path == folder else found)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    return vanishing
+
+
+def test_names_of_removed_pictures_are_forgotten_by_age_and_what_is_older_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: Callable[[WatchedFolder], list[str]]
+) -> None:
+    looks = Looks(monkeypatch, tmp_path)
+    names = taken(WatchedFolder(tmp_path, poll_seconds=0.01, remembered=4))
+
+    def put_dated(number: int) -> None:
+        path = put(tmp_path.parent / "new.png", number).rename(tmp_path / "new")
+        os.utime(path, ns=(number * 10**9, number * 10**9))
+        path.rename(tmp_path / f"{number:02d}.png")
+
+    for number in range(12):
+        put_dated(number)
+        wait_for(lambda number=number: len(names) == number + 1)
+        if number:
+            (tmp_path / f"{number - 1:02d}.png").unlink()
+            looks.wait()
+    assert names == [f"{number:02d}.png" for number in range(12)]
+    for number in (10, 0):  # one that is remembered, and one that is not
+        put_dated(number)
+    wait_for(lambda: len(names) > 12)
+    assert len(names) == 13
+    assert "00.png may have been inspected long ago" in names[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "live", "moved"),
+    [
+        ("0", True, "0"),
+        ("/dev/video0", True, "/dev/video0"),
+        ("rtsp://10.0.0.7/x", True, "rtsp://10.0.0.7/x"),
+        ("HTTP://10.0.0.7/x", True, "HTTP://10.0.0.7/x"),
+        ("camera-new://7", True, "camera-new://7"),
+        ("watch:in", False, f"watch:{Path('line') / 'in'}"),
+        ("in/*.png", False, str(Path("line") / "in/*.png")),
+        ("0.png", False, str(Path("line") / "0.png")),
+    ],
+)
+def test_names_of_sources_are_known_in_one_place(text: str, live: bool, moved: str) -> None:
+    assert is_live(text) == live
+    assert source_in(Path("line"), text) == moved
 
 
 def test_a_watched_folder_that_goes_is_one_error_and_is_waited_for(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from ..errors import BundleError
 from ..images.preprocess import Image
+from ..validation import first_fault
 from .manifest import SCHEMA_VERSION, FileFacts, GoldenImage, Manifest, manifest_digest, upgrade
 
 __all__ = ["MANIFEST", "MODEL_BIN", "MODEL_XML", "Bundle", "file_facts", "write_manifest"]
@@ -121,9 +122,7 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(upgrade(document))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{file}: {where}: {first['msg']}; export the bundle again.") from None
+        raise BundleError(f"{file}: {first_fault(error)}; export the bundle again.") from None
 
 
 def _check_file(path: Path, name: str, facts: FileFacts) -> None:

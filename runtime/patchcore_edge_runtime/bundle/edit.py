@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from ..atomic_folder import atomic_folder
 from ..errors import BundleError, ConfigError
 from ..images.geometry import Polygon
+from ..validation import first_fault
 from ..verdict import Thresholds
 from .bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
 from .manifest import Edit, Labels, Manifest
@@ -91,9 +92,7 @@ def edit_bundle(path: Path, edit: BundleEdit, by: str) -> tuple[Manifest, tuple[
     try:
         manifest = _changed(bundle.manifest, edit, by)
     except ValidationError as error:
-        first = error.errors()[0]
-        why = ": ".join([*(str(part) for part in first["loc"]), first["msg"]])
-        raise ConfigError(f"The bundle cannot be changed so ({why}); give another value.") from None
+        raise ConfigError(f"The bundle cannot be changed so ({first_fault(error)}); give another value.") from None
     if manifest is None:
         raise ConfigError("Nothing would change; give a value that differs from the bundle's.")
     with atomic_folder(path, MANIFEST) as fresh:

@@ -18,10 +18,10 @@ from ..errors import ConfigError
 from ..images.files import write_image
 from ..images.preprocess import Image
 from ..monitoring.status import LineStatus
-from ..sinks import Record
 from ..verdict import Thresholds
 from .overlay import draw_overlay
 from .panel import draw_notice
+from .record import Record
 
 __all__ = ["KEYS", "HasThresholds", "Window"]
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, cannot_write
 from .preprocess import Image
 
 __all__ = ["IMAGE_SUFFIXES", "decode_image", "encode_image", "image_files", "read_image", "write_bytes", "write_image"]
@@ -89,4 +89,4 @@ def write_bytes(path: Path, data: bytes) -> None:
         # Not cv2.imwrite: it says nothing when the disk is full.
         path.write_bytes(data)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
+        raise cannot_write(path, error) from None

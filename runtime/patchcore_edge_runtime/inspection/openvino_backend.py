@@ -10,7 +10,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DeviceError
+from ..errors import ConfigError, DeviceError, cannot_write
 from ..images.preprocess import Image
 from .backend import FRAME, MAP, SCORE
 
@@ -125,6 +125,6 @@ def _config(base: str, hint: Hint, cache_dir: Path | None) -> dict[str, Any]:
         try:
             Path(cache_dir).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"{cache_dir} cannot be written ({error.strerror}); choose another cache_dir.") from None
+            raise cannot_write(cache_dir, error, "choose another cache_dir") from None
         config["CACHE_DIR"] = str(cache_dir)
     return config

@@ -12,22 +12,25 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    SerializeAsAny,
     ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ..errors import ConfigError
 from ..images.geometry import Roi
 from ..inspection.ignore_mask import IgnoreMask
 from ..inspection.rules import LineRules
 from ..sinks import SinkSettings
-from ..sources import LiveSettings, Source, is_live, open_source
-from ..sources.triggers import IntervalSource, TriggeredSource
+from ..sinks.registry import read_table
+from ..sources import LiveSettings, is_live, source_in
+from ..validation import explain_fault, first_fault
 from ..verdict import Thresholds
 from .debounce import DebounceRule
 
-__all__ = ["LineConfig", "ThresholdOverrides", "explain_fault"]
+__all__ = ["LineConfig", "ThresholdOverrides"]
 
 
 class _Table(BaseModel):
@@ -61,7 +64,7 @@ class ThresholdOverrides(_Table):
         try:
             return Thresholds.model_validate({**thresholds.model_dump(), **self.model_dump(exclude_none=True)})
         except ValidationError as error:
-            raise ConfigError(f"The thresholds do not go together: {explain_fault(error.errors()[0])}.") from None
+            raise ConfigError(f"The thresholds do not go together: {first_fault(error)}.") from None
 
 
 class InspectTable(_Table):
@@ -104,8 +107,7 @@ class LineConfig(_Table):
         name: what people call it.
         bundle: folder that ``patchcore-edge export`` wrote; watched for a change while the line runs when ``hot_swap``.
         inference_num_threads: cores for one frame's inference, where several lines share the CPU; all when absent.
-        sinks: the tables ``[sinks.<name>]``.
-        sink_settings: the same, as the sinks' own settings.
+        sinks: the tables ``[sinks.<name>]``, as the settings of the sink that each names.
         folder: what relative paths are relative to: where the file lies.
     """
 
@@ -119,9 +121,13 @@ class LineConfig(_Table):
     thresholds: ThresholdOverrides = ThresholdOverrides()
     inspect: InspectTable = InspectTable()
     trigger: TriggerTable = TriggerTable()
-    sinks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    sinks: dict[str, SerializeAsAny[SinkSettings]] = Field(default_factory=dict)
     folder: Path = Field(default_factory=Path, exclude=True)
-    sink_settings: dict[str, SinkSettings] = Field(default_factory=dict, exclude=True)
+
+    @field_validator("sinks", mode="before")
+    @classmethod
+    def _read_sinks(cls, tables: Any) -> Any:
+        return _read_sinks(tables) if isinstance(tables, dict) else tables
 
     @model_validator(mode="after")
     def _check(self) -> LineConfig:
@@ -141,20 +147,26 @@ class LineConfig(_Table):
             check_sanity=self.inspect.sanity,
         )
 
-    def open_source(self) -> Source:
-        """The source behind its trigger; raises ``SourceError``."""
-        uri = self.source.uri
-        if not is_live(uri):
-            watched = uri.startswith("watch:")
-            path = self.folder / uri.removeprefix("watch:")
-            uri = f"watch:{path}" if watched else str(path)
-        source = open_source(uri, self.source)
-        if self.trigger.mode == "interval":
-            assert self.trigger.every_ms is not None
-            return IntervalSource(source, self.trigger.every_ms)
-        return TriggeredSource(source) if self.trigger.mode == "software" else source
+    @property
+    def source_uri(self) -> str:
+        """The source's URI, with a path relative to ``folder`` made whole."""
+        return source_in(self.folder, self.source.uri)
 
 
-def explain_fault(fault: Any) -> str:
-    """What pydantic says of one fault, without its own introduction."""
-    return str(fault["msg"]).removeprefix("Value error, ")
+def _read_sinks(tables: dict[Any, Any]) -> dict[str, SinkSettings]:
+    """Each table as the settings of its sink; what is wrong with any of them is said with its place."""
+    settings, faults = {}, []
+    for name, table in tables.items():
+        try:
+            settings[str(name)] = read_table(str(name), table)
+        except ValidationError as error:
+            faults += [_fault(str(name), fault["loc"], explain_fault(fault)) for fault in error.errors()]
+        except ValueError as error:
+            faults.append(_fault(str(name), (), str(error)))
+    if faults:
+        raise ValidationError.from_exception_data("sinks", faults)
+    return settings
+
+
+def _fault(name: str, place: tuple[int | str, ...], text: str) -> InitErrorDetails:
+    return InitErrorDetails(type=PydanticCustomError("sink", "{text}", {"text": text}), loc=(name, *place), input=None)

@@ -15,9 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import ConfigError
-from ..sinks import SINKS, SinkSettings
-from ..sources import is_live
-from .config import LineConfig, explain_fault
+from ..sinks import SINKS
+from ..sources import source_in
+from ..validation import explain_fault
+from .config import LineConfig
 
 __all__ = ["ENVIRONMENT_PREFIX", "load_line", "read_environment"]
 
@@ -25,6 +26,13 @@ ENVIRONMENT_PREFIX = "PATCHCORE_EDGE_"
 """``PATCHCORE_EDGE_BUNDLE`` is the key ``bundle``; ``PATCHCORE_EDGE_SOURCE__WAIT`` is ``source.wait``."""
 
 _MAX_BYTES = 1 << 20
+# Keys of sinks whose values are paths.
+_SINK_PATHS = {
+    key
+    for sink in SINKS.values()
+    for key, field in sink.Settings.model_fields.items()
+    if "Path" in str(field.annotation)
+}
 
 
 def load_line(file: Path | None, overrides: Mapping[str, Any], environment: Mapping[str, str]) -> LineConfig:
@@ -48,12 +56,10 @@ def load_line(file: Path | None, overrides: Mapping[str, Any], environment: Mapp
             _set(document, key, value if file is None else _from_here(key, value))
             origin[key] = f"command line, {key}"
     document["folder"] = file.resolve().parent if file is not None else Path()
-    origins = _Origins(file, text, origin)
     try:
-        config = LineConfig.model_validate(document)
+        return LineConfig.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(origins.explain(error)) from None
-    return config.model_copy(update={"sink_settings": _sink_settings(config, origins)})
+        raise ConfigError(_Origins(file, text, origin).explain(error)) from None
 
 
 def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -62,11 +68,7 @@ def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, text in environment.items():
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
         # Others may use the prefix; only the names of settings are ours.
-        if (
-            name.startswith(ENVIRONMENT_PREFIX)
-            and key.split(".")[0] in LineConfig.model_fields
-            and key not in ("folder", "sink_settings")
-        ):
+        if name.startswith(ENVIRONMENT_PREFIX) and key.split(".")[0] in LineConfig.model_fields and key != "folder":
             found[key] = _toml_value(text)
     return found
 
@@ -117,14 +119,12 @@ class _Origins:
     text: str
     outside: Mapping[str, str]
 
-    def explain(self, error: ValidationError, *prefix: str) -> str:
+    def explain(self, error: ValidationError) -> str:
         """All that is wrong, each with its place."""
-        missing = {fault["loc"][0] for fault in error.errors() if fault["type"] == "missing" and not prefix}
+        missing = {fault["loc"][0] for fault in error.errors() if fault["type"] == "missing"}
         if self.file is None and missing & {"bundle", "source"}:
             return "There is no bundle or no source; give -m BUNDLE and -s SOURCE, or -c line.toml."
-        faults = "; ".join(
-            f"{self.place([*prefix, *fault['loc']])}: {explain_fault(fault)}" for fault in error.errors()
-        )
+        faults = "; ".join(f"{self.place(fault['loc'])}: {explain_fault(fault)}" for fault in error.errors())
         return faults if faults.endswith(".") else faults + "."
 
     def place(self, keys: Sequence[str | int]) -> str:
@@ -138,29 +138,15 @@ class _Origins:
         return f"{where}, {dotted}" if dotted else where
 
 
-def _sink_settings(config: LineConfig, origins: _Origins) -> dict[str, SinkSettings]:
-    settings = {}
-    for name, table in config.sinks.items():
-        if name not in SINKS:
-            where = origins.place(["sinks", name])
-            raise ConfigError(f"{where}: there is no such sink; there are {', '.join(sorted(SINKS))}.")
-        try:
-            settings[name] = SINKS[name].Settings.model_validate(table)
-        except ValidationError as error:
-            raise ConfigError(origins.explain(error, "sinks", name)) from None
-    return settings
-
-
 def _from_here(key: str, value: Any) -> Any:
     """A path given outside of the file is relative to where the command runs, not to the file."""
+    if isinstance(value, dict):
+        return {inner: _from_here(f"{key}.{inner}", one) for inner, one in value.items()}
     if not isinstance(value, str | Path):
         return value
-    if key in ("bundle", "cache_dir"):
+    if key in ("bundle", "cache_dir") or (key.startswith("sinks.") and key.rsplit(".", maxsplit=1)[-1] in _SINK_PATHS):
         return Path(value).absolute()
-    if key == "source.uri" and not is_live(str(value)):
-        watch, path = ("watch:", str(value)[6:]) if str(value).startswith("watch:") else ("", str(value))
-        return f"{watch}{Path(path).absolute()}"
-    return value
+    return source_in(Path.cwd(), str(value)) if key == "source.uri" else value
 
 
 def line_of(text: str, keys: list[str]) -> int | None:

@@ -11,41 +11,44 @@ from ..bundle.bundle import MANIFEST
 from ..errors import PatchcoreEdgeError
 from ..inspection.inspector import Inspector
 
-__all__ = ["BundleSwap"]
+__all__ = ["HotSwapper", "Stamp", "bundle_stamp"]
 
 _LOG = logging.getLogger(__name__)
-_Stamp = tuple[str, int, int, int]
+Stamp = tuple[str, int, int, int]
+"""What tells one bundle at a path from the next: the real path, and the manifest's time, size and inode."""
 
 
-class BundleSwap:
+class HotSwapper:
     """Watches a bundle's path, and has the next inspector ready when what is there changes.
 
-    A new bundle is loaded, self-tested and warmed up in a thread beside the line; the line goes on with the old one and
+    A new bundle is loaded, self-tested and warmed up in a thread of its own; the line goes on with the old one and
     takes the new one between two frames. When that fails the old one stays, and ``message`` says why. What counts is
     the manifest: copy it last, or replace the folder or the link as a whole.
 
     Args:
         path: bundle folder, or a link to it.
+        loaded: ``bundle_stamp(path)`` from before the running bundle was loaded, so that one put there since is seen.
         build: loads the bundle and checks it on the device; the settings of the line are its own.
         poll_seconds: between two looks; a change must be there in two of them to be taken.
-        taken: told each new inspector when the line takes it.
+        on_swap: told each new inspector when the line takes it.
     """
 
     def __init__(
         self,
         path: Path,
+        loaded: Stamp | None,
         build: Callable[[Path], Inspector],
         poll_seconds: float = 2.0,
-        taken: Callable[[Inspector], None] = lambda _: None,
+        on_swap: Callable[[Inspector], None] = lambda _: None,
     ) -> None:
-        self._path, self._build, self._poll, self._tell = path, build, poll_seconds, taken
-        self._taken = _stamp(path)
+        self._path, self._build, self._poll_seconds, self._on_swap = path, build, poll_seconds, on_swap
+        self._taken = loaded
         self._ready: Inspector | None = None
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         self._end = threading.Event()
         self.message = ""
-        self._thread = threading.Thread(target=self._watch, name="bundle swap", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="hot swap", daemon=True)
         self._thread.start()
 
     def request(self, path: Path | None = None) -> bool:
@@ -57,17 +60,17 @@ class BundleSwap:
         with self._loading:
             if path is not None:
                 self._path = path
-            self._taken = _stamp(self._path)
+            self._taken = bundle_stamp(self._path)
             return self._load()
 
-    def take(self) -> Inspector | None:
+    def poll(self) -> Inspector | None:
         """The new inspector, once; None when there is none. Called by the line between two frames."""
         if self._ready is None:
             return None
         with self._lock:
             inspector, self._ready = self._ready, None
         if inspector is not None:
-            self._tell(inspector)
+            self._on_swap(inspector)
         return inspector
 
     def close(self) -> None:
@@ -77,8 +80,8 @@ class BundleSwap:
 
     def _watch(self) -> None:
         seen = self._taken
-        while not self._end.wait(self._poll):
-            now = _stamp(self._path)
+        while not self._end.wait(self._poll_seconds):
+            now = bundle_stamp(self._path)
             if now is not None and now == seen and now != self._taken:
                 with self._loading:
                     self._taken = now
@@ -99,8 +102,8 @@ class BundleSwap:
         return True
 
 
-def _stamp(path: Path) -> _Stamp | None:
-    """What changes when another bundle is put there; None while there is none."""
+def bundle_stamp(path: Path) -> Stamp | None:
+    """What changes when another bundle is put at ``path``; None while there is none."""
     try:
         facts = (path / MANIFEST).stat()
         return str(path.resolve()), facts.st_mtime_ns, facts.st_size, facts.st_ino

@@ -1,34 +1,31 @@
-"""A line from its configuration: everything opened in the order in which it may fail, and closed whatever happens."""
+"""A line from its configuration: opened in the order in which it may fail, and closed by what opened it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..bundle.bundle import Bundle
 from ..inspection.inspector import Inspector
-from ..monitoring.status import LineStatus, calibration_facts
-from ..sinks import Record, Sink, SinkContext, SinkSettings, SinkWorker, open_sinks
-from ..sources import Source
-from ..sources.live import LiveSource
-from ..sources.triggers import TriggeredSource
+from ..monitoring.status import LineStatus, Snapshot
+from ..sinks import Record, Sink, SinkContext, open_sinks
+from ..sources import LiveSource, Source, open_source
+from ..sources.triggers import IntervalSource, TriggeredSource
 from ..system import stop_signals
-from ..verdict import Verdict
 from .config import LineConfig
-from .hot_swap import BundleSwap
-from .loop import RunSummary, run_loop
+from .hot_swap import HotSwapper, Stamp, bundle_stamp
+from .loop import run_loop
+from .trigger_answers import TriggerAnswers
 from .watchdog import watched
 
-__all__ = ["MakeShow", "MakeSink", "Show", "open_inspector", "run_line"]
-
-MakeSink = Callable[[Source], Sink]
+__all__ = ["Line", "Viewer", "ViewerFactory", "open_inspector", "run_line"]
 
 
-class Show(Protocol):
+class Viewer(Protocol):
     """What is called with each record and ends the line by returning False, such as a ``Window``.
 
     The line then runs in a thread of its own, and the main thread belongs to ``pump``.
@@ -49,7 +46,7 @@ class Show(Protocol):
         """Called at the end of the line."""
 
 
-MakeShow = Callable[[Inspector, LineStatus, bool], Show]
+ViewerFactory = Callable[[Inspector, LineStatus, bool], Viewer]
 """From the inspector, the line's status and whether the source is live."""
 
 
@@ -62,86 +59,136 @@ def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
     return Inspector(bundle, config.device, cache_dir=cache, rules=rules, inference_num_threads=threads)
 
 
+@dataclass
+class Line:
+    """A line that is open: ``with Line.open(config) as line: line.run()``.
+
+    Attributes:
+        status: verdicts, latencies, drops and the records of each sink; finished after ``run``.
+        source: behind its trigger.
+        sinks: each is given every record.
+        viewer: what shows the records, if anything does.
+        swapper: what watches the bundle, where the configuration asks for it.
+    """
+
+    config: LineConfig
+    status: LineStatus
+    source: Source
+    inspector: Inspector
+    sinks: list[Sink]
+    viewer: Viewer | None = None
+    swapper: HotSwapper | None = None
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        config: LineConfig,
+        source: Source | None = None,
+        *,
+        sinks: Mapping[str, Sink] | None = None,
+        make_viewer: ViewerFactory | None = None,
+    ) -> Iterator[Line]:
+        """Open a line; what is open is closed at the end of the block, or when the rest does not open.
+
+        Args:
+            config: of the line.
+            source: in place of the one that the configuration names; closed by who opened it.
+            sinks: a program's own sinks by name, beside the configured ones; each gets a queue and is closed with it.
+            make_viewer: makes what is called with each record; the line stops when that returns False.
+
+        Raises:
+            BundleError, DeviceError, SourceError, ConfigError: the line cannot start.
+        """
+        stamp = bundle_stamp(config.folder / config.bundle)
+        inspector = open_inspector(config)
+        with ExitStack() as stack:
+            if source is None:
+                source = stack.enter_context(closing(open_source(config.source_uri, config.source)))
+            source = _behind_trigger(config, source)
+            status = LineStatus(config.name, source=source.status)
+            status.judged_by(inspector.manifest, inspector.thresholds)
+            viewer = None
+            if make_viewer is not None:
+                viewer = stack.enter_context(closing(make_viewer(inspector, status, source.live)))
+            line = cls(config, status, source, inspector, [], viewer)
+            if config.hot_swap:
+                line.swapper = stack.enter_context(closing(line._hot_swapper(stamp)))
+            # Sinks come last: a start that fails leaves no empty files behind.
+            context = SinkContext(status, source.fps, config.folder, live=source.live)
+            if isinstance(source, TriggeredSource):
+                answers = TriggerAnswers(source.trigger)
+                line.sinks.append(answers)
+                context = replace(context, trigger=answers.ask)
+            line.sinks.append(stack.enter_context(closing(open_sinks(config.sinks, context, sinks))))
+            yield line
+
+    def run(self) -> LineStatus:
+        """Run to the end of the source, or until told to stop; returns the finished status.
+
+        Raises:
+            SourceError: a file gives no frames.
+        """
+        with watched(self.source, free_running=isinstance(self.source, LiveSource)) as frames:
+            return self._loop(frames) if self.viewer is None else self._loop_for_viewer(frames, self.viewer)
+
+    def _loop(self, frames: Source) -> LineStatus:
+        return run_loop(
+            frames,
+            self.inspector,
+            self.sinks,
+            status=self.status,
+            show=self.viewer,
+            debounce=self.config.inspect.debounce,
+            swapper=self.swapper,
+        )
+
+    def _loop_for_viewer(self, frames: Source, viewer: Viewer) -> LineStatus:
+        """Run in a thread, and what is shown in this one, the main thread, to which screens and signals belong."""
+
+        def stop() -> None:
+            frames.stop()
+            viewer.stop()
+
+        with ThreadPoolExecutor(1, "line") as pool, stop_signals(stop):
+            running = pool.submit(self._loop, frames)
+            try:
+                while not running.done():
+                    if not viewer.pump():
+                        frames.stop()
+            finally:
+                stop()
+            return running.result()
+
+    def _hot_swapper(self, stamp: Stamp | None) -> HotSwapper:
+        def say(inspector: Inspector) -> None:
+            self.status.judged_by(inspector.manifest, inspector.thresholds)
+            if self.viewer is not None:
+                self.viewer.inspector = inspector
+
+        config = self.config
+        return HotSwapper(config.folder / config.bundle, stamp, lambda path: open_inspector(config, path), on_swap=say)
+
+
 def run_line(
     config: LineConfig,
-    more_sinks: Mapping[str, MakeSink] | None = None,
-    make_show: MakeShow | None = None,
-) -> tuple[RunSummary, dict[str, Any]]:
-    """Run a line to the end of its source, or until it is told to stop.
-
-    Args:
-        config: of the line.
-        more_sinks: makers of further sinks by name; beside a live source each gets a queue of its own.
-        make_show: makes what is called with each record; the line stops when that returns False.
+    source: Source | None = None,
+    *,
+    sinks: Mapping[str, Sink] | None = None,
+    make_viewer: ViewerFactory | None = None,
+) -> Snapshot:
+    """Open a line, run it to its end, and close it; takes and raises what ``Line.open`` does.
 
     Returns:
-        the summary, and the counters of each sink as plain JSON values.
-
-    Raises:
-        BundleError, DeviceError, SourceError, ConfigError: the line cannot start.
+        the last figures, with all that the sinks had still to store.
     """
-    inspector = open_inspector(config)
-    with ExitStack() as stack:
-        source = config.open_source()
-        stack.callback(source.close)
-        status = LineStatus(config.name, inspector.manifest.model_id, source.status)
-        status.calibration = calibration_facts(inspector.manifest, inspector.thresholds)
-        show = make_show(inspector, status, source.live) if make_show is not None else None
-        if show is not None:
-            stack.callback(show.close)
-        swap = _watch_bundle(config, status, show) if config.hot_swap else None
-        # Sinks come last: a start that fails leaves no empty files behind.
-        sinks: list[Sink] = [open_sinks(config.sink_settings, _context(config, source, status))]
-        stack.callback(sinks[0].close)
-        for name, make in (more_sinks or {}).items():
-            sink = make(source)
-            sinks.append(_worker(name, sink) if source.live else sink)
-        stack.pop_all()
-    try:
-        frames = watched(source, free_running=isinstance(source, LiveSource))
-        run = partial(run_loop, frames, inspector, sinks, show=show, debounce=config.inspect.debounce, swap=swap)
-        summary = run() if show is None else _run_beside(show, frames, run)
-    finally:
-        if show is not None:
-            show.close()
-    counts = {sink.name: sink.counts() for sink in sinks if isinstance(sink, SinkWorker)}
-    return summary, {name: vars(count) for name, count in (status.snapshot().sinks | counts).items()}
+    with Line.open(config, source, sinks=sinks, make_viewer=make_viewer) as line:
+        line.run()
+    return line.status.snapshot()
 
 
-def _worker(name: str, sink: Sink) -> SinkWorker:
-    """A queue that takes only what the sink needs: a frame that it would pass over must not crowd out one it keeps."""
-    verdicts = getattr(sink, "verdicts", tuple(Verdict))
-    return SinkWorker(name, sink, SinkSettings(verdicts=verdicts), pictures=getattr(sink, "pictures", True))
-
-
-def _run_beside(show: Show, source: Source, run: Callable[[], RunSummary]) -> RunSummary:
-    """Run the line in a thread, and what it shows in this one, the main thread, to which screens and signals belong."""
-
-    def stop() -> None:
-        source.stop()
-        show.stop()
-
-    with ThreadPoolExecutor(1, "line") as line, stop_signals(stop):
-        running = line.submit(run)
-        try:
-            while not running.done():
-                if not show.pump():
-                    source.stop()
-        finally:
-            stop()
-        return running.result()
-
-
-def _watch_bundle(config: LineConfig, status: LineStatus, show: Show | None) -> BundleSwap:
-    def say(inspector: Inspector) -> None:
-        status.model_id = inspector.manifest.model_id
-        status.calibration = calibration_facts(inspector.manifest, inspector.thresholds)
-        if show is not None:
-            show.inspector = inspector
-
-    return BundleSwap(config.folder / config.bundle, lambda path: open_inspector(config, path), taken=say)
-
-
-def _context(config: LineConfig, source: Source, status: LineStatus) -> SinkContext:
-    trigger = source.trigger if isinstance(source, TriggeredSource) else None
-    return SinkContext(status=status, fps=source.fps, folder=config.folder, trigger=trigger, live=source.live)
+def _behind_trigger(config: LineConfig, source: Source) -> Source:
+    if config.trigger.mode == "interval":
+        assert config.trigger.every_ms is not None
+        return IntervalSource(source, config.trigger.every_ms)
+    return TriggeredSource(source) if config.trigger.mode == "software" else source

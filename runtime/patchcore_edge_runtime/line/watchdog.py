@@ -10,11 +10,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from ..sources import Frame, Source
 
-__all__ = ["Notifier", "WatchedSource", "watched"]
+__all__ = ["Notifier", "WatchdogSource", "watched"]
 
 
 class Notifier:
@@ -48,7 +48,7 @@ class Notifier:
             channel.sendto("\n".join(lines).encode(), address)
 
 
-class WatchedSource:
+class WatchdogSource:
     """A source whose progress feeds the watchdog.
 
     The watchdog is fed while frames go on, and while there is a reason for none: a source that says itself that it is
@@ -89,10 +89,15 @@ class WatchedSource:
         """Stop the source."""
         self._source.stop()
 
+    def finish(self) -> None:
+        """Tell the manager that the line stops; sinks that are still flushed have its own time to stop in."""
+        if not self._end.is_set():
+            self._end.set()
+            self._notifier.send("STOPPING=1", f"STATUS=Stopped after {self._frames} frames.")
+
     def close(self) -> None:
-        """Close the source; the sinks that follow have the manager's own time to stop in."""
-        self._end.set()
-        self._notifier.send("STOPPING=1", f"STATUS=Stopped after {self._frames} frames.")
+        """Finish, and close the source."""
+        self.finish()
         self._source.close()
 
     def is_alive(self) -> bool:
@@ -114,7 +119,15 @@ class WatchedSource:
             self._notifier.send(*lines)
 
 
-def watched(source: Source, free_running: bool) -> Source:
-    """The source itself, or where systemd wants to be told, one that tells it."""
+@contextmanager
+def watched(source: Source, free_running: bool) -> Iterator[Source]:
+    """The source itself, or where systemd wants to be told, one that tells it until the end of the block."""
     notifier = Notifier(os.environ)
-    return WatchedSource(source, notifier, free_running) if notifier else source
+    if not notifier:
+        yield source
+        return
+    telling = WatchdogSource(source, notifier, free_running)
+    try:
+        yield telling
+    finally:
+        telling.finish()

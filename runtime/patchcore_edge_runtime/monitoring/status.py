@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,14 +15,17 @@ from ..bundle.manifest import Manifest, TradeOffPoint
 from ..inspection.result import InspectionResult
 from ..verdict import Thresholds, Verdict
 
-__all__ = ["LineStatus", "SinkCounts", "Snapshot", "calibration_facts"]
+__all__ = ["LineStatus", "Outcome", "SinkFigures", "Snapshot", "calibration_facts"]
+
+Outcome = Literal["written", "dropped", "failed"]
+"""Of a record that was handed to a sink: stored, lost because the sink was too slow, lost because it refused."""
 
 # Figures of the newest frames: what the line does now, not what it did last week.
 _WINDOW = 300
 
 
-@dataclass
-class SinkCounts:
+@dataclass(frozen=True)
+class SinkFigures:
     """Records of one sink since the start: stored, lost because it was too slow, lost because it refused.
 
     ``waiting`` is the length of its queue; ``error`` says why it refused last, empty while all is well.
@@ -46,6 +49,8 @@ class Snapshot:
         p50_ms, p95_ms: latency of the newest frames in milliseconds; None before the first.
         source: what the source says of itself, such as ``running`` or ``reconnecting``.
         idle_seconds: since the last verdict, or since the start.
+        uptime_seconds: since the start, up to the end of a line that has ended.
+        swaps: times that the line took another bundle.
     """
 
     name: str
@@ -58,9 +63,30 @@ class Snapshot:
     source: str
     idle_seconds: float
     uptime_seconds: float
-    sinks: dict[str, SinkCounts] = field(default_factory=dict)
+    sinks: dict[str, SinkFigures] = field(default_factory=dict)
+    swaps: int = 0
 
-    def as_json(self) -> dict[str, Any]:
+    @property
+    def frames(self) -> int:
+        """Frames inspected, ERROR included."""
+        return sum(self.counts.values())
+
+    def summary(self) -> dict[str, Any]:
+        """What a run amounted to, as plain JSON values: frames per second over the whole run, the newest latencies."""
+        seconds = self.uptime_seconds
+        return {
+            "frames": self.frames,
+            "verdicts": {str(verdict): count for verdict, count in self.counts.items()},
+            "dropped": self.dropped,
+            "swaps": self.swaps,
+            "seconds": seconds,
+            "fps": round(self.frames / seconds, 2) if seconds else 0.0,
+            "latency_ms_p50": self.p50_ms,
+            "latency_ms_p95": self.p95_ms,
+            **({"sinks": {name: asdict(figures) for name, figures in self.sinks.items()}} if self.sinks else {}),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "counts": {str(verdict): count for verdict, count in self.counts.items()}}
 
@@ -95,7 +121,9 @@ def _threshold(point: TradeOffPoint) -> float:
 
 
 class LineStatus:
-    """Counts verdicts from one thread and is read from others.
+    """All that is counted of a line: verdicts, latencies, drops, and the records of its sinks.
+
+    The line's thread and those of the sinks count; any thread may read.
 
     Args:
         name: of the line, as people call it.
@@ -105,6 +133,7 @@ class LineStatus:
 
     Attributes:
         calibration: what ``calibration_facts`` says of the bundle that judges; set anew with ``model_id``.
+        swaps: times that another bundle was taken.
     """
 
     def __init__(
@@ -118,13 +147,16 @@ class LineStatus:
         self.model_id = model_id
         self.calibration: dict[str, Any] | None = None
         self.source = source
-        self.sinks: dict[str, Callable[[], SinkCounts]] = {}
+        self.swaps = 0
         self._clock = clock
         self._start = clock()
+        self._end: float | None = None
         self._lock = threading.Lock()
         self._counts: Counter[Verdict] = Counter()
         self._times: deque[float] = deque(maxlen=_WINDOW)
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
+        self._records: dict[str, Counter[Outcome]] = {}
+        self._conditions: dict[str, Callable[[], tuple[int, str]]] = {}
 
     def add(self, result: InspectionResult) -> None:
         """Count one result."""
@@ -134,11 +166,46 @@ class LineStatus:
             if result.verdict is not Verdict.ERROR:
                 self._latencies.append(result.timings.total_ms)
 
+    def judged_by(self, manifest: Manifest, thresholds: Thresholds) -> None:
+        """Say which bundle judges from now on, and by which limits."""
+        self.model_id = manifest.model_id
+        self.calibration = calibration_facts(manifest, thresholds)
+
+    def start(self) -> None:
+        """The line begins now: what came before was getting ready."""
+        self._start, self._end = self._clock(), None
+
+    def finish(self) -> None:
+        """The line has ended: time stands still, and the source, which may be closed, is not asked any more."""
+        self._end = self._clock()
+        last = self.source()
+        self.source = lambda: last
+
+    def add_sink(self, name: str, condition: Callable[[], tuple[int, str]]) -> None:
+        """Count a sink's records from now on; ``condition`` returns how many wait and why it refused last."""
+        with self._lock:
+            self._records[name] = Counter()
+            self._conditions[name] = condition
+
+    def count_record(self, sink: str, outcome: Outcome, number: int = 1) -> int:
+        """Count records of a sink; returns how many had that outcome so far."""
+        with self._lock:
+            self._records[sink][outcome] += number
+            return self._records[sink][outcome]
+
+    def sink(self, name: str) -> SinkFigures:
+        """The figures of one sink."""
+        # Asked without our lock: the sink may hold its own while it counts.
+        waiting, error = self._conditions[name]()
+        with self._lock:
+            counts = self._records[name]
+            return SinkFigures(counts["written"], counts["dropped"], counts["failed"], waiting, error)
+
     def snapshot(self) -> Snapshot:
         """The figures of this moment."""
         with self._lock:
-            now, counts = self._clock(), dict(self._counts)
-            times, latencies = list(self._times), list(self._latencies)
+            now, counts = self._clock() if self._end is None else self._end, dict(self._counts)
+            times, latencies, sinks = list(self._times), list(self._latencies), list(self._records)
         p50, p95 = np.percentile(latencies, [50, 95]) if latencies else (None, None)
         state, dropped = self.source()
         return Snapshot(
@@ -153,5 +220,6 @@ class LineStatus:
             source=state,
             idle_seconds=round(now - (times[-1] if times else self._start), 3),
             uptime_seconds=round(now - self._start, 3),
-            sinks={name: counts_of() for name, counts_of in self.sinks.items()},
+            sinks={name: self.sink(name) for name in sinks},
+            swaps=self.swaps,
         )

@@ -1,27 +1,17 @@
 """Where results go; all sinks speak the protocol of ``base``."""
 
+from ..display.record import Record
 from .archive import ArchiveSink, OverlaySink
-from .base import LineSink, Record, Sink, SinkContext, SinkSettings
+from .base import LineSink, Sink, SinkContext, SinkSettings
 from .http.sink import HttpSink
 from .jsonl import JsonlSink
 from .modbus import ModbusSink
 from .mqtt import MqttSink
+from .registry import SINKS, open_sinks
 from .sqlite import SqliteSink
 from .video import VideoSegmentSink, VideoSink
 from .webhook import WebhookSink
-from .worker import SinkGroup, SinkWorker, open_sinks
-
-SINKS: dict[str, type[LineSink]] = {
-    "archive": ArchiveSink,
-    "http": HttpSink,
-    "jsonl": JsonlSink,
-    "modbus": ModbusSink,
-    "mqtt": MqttSink,
-    "sqlite": SqliteSink,
-    "video": VideoSegmentSink,
-    "webhook": WebhookSink,
-}
-"""The sinks that a line's configuration can name: ``[sinks.<name>]`` holds the keys of the sink's ``Settings``."""
+from .worker import SinkGroup, SinkWorker
 
 __all__ = [
     "SINKS",

@@ -10,10 +10,11 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveFloat
 
+from ..display.record import Record
 from ..errors import ConfigError
 from ..images.files import encode_image, write_bytes, write_image
 from ..verdict import Verdict
-from .base import Record, SinkContext, SinkSettings
+from .base import SinkContext, SinkSettings, make_folder
 from .budget import ByteBudget
 
 __all__ = ["ArchiveSettings", "ArchiveSink", "OverlaySink"]
@@ -55,6 +56,9 @@ class ArchiveSink:
         folder: of the archive; goes on with what is there.
         max_bytes: the budget.
         verdicts: of the records to keep.
+
+    Raises:
+        ConfigError: the folder cannot be made.
     """
 
     Settings: ClassVar[type[SinkSettings]] = ArchiveSettings
@@ -67,6 +71,7 @@ class ArchiveSink:
         verdicts: tuple[Verdict, ...] = (Verdict.WARN, Verdict.NG, Verdict.ERROR),
     ) -> None:
         self._folder, self.verdicts = folder, verdicts
+        make_folder(folder)
         self._budget = ByteBudget(folder, _ENTRY, max_bytes)
 
     @classmethod

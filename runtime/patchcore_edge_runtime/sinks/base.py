@@ -3,82 +3,30 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from ..display.overlay import draw_overlay
-from ..errors import ConfigError, FrameError
-from ..images.preprocess import Image, as_bgr8
-from ..inspection.result import InspectionResult
+from ..display.record import Record
+from ..errors import ConfigError
 from ..monitoring.status import LineStatus
-from ..sources.base import Frame
 from ..verdict import Verdict
 
-__all__ = ["LineSink", "Record", "Sink", "SinkContext", "SinkSettings", "missing_extra", "secret", "token"]
-
-_NO_PICTURE = (480, 640, 3)
-
-
-@dataclass(frozen=True)
-class Record:
-    """A frame and what was found in it."""
-
-    frame: Frame
-    result: InspectionResult
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-
-    @property
-    def overlay(self) -> Image:
-        """The annotated frame, drawn once however many sinks want it; a grey field where there is no picture."""
-        with self._lock:
-            return self._overlay
-
-    @cached_property
-    def _overlay(self) -> Image:
-        return draw_overlay(self.picture(), self.result)
-
-    def picture(self) -> Image:
-        """The frame as HxWx3 uint8 BGR, not to be changed; a grey field where there is none that can be shown."""
-        try:
-            return _blank() if self.frame.image is None else as_bgr8(self.frame.image)
-        except FrameError:
-            return _blank()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: where the frame comes from, then the result; made once however many sinks want them."""
-        with self._lock:
-            return dict(self._facts)
-
-    @cached_property
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "frame": self.frame.index,
-            "name": self.frame.name,
-            "part": self.frame.part,
-            "time": round(self.frame.time, 6),
-            **self.result.to_dict(),
-        }
-
-    @cached_property
-    def without_pictures(self) -> Record:
-        """The same record without pixels, which may wait in a queue: a few hundred bytes.
-
-        With WARN and NG it keeps the model's map, in which ``to_dict`` looks for regions. That takes milliseconds of
-        a large frame, so it is left to whoever asks.
-        """
-        light = self.result if self.result.has_regions else replace(self.result, model_map=None)
-        return Record(replace(self.frame, image=None), light)
-
-
-def _blank() -> Image:
-    return np.full(_NO_PICTURE, 64, np.uint8)
+__all__ = [
+    "LineSink",
+    "Sink",
+    "SinkContext",
+    "SinkSettings",
+    "Trigger",
+    "make_folder",
+    "missing_extra",
+    "secret",
+    "token",
+]
 
 
 class Sink(Protocol):
@@ -95,14 +43,20 @@ class SinkSettings(BaseModel):
     """What every ``[sinks.<name>]`` table may say; each sink adds its own keys.
 
     Attributes:
+        kind: which sink it is, where the table has another name: two archives are two names and one kind.
         verdicts: the records to store; all of them unless said otherwise.
         queue: records that may wait for a slow sink before further ones are dropped and counted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: str = ""
     verdicts: tuple[Verdict, ...] = tuple(Verdict)
     queue: PositiveInt = 512
+
+
+Trigger = Callable[[str], Future[Record] | None]
+"""From the name of a part: the record of its frame, once the line has judged it; None when nobody will."""
 
 
 @dataclass(frozen=True)
@@ -113,20 +67,23 @@ class SinkContext:
         status: the line's counters, for those who show them.
         fps: frames per second of the source; 0 where it does not know.
         folder: what relative paths are relative to.
-        trigger: asks the source for one frame of the part of that name, and returns False when it refuses; None where
-            the source runs free.
+        trigger: asks for one frame of the part of that name and returns at once: the record to come, or None when the
+            source refuses. Absent where the source runs free.
         live: the source cannot wait, so a slow sink loses records rather than delaying verdicts.
     """
 
     status: LineStatus = field(default_factory=LineStatus)
     fps: float = 0.0
     folder: Path = field(default_factory=Path)
-    trigger: Callable[[str], bool] | None = None
+    trigger: Trigger | None = None
     live: bool = True
 
 
 class LineSink(Sink, Protocol):
-    """A sink that a line's configuration can name.
+    """A sink that a line's configuration can name; it stands in ``registry.SINKS``.
+
+    One that still has records to deliver after ``write`` may have ``pending`` (int, how many) and ``last_error`` (str,
+    why not; empty while all is well): the line's status shows both.
 
     Attributes:
         Settings: the pydantic model of its table.
@@ -139,6 +96,18 @@ class LineSink(Sink, Protocol):
     @classmethod
     def from_settings(cls, settings: Any, context: SinkContext) -> Self:
         """Build the sink from its own ``Settings``; raises ``ConfigError`` when its place refuses."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder that a sink writes to, before the line starts and not with the first frame.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The folder {folder} cannot be made ({error.strerror}); choose another place.") from None
 
 
 def missing_extra(extra: str) -> ConfigError:

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeFloat, NonNegativeInt
 
-from ..errors import ConfigError
-from .base import Record, SinkContext, SinkSettings
+from ..display.record import Record
+from ..errors import MAKE_ROOM, cannot_write
+from .base import SinkContext, SinkSettings
 
 __all__ = ["JsonlSettings", "JsonlSink"]
 
@@ -17,10 +18,13 @@ _TAIL_BYTES = 1 << 20
 
 
 class JsonlSettings(SinkSettings):
-    """``[sinks.jsonl]``: ``path`` is appended to; at ``max_mb`` MiB it becomes ``path.1``, up to ``path.<keep>``."""
+    """``[sinks.jsonl]``: ``path`` is appended to; at ``max_mb`` MiB it becomes ``path.1``, up to ``path.<keep>``.
+
+    With ``max_mb = 0`` it stays one file.
+    """
 
     path: Path
-    max_mb: PositiveFloat = 100.0
+    max_mb: NonNegativeFloat = 100.0
     keep: NonNegativeInt = 10
 
 
@@ -58,10 +62,10 @@ class JsonlSink:
             written = self._file.write(line)
         except OSError as error:
             self._file.truncate(self._size)
-            raise _refused(self._path, error.strerror) from None
+            raise cannot_write(self._path, error, MAKE_ROOM) from None
         if written != len(line):
             self._file.truncate(self._size)
-            raise _refused(self._path, "the disk is full")
+            raise cannot_write(self._path, "the disk is full", MAKE_ROOM)
         self._size += len(line)
 
     def close(self) -> None:
@@ -74,7 +78,7 @@ class JsonlSink:
             # Unbuffered: a line is the system's as soon as it is written. Appending: it goes on where truncate() cut.
             return self._path.open("ab", buffering=0)
         except OSError as error:
-            raise _refused(self._path, error.strerror) from None
+            raise cannot_write(self._path, error, MAKE_ROOM) from None
 
     def _rotate(self) -> None:
         # Closed first: Windows does not rename an open file.
@@ -103,7 +107,3 @@ def _whole_lines(path: Path) -> int:
         reader.seek(max(0, size - _TAIL_BYTES))
         tail = reader.read()
     return size - len(tail) + tail.rfind(b"\n") + 1
-
-
-def _refused(path: Path, why: str | None) -> ConfigError:
-    return ConfigError(f"{path} cannot be written ({why}); make room or choose another place.")

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from ..display.record import Record
 from ..errors import ConfigError
 from ..verdict import Verdict
-from .base import Record, SinkContext, SinkSettings, missing_extra
+from .base import SinkContext, SinkSettings, missing_extra
 
 __all__ = ["COILS", "ModbusSettings", "ModbusSink"]
 
@@ -56,7 +57,7 @@ class ModbusSink:
         self._client: Any = ModbusTcpClient(settings.host, port=settings.port, timeout=settings.timeout, retries=0)
         self._toggle = False
         self._closed = False
-        self.trouble = self._send(Verdict.ERROR)
+        self.last_error = self._send(Verdict.ERROR)
 
     @classmethod
     def from_settings(cls, settings: ModbusSettings, context: SinkContext) -> ModbusSink:
@@ -73,9 +74,9 @@ class ModbusSink:
         if age > self._settings.max_age:
             raise ConfigError(f"A verdict was {age:.1f} s old when its turn came; it was not written.")
         self._toggle = not self._toggle
-        self.trouble = self._send(record.result.verdict)
-        if self.trouble:
-            raise ConfigError(self.trouble)
+        self.last_error = self._send(record.result.verdict)
+        if self.last_error:
+            raise ConfigError(self.last_error)
 
     def close(self) -> None:
         """Set ERROR and hang up."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from ..display.record import Record
 from ..errors import ConfigError
-from .base import Record, SinkContext, SinkSettings, missing_extra, secret
+from .base import SinkContext, SinkSettings, missing_extra, secret
 from .spool import Spool
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ class MqttSink:
     """Each record goes to the spool first and leaves it when the broker has acknowledged it: at least once, in order.
 
     Attributes:
-        backlog: records that the broker has not acknowledged yet.
-        trouble: why the broker does not take them; empty while it does.
+        pending: records that the broker has not acknowledged yet.
+        last_error: why the broker does not take them; empty while it does.
     """
 
     Settings: ClassVar[type[SinkSettings]] = MqttSettings
@@ -81,7 +82,7 @@ class MqttSink:
         except ImportError:
             raise missing_extra("mqtt") from None
         self._settings = settings
-        self.trouble = f"{settings.host}:{settings.port} has not answered yet."
+        self.last_error = f"{settings.host}:{settings.port} has not answered yet."
         self._changed = threading.Condition()
         self._connected = self._closing = self._closed = False
         self._client = Client(CallbackAPIVersion.VERSION2, settings.client_id or settings.topic.replace("/", "-"))
@@ -100,7 +101,7 @@ class MqttSink:
         return cls(settings, context.folder)
 
     @property
-    def backlog(self) -> int:
+    def pending(self) -> int:
         """Records that wait for the broker."""
         return len(self._spool)
 
@@ -146,7 +147,7 @@ class MqttSink:
                         break
                     self._spool.remove(number)
             except sqlite3.Error as error:
-                self.trouble = f"The spool cannot be used ({error}); make room."
+                self.last_error = f"The spool cannot be used ({error}); make room."
                 time.sleep(_POLL_SECONDS)
             with self._changed:
                 self._changed.notify_all()
@@ -170,7 +171,7 @@ class MqttSink:
     def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         with self._changed:
             self._connected = not reason.is_failure
-            self.trouble = f"{self._settings.host} refuses: {reason}." if reason.is_failure else ""
+            self.last_error = f"{self._settings.host} refuses: {reason}." if reason.is_failure else ""
             self._changed.notify_all()
         if self._connected:
             client.publish(self._state_topic, "online", qos=1, retain=True)
@@ -178,7 +179,7 @@ class MqttSink:
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         with self._changed:
             self._connected = False
-            self.trouble = self.trouble or f"{self._settings.host} is away: {reason}."
+            self.last_error = self.last_error or f"{self._settings.host} is away: {reason}."
             self._changed.notify_all()
 
 

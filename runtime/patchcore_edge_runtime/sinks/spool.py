@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..errors import MAKE_ROOM, ConfigError, cannot_write
 
 __all__ = ["Spool"]
 
@@ -70,4 +70,4 @@ class Spool:
 
     def _refused(self, error: Exception) -> ConfigError:
         place = self._path or "The spool"
-        return ConfigError(f"{place} cannot be written ({error}); make room or choose another place.")
+        return cannot_write(place, error, MAKE_ROOM)

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from pydantic import PositiveInt
 
-from ..errors import ConfigError
-from .base import Record, SinkContext, SinkSettings
+from ..display.record import Record
+from ..errors import MAKE_ROOM, ConfigError, cannot_write
+from .base import SinkContext, SinkSettings
 
 __all__ = ["SqliteSettings", "SqliteSink"]
 
@@ -92,4 +93,4 @@ class SqliteSink:
             self._database.execute(_DELETE, [self._max_rows])
 
     def _refused(self, error: Exception) -> ConfigError:
-        return ConfigError(f"{self._path} cannot be written ({error}); make room or choose another place.")
+        return cannot_write(self._path, error, MAKE_ROOM)

@@ -1,4 +1,4 @@
-"""The annotated video."""
+"""The annotated video, as one file or in pieces of a few minutes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,35 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-from pydantic import PositiveFloat
+from pydantic import PositiveFloat, field_validator
 
+from ..display.record import Record
 from ..errors import ConfigError
-from .base import Record, SinkContext, SinkSettings
+from .base import SinkContext, SinkSettings, make_folder
 from .budget import ByteBudget
 
-__all__ = ["VideoSegmentSink", "VideoSettings", "VideoSink"]
+__all__ = ["VideoFileSettings", "VideoSegmentSink", "VideoSettings", "VideoSink"]
 
 _DEFAULT_FPS = 10.0
+# What OpenCV puts MPEG-4 into.
+_CONTAINERS = (".mp4", ".m4v", ".mov", ".avi", ".mkv")
 _SEGMENT = re.compile(r"(\d{8}T\d{6}Z)\.mp4")
 # OpenCV says nothing when the disk is full, so stop before it is.
 _MIN_FREE_BYTES = 16 << 20
+
+
+class VideoFileSettings(SinkSettings):
+    """``[sinks.video_file]``: the one file ``path``, written anew at each start."""
+
+    path: Path
+    fps: PositiveFloat | None = None
+
+    @field_validator("path")
+    @classmethod
+    def _check(cls, path: Path) -> Path:
+        if path.suffix.lower() not in _CONTAINERS:
+            raise ValueError(f"{path} is no video; give a path that ends in .mp4")
+        return path
 
 
 class VideoSink:
@@ -31,14 +48,25 @@ class VideoSink:
     Args:
         path: ``.mp4`` file to write.
         fps: frames per second of the recording; 10 where the source does not know.
+
+    Raises:
+        ConfigError: its folder cannot be made.
     """
+
+    Settings: ClassVar[type[SinkSettings]] = VideoFileSettings
+    pictures: ClassVar[bool] = True
 
     def __init__(self, path: Path, fps: float = 0.0) -> None:
         self._path = path
         self._fps = fps or _DEFAULT_FPS
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+
+    @classmethod
+    def from_settings(cls, settings: VideoFileSettings, context: SinkContext) -> VideoSink:
+        """Record into the file that the settings name."""
+        return cls(context.folder / settings.path, settings.fps or context.fps)
 
     def write(self, record: Record) -> None:
         """Append one frame."""
@@ -72,13 +100,18 @@ class VideoSettings(SinkSettings):
 
 
 class VideoSegmentSink:
-    """Videos of a few minutes each, named by their start in UTC; a crash costs the last one at most."""
+    """Videos of a few minutes each, named by their start in UTC; a crash costs the last one at most.
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
 
     Settings: ClassVar[type[SinkSettings]] = VideoSettings
     pictures: ClassVar[bool] = True
 
     def __init__(self, folder: Path, fps: float, minutes: float, max_bytes: int) -> None:
         self._folder, self._fps, self._seconds = folder, fps, 60 * minutes
+        make_folder(folder)
         self._budget = ByteBudget(folder, _SEGMENT, max_bytes)
         self._path, self._start = folder, 0.0
         self._video: VideoSink | None = None

@@ -11,8 +11,9 @@ from typing import IO, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveFloat
 
+from ..display.record import Record
 from ..errors import ConfigError
-from .base import Record, SinkContext, SinkSettings, token
+from .base import SinkContext, SinkSettings, token
 
 __all__ = ["WebhookSettings", "WebhookSink"]
 

@@ -7,14 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 
+from ..display.record import Record
 from ..errors import PatchcoreEdgeError
-from ..monitoring.status import SinkCounts
-from ..system import give_way
-from .base import LineSink, Record, Sink, SinkContext, SinkSettings
+from ..monitoring.status import LineStatus, SinkFigures
+from ..system import lower_thread_priority
+from .base import Sink, SinkSettings
 
-__all__ = ["SinkGroup", "SinkWorker", "open_sinks"]
+__all__ = ["SinkGroup", "SinkWorker"]
 
 _LOG = logging.getLogger(__name__)
 # Waiting pixels of one sink; eleven frames at 1080p, and never less than one frame.
@@ -34,6 +34,7 @@ class SinkWorker:
         pictures: whether it needs pixels.
         wait: let ``write`` wait for room in the queue instead of dropping; for sources that can wait.
         close_seconds: how long ``close`` waits for the queue to drain.
+        status: of the line, which counts this sink's records under ``name``; one of its own when absent.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class SinkWorker:
         pictures: bool = True,
         wait: bool = False,
         close_seconds: float = _CLOSE_SECONDS,
+        status: LineStatus | None = None,
     ) -> None:
         self.name = name
+        self._status = status or LineStatus()
         self._sink = sink
         self._settings = settings or SinkSettings()
         self._pictures = pictures
@@ -54,32 +57,37 @@ class SinkWorker:
         self._close_seconds = close_seconds
         self._queue: deque[Record] = deque()
         self._bytes = 0
-        self._counts = SinkCounts()
+        self._error = ""
         self._logged = -_LOG_SECONDS
         self._closing = False
         self._in_hand = 0
         self._changed = threading.Condition()
+        self._status.add_sink(name, self._condition)
         # A daemon: a sink that hangs for good must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
         self._thread.start()
 
-    def counts(self) -> SinkCounts:
-        """The counters of this moment; a sink with a ``backlog`` or a ``trouble`` of its own has them shown too."""
-        backlog, trouble = getattr(self._sink, "backlog", 0), getattr(self._sink, "trouble", "")
+    def counts(self) -> SinkFigures:
+        """What the line's status says of this sink at this moment."""
+        return self._status.sink(self.name)
+
+    def _condition(self) -> tuple[int, str]:
+        """Records that wait, and why the last one was refused; with what the sink itself still has to deliver."""
+        pending, last_error = getattr(self._sink, "pending", 0), getattr(self._sink, "last_error", "")
         with self._changed:
-            return replace(self._counts, waiting=len(self._queue) + backlog, error=self._counts.error or trouble)
+            return len(self._queue) + pending, self._error or last_error
 
     def write(self, record: Record) -> None:
         """Queue a record; returns at once unless ``wait`` was asked for."""
         if record.result.verdict not in self._settings.verdicts:
             return
-        record = record if self._pictures else record.without_pictures
+        record = record if self._pictures else record.without_image
         with self._changed:
             if self._wait:
                 self._changed.wait_for(lambda: self._has_room(record) or self._closing)
             if self._closing or not self._has_room(record):
-                self._counts.dropped += 1
-                self._log(f"is too slow; {self._counts.dropped} records were dropped so far")
+                dropped = self._status.count_record(self.name, "dropped")
+                self._log(f"is too slow; {dropped} records were dropped so far")
                 return
             self._queue.append(record)
             self._bytes += _size(record)
@@ -96,9 +104,11 @@ class SinkWorker:
         self.finish()
         self._thread.join(self._close_seconds if seconds is None else seconds)
         with self._changed:
+            # The one in hand is lost to this count even if the sink comes back: each record counts once.
             left = len(self._queue) + self._in_hand
             self._queue.clear()
-            self._counts.dropped += left
+            self._in_hand = 0
+            self._status.count_record(self.name, "dropped", left)
         if self._thread.is_alive():
             seconds = self._close_seconds
             _LOG.warning("sink %s did not finish within %g s; %d records were dropped.", self.name, seconds, left)
@@ -111,14 +121,14 @@ class SinkWorker:
     def _run(self) -> None:
         if self._pictures:
             # Drawing and encoding take every core they get, and the next verdict needs one.
-            give_way()
+            lower_thread_priority()
         while (record := self._next()) is not None:
             self._store(record)
         try:
             self._sink.close()
         except Exception as error:  # noqa: BLE001 - whatever a sink throws, the line goes on
             with self._changed:
-                self._counts.error = _text(error)
+                self._error = _text(error)
             _LOG.warning("sink %s did not close: %s", self.name, _text(error))
 
     def _next(self) -> Record | None:
@@ -139,18 +149,25 @@ class SinkWorker:
             self._fail(error)
             return
         with self._changed:
-            self._in_hand = 0
-            self._counts.written += 1
-            if self._counts.error:
+            if not self._leave_hand():
+                return
+            self._status.count_record(self.name, "written")
+            if self._error:
                 _LOG.warning("sink %s works again.", self.name)
-                self._counts.error = ""
+                self._error = ""
 
     def _fail(self, error: Exception) -> None:
         with self._changed:
-            self._in_hand = 0
-            self._counts.failed += 1
-            self._counts.error = _text(error)
-            self._log(f"refused {self._counts.failed} records so far: {self._counts.error}")
+            if not self._leave_hand():
+                return
+            failed = self._status.count_record(self.name, "failed")
+            self._error = _text(error)
+            self._log(f"refused {failed} records so far: {self._error}")
+
+    def _leave_hand(self) -> bool:
+        """The record is done with; False when ``close`` gave it up meanwhile, and has counted it."""
+        held, self._in_hand = self._in_hand, 0
+        return bool(held)
 
     def _log(self, text: str) -> None:
         now = time.monotonic()
@@ -160,17 +177,13 @@ class SinkWorker:
 
 
 class SinkGroup:
-    """Counts each record for the line's status, then hands it to every sink."""
+    """Hands each record to every sink, and closes them together."""
 
-    def __init__(self, workers: Mapping[str, SinkWorker], context: SinkContext) -> None:
+    def __init__(self, workers: Mapping[str, SinkWorker]) -> None:
         self._workers = dict(workers)
-        self._status = context.status
-        for name, worker in self._workers.items():
-            self._status.sinks[name] = worker.counts
 
     def write(self, record: Record) -> None:
-        """Count and queue one record."""
-        self._status.add(record.result)
+        """Queue one record."""
         for worker in self._workers.values():
             worker.write(record)
 
@@ -181,27 +194,6 @@ class SinkGroup:
         deadline = time.monotonic() + _CLOSE_SECONDS
         for worker in self._workers.values():
             worker.close(max(0.0, deadline - time.monotonic()))
-
-
-def open_sinks(settings: Mapping[str, SinkSettings], context: SinkContext) -> SinkGroup:
-    """Build the sinks of a line, by name in ``SINKS``.
-
-    Raises:
-        ConfigError: one of them cannot start; those already open are closed.
-    """
-    from . import SINKS
-
-    workers: dict[str, SinkWorker] = {}
-    try:
-        for name, table in settings.items():
-            kind: type[LineSink] = SINKS[name]
-            sink = kind.from_settings(table, context)
-            workers[name] = SinkWorker(name, sink, table, pictures=kind.pictures, wait=not context.live)
-    except BaseException:
-        for worker in workers.values():
-            worker.close()
-        raise
-    return SinkGroup(workers, context)
 
 
 def _size(record: Record) -> int:

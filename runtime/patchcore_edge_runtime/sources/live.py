@@ -67,7 +67,7 @@ class _Connection:
 
 
 @dataclass(frozen=True)
-class _Shot:
+class _Captured:
     image: NDArray[Any] | None
     error: str
     time: float
@@ -100,10 +100,11 @@ class LiveSource:
         self._settings = settings or LiveSettings()
         self._changed = threading.Condition()
         self._state, self._reason = "connecting", ""
-        self._shot: _Shot | None = None
-        self._loss: _Shot | None = None
+        self._newest: _Captured | None = None
+        self._loss: _Captured | None = None
         self._dropped = 0
         self._index = 0
+        self._started = False  # has given a frame, even if it was lost since
         self._taking = False
         self._stopped = False
         self._hung: list[threading.Thread] = []
@@ -129,14 +130,14 @@ class LiveSource:
         self._taking = True
         with self._changed:
             while not self._stopped:
-                shot, loss = self._shot, self._loss
-                if loss is not None and (shot is None or loss.moment <= shot.moment):
+                captured, loss = self._newest, self._loss
+                if loss is not None and (captured is None or loss.moment <= captured.moment):
                     self._loss = None
                     return self._frame(loss)
-                if shot is not None:
-                    self._shot = None
-                    if shot.moment >= after:
-                        return self._frame(shot)
+                if captured is not None:
+                    self._newest = None
+                    if captured.moment >= after:
+                        return self._frame(captured)
                 left = end - time.monotonic()
                 if left <= 0:
                     return None
@@ -149,7 +150,7 @@ class LiveSource:
             if self._state != "lost":
                 return None
             self._loss = None
-            return self._frame(_Shot(None, self._reason, time.time(), time.monotonic()))
+            return self._frame(_Captured(None, self._reason, time.time(), time.monotonic()))
 
     @property
     def lost_reason(self) -> str:
@@ -170,16 +171,16 @@ class LiveSource:
         self._stopped = True
         self._supervisor.join(2.0)
 
-    def _frame(self, shot: _Shot) -> Frame:
-        frame = Frame(self._index, f"{self.name}#{self._index}", shot.image, shot.time, shot.error)
+    def _frame(self, captured: _Captured) -> Frame:
+        frame = Frame(self._index, f"{self.name}#{self._index}", captured.image, captured.time, captured.error)
         self._index += 1
         return frame
 
     def _require_a_start(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._state != "connecting", self._settings.open_timeout + 5.0)
-            state = self._state
-        if state != "running":
+            started = self._started
+        if not started:
             reason = self.lost_reason or f"{self.name} does not answer; check cable, power and network."
             self.close()
             raise SourceError(reason)
@@ -194,7 +195,7 @@ class LiveSource:
             if self._stopped:
                 thread.join(1.0)
                 return
-            self._lose(connection)
+            self._mark_lost(connection)
             self._hung = [hung for hung in [*self._hung, thread] if hung.is_alive()]
             backoff = _FIRST_BACKOFF if connection.frames else min(2 * backoff, self._settings.max_backoff)
             self._pause(min(backoff, self._settings.max_backoff))
@@ -216,13 +217,13 @@ class LiveSource:
             time.sleep(min(_POLL_SECONDS, seconds))
             self._hung = [hung for hung in self._hung if hung.is_alive()]
 
-    def _lose(self, connection: _Connection) -> None:
+    def _mark_lost(self, connection: _Connection) -> None:
         reason = f"{connection.reason or f'{self.name} stopped'}; check cable, power and network."
         with self._changed:
             if self._state != "lost":
                 self._state, self._reason = "lost", reason
                 self.losses += 1
-                self._loss = _Shot(None, reason, time.time(), time.monotonic())
+                self._loss = _Captured(None, reason, time.time(), time.monotonic())
                 _LOG.warning(reason)
             self._changed.notify_all()
 
@@ -256,9 +257,9 @@ class LiveSource:
             connection.progress = time.monotonic()
             connection.frames += 1
             # Nobody can take frames before the line has started.
-            self._dropped += self._shot is not None and self._taking
+            self._dropped += self._newest is not None and self._taking
             if self._state == "lost":
                 _LOG.warning("%s is back.", self.name)
-            self._state = "running"
-            self._shot = _Shot(image, error, time.time(), connection.progress)
+            self._state, self._started = "running", True
+            self._newest = _Captured(image, error, time.time(), connection.progress)
             self._changed.notify_all()

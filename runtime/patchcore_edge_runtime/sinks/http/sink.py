@@ -1,111 +1,20 @@
-"""The line over HTTP (extra ``http``): health, metrics, live view, status page, results and the software trigger."""
+"""The web server of a line: status page, live view, metrics, results and the software trigger (extra ``http``)."""
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
-from collections import deque
-from dataclasses import dataclass, field
 from typing import ClassVar
 
-import cv2
-import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
-
+from ...display.record import Record
 from ...errors import ConfigError
-from ...images.files import encode_image
-from ...images.preprocess import Image
-from ..base import Record, SinkContext, SinkSettings, missing_extra, token
+from ..base import SinkContext, SinkSettings, missing_extra, token
+from .live_view import LiveView
+from .settings import HttpSettings
 
-__all__ = ["HttpSettings", "HttpSink", "LiveView"]
+__all__ = ["HttpSink"]
 
 _CLOSE_SECONDS = 5.0
-
-
-class HttpSettings(SinkSettings):
-    """``[sinks.http]``: where to listen, and for how many.
-
-    Attributes:
-        host: an address of this machine; other machines reach it only when it is not a loopback address.
-        token_env: environment variable with the token that clients must show; needed when not on loopback.
-        results: newest results to keep for GET /results.
-        stale_seconds: silence after which /healthz says that the line stands still; a triggered line may be silent.
-        live_fps, live_width: upper limits of the live view, in frames per second and pixels.
-        viewers: live views at a time.
-        trigger_timeout: seconds that POST /trigger waits for its verdict.
-    """
-
-    host: str = "127.0.0.1"
-    port: NonNegativeInt = Field(default=8080, le=65535)
-    token_env: str | None = None
-    results: PositiveInt = Field(default=1000, le=100_000)
-    stale_seconds: PositiveFloat = 30.0
-    live_fps: PositiveFloat = 10.0
-    live_width: PositiveInt = 1280
-    viewers: PositiveInt = 8
-    trigger_timeout: PositiveFloat = 10.0
-
-    @model_validator(mode="after")
-    def _check(self) -> HttpSettings:
-        if self.token_env is None and not self.is_loopback:
-            raise ValueError(f"host {self.host} is open to other machines and needs token_env")
-        return self
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-
-@dataclass
-class LiveView:
-    """What the sink's thread hands to the server's thread: the newest record and the facts of those before."""
-
-    keep: int
-    width: int
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _record: Record | None = None
-    _jpeg: tuple[int, bytes] = (0, b"")
-    number: int = 0
-
-    def __post_init__(self) -> None:
-        self._facts: deque[dict[str, object]] = deque(maxlen=self.keep)
-
-    def add(self, record: Record) -> None:
-        """Take one record."""
-        facts = record.to_dict()
-        with self._lock:
-            self._record = record
-            self._facts.appendleft(facts)
-            self.number += 1
-
-    def results(self) -> list[dict[str, object]]:
-        """The facts kept, the newest first."""
-        with self._lock:
-            return list(self._facts)
-
-    def jpeg(self) -> tuple[int, bytes]:
-        """The newest annotated picture and its number, encoded once for all viewers; a grey field before the first."""
-        with self._lock:
-            record, number, known = self._record, self.number, self._jpeg
-        if known[0] == number and known[1]:
-            return known
-        picture = np.full((480, 640, 3), 64, np.uint8) if record is None else record.overlay
-        fresh = (number, encode_image(self._fit(picture), ".jpg"))
-        with self._lock:
-            self._jpeg = max(self._jpeg, fresh)
-        return fresh
-
-    def _fit(self, picture: Image) -> Image:
-        height, width = picture.shape[:2]
-        if width <= self.width:
-            return picture
-        size = (self.width, max(1, round(height * self.width / width)))
-        return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 class HttpSink:

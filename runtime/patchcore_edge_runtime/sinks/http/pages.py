@@ -1,0 +1,140 @@
+"""What each address of the web server answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from ...monitoring.prometheus import CONTENT_TYPE, prometheus_text
+from ...verdict import Verdict
+from ..base import SinkContext
+from .live_view import LiveView
+from .settings import HttpSettings
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+__all__ = ["Pages", "json_answer"]
+
+_BOUNDARY = "frame"
+_POLL_SECONDS = 0.02
+# A still picture is repeated, so that a viewer who has gone is noticed.
+_REPEAT_SECONDS = 2.0
+_PAGE_RESULTS = 12
+
+
+def json_answer(value: Any, status: int = 200) -> Response:
+    """An answer of plain JSON values."""
+    from starlette.responses import JSONResponse
+
+    return JSONResponse(value, status)
+
+
+def _answer(content: str | bytes, media_type: str) -> Response:
+    from starlette.responses import Response
+
+    return Response(content, media_type=media_type)
+
+
+class Pages:
+    """Answers of one line; each takes a request and never raises for what is in it.
+
+    Args:
+        settings: limits of the live view and of waiting.
+        context: of the line: its status and its trigger.
+        view: the newest picture and results that the sink was given.
+    """
+
+    def __init__(self, settings: HttpSettings, context: SinkContext, view: LiveView) -> None:
+        self._settings, self._context, self._view = settings, context, view
+        self._viewers = 0
+        self._page = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+
+    async def page(self, _request: Request) -> Response:
+        """The status page."""
+        return _answer(self._page, "text/html")
+
+    async def healthz(self, _request: Request) -> Response:
+        """200, or 503 with the problem."""
+        problem = self._problem()
+        return json_answer({"healthy": not problem, "problem": problem}, 503 if problem else 200)
+
+    async def metrics(self, _request: Request) -> Response:
+        """The line's figures for Prometheus."""
+        return _answer(prometheus_text(self._context.status.snapshot()), CONTENT_TYPE)
+
+    async def status(self, _request: Request) -> Response:
+        """The line's figures, its calibration and the last results."""
+        facts = self._context.status.snapshot().to_dict() | {"calibration": self._context.status.calibration}
+        latest = self._view.results()[:_PAGE_RESULTS]
+        triggered = self._context.trigger is not None
+        return json_answer({**facts, "problem": self._problem(), "triggered": triggered, "results": latest})
+
+    async def results(self, request: Request) -> Response:
+        """The newest records, filtered as asked."""
+        limit, verdict = request.query_params.get("limit", "100"), request.query_params.get("verdict")
+        if not limit.isdecimal() or len(limit) > 6 or (verdict is not None and verdict not in set(Verdict)):
+            return json_answer({"error": "Give limit as a number and verdict as OK, WARN, NG or ERROR."}, 400)
+        found = [facts for facts in self._view.results() if verdict is None or facts["verdict"] == verdict]
+        return json_answer(found[: int(limit)])
+
+    async def picture(self, _request: Request) -> Response:
+        """The newest annotated picture."""
+        _, data = await asyncio.to_thread(self._view.jpeg)
+        return _answer(data, "image/jpeg")
+
+    async def live(self, _request: Request) -> Response:
+        """Annotated pictures as motion JPEG."""
+        if self._viewers >= self._settings.viewers:
+            return json_answer({"error": f"There are {self._viewers} viewers already; close one."}, 503)
+        from starlette.responses import StreamingResponse
+
+        return StreamingResponse(self._pictures(), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+
+    async def trigger(self, request: Request) -> Response:
+        """Ask for one frame and answer with its record, whichever verdicts this sink was asked to show."""
+        trigger = self._context.trigger
+        if trigger is None:
+            return json_answer({"error": "This line runs free; set its trigger to software."}, 409)
+        asked = trigger(request.query_params.get("part", ""))
+        if asked is None:
+            return json_answer({"error": "Too many triggers wait, or the source has ended."}, 503)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.trigger_timeout):
+                record = await asyncio.wrap_future(asked)
+                # In a thread: the regions of a large frame take milliseconds, and others are being served.
+                return json_answer(await asyncio.to_thread(record.to_dict))
+        return json_answer({"error": "There was no verdict in time; look at the camera."}, 504)
+
+    def _problem(self) -> str:
+        now = self._context.status.snapshot()
+        if now.source != "running":
+            return f"The source is {now.source}."
+        if self._context.trigger is None and now.idle_seconds > self._settings.stale_seconds:
+            return f"There was no verdict for {now.idle_seconds:.0f} s."
+        return ""
+
+    async def _pictures(self) -> AsyncIterator[bytes]:
+        self._viewers += 1
+        try:
+            yield f"--{_BOUNDARY}\r\n".encode()
+            while True:
+                number, data = await asyncio.to_thread(self._view.jpeg)
+                head = f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                # The next boundary at once: Chromium shows a picture when it has seen the end of it.
+                yield head.encode() + data + f"\r\n--{_BOUNDARY}\r\n".encode()
+                await self._next(number)
+        finally:
+            self._viewers -= 1
+
+    async def _next(self, number: int) -> None:
+        """Wait for another picture, no sooner than the frame rate allows."""
+        await asyncio.sleep(1 / self._settings.live_fps)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REPEAT_SECONDS):
+                while self._view.number == number:
+                    await asyncio.sleep(_POLL_SECONDS)

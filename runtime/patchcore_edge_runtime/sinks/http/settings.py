@@ -1,0 +1,49 @@
+"""The table ``[sinks.http]``: where the server listens, and for how many."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from ..base import SinkSettings
+
+__all__ = ["HttpSettings"]
+
+
+class HttpSettings(SinkSettings):
+    """``[sinks.http]``: where to listen, and for how many.
+
+    Attributes:
+        host: an address of this machine; other machines reach it only when it is not a loopback address.
+        token_env: environment variable with the token that clients must show; needed when not on loopback.
+        results: newest results to keep for GET /results.
+        stale_seconds: silence after which /healthz says that the line stands still; a triggered line may be silent.
+        live_fps, live_width: upper limits of the live view, in frames per second and pixels.
+        viewers: live views at a time.
+        trigger_timeout: seconds that POST /trigger waits for its verdict.
+    """
+
+    host: str = "127.0.0.1"
+    port: NonNegativeInt = Field(default=8080, le=65535)
+    token_env: str | None = None
+    results: PositiveInt = Field(default=1000, le=100_000)
+    stale_seconds: PositiveFloat = 30.0
+    live_fps: PositiveFloat = 10.0
+    live_width: PositiveInt = 1280
+    viewers: PositiveInt = 8
+    trigger_timeout: PositiveFloat = 10.0
+
+    @model_validator(mode="after")
+    def _check(self) -> HttpSettings:
+        if self.token_env is None and not self.is_loopback:
+            raise ValueError(f"host {self.host} is open to other machines and needs token_env")
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
