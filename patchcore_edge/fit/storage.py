@@ -85,9 +85,11 @@ def open_store(
             storage.notify(f"Going on after {len(store.images)} images that an interrupted fit left in {folder}.")
         try:
             yield store
-        except (CheckpointError, DataError):
-            raise  # the disk is full or a share is gone, say: what is there is good
-        except ConfigError:
+        except CheckpointError:
+            raise  # the disk is full, say: what is there is good
+        except ConfigError as error:
+            if isinstance(error, DataError) and store.images:
+                raise  # an image that cannot be read now says nothing of those before
             # What has to change before the next try changes the fingerprint too.
             store.discard()
             raise
