@@ -57,19 +57,10 @@ def open_store(
     Raises:
         ConfigError: neither memory nor disk can hold the features.
     """
-    rows, columns = model.model.patch_grid(model.pre_processor.spec.input_size)
-    patches, dimensions = rows * columns, model.model.embedding_dim
-    pool = images * patches
-    bank = (
-        storage.bank_size(pool, dimensions) if storage.bank_size else coreset_size(pool, model.coreset_sampling_ratio)
-    )
-    plan = FitPlan(images, patches, dimensions, bank)
+    plan = _plan(model, images, storage)
     in_memory = plan.fits(storage.memory_limit)
-    if storage.folder is not None and not in_memory:
-        # Before any image is read.
-        require_disk(storage.folder, plan.store_bytes(np.dtype("float16").itemsize) - stored_bytes(storage.folder))
-    dtype = "float32" if in_memory or largest() > _FLOAT16_COMFORT else "float16"
-    header = StoreHeader(storage.fingerprint, patches, dimensions, dtype)
+    dtype = "float32" if in_memory else _disk_dtype(plan, storage.folder, largest)
+    header = StoreHeader(storage.fingerprint, plan.patches, plan.dimensions, dtype)
     disk = plan.store_bytes(np.dtype(dtype).itemsize)
     with ExitStack() as stack:
         folder = storage.folder
@@ -83,13 +74,35 @@ def open_store(
         stack.callback(store.close)
         if store.images and storage.notify is not None:
             storage.notify(f"Going on after {len(store.images)} images that an interrupted fit left in {folder}.")
-        try:
+        with _kept_where_it_helps(store):
             yield store
-        except CheckpointError:
-            raise  # the disk is full, say: what is there is good
-        except ConfigError as error:
-            if isinstance(error, DataError) and store.images:
-                raise  # an image that cannot be read now says nothing of those before
-            # What has to change before the next try changes the fingerprint too.
-            store.discard()
-            raise
+
+
+def _plan(model: Patchcore, images: int, storage: FeatureStorageOptions) -> FitPlan:
+    rows, columns = model.model.patch_grid(model.pre_processor.spec.input_size)
+    patches, dimensions = rows * columns, model.model.embedding_dim
+    pool = images * patches
+    size = storage.bank_size(pool, dimensions) if storage.bank_size else None
+    return FitPlan(images, patches, dimensions, size or coreset_size(pool, model.coreset_sampling_ratio))
+
+
+def _disk_dtype(plan: FitPlan, folder: Path | None, largest: Callable[[], float]) -> str:
+    if folder is not None:
+        # Before any image is read.
+        require_disk(folder, plan.store_bytes(np.dtype("float16").itemsize) - stored_bytes(folder))
+    return "float32" if largest() > _FLOAT16_COMFORT else "float16"
+
+
+@contextmanager
+def _kept_where_it_helps(store: FeatureStore) -> Iterator[None]:
+    """What an interrupted fit can go on from is kept; what it cannot is deleted."""
+    try:
+        yield
+    except CheckpointError:
+        raise  # the disk is full, say: what is there is good
+    except ConfigError as error:
+        if isinstance(error, DataError) and store.images:
+            raise  # an image that cannot be read now says nothing of those before
+        # What has to change before the next try changes the fingerprint too.
+        store.discard()
+        raise
