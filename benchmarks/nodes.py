@@ -87,8 +87,8 @@ def _exact(patches: Any) -> Any:
     return opset13.reduce_max(products, opset13.constant([2]), keep_dims=True)
 
 
-def _ranked(closeness: Any) -> Any:
-    return opset13.topk(closeness, opset13.constant(np.int64(CANDIDATES)), -1, "max", "none").output(0)
+def _ranked(similarity: Any) -> Any:
+    return opset13.topk(similarity, opset13.constant(np.int64(CANDIDATES)), -1, "max", "none").output(0)
 
 
 def _gathered(patches: Any, places: Any) -> Any:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from patchcore_edge.data import DataModule, ImageItem
 from patchcore_edge.models import Patchcore
-from patchcore_edge_export.build import Built, Extras, GraphOptions
+from patchcore_edge_export.build import BuildResult, CalibrationInputs, GraphOptions
 from patchcore_edge_export.gate.parity import LIMITS, Sample
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
@@ -53,7 +53,7 @@ class Latency:
     """
 
     times: dict[str, Times]
-    built: Built
+    built: BuildResult
     deviation: float
     frames: int
 
@@ -114,7 +114,9 @@ def _measure(subject: Subject, peer: Peer, folder: Path) -> Latency:
     # Random features lie so close together that rounding alone exceeds the gate's limit; time does not ask for it.
     options = GraphOptions(search="auto") if subject.weights else GraphOptions(search="fast", force=True)
     built = subject.graph(folder / "auto", fitted, options)
-    subject.graph(folder / "int8", fitted, replace(options, precision="int8"), Extras(train=subject.held_out()))
+    subject.graph(
+        folder / "int8", fitted, replace(options, precision="int8"), CalibrationInputs(train=subject.held_out())
+    )
     graphs = {
         "auto": OpenVINOBackend(folder / "auto" / MODEL_XML, "CPU", "latency"),
         "int8": OpenVINOBackend(folder / "int8" / MODEL_XML, "CPU", "latency"),
@@ -179,11 +181,11 @@ def deviation(subject: Subject) -> Callable[[Peer, Path], Row]:
 
     def row(peer: Peer, scratch: Path) -> Row:
         fitted = subject.model(scratch)
-        extras = Extras(train=subject.held_out(), labelled=_labelled(fitted))
+        inputs = CalibrationInputs(train=subject.held_out(), labelled=_labelled(fitted))
         told, reached, images = [], True, 0
         for precision in LIMITS:
             folder = scratch / f"{subject.backbone}_{precision}"
-            facts = subject.graph(folder, fitted, GraphOptions(precision=precision, force=True), extras).parity
+            facts = subject.graph(folder, fitted, GraphOptions(precision=precision, force=True), inputs).parity
             drop = (facts.auroc_torch or 0.0) - (facts.auroc_graph or 0.0)
             limit = DEVIATION_LIMITS.get(precision)
             reached &= drop <= 5e-3 if limit is None else facts.max_score_deviation <= limit

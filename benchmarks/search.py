@@ -24,7 +24,7 @@ from patchcore_edge_export.convert.onnx import export_onnx
 from patchcore_edge_export.convert.openvino import convert
 from patchcore_edge_export.gate.parity import LIMITS, Graph, compare
 from patchcore_edge_export.graph.edge_model import EdgeModel
-from patchcore_edge_export.graph.exact_search import Found, pick
+from patchcore_edge_export.graph.exact_search import SearchResult, pick
 from patchcore_edge_export.graph.fast_search import FastPlan, FastSearch
 from patchcore_edge_export.planning.plan import plan_search
 from patchcore_edge_runtime.images.preprocess import Image
@@ -65,12 +65,12 @@ _Answers = tuple[NDArray[np.float64], NDArray[np.float32]]
 class EstimatesInTheRunning(FastSearch):
     """What must not be done: an estimate that is larger than all exact distances becomes the image's score."""
 
-    def forward(self, patches: Tensor) -> Found:
+    def forward(self, patches: Tensor) -> SearchResult:
         estimates, _ = self.estimate(self.space(patches))
         places = estimates.topk(min(self.plan.patches, patches.shape[1]), dim=1).indices
         distances = estimates.scatter(1, places, self.exact(pick(patches, places)).distances)
         worst = pick(patches, distances.argmax(1))
-        return Found(distances, distances.amax(1), worst, self.exact(worst.unsqueeze(1)).neighbor)
+        return SearchResult(distances, distances.amax(1), worst, self.exact(worst.unsqueeze(1)).neighbor)
 
 
 class TorchModel:
@@ -152,8 +152,8 @@ def _cases(model: Patchcore, chosen: FastPlan, limits: Thresholds) -> Iterator[C
 
 def _altered(plan: FastPlan, dimensions: int, patches: int) -> FastPlan:
     # In fewer dimensions each holds more of the length.
-    reach = plan.reach * max(1.0, plan.dimensions / dimensions) ** 0.5
-    return replace(plan, dimensions=dimensions, patches=patches, reach=reach, candidates=0, offsets=None)
+    clip_limit = plan.clip_limit * max(1.0, plan.dimensions / dimensions) ** 0.5
+    return replace(plan, dimensions=dimensions, patches=patches, clip_limit=clip_limit, candidates=0, offsets=None)
 
 
 def _compiled(model: Patchcore, plan: FastPlan | None, running: bool, limits: Thresholds, folder: Path) -> Graph:

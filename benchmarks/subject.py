@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from patchcore_edge.fit.embedder import Embedder
 from patchcore_edge.models import KCenterGreedy, Patchcore
 from patchcore_edge.thresholds import calibrate
-from patchcore_edge_export.build import Built, Extras, GraphOptions, build_graph
+from patchcore_edge_export.build import BuildResult, CalibrationInputs, GraphOptions, build_graph
 from patchcore_edge_export.convert.onnx import export_onnx
 from patchcore_edge_export.convert.openvino import convert
 from patchcore_edge_export.convert.quantize import backbone_model
@@ -95,7 +95,9 @@ class Subject:
         dataset = cells(places.stop, self.size)
         return [dataset.image(index) for index in range(places.start, places.stop)]
 
-    def graph(self, folder: Path, fitted: Patchcore, options: GraphOptions, extras: Extras | None = None) -> Built:
+    def graph(
+        self, folder: Path, fitted: Patchcore, options: GraphOptions, inputs: CalibrationInputs | None = None
+    ) -> BuildResult:
         """Export as the product does, gate included; ``folder`` then holds the IR."""
         folder.mkdir(parents=True, exist_ok=True)
         held = self.held_out()
@@ -104,8 +106,8 @@ class Subject:
         scores = np.array([float(one.pred_score[0]) for one in found], np.float32)
         maxima = np.array([float(one.anomaly_map.max()) for one in found], np.float32)
         thresholds, _ = calibrate(scores, maxima, 0.05, "held out")
-        extras = extras or Extras(recorded=[float(score) for score in scores])
-        return build_graph(folder, fitted, held, thresholds, options, extras)
+        inputs = inputs or CalibrationInputs(recorded=[float(score) for score in scores])
+        return build_graph(folder, fitted, held, thresholds, options, inputs)
 
 
 def compiled(folder: Path, fitted: Patchcore, plan: FastPlan | None) -> OpenVINOBackend:

@@ -32,7 +32,7 @@ from .graph.fast_search import FastPlan
 from .planning.plan import Choice, plan_search
 from .samples import Sample, gate_samples, patch_cell
 
-__all__ = ["Built", "Extras", "GraphOptions", "build_graph", "certified", "gate_samples"]
+__all__ = ["BuildResult", "CalibrationInputs", "GraphOptions", "build_graph", "certified", "gate_samples"]
 
 _MAP_SHARES = (1.0, 0.6)
 """Of the map's limit, to plan by: the second where the gate, which sees more images, refuses the first plan."""
@@ -62,7 +62,7 @@ class GraphOptions:
 
 
 @dataclass(frozen=True)
-class Extras:
+class CalibrationInputs:
     """What INT8 takes its ranges and thresholds from, and what the gate is shown besides the calibration images.
 
     Attributes:
@@ -79,7 +79,7 @@ class Extras:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     """What was written: the search that was taken, thresholds, and how the graph compares with torch."""
 
     search: Literal["exact", "fast"]
@@ -95,8 +95,8 @@ def build_graph(
     images: Sequence[Image],
     thresholds: Thresholds,
     options: GraphOptions,
-    extras: Extras | None = None,
-) -> Built:
+    inputs: CalibrationInputs | None = None,
+) -> BuildResult:
     """Write ``model.xml``, ``model.bin`` and, where asked for, ``model.onnx``.
 
     Args:
@@ -105,7 +105,7 @@ def build_graph(
         images: its calibration images, HxWx3 uint8 BGR of the model's size.
         thresholds: of the run.
         options: what was asked for.
-        extras: what only some options and runs need.
+        inputs: what only some options and runs need.
 
     Raises:
         ParityError: the graph does not score as ``fitted`` does, and was not forced.
@@ -113,27 +113,29 @@ def build_graph(
     """
     if options.compress_weights and options.precision == "int8":
         raise ConfigError("INT8 stores the backbone in 8 bits already; give --precision int8 or --compress-weights.")
-    builder = _Builder(folder, fitted, images, thresholds, options, extras or Extras())
+    builder = _Builder(folder, fitted, images, thresholds, options, inputs or CalibrationInputs())
 
     def plan(share: float) -> Choice:
         # Chosen on float features: what INT8's map limit has beyond float's is for the error of its own features.
         return plan_search(builder.judge, images, thresholds, share * LIMITS["fp32"].fast_map)
 
-    built = certified(options, plan, builder.attempt)
+    built = certified(options, plan, builder.build_and_check)
     if not options.force:
         require_parity(built.parity, advice(options.precision, built.search, compressed=options.compress_weights))
     return built
 
 
 def certified(
-    options: GraphOptions, plan: Callable[[float], Choice], attempt: Callable[[FastPlan | None, str], Built]
-) -> Built:
+    options: GraphOptions,
+    plan: Callable[[float], Choice],
+    build_and_check: Callable[[FastPlan | None, str], BuildResult],
+) -> BuildResult:
     """The graph of the search that was asked for, which for ``auto`` is the fast one where it pays and passes.
 
     Args:
         options: what was asked for.
         plan: chooses a plan that may use so much of the map's limit, a share.
-        attempt: writes and judges the graph of a plan, of exact search without one, and is told why that one.
+        build_and_check: writes and judges the graph of a plan, of exact search without one, and is told why that one.
     """
     why = "as asked"
     for share in _MAP_SHARES if options.search != "exact" else ():
@@ -141,11 +143,11 @@ def certified(
         why = choice.reason
         if options.search == "auto" and not (choice.holds and choice.pays):
             break
-        built = attempt(choice.plan, why)
+        built = build_and_check(choice.plan, why)
         if built.parity.passed or (options.search == "fast" and (options.force or share == _MAP_SHARES[-1])):
             return built
         why = f"the gate refused fast search: {'; '.join(built.parity.failures)}"
-    return attempt(None, why)
+    return build_and_check(None, why)
 
 
 class _Builder:
@@ -165,30 +167,30 @@ class _Builder:
         images: Sequence[Image],
         thresholds: Thresholds,
         options: GraphOptions,
-        extras: Extras,
+        inputs: CalibrationInputs,
     ) -> None:
-        self.judge = extras.unseen or fitted
+        self.judge = inputs.unseen or fitted
         self._folder, self._fitted, self._thresholds = folder, fitted, thresholds
-        self._options, self._extras, self._images = options, extras, images
+        self._options, self._inputs, self._images = options, inputs, images
         self._torch = Reference(fitted)
-        self._judge_torch = self._torch if extras.unseen is None else Reference(self.judge)
+        self._judge_torch = self._torch if inputs.unseen is None else Reference(self.judge)
         self._lowering: Lowering | None = None
         if options.precision == "int8" or options.compress_weights:
-            self._lowering = Lowering(compressed=options.compress_weights, train=extras.train, batch=options.batch)
+            self._lowering = Lowering(compressed=options.compress_weights, train=inputs.train, batch=options.batch)
         self._samples = gate_samples(images, cell=patch_cell(fitted))
 
-    def attempt(self, plan: FastPlan | None, why: str) -> Built:
+    def build_and_check(self, plan: FastPlan | None, why: str) -> BuildResult:
         """The graph of a plan, of exact search without one; ``why`` that plan."""
         with TemporaryDirectory() as scratch:
             work = Path(scratch)
             onnx = self._write(self._fitted, plan, self._folder / MODEL_XML, work / "model.onnx")
             graph = OpenVINOBackend(self._folder / MODEL_XML, "CPU", "latency")
             unseen = Trial(self._torch, graph, self._samples, onnx)
-            if self._extras.unseen is not None:
+            if self._inputs.unseen is not None:
                 onnx_twin = self._write(self.judge, plan, work / "unseen.xml", work / "unseen.onnx")
                 twin = OpenVINOBackend(work / "unseen.xml", "CPU", "latency")
                 unseen = Trial(self._judge_torch, twin, self._samples, onnx_twin)
-            own = self._own_thresholds(unseen)
+            own = self._own_thresholds(unseen, "exact" if plan is None else "fast")
             parity = judge(
                 [unseen, *self._further(graph, onnx)],
                 batch=self._options.batch,
@@ -201,12 +203,12 @@ class _Builder:
                 for file in work.glob("model.onnx*"):
                     shutil.copy(file, self._folder / file.name)
         quantization = None if self._lowering is None else self._lowering.facts
-        return Built("exact" if plan is None else "fast", _search_facts(plan, why), parity, own, quantization)
+        return BuildResult("exact" if plan is None else "fast", _search_facts(plan, why), parity, own, quantization)
 
     def _further(self, graph: OpenVINOBackend, onnx: OnnxGraph) -> Iterator[Trial]:
         """What the written graph itself is shown, besides what a stand-in for it was."""
-        samples = list(self._extras.labelled)
-        if self._extras.unseen is not None:
+        samples = list(self._inputs.labelled)
+        if self._inputs.unseen is not None:
             samples += gate_samples(self._images, seen=True)
         yield Trial(self._torch, graph, samples, onnx)
 
@@ -225,17 +227,18 @@ class _Builder:
         save(with_model_info(lowered, self._thresholds), xml, compress_to_fp16=half)
         return OnnxGraph(onnx_file)
 
-    def _own_thresholds(self, unseen: Trial) -> Thresholds:
+    def _own_thresholds(self, unseen: Trial, search: str) -> Thresholds:
         """The run's, or those found again on 8-bit scores; these are put into the written IR."""
         if self._lowering is None:
             return self._thresholds
         good = [sample.image for sample in self._samples if not sample.synthetic]
         made = [sample.image for sample in self._samples if sample.synthetic]
-        known = score_pairs(unseen.fitted, unseen.graph, good, self._options.batch)
-        recorded = self._extras.recorded or [float(v) for v in known.torch_scores]
-        if self._extras.unseen is not None:
+        remedy = advice(self._options.precision, search, compressed=self._options.compress_weights)
+        known = score_pairs(unseen.fitted, unseen.graph, good, self._options.batch, remedy)
+        recorded = self._inputs.recorded or [float(v) for v in known.torch_scores]
+        if self._inputs.unseen is not None:
             recorded = ()  # images of one fold, thresholds from all
-        defects = score_pairs(unseen.fitted, unseen.graph, made, self._options.batch)
+        defects = score_pairs(unseen.fitted, unseen.graph, made, self._options.batch, remedy)
         own = recalibrated(self._thresholds, known, recorded, defects)
         rewrite_model_info(self._folder / MODEL_XML, own, Labels())
         return own

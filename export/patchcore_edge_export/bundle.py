@@ -32,7 +32,7 @@ from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .build import Built, Extras, GraphOptions, build_graph
+from .build import BuildResult, CalibrationInputs, GraphOptions, build_graph
 from .convert.lowering import with_backbone_of
 from .convert.onnx import OnnxGraph, export_onnx
 from .convert.openvino import convert, save
@@ -68,15 +68,15 @@ def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | N
     if calibration is None:
         raise CheckpointError(f"{run} has no thresholds yet; run `patchcore-edge calibrate {run} --data DATA` first.")
     images = list(calibration_images(run, calibration).values())
-    extras = Extras(
+    inputs = CalibrationInputs(
         train_samples(run),
         list(calibration.images.values()),
         list(_labelled(data, fitted, facts)) if data else [],
         unseen_model(run, fitted, calibration) if calibration.unseen_bank else None,
     )
     with atomic_folder(output, MANIFEST) as fresh:
-        built = build_graph(fresh, fitted, images, calibration.thresholds, options, extras)
-        golden = _golden(fresh, fitted, images, built, extras, options)
+        built = build_graph(fresh, fitted, images, calibration.thresholds, options, inputs)
+        golden = _golden(fresh, fitted, images, built, inputs, options)
         manifest = _manifest(fresh, fitted, facts, calibration, built, golden, options)
         write_manifest(fresh, manifest)
         Bundle.load(fresh)
@@ -175,13 +175,18 @@ def _labelled(data: Path, fitted: Patchcore, facts: RunFacts) -> Iterator[Sample
 
 
 def _golden(
-    folder: Path, fitted: Patchcore, images: list[Image], built: Built, extras: Extras, options: GraphOptions
+    folder: Path,
+    fitted: Patchcore,
+    images: list[Image],
+    built: BuildResult,
+    inputs: CalibrationInputs,
+    options: GraphOptions,
 ) -> tuple[GoldenImage, ...]:
     # A graph that is not to score as torch does, or was kept although it does not, can only be held to itself.
     own = built.quantization is not None or not built.parity.passed
     graph = OpenVINOBackend(folder / MODEL_XML, "CPU", "latency")
     tolerance = OWN_TOLERANCE if own else SCORE_LIMITS[options.precision]
-    chosen = choose_golden(fitted, images, extras.labelled, seen=extras.unseen is not None)
+    chosen = choose_golden(fitted, images, inputs.labelled, seen=inputs.unseen is not None)
     return write_golden(folder, chosen, Expectation(graph, options.batch, own, tolerance))
 
 
@@ -203,7 +208,7 @@ def _manifest(
     fitted: Patchcore,
     facts: RunFacts,
     calibration: Calibration,
-    built: Built,
+    built: BuildResult,
     golden: tuple[GoldenImage, ...],
     options: GraphOptions,
 ) -> Manifest:

@@ -10,7 +10,7 @@ from patchcore_edge_export.graph.edge_model import EdgeModel
 from patchcore_edge_export.graph.fast_search import FastPlan
 from patchcore_edge_runtime.errors import ConfigError
 
-PLAN = FastPlan(dimensions=32, patches=512, correlation=0.2, reach=10.0)
+PLAN = FastPlan(dimensions=32, patches=512, correlation=0.2, clip_limit=10.0)
 """More patches than there are: fast search is exact then, and can be compared with torch."""
 
 

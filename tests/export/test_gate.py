@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,11 @@ from numpy.typing import NDArray
 
 from patchcore_edge.models import Patchcore
 from patchcore_edge.runs.checkpoint import Calibration
-from patchcore_edge_export.build import Built, GraphOptions, certified, gate_samples
+from patchcore_edge_export.build import BuildResult, GraphOptions, certified, gate_samples
 from patchcore_edge_export.gate import parity
 from patchcore_edge_export.gate.advice import advice
 from patchcore_edge_export.gate.parity import Limits, Sample, compare, require_parity
+from patchcore_edge_export.gate.recalibrate import score_pairs
 from patchcore_edge_export.graph.fast_search import FastPlan
 from patchcore_edge_export.planning.plan import Choice
 from patchcore_edge_runtime.bundle.bundle import Bundle
@@ -188,7 +191,7 @@ def test_the_bundle_says_how_it_searches_and_why(fast_bundle: Path, tiny_bundle:
     assert "model.onnx" not in exact.files
 
 
-_PLAN = FastPlan(dimensions=16, patches=4, correlation=0.2, reach=5.0)
+_PLAN = FastPlan(dimensions=16, patches=4, correlation=0.2, clip_limit=5.0)
 
 
 def _facts(*failures: str) -> ParityReport:
@@ -217,13 +220,13 @@ class _Gate:
         plan = replace(_PLAN, dimensions=16 * len(self.shares))
         return Choice(plan, self.holds, self.pays, f"plan {len(self.shares)}")
 
-    def attempt(self, plan: FastPlan | None, why: str) -> Built:
+    def build_and_check(self, plan: FastPlan | None, why: str) -> BuildResult:
         self.tried.append(plan and plan.dimensions)
         facts = _facts("a map deviates") if plan is not None and plan.dimensions <= self.refused else _facts()
-        return Built("fast" if plan else "exact", SearchFacts(reason=why), facts, Thresholds(image=1, pixel=1))
+        return BuildResult("fast" if plan else "exact", SearchFacts(reason=why), facts, Thresholds(image=1, pixel=1))
 
-    def certified(self, **options: Any) -> Built:
-        return certified(GraphOptions(**options), self.plan, self.attempt)
+    def certified(self, **options: Any) -> BuildResult:
+        return certified(GraphOptions(**options), self.plan, self.build_and_check)
 
 
 def test_exact_search_asks_for_no_plan() -> None:
@@ -272,16 +275,43 @@ def test_forced_fast_search_keeps_the_first_plan() -> None:
     assert (built.search, built.parity.passed, gate.tried) == ("fast", False, [16])
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-@pytest.mark.parametrize("search", ["exact", "fast"])
-@pytest.mark.parametrize("compressed", [False, True])
-def test_advice_is_never_what_was_asked_for(precision: str, search: str, compressed: bool) -> None:
-    text = advice(precision, search, compressed=compressed)
-    assert f"--precision {precision}" not in text
-    assert ("--search exact" in text) is (search == "fast")
-    assert ("no --compress-weights" in text) is compressed
-    assert "--search fast" not in text
-    assert text.endswith("--force writes the bundle all the same.")
+CAREFUL = ("int8", "fp16", "fp32")
+
+
+def test_advice_is_something_more_careful_that_was_not_done() -> None:
+    for precision, search, compressed in itertools.product(CAREFUL, ("exact", "fast"), (False, True)):
+        text = advice(precision, search, compressed=compressed)
+        told = re.findall(r"(?<=--precision )\w+", text)
+        assert all(CAREFUL.index(one) > CAREFUL.index(precision) for one in told)
+        assert bool(told) is (precision != "fp32")
+        assert re.findall(r"(?<=--search )\w+", text) == (["exact"] if search == "fast" else [])
+        assert ("no --compress-weights" in text) is ("compress" in text) is compressed
+        assert text.endswith("--force writes the bundle all the same.")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--search", "auto"], "There is no more careful export"),
+        (["--precision", "fp16", "--search", "fast"], "Try --search exact, and if that is refused too, --prec"),
+    ],
+)
+def test_a_refused_export_is_told_what_it_has_not_done(
+    asked: list[str], told: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for precision in CAREFUL:
+        monkeypatch.setitem(parity.LIMITS, precision, STRICT)
+    done = run_cli("export", tiny_run, "-o", tmp_path / "bundle", *asked)
+    assert done.returncode == 4
+    assert told in done.stderr
+
+
+def test_a_graph_without_numbers_is_told_what_it_has_not_done(fitted: Patchcore, images: list[Image]) -> None:
+    told = advice("fp16", "exact", compressed=True)
+    with pytest.raises(ParityError) as refused:
+        score_pairs(fitted, _Torch(fitted, score=float("nan")), images[:1], 1, told)
+    assert str(refused.value).endswith(told)
+    assert "--precision fp16" not in str(refused.value)
 
 
 def test_a_refused_exact_float_graph_is_not_told_to_be_exact_and_float() -> None:

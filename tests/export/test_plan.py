@@ -69,14 +69,14 @@ def test_offsets_are_what_good_images_lack_at_a_place_and_each_is_judged_without
         sample = plan_module._sample(fitted, images, calibration.thresholds)
         space = plan_module._space(fitted.model.memory_bank, sample, 32)
         offsets = plan_module._offsets(space, sample)
-        lacking = sample.distances - space.fine
+        lacking = sample.distances - space.refined
         good = lacking[: sample.good]
         toward = offsets[1] / ((good.amax(0) + good.amin(0)) / 2)
         torch.testing.assert_close(toward, torch.full_like(toward, plan_module._OFFSET_SHARE))
         _, shown = plan_module._estimates(space, space.plan, sample)
         for image in (0, sample.good):
             others = plan_module._offsets(space, sample, without=0)[1]
-            torch.testing.assert_close(shown[image], (space.fine[image] + others).clamp_min(0))
+            torch.testing.assert_close(shown[image], (space.refined[image] + others).clamp_min(0))
     assert sample.good == len(images)
     assert offsets.shape == (2, sample.patches.shape[1])
 

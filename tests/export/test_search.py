@@ -34,8 +34,8 @@ def _estimates(search: FastSearch, patches: Tensor) -> Tensor:
 
 
 def _by_groups(search: FastSearch, patches: Tensor) -> Tensor:
-    assert search.middles is not None
-    return search.middles.nearest(search.space(_centred(search, patches)))[0]
+    assert search.centroids is not None
+    return search.centroids.nearest(search.space(_centred(search, patches)))[0]
 
 
 def test_exact_distances_are_those_of_float64() -> None:
@@ -72,7 +72,7 @@ def _misleading() -> tuple[FastSearch, Tensor, Tensor]:
     bank = torch.cat([bank, odd + 0.01])
     patches = torch.cat([patches, odd])
     patches[0, 0] += 8
-    search = FastSearch(bank, FastPlan(dimensions=16, patches=16, correlation=0.0, reach=20.0))
+    search = FastSearch(bank, FastPlan(dimensions=16, patches=16, correlation=0.0, clip_limit=20.0))
     return search, patches, _true_distances(patches, bank)
 
 
@@ -124,28 +124,28 @@ def test_a_shortlist_costs_no_exactness_where_it_holds_the_worst_patch() -> None
     bank, patches = _line(4000, 0), _line(400, 1)
     patches[7, 0] += 8
     search = FastSearch(bank, FastPlan(32, 8, 0.3, 20.0, shortlist=100))
-    rough = _by_groups(search, patches)
+    coarse = _by_groups(search, patches)
     found = search(_centred(search, patches))
     expected = _true_distances(patches, bank)
     assert int(expected.argmax()) == 7
     torch.testing.assert_close(found.worst[0].double(), expected[7], rtol=1e-5, atol=0)
     assert float(found.distances.max()) == float(found.worst)
     # Who is on the shortlist is compared with all points, who is not keeps what the groups gave.
-    listed, estimates = rough.topk(100).indices, _estimates(search, patches)
+    listed, estimates = coarse.topk(100).indices, _estimates(search, patches)
     full = _estimates(FastSearch(bank, FastPlan(32, 8, 0.3, 20.0)), patches)
     torch.testing.assert_close(estimates[listed], full[listed])
     others = torch.ones(400, dtype=torch.bool).index_fill(0, listed, False)
-    assert torch.equal(estimates[others], rough[others])
-    assert float((rough / full - 1).abs().mean()) < 0.1
+    assert torch.equal(estimates[others], coarse[others])
+    assert float((coarse / full - 1).abs().mean()) < 0.1
 
 
 def test_groups_of_the_bank_are_the_same_each_time_and_none_is_empty() -> None:
     bank = torch.cat([_line(900, 0), _line(1, 3).expand(100, -1)])
     one, two = (FastSearch(bank, FastPlan(16, 4, 0.2, 8.0, shortlist=8)) for _ in range(2))
-    middles = [search.get_buffer("middles.points_0") for search in (one, two)]
-    assert torch.equal(*middles)
-    assert torch.isfinite(middles[0]).all()
-    assert 0 < len(middles[0]) <= len(bank) // 8
+    centroids = [search.get_buffer("centroids.points_0") for search in (one, two)]
+    assert torch.equal(*centroids)
+    assert torch.isfinite(centroids[0]).all()
+    assert 0 < len(centroids[0]) <= len(bank) // 8
 
 
 def test_candidates_give_exact_distances_where_the_nearest_is_among_them() -> None:

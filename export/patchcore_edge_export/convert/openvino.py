@@ -14,6 +14,8 @@ from patchcore_edge_runtime.bundle.edit import model_info
 from patchcore_edge_runtime.bundle.manifest import Labels
 from patchcore_edge_runtime.verdict import Thresholds
 
+from .names import PREFIX, name_constants
+
 __all__ = ["convert", "save", "with_model_info"]
 
 _HALVED_FROM = 1 << 18
@@ -31,6 +33,7 @@ def convert(onnx_file: Path, xml: Path, thresholds: Thresholds, compress_to_fp16
     """
     with unchanged_logging():
         model = ov.convert_model(str(onnx_file))
+    name_constants(model)
     save(with_model_info(model, thresholds), xml, compress_to_fp16)
 
 
@@ -45,11 +48,13 @@ def with_model_info(model: ov.Model, thresholds: Thresholds) -> ov.Model:
 def save(model: ov.Model, xml: Path, compress_to_fp16: bool) -> None:
     """Write an IR whose bytes depend on the model alone.
 
-    OpenVINO names nodes by a counter that runs as long as the process does; here their place in the graph names them.
+    OpenVINO names nodes by a counter that runs as long as the process does; here their place in the graph names them,
+    but for the constants that ``name_constants`` named.
     """
     for place, node in enumerate(model.get_ordered_ops()):
+        name = node.get_friendly_name()
         # Constants that were computed while converting keep the counted name of what they replaced.
-        if node.get_type_name() == "Constant" or node.get_friendly_name() == node.get_name():
+        if (node.get_type_name() == "Constant" and not name.startswith(PREFIX)) or name == node.get_name():
             node.set_friendly_name(f"{node.get_type_name()}_{place}")
     if compress_to_fp16:
         _halve(model)
@@ -64,8 +69,10 @@ def _halve(model: ov.Model) -> None:
     """
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Constant" and node.get_element_type() == ov.Type.f32 and _is_large(node):
-            halved = opset13.convert(opset13.constant(node.data.astype(np.float16)), "f32")
-            halved.set_friendly_name(node.get_friendly_name())
+            half = opset13.constant(node.data.astype(np.float16))
+            half.set_friendly_name(node.get_friendly_name())
+            halved = opset13.convert(half, "f32")
+            halved.set_friendly_name(f"{node.get_friendly_name()}/float")
             for target in list(node.output(0).get_target_inputs()):
                 target.replace_source_output(halved.output(0))
 

@@ -30,8 +30,14 @@ class Pairs:
     graph_maxima: NDArray[np.float64]
 
 
-def score_pairs(fitted: TorchModel, graph: Graph, images: Sequence[Image], batch: int) -> Pairs:
+def score_pairs(fitted: TorchModel, graph: Graph, images: Sequence[Image], batch: int, remedy: str) -> Pairs:
     """Score images both ways.
+
+    Args:
+        fitted, graph: what is compared; they score raw.
+        images: HxWx3 uint8 BGR of the model's size.
+        batch: the graph's static batch size.
+        remedy: a sentence that says what to try where the graph gives no numbers.
 
     Raises:
         ParityError: the graph gives a score that is no number.
@@ -43,9 +49,7 @@ def score_pairs(fitted: TorchModel, graph: Graph, images: Sequence[Image], batch
         rows.append((wanted.score, scores[0], wanted.map.max(), maps[0].max()))
     table = np.array(rows, np.float64).reshape(-1, 4)
     if not np.isfinite(table).all():
-        raise ParityError(
-            "In 8 bits the graph's scores are not finite numbers; use --precision fp16 without --compress-weights."
-        )
+        raise ParityError(f"In 8 bits the graph's scores are not finite numbers. {remedy}")
     return Pairs(*table.T)
 
 

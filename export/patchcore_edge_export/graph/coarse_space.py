@@ -60,7 +60,7 @@ class CoarseSpace(nn.Module):
     def __init__(self, bank: Tensor, dimensions: int, correlation: float) -> None:
         super().__init__()
         axes, rotation = _principal_axes(bank, dimensions - 1), _rotation(dimensions)
-        self.register_buffer("projection", axes @ rotation[:-1])
+        self.register_buffer("projection", (axes @ rotation[:-1]).T.contiguous())
         self.register_buffer("direction", correlation**0.5 * rotation[-1])
         self.residual_mean = 0.0
         self.residual_mean = float(self.residual(bank, self.flat(bank)).mean())
@@ -75,7 +75,7 @@ class CoarseSpace(nn.Module):
 
     def flat(self, patches: Tensor) -> Tensor:
         """``[..., D]`` embeddings, centred → ``[..., d]``: their part in the plane, rotated; lengths are kept."""
-        return patches @ self.projection
+        return linear(patches, self.projection)
 
     @staticmethod
     def residual(full: Tensor, flat: Tensor) -> Tensor:
@@ -84,28 +84,35 @@ class CoarseSpace(nn.Module):
 
 
 class PointSet(nn.Module):
-    """Points that patches are compared with: all of the bank's, or the middles of its groups.
+    """Points that patches are compared with: all of the bank's, or the centroids of its groups.
 
     Args:
         points: ``[m, d]``, rounded to ``step``.
         squares: ``[m]`` squared residuals of what the points stand for.
         correlation: ρ.
         step: of the grid that the points are on.
-        reach: largest coordinate that a patch may have; larger ones are cut.
+        clip_limit: largest coordinate that a patch may have; larger ones are cut.
         patches: how many of an image are compared with them, where that is less than all.
     """
 
     def __init__(
-        self, points: Tensor, squares: Tensor, correlation: float, step: float, reach: float, patches: int | None = None
+        self,
+        points: Tensor,
+        squares: Tensor,
+        correlation: float,
+        step: float,
+        clip_limit: float,
+        patches: int | None = None,
     ) -> None:
         super().__init__()
         chunk = max(_CHUNK, _DISTANCES // patches) if patches else _CHUNK
-        self._step, self._patch_step, self._own_share = step, reach / _PATCH_LEVELS, 1 - correlation
+        self._step, self._patch_step, self._own_share = step, clip_limit / _PATCH_LEVELS, 1 - correlation
         biases = -0.5 * ((points * points).sum(1) + self._own_share * squares)
         self.sizes: list[int] = []
+        # Biases have the shape of a product, so that no converter makes other constants of them, without their names.
         for index, (rows, bias) in enumerate(zip(torch.split(points, chunk), torch.split(biases, chunk), strict=True)):
             self.register_buffer(f"points_{index}", rows.clone())
-            self.register_buffer(f"bias_{index}", bias.clone())
+            self.register_buffer(f"bias_{index}", bias.reshape(1, 1, -1).clone())
             self.sizes.append(len(rows))
 
     def __len__(self) -> int:
@@ -118,7 +125,7 @@ class PointSet(nn.Module):
         own = (points * points).sum(2) + self._own_share * rows.squares
         return (own - 2 * largest).clamp_min(0).sqrt()
 
-    def closeness(self, points: Tensor) -> Tensor:
+    def similarity(self, points: Tensor) -> Tensor:
         """``[N, T, d]`` points of patches → ``[N, T, m]``: the larger, the nearer."""
         return torch.cat(list(self._products(rounded(points, self._patch_step))), 2)
 
@@ -126,7 +133,7 @@ class PointSet(nn.Module):
         """xy − ‖y‖²/2, which is largest where −2xy + ‖y‖² is smallest, chunk by chunk."""
         for index in range(len(self.sizes)):
             chunk = rounded(self.get_buffer(f"points_{index}"), self._step)
-            yield linear(points, chunk, self.get_buffer(f"bias_{index}"))
+            yield linear(points, chunk) + self.get_buffer(f"bias_{index}")
 
 
 def rounded(points: Tensor, step: float) -> Tensor:
@@ -141,17 +148,17 @@ def bank_step(points: Tensor) -> float:
 
 def grouped(points: Tensor, count: int) -> Tensor:
     """``[M]`` group of each point, by a few rounds of Lloyd's algorithm from every M/count-th point; none is empty."""
-    middles = points[torch.linspace(0, len(points) - 1, count).round().long()]
+    centroids = points[torch.linspace(0, len(points) - 1, count).round().long()]
     groups = torch.zeros(len(points), dtype=torch.int64)
     for _ in range(_GROUPING_ROUNDS):
         # Summed in a fixed order: the same bank gives the same bytes.
-        lengths = (middles * middles).sum(1)
+        lengths = (centroids * centroids).sum(1)
         # In blocks: all distances of a large bank at once would not fit into memory.
         groups = torch.cat(
-            [torch.addmm(lengths, part, -2 * middles.T).argmin(1) for part in torch.split(points, _BLOCK)]
+            [torch.addmm(lengths, part, -2 * centroids.T).argmin(1) for part in torch.split(points, _BLOCK)]
         )
         groups = torch.unique(groups, return_inverse=True)[1]
-        middles = group_means(points, groups)
+        centroids = group_means(points, groups)
     return groups
 
 

@@ -11,7 +11,7 @@ from torch.nn.functional import embedding
 from patchcore_edge.models import AnomalyMapGenerator, Patchcore, PatchcoreModel
 from patchcore_edge_runtime.errors import ConfigError
 
-from .exact_search import ExactSearch, Found
+from .exact_search import ExactSearch, SearchResult
 from .fast_search import FastPlan, FastSearch
 
 __all__ = ["EdgeModel"]
@@ -26,7 +26,8 @@ class EdgeModel(nn.Module):
     """
 
     mean: Tensor
-    support: Tensor
+    minus_center: Tensor
+    neighborhoods: Tensor
     rows: Tensor
     columns: Tensor
 
@@ -38,7 +39,9 @@ class EdgeModel(nn.Module):
         self.backbone = _with_pixels_folded_in(model, fitted.pre_processor.std)
         bank = model.memory_bank
         self.search = ExactSearch(bank) if plan is None else FastSearch(bank, plan)
-        self.register_buffer("support", _support(model))
+        # With its sign turned, as converters add what is subtracted and would name it as they like.
+        self.register_buffer("minus_center", -self.search.center.reshape(1, 1, -1))
+        self.register_buffer("neighborhoods", _neighborhoods(model))
         grid = self._grid(height, width)
         self.register_buffer("rows", _upsampling(model.anomaly_map_generator, grid[0], height))
         self.register_buffer("columns", _upsampling(model.anomaly_map_generator, grid[1], width).T.contiguous())
@@ -49,18 +52,18 @@ class EdgeModel(nn.Module):
         images = frame.permute(0, 3, 1, 2).float() - self.mean
         features = self.backbone.embed(images)
         batch, dimension, height, width = features.shape
-        patches = features.reshape(batch, dimension, height * width).transpose(1, 2) - self.search.center
-        found: Found = self.search(patches)
-        anomaly_map = self.rows @ found.distances.reshape(batch, 1, height, width) @ self.columns
-        return self._score(found), anomaly_map
+        patches = features.reshape(batch, dimension, height * width).transpose(1, 2) + self.minus_center
+        result: SearchResult = self.search(patches)
+        anomaly_map = self.rows @ result.distances.reshape(batch, 1, height, width) @ self.columns
+        return self._score(result), anomaly_map
 
-    def _score(self, found: Found) -> Tensor:
+    def _score(self, result: SearchResult) -> Tensor:
         """Eq. 7 for the worst patch of each image; the neighbourhoods of the bank's vectors are tabled."""
-        if self.support.shape[1] < 2:
-            return found.worst
-        support = self.search.vectors(embedding(found.neighbor, self.support))
-        near = (found.patch.unsqueeze(1) - support).square().sum(2).sqrt()
-        return found.worst * (1 - near.softmax(1)[:, 0])
+        if self.neighborhoods.shape[1] < 2:
+            return result.worst
+        support = self.search.vectors(embedding(result.neighbor, self.neighborhoods))
+        near = (result.patch.unsqueeze(1) - support).square().sum(2).sqrt()
+        return result.worst * (1 - near.softmax(1)[:, 0])
 
     def _grid(self, height: int, width: int) -> tuple[int, int]:
         with torch.inference_mode():
@@ -85,7 +88,7 @@ def _with_pixels_folded_in(model: PatchcoreModel, std: Tensor) -> PatchcoreModel
     return model.eval()
 
 
-def _support(model: PatchcoreModel) -> Tensor:
+def _neighborhoods(model: PatchcoreModel) -> Tensor:
     """``[M, b]`` indices of the bank vectors around each bank vector, itself first; ``[M, 1]`` without eq. 7."""
     bank = model.memory_bank
     if model.num_neighbors == 1 or len(bank) == 1:

@@ -1,4 +1,4 @@
-"""Nearest-neighbour search as graph nodes: what OpenVINO runs fast and rounds well (DESIGN section 3)."""
+"""Nearest-neighbour search as graph nodes: what OpenVINO runs fast and rounds well."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, linear
 
-__all__ = ["ExactSearch", "Found", "pick"]
+__all__ = ["ExactSearch", "SearchResult", "pick"]
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search gives for N images of P patches.
 
     Attributes:
@@ -28,38 +28,39 @@ class Found(NamedTuple):
 
 
 class ExactSearch(nn.Module):
-    """Distance of every patch to the bank, in one fully connected layer and a minimum.
+    """Distance of every patch to the bank, in one fully connected layer and a maximum.
 
-    ‖x − y‖² = ‖x‖² + (‖y‖² − 2xy): the bracket is a linear layer of x. The root is taken of one value per patch,
-    not of the whole patches-by-bank matrix. Both sides are centred on the bank's mean, which changes no distance
-    and keeps the digits that the sum would lose.
+    ‖x − y‖² = ‖x‖² − 2(xy − ‖y‖²/2): the bracket is a linear layer of x, largest for the nearest y, and its weights are
+    the bank itself. The root is taken of one value per patch, not of the whole patches-by-bank matrix. Both sides are
+    centred on the bank's mean, which changes no distance and keeps the digits that the sum would lose.
 
     Args:
         memory_bank: ``[M, D]`` float32.
     """
 
     center: Tensor
+    bank: Tensor
+    bank_bias: Tensor
 
     def __init__(self, memory_bank: Tensor) -> None:
         super().__init__()
         center = memory_bank.mean(0)
         bank = memory_bank - center
         self.register_buffer("center", center)
-        self.linear = nn.Linear(bank.shape[1], len(bank), device="meta")
-        self.linear.weight = nn.Parameter(-2 * bank, requires_grad=False)
-        self.linear.bias = nn.Parameter((bank * bank).sum(1), requires_grad=False)
+        self.register_buffer("bank", bank)
+        self.register_buffer("bank_bias", -0.5 * (bank * bank).sum(1))
 
-    def forward(self, patches: Tensor) -> Found:
+    def forward(self, patches: Tensor) -> SearchResult:
         """``[N, P, D]`` embeddings, centred → exact distances of all of them."""
-        products = self.linear(patches)
-        distances = (products.amin(2) + (patches * patches).sum(2)).clamp_min(0).sqrt()
+        products = linear(patches, self.bank, self.bank_bias)
+        distances = ((patches * patches).sum(2) - 2 * products.amax(2)).clamp_min(0).sqrt()
         place = distances.argmax(1)
         # An index is wanted of one patch per image; over all of them it would cost more than the search itself.
-        return Found(distances, distances.amax(1), pick(patches, place), pick(products, place).argmin(1))
+        return SearchResult(distances, distances.amax(1), pick(patches, place), pick(products, place).argmax(1))
 
     def vectors(self, indices: Tensor) -> Tensor:
-        """Bank vectors, centred, by index; read from the layer's weights so that the graph holds the bank once."""
-        return embedding(indices, self.linear.weight) * -0.5
+        """Bank vectors, centred, by index; of the layer's own weights, so that the graph holds the bank once."""
+        return embedding(indices, self.bank)
 
 
 def pick(rows: Tensor, places: Tensor) -> Tensor:

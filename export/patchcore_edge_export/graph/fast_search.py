@@ -1,6 +1,6 @@
 """Coarse-to-fine search: estimates for all patches, better ones for some, exact distances for the most anomalous.
 
-1. All patches are compared with the middles of the bank's groups in the coarse space: an eighth of the work.
+1. All patches are compared with the centroids of the bank's groups in the coarse space: an eighth of the work.
 2. Those that look most anomalous, the shortlist, are compared there with all points of the bank.
 3. The most anomalous of these get exact distances, to the bank vectors that are nearest in the coarse space.
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .coarse_space import CoarseRows, CoarseSpace, PointSet, bank_step, group_means, grouped, rounded
-from .exact_search import ExactSearch, Found, pick
+from .exact_search import ExactSearch, SearchResult, pick
 
 __all__ = ["GROUP_SIZE", "FastPlan", "FastSearch", "merged"]
 
@@ -31,8 +31,8 @@ class FastPlan:
         dimensions: of the coarse space, the residual's included; at least 2.
         patches: how many patches of an image get exact distances.
         correlation: ρ, of the residuals of near neighbours, in [0, 1].
-        reach: largest coordinate that a patch may have in the coarse space; larger ones are cut.
-        shortlist: how many patches of an image are compared with all points of the bank, the others with the middles
+        clip_limit: largest coordinate that a patch may have in the coarse space; larger ones are cut.
+        shortlist: how many patches of an image are compared with all points of the bank, the others with the centroids
             of its groups alone; all of them, and no groups, when 0.
         candidates: to how many bank vectors the exact distances of a patch are taken; to all of them when 0.
         offsets: ``[2, P]`` float32: what is added to estimates of each of an image's P places in the map, to those by
@@ -42,7 +42,7 @@ class FastPlan:
     dimensions: int
     patches: int
     correlation: float
-    reach: float
+    clip_limit: float
     shortlist: int = 0
     candidates: int = 0
     offsets: Tensor | None = field(default=None, compare=False, repr=False)
@@ -59,7 +59,8 @@ class FastSearch(nn.Module):
         plan: the coarse space and the number of patches that are refined.
     """
 
-    offsets: Tensor
+    group_offsets: Tensor
+    point_offsets: Tensor
 
     def __init__(self, memory_bank: Tensor, plan: FastPlan) -> None:
         super().__init__()
@@ -70,21 +71,23 @@ class FastSearch(nn.Module):
         points, squares = self.space(bank)
         step = bank_step(points)
         points = rounded(points, step)
-        self.points = PointSet(points, squares, plan.correlation, step, plan.reach, plan.shortlist or None)
-        self.middles: PointSet | None = None
+        self.points = PointSet(points, squares, plan.correlation, step, plan.clip_limit, plan.shortlist or None)
+        self.centroids: PointSet | None = None
         if plan.shortlist:
             groups = grouped(points, max(1, len(points) // GROUP_SIZE))
-            middles = rounded(group_means(points, groups), step)
+            centroids = rounded(group_means(points, groups), step)
             squares = group_means(squares[:, None], groups)[:, 0]
-            self.middles = PointSet(middles, squares, plan.correlation, step, plan.reach)
-        self.register_buffer("offsets", torch.zeros(2, 1) if plan.offsets is None else plan.offsets)
+            self.centroids = PointSet(centroids, squares, plan.correlation, step, plan.clip_limit)
+        offsets = torch.zeros(2, 1) if plan.offsets is None else plan.offsets
+        self.register_buffer("group_offsets", offsets[:1].clone())
+        self.register_buffer("point_offsets", offsets[1:].clone())
 
     @property
     def center(self) -> Tensor:
         """``[D]`` the bank's mean."""
         return self.exact.center
 
-    def forward(self, patches: Tensor) -> Found:
+    def forward(self, patches: Tensor) -> SearchResult:
         """``[N, P, D]`` embeddings, centred → distances, exact where it matters."""
         rows = self.space(patches)
         estimates, background = self.estimate(rows)
@@ -95,45 +98,46 @@ class FastSearch(nn.Module):
 
     def estimate(self, rows: CoarseRows) -> tuple[Tensor, Tensor]:
         """``[N, P]`` rows → ``[N, P]`` estimated distances, as places are chosen by and as the map shows them."""
-        by_groups, by_points = self.offsets
         count = self.plan.shortlist
-        if self.middles is None or count >= rows.points.shape[1]:
+        if self.centroids is None or count >= rows.points.shape[1]:
             estimates = self.points.nearest(rows)
-            return estimates, (estimates + by_points).clamp_min(0)
-        rough = self.middles.nearest(rows)
-        places = rough.topk(count, dim=1, sorted=False).indices
-        fine = self.points.nearest(CoarseRows(pick(rows.points, places), rows.squares.gather(1, places)))
-        return merged(rough, fine, places, by_groups, by_points.expand_as(rough))
+            return estimates, (estimates + self.point_offsets).clamp_min(0)
+        coarse = self.centroids.nearest(rows)
+        places = coarse.topk(count, dim=1, sorted=False).indices
+        refined = self.points.nearest(CoarseRows(pick(rows.points, places), rows.squares.gather(1, places)))
+        return merged(coarse, refined, places, self.group_offsets, self.point_offsets.expand_as(coarse))
 
-    def refine(self, patches: Tensor, points: Tensor) -> Found:
+    def refine(self, patches: Tensor, points: Tensor) -> SearchResult:
         """``[N, T, D]`` patches and their ``[N, T, d]`` points → exact distances, if the nearest is a candidate."""
         count = self.plan.candidates
         if not count or count >= len(self.points):
-            everywhere: Found = self.exact(patches)
+            everywhere: SearchResult = self.exact(patches)
             return everywhere
-        likely = self.points.closeness(points).topk(count, dim=2, sorted=False).indices
-        apart = (patches.unsqueeze(2) - self.vectors(likely)).square().sum(3)
-        distances = apart.amin(2).sqrt()
+        likely = self.points.similarity(points).topk(count, dim=2, sorted=False).indices
+        squares = (patches.unsqueeze(2) - self.vectors(likely)).square().sum(3)
+        distances = squares.amin(2).sqrt()
         worst = distances.argmax(1)
-        nearest = pick(apart, worst).argmin(1)
+        nearest = pick(squares, worst).argmin(1)
         neighbor = pick(pick(likely, worst).unsqueeze(2), nearest).squeeze(1)
-        return Found(distances, distances.amax(1), pick(patches, worst), neighbor)
+        return SearchResult(distances, distances.amax(1), pick(patches, worst), neighbor)
 
     def vectors(self, indices: Tensor) -> Tensor:
         """Bank vectors, centred, by index."""
         return self.exact.vectors(indices)
 
 
-def merged(rough: Tensor, fine: Tensor, places: Tensor, by_groups: Tensor, by_points: Tensor) -> tuple[Tensor, Tensor]:
+def merged(
+    coarse: Tensor, refined: Tensor, places: Tensor, by_groups: Tensor, by_points: Tensor
+) -> tuple[Tensor, Tensor]:
     """Estimates of a shortlist among those of all patches, as places are chosen by and as the map shows them.
 
     Chosen by the estimates as they are: what is usual for a place must not hide a defect there.
 
     Args:
-        rough: ``[N, P]`` estimates by groups.
-        fine: ``[N, S]`` estimates by points, of the patches at ``places``.
+        coarse: ``[N, P]`` estimates by groups.
+        refined: ``[N, S]`` estimates by points, of the patches at ``places``.
         places: ``[N, S]``.
         by_groups, by_points: offsets that broadcast to ``[N, P]``; those by points have that very shape.
     """
-    shown = (rough + by_groups).scatter(1, places, fine + by_points.gather(1, places))
-    return rough.scatter(1, places, fine), shown.clamp_min(0)
+    shown = (coarse + by_groups).scatter(1, places, refined + by_points.gather(1, places))
+    return coarse.scatter(1, places, refined), shown.clamp_min(0)

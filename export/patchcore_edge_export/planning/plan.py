@@ -34,7 +34,7 @@ _MARGIN = 4
 _SHORTLIST_MARGIN = 2
 _CANDIDATES_MARGIN = 2
 """Of the largest rank among all refined patches of the sample, more than a thousand: it is rarely the worst patch's."""
-_REACH_MARGIN = 1.5
+_CLIP_MARGIN = 1.5
 _MAP_MARGIN = 0.85
 """Share of the map's limit that the sample may use: of 128 new images the worst deviates by up to a quarter more."""
 _OFFSET_SHARE = 0.75
@@ -98,8 +98,8 @@ class _Space:
     plan: FastPlan
     search: FastSearch
     points: Tensor
-    rough: Tensor
-    fine: Tensor
+    coarse: Tensor
+    refined: Tensor
 
 
 def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Thresholds, map_limit: float) -> Choice:
@@ -165,15 +165,15 @@ def _space(bank: Tensor, sample: _Sample, dimensions: int) -> _Space:
     centred = bank - bank.mean(0)
     correlation = _correlation(CoarseSpace(centred, dimensions, 1.0), centred, sample)
     space = CoarseSpace(centred, dimensions, correlation)
-    reach = max(float(space(patches).points.abs().max()) for patches in sample.patches)
-    plan = FastPlan(dimensions, max(_PATCHES), correlation, _REACH_MARGIN * reach)
+    largest = max(float(space(patches).points.abs().max()) for patches in sample.patches)
+    plan = FastPlan(dimensions, max(_PATCHES), correlation, _CLIP_MARGIN * largest)
     # With groups, and in pieces that suit all patches at once.
     search = FastSearch(bank, replace(plan, shortlist=sample.patches.shape[1]))
-    assert search.middles is not None
+    assert search.centroids is not None
     rows = [search.space(patches[None]) for patches in sample.patches]
-    rough = torch.cat([search.middles.nearest(one) for one in rows])
-    fine = torch.cat([search.points.nearest(one) for one in rows])
-    return _Space(plan, search, torch.cat([one.points for one in rows]), rough, fine)
+    coarse = torch.cat([search.centroids.nearest(one) for one in rows])
+    refined = torch.cat([search.points.nearest(one) for one in rows])
+    return _Space(plan, search, torch.cat([one.points for one in rows]), coarse, refined)
 
 
 def _correlation(space: CoarseSpace, bank: Tensor, sample: _Sample) -> float:
@@ -190,7 +190,7 @@ def _correlation(space: CoarseSpace, bank: Tensor, sample: _Sample) -> float:
 def _cheapest(fitted: Patchcore, space: _Space, sample: _Sample, map_limit: float) -> FastPlan | None:
     """The plan in this space with the shortest shortlist, and then the fewest patches, that holds."""
     patches = sample.patches.shape[1]
-    reached = _SHORTLIST_MARGIN * _largest_rank(space.rough, sample.worst)
+    reached = _SHORTLIST_MARGIN * _largest_rank(space.coarse, sample.worst)
     for count in (*(patches // share for share in _SHORTLIST_SHARES), 0):
         if count == 0 or reached <= count:
             plan = replace(space.plan, shortlist=count, offsets=_offsets(space, sample))
@@ -225,9 +225,9 @@ def _estimates(space: _Space, plan: FastPlan, sample: _Sample) -> tuple[Tensor, 
     own = [_offsets(space, sample, without=source) for source in sample.sources]
     by_groups, by_points = torch.stack(own, 1)
     if not plan.shortlist:
-        return space.fine, (space.fine + by_points).clamp_min(0)
-    places = space.rough.topk(plan.shortlist, dim=1).indices
-    return merged(space.rough, space.fine.gather(1, places), places, by_groups, by_points)
+        return space.refined, (space.refined + by_points).clamp_min(0)
+    places = space.coarse.topk(plan.shortlist, dim=1).indices
+    return merged(space.coarse, space.refined.gather(1, places), places, by_groups, by_points)
 
 
 def _offsets(space: _Space, sample: _Sample, without: int | None = None) -> Tensor:
@@ -240,7 +240,7 @@ def _offsets(space: _Space, sample: _Sample, without: int | None = None) -> Tens
     used = [image for image in range(sample.good) if image != without]
     if not used:
         return torch.zeros(2, sample.patches.shape[1])
-    lacking = [(sample.distances - estimates)[used] for estimates in (space.rough, space.fine)]
+    lacking = [(sample.distances - estimates)[used] for estimates in (space.coarse, space.refined)]
     return torch.stack([_OFFSET_SHARE * (one.amin(0) + one.amax(0)) / 2 for one in lacking])
 
 
@@ -248,9 +248,9 @@ def _candidates(space: _Space, sample: _Sample, places: Tensor) -> int:
     """How many candidates surely hold the nearest bank vector of each refined patch; 0 where no number is sure to."""
     largest = 0
     for points, neighbors, chosen in zip(space.points, sample.neighbors, places, strict=True):
-        closeness = space.search.points.closeness(points[chosen][None])[0]
-        nearest = closeness.gather(1, neighbors[chosen][:, None])
-        largest = max(largest, int((closeness >= nearest).sum(1).max()))
+        similarity = space.search.points.similarity(points[chosen][None])[0]
+        nearest = similarity.gather(1, neighbors[chosen][:, None])
+        largest = max(largest, int((similarity >= nearest).sum(1).max()))
     return next((count for count in _CANDIDATES if count >= _CANDIDATES_MARGIN * largest), 0)
 
 
