@@ -5,9 +5,10 @@ from typing import Any
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 DEPENDENCIES = [
+    "filelock>=3.16",  # one fit at a time into a folder
     "jinja2>=3.1",  # report.html
     "matplotlib>=3.9",  # plots in the report
-    "psutil>=7",  # free memory on every platform, before a fit; is a process still there
+    "psutil>=7",  # free memory on every platform, before a fit
     "safetensors>=0.5",  # checkpoints without pickle
     "scikit-learn>=1.6",  # metrics, and scipy with it
     "timm>=1.0.15",  # backbones

@@ -17,10 +17,10 @@ import numpy as np
 from patchcore_edge.data import DataModule
 from patchcore_edge.engine import Engine
 from patchcore_edge.jobs.calibrate import calibrate_run
-from patchcore_edge.jobs.train import save_fitted
 from patchcore_edge.metrics.evaluator import Evaluation, Scores, collect_scores, evaluate
 from patchcore_edge.models import Patchcore
 from patchcore_edge.runs.checkpoint import load_calibration
+from patchcore_edge.runs.fitted import save_fitted
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .compare import peer_scores

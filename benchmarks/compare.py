@@ -14,7 +14,7 @@ from torch import Tensor
 
 from patchcore_edge.data import ImageDataset
 from patchcore_edge.metrics.evaluator import AUPRO_FPR_LIMIT, Scores
-from patchcore_edge.metrics.pixel_histogram import PixelCounts
+from patchcore_edge.metrics.pixel_histogram import PixelHistogram
 from patchcore_edge.models import Patchcore
 
 from .peer import Peer
@@ -66,7 +66,7 @@ def peer_scores(peer: Peer, model: Patchcore, dataset: ImageDataset, ours: Score
             maps=list(maps),
             map_maxima=maps.max((1, 2)),
             map_medians=np.median(maps, (1, 2)),
-            pixels=None if masks is None else PixelCounts.of(maps, known),
+            pixels=None if masks is None else PixelHistogram.of(maps, known),
         )
         return PeerScores(scores, found["embeddings"], found["distances"], facts["aupro"])
 

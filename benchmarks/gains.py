@@ -27,7 +27,7 @@ from patchcore_edge.fit import embedder
 from patchcore_edge.fit.embedder import Embedder
 from patchcore_edge.models import KCenterGreedy, Patchcore, k_center_greedy
 from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
-from patchcore_edge.telemetry import silence, unchanged_logging
+from patchcore_edge.telemetry import disable_telemetry, unchanged_logging
 from patchcore_edge_export.graph import coarse_space as coarse
 from patchcore_edge_export.graph.fast_search import FastPlan
 
@@ -170,7 +170,7 @@ def starts() -> str:
         with unchanged_logging(), torch.inference_mode():
             embedder.converted(embedder.embedding(model), example)
 
-    silence()
+    disable_telemetry()
     frontend_alone(0)
     gains = [
         Gain("Python's start, imports, end", "–", imports("import patchcore_edge.jobs.evaluate")),
@@ -202,7 +202,7 @@ def _extraction(backbone: str, layers: tuple[str, ...], size: int, weights: Path
         with patch.multiple(engine_module, **patches) if patches else _nothing():
             return repeated(lambda _: _features(model, data), repeats)
 
-    in_turn: dict[str, Any] = {"ahead": lambda items: items}
+    in_turn: dict[str, Any] = {"prefetch": lambda items: items}
     extract(1)
     gains = [
         Gain("torch, decoding in turn", "–", extract(1, Embedder=_torch_only, **in_turn)),
@@ -218,7 +218,7 @@ def _torch_only(model: Patchcore, images: int) -> Embedder:
 
 
 def _features(model: Patchcore, data: DataModule) -> None:
-    with Engine("cpu", progress=False).features(model, data):
+    with Engine("cpu", progress=False).features(model, data.dataset(data.train, model.pre_processor.spec)):
         pass
 
 

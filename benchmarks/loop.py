@@ -28,7 +28,7 @@ from samples.demo.cells import write_cells
 from .cameras import cell_frames
 from .loop_cameras import several_cameras
 from .loop_gains import gains
-from .loop_line import give_way_gain, one_camera
+from .loop_line import lower_priority_gain, one_camera
 
 SIZES = ((640, 480), (1920, 1080), (3840, 2160))
 HINT_SECONDS = 4.0
@@ -74,7 +74,7 @@ def main() -> None:
     parts += [one_camera(bundle, options.scratch, frames) for bundle in bundles]
     parts.append(several_cameras(bundles[0], options.scratch, frames[SIZES[0]]))
     parts.append(_hints(bundles, options.scratch, frames[SIZES[0]]))
-    parts.append(give_way_gain(bundles[0], options.scratch, frames[SIZES[-1]]))
+    parts.append(lower_priority_gain(bundles[0], options.scratch, frames[SIZES[-1]]))
     parts.append(gains(Inspector(bundles[0]), frames[SIZES[-1]]))
     page = Path(__file__).resolve().parents[1] / "docs" / "loop.md"
     foot = page.read_text(encoding="utf-8").partition(MEANING)[2] if page.is_file() else ""

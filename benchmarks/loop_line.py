@@ -50,10 +50,10 @@ COLUMNS = (
     "lost",
 )
 
-GIVE_WAY = """
-## Sinks that give way
+LOWER_PRIORITY = """
+## Sinks at a lower priority
 
-Sinks that take pictures run at a lower priority (Linux, Windows). One camera at {width}x{height}, {fps:g} frames per
+Sinks that draw and encode run at a lower priority (Linux, Windows). One camera at {width}x{height}, {fps:g} frames per
 second, with JSONL, save-ng and video, {rounds} rounds with and without in turns; *captured → written* as above.
 
 | sinks | captured → written | preprocess | inference | lost |
@@ -165,13 +165,13 @@ def shown(values: list[float]) -> str:
     return f"{p50:.2f}, {p95:.2f}" if p50 < 9.95 else f"{p50:.1f}, {p95:.1f}"
 
 
-def give_way_gain(bundle: Path, scratch: Path, frames: list[Image]) -> str:
+def lower_priority_gain(bundle: Path, scratch: Path, frames: list[Image]) -> str:
     """The same line with and without the lower priority of sinks that draw and encode."""
-    runs: dict[str, list[_Run]] = {"at the line's priority": [], "give way": []}
+    runs: dict[str, list[_Run]] = {"same priority as the line": [], "lower priority": []}
     for _ in range(ROUNDS):
         for name, found in runs.items():
             with patch.object(
-                worker, "lower_thread_priority", worker.lower_thread_priority if name == "give way" else _stay
+                worker, "lower_thread_priority", worker.lower_thread_priority if name == "lower priority" else _stay
             ):
                 found.append(_Run(bundle, scratch, frames, SINKS[-1]))
     lines = []
@@ -180,7 +180,7 @@ def give_way_gain(bundle: Path, scratch: Path, frames: list[Image]) -> str:
         cells = [name, shown([v for run in found for v in run.total]), *map(shown, times)]
         lines.append(f"| {' | '.join([*cells, str(sum(run.lost for run in found))])} |")
     height, width = frames[0].shape[:2]
-    return GIVE_WAY.format(width=width, height=height, fps=FPS, rounds=ROUNDS) + "\n".join(lines) + "\n"
+    return LOWER_PRIORITY.format(width=width, height=height, fps=FPS, rounds=ROUNDS) + "\n".join(lines) + "\n"
 
 
 def _stay() -> None:

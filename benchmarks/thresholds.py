@@ -20,7 +20,6 @@ from sklearn.metrics import roc_auc_score
 
 from patchcore_edge.data import DataModule, ImageItem
 from patchcore_edge.engine import Engine
-from patchcore_edge.fit.outliers import patch_grid
 from patchcore_edge.jobs.calibrate import calibrate_run
 from patchcore_edge.jobs.cross_validation import Scorer, folds, out_of_fold_scores
 from patchcore_edge.jobs.train import TrainOptions, train_run
@@ -157,11 +156,11 @@ def trials() -> Iterator[str]:
         engine.fit(model, work.data)
         test = DataModule.dataset(work.data.test, model.pre_processor.spec)
         scores = collect_scores(engine.stream(model, test))
-        scorer = Scorer(model.model, patch_grid(model.model, (work.size, work.size)), (work.size, work.size))
+        scorer = Scorer(model.model, model.model.patch_grid((work.size, work.size)), (work.size, work.size))
         count = len(work.data.train)
         kinds = {f"random, {number} folds": folds(np.arange(count), 0, number) for number in (5, 10)}
         kinds |= {f"{number} stretches": np.array_split(np.arange(count), number) for number in (3, 5, 10, 20)}
-        with engine.features(model, work.data) as store:
+        with engine.features(model, DataModule.dataset(work.data.train, model.pre_processor.spec)) as store:
             for name, parted in kinds.items():
                 found = out_of_fold_scores(scorer, store.pool(), parted, work.ratio, 0)
                 cells = [f"{work.name} | {name}"]

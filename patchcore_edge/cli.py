@@ -117,7 +117,8 @@ def calibrate(
     with gc_paused():
         from .jobs.calibrate import calibrate_run
 
-    typer.echo(calibrate_run(run, data, target_fpr, device, strict=strict, group_by=group_by, notify=typer.echo))
+    found = calibrate_run(run, data, target_fpr, device, strict=strict, group_by=group_by, notify=typer.echo)
+    typer.echo(str(found))
 
 
 @app.command(name="eval")
@@ -137,7 +138,7 @@ def evaluate(
     path = report or run / "report.html"
     found = evaluate_run(run, data, device, path, strict=strict, group_by=group_by, warn=_warn)
     if as_json:
-        typer.echo(json.dumps(found.as_json()))
+        typer.echo(json.dumps(found.to_dict()))
         return
     for name, value in vars(found).items():
         if value is not None and name != "groups":

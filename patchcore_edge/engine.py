@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,11 @@ from tqdm import tqdm
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
 from .data import Batch, DataModule, ImageDataset, prediction_items
-from .data.prefetch import ahead
+from .data.file_names import picture_names
+from .data.prefetch import prefetch
 from .fit.embedder import Embedder
 from .fit.feature_store import FeatureStore
-from .fit.storage import Storage, open_store
+from .fit.storage import FeatureStorageOptions, open_store
 from .metrics.evaluator import Evaluation, collect_scores
 from .models import Patchcore
 from .plugins import load_exporter
@@ -73,13 +75,12 @@ class Engine:
     def fit(self, model: Patchcore, datamodule: DataModule) -> None:
         """Fill the model's memory bank from the training images, and set its thresholds from validation images.
 
-        Without validation images it has none, which is logged: it then scores and labels nothing. Images that could
-        not be read are taken out of ``datamodule.train``.
+        Without validation images it has none, which is logged: it then scores and labels nothing.
 
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
         """
-        with self.features(model, datamodule) as store:
+        with self.features(model, datamodule.dataset(datamodule.train, model.pre_processor.spec)) as store:
             model.fit(store.pool())
         if model.post_processor is None or model.post_processor.thresholds is not None:
             return
@@ -95,28 +96,36 @@ class Engine:
 
     @contextmanager
     def features(
-        self, model: Patchcore, datamodule: DataModule, storage: Storage | None = None
+        self, model: Patchcore, dataset: ImageDataset, storage: FeatureStorageOptions | None = None
     ) -> Iterator[FeatureStore]:
-        """The features of the training images; what an earlier, interrupted call left in ``storage`` is used.
+        """The features of a dataset's images; what an earlier, interrupted call left in ``storage`` is used.
 
-        Images that could not be read are taken out of ``datamodule.train``.
+        The store's ``images`` are the places of those that could be read.
 
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
             ConfigError: memory and disk cannot hold the features.
         """
+        self._prepare(model)
+        places = {item.path: place for place, item in enumerate(dataset.items)}
+        largest = partial(self._largest_feature, model, dataset)
+        with open_store(model, len(dataset), storage or FeatureStorageOptions(), largest) as store:
+            rest = dataset.part(range(store.next_image, len(dataset)))
+            embed = Embedder(model, len(rest))
+            for batch in self._batches(rest, "features", any_needed=not store.images):
+                store.append([places[path] for path in batch.image_path], embed(batch.image))
+            yield store
+
+    def _prepare(self, model: Patchcore) -> None:
         model.to(self.device)
         # channels_last: three times as fast for depthwise convolutions on the CPU.
         model.model.feature_extractor.to(memory_format=torch.channels_last)
-        items = datamodule.train
-        positions = {item.path: position for position, item in enumerate(items)}
-        with open_store(model, len(items), storage or Storage()) as store:
-            dataset = datamodule.dataset(items[store.next_image :], model.pre_processor.spec)
-            embed = Embedder(model, len(dataset))
-            for batch in self._batches(dataset, "features"):
-                store.append([positions[path] for path in batch.image_path], embed(batch.image))
-            datamodule.train = [items[position] for position in store.images]
-            yield store
+
+    def _largest_feature(self, model: Patchcore, dataset: ImageDataset) -> float:
+        """Of the first image that can be read."""
+        for batch in dataset.batches(1, strict=self.strict):
+            return float(Embedder(model, 0)(batch.image.to(self.device)).abs().max())
+        return 0.0  # there is none, as reading all of them will say
 
     def test(self, model: Patchcore, datamodule: DataModule, *, output: Path | None = None) -> Evaluation:
         """Measure a fitted model on the test images.
@@ -137,8 +146,9 @@ class Engine:
         scores = collect_scores(self.stream(model, dataset))
         if output is not None and model.visualizer is not None:
             middle = _middle(model, scores.map_maxima)
+            names = picture_names([item.path for item in dataset.items])
             for batch in self.stream(model, dataset, "pictures"):
-                model.visualizer.save(batch, middle, output)
+                model.visualizer.save(batch, middle, output, names)
         return model.evaluator(scores, None if model.post_processor is None else model.post_processor.thresholds)
 
     def predict(
@@ -174,8 +184,9 @@ class Engine:
         if output is not None and model.visualizer is not None:
             maxima = [batch.anomaly_map.amax((1, 2, 3)).numpy() for batch in scored if batch.anomaly_map is not None]
             middle = _middle(model, np.concatenate(maxima))
+            names = picture_names([item.path for item in chosen.items])
             for batch in scored:
-                model.visualizer.save(batch, middle, output)
+                model.visualizer.save(batch, middle, output, names)
         return scored
 
     def export(
@@ -220,15 +231,14 @@ class Engine:
         """
         if not len(dataset):
             raise DataError("There are no images to score; check the data's layout.")
-        model.to(self.device)
-        model.model.feature_extractor.to(memory_format=torch.channels_last)
+        self._prepare(model)
         for batch in self._batches(dataset, what):
             scored = model.validation_step(batch)
             yield _on_cpu(scored)
 
-    def _batches(self, dataset: ImageDataset, what: str) -> Iterator[Batch]:
+    def _batches(self, dataset: ImageDataset, what: str, *, any_needed: bool = True) -> Iterator[Batch]:
         with tqdm(total=len(dataset), desc=what, unit="image", disable=None if self.progress else True) as bar:
-            for batch in ahead(dataset.batches(self.batch_size, strict=self.strict)):
+            for batch in prefetch(dataset.batches(self.batch_size, strict=self.strict, any_needed=any_needed)):
                 yield batch._replace(image=batch.image.to(self.device))
                 bar.update(len(batch.image))
 

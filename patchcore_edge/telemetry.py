@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["silence", "unchanged_logging"]
+__all__ = ["disable_telemetry", "unchanged_logging"]
 
 
-def silence() -> None:
+def disable_telemetry() -> None:
     """Switch telemetry off for this process; call before OpenVINO's converter or ``nncf`` are imported.
 
     Both fall back to a silent stub when ``openvino_telemetry`` cannot be imported, so the import is made to fail.

@@ -1,7 +1,7 @@
 """From a fitted run to a verified OpenVINO bundle."""
 
-from patchcore_edge.telemetry import silence
+from patchcore_edge.telemetry import disable_telemetry
 
-silence()
+disable_telemetry()
 
 __all__: list[str] = []

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from patchcore_edge.data import DataModule
 from patchcore_edge.jobs.calibrate import calibrate_run
-from patchcore_edge.jobs.train import save_fitted
 from patchcore_edge.models import Patchcore
+from patchcore_edge.runs.fitted import save_fitted
 from patchcore_edge_runtime.bundle.manifest import Manifest
 
 from .build import GraphOptions

@@ -13,7 +13,7 @@ import openvino as ov
 
 from patchcore_edge import __version__
 from patchcore_edge.data import DataModule, open_data
-from patchcore_edge.jobs.train import file_sha256
+from patchcore_edge.data.digests import file_sha256
 from patchcore_edge.models import Patchcore
 from patchcore_edge.runs.checkpoint import (
     Calibration,
@@ -172,7 +172,7 @@ def _labelled(data: Path, fitted: Patchcore, facts: RunFacts) -> Iterator[Sample
     items = module.validation + module.test or module.train
     dataset = DataModule.dataset(items, fitted.pre_processor.spec)
     for index, item in enumerate(items):
-        yield Sample(dataset.image(index), item.is_defective, seen=file_sha256(item) in seen)
+        yield Sample(dataset.image(index), item.is_defective, seen=file_sha256(item.path) in seen)
 
 
 def _golden(

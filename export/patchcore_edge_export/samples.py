@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TypeVar
 
-import torch
-
 from patchcore_edge.data.synthetic_defects import make_defects
-from patchcore_edge.fit.outliers import patch_grid
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.images.preprocess import Image
 
@@ -70,6 +67,5 @@ def some_of(images: Sequence[_T], count: int) -> list[_T]:
 def patch_cell(fitted: Patchcore) -> int:
     """Side of a cell of the patch grid, pixels."""
     height, width = fitted.pre_processor.spec.input_size
-    with torch.inference_mode():
-        rows, columns = patch_grid(fitted.model, (height, width))
+    rows, columns = fitted.model.patch_grid((height, width))
     return max(1, min(height // rows, width // columns))

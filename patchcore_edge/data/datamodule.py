@@ -40,6 +40,10 @@ class DataModule:
     def __str__(self) -> str:
         return str(self.root)
 
+    def with_train(self, train: Sequence[ImageItem]) -> DataModule:
+        """The same data with other training images."""
+        return DataModule(self.root, train, self.validation, self.test)
+
     @staticmethod
     def dataset(items: Sequence[ImageItem], spec: PreprocessSpec) -> ImageDataset:
         """The pixels of a split at a model's size."""

@@ -7,7 +7,7 @@ Files become pixels by ``read_image`` (turned upright by EXIF; alpha dropped; pa
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError, FrameError
-from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.images.files import decode_image, read_image
 from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, preprocess
 
 from .batch import Batch
 
-__all__ = ["ImageDataset", "ImageItem"]
+__all__ = ["ImageDataset", "ImageItem", "decoded"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +47,24 @@ class ImageItem:
         return self.label not in ("good", None)
 
 
+def decoded(path: Path, spec: PreprocessSpec, data: bytes | None = None) -> tuple[Image, tuple[int, int]]:
+    """The model-size uint8 BGR pixels of a file, and the height and width that it has itself.
+
+    Args:
+        path: image file.
+        spec: the model's preprocessing.
+        data: its bytes, where they have been read before.
+
+    Raises:
+        DataError: it cannot be read or is too small.
+    """
+    frame = read_image(path) if data is None else decode_image(data, path)
+    try:
+        return preprocess(frame, spec), (int(frame.shape[0]), int(frame.shape[1]))
+    except FrameError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
 @dataclass(frozen=True)
 class _Sample:
     item: ImageItem
@@ -57,18 +75,25 @@ class _Sample:
 class ImageDataset:
     """A sequence of image files that all pass through the runtime's preprocessing.
 
-    Attributes:
-        items: the files; after ``batches`` without those that could not be read.
-        skipped: what could not be read, and why.
+    Args:
+        items: the files.
+        spec: the model's preprocessing.
+        pixels: gives the model-size pixels of a file, in place of decoding it (``DecodedFiles.pixels``).
     """
 
-    def __init__(self, items: Sequence[ImageItem], spec: PreprocessSpec) -> None:
-        self.items = list(items)
+    def __init__(
+        self, items: Sequence[ImageItem], spec: PreprocessSpec, pixels: Callable[[Path], Image] | None = None
+    ) -> None:
+        self.items = tuple(items)
         self.spec = spec
-        self.skipped: list[tuple[ImageItem, str]] = []
+        self._given = pixels
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def part(self, places: Sequence[int]) -> ImageDataset:
+        """Some of the images."""
+        return ImageDataset([self.items[place] for place in places], self.spec, self._given)
 
     def image(self, index: int) -> Image:
         """The model-size uint8 BGR pixels of an image.
@@ -86,51 +111,45 @@ class ImageDataset:
         """
         return self._mask(self.items[index])
 
-    def batches(self, batch_size: int, *, strict: bool = False) -> Iterator[Batch]:
-        """All images in order, ``batch_size`` at a time.
+    def batches(self, batch_size: int, *, strict: bool = False, any_needed: bool = True) -> Iterator[Batch]:
+        """All images in order, ``batch_size`` at a time; those of a batch are its ``image_path``.
 
         Files that cannot be read are left out, and named and counted at the end.
 
         Args:
             batch_size: images at a time; the last batch may be smaller.
             strict: make the first file that cannot be read an error.
+            any_needed: make it an error when none can be read.
 
         Raises:
             DataError: a file cannot be read, with ``strict``; or none can.
         """
         samples: list[_Sample] = []
-        for item in list(self.items):
+        lost: list[str] = []
+        for item in self.items:
             try:
                 samples.append(_Sample(item, self._pixels(item.path), self._mask(item)))
             except DataError as error:
                 if strict:
                     raise
-                self.skipped.append((item, str(error)))
+                lost.append(str(error))
             if len(samples) == batch_size:
                 yield _batch(samples)
                 samples = []
         if samples:
             yield _batch(samples)
-        self._leave_out()
+        if lost:
+            self._report(lost, any_needed)
 
-    def _leave_out(self) -> None:
-        """Take the skipped files out of ``items``, so that indices are those of what was delivered."""
-        lost = [(item, reason) for item, reason in self.skipped if item in self.items]
-        if not lost:
-            return
-        if len(lost) == len(self.items):
-            raise DataError(f"None of {len(lost)} images can be used; the first: {lost[0][1]}")
-        for _, reason in lost:
+    def _report(self, lost: Sequence[str], any_needed: bool) -> None:
+        if any_needed and len(lost) == len(self.items):
+            raise DataError(f"None of {len(lost)} images can be used; the first: {lost[0]}")
+        for reason in lost:
             _log.warning("skipped: %s", reason)
         _log.warning("%d of %d images were skipped.", len(lost), len(self.items))
-        gone = {item for item, _ in lost}
-        self.items = [item for item in self.items if item not in gone]
 
     def _pixels(self, path: Path) -> Image:
-        try:
-            return preprocess(read_image(path), self.spec)
-        except FrameError as error:
-            raise DataError(f"{path}: {error}") from None
+        return decoded(path, self.spec)[0] if self._given is None else self._given(path)
 
     def _mask(self, item: ImageItem) -> NDArray[np.bool_] | None:
         if item.mask is None:

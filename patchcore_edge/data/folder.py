@@ -10,6 +10,7 @@ from patchcore_edge_runtime.images.files import image_files
 from .datamodule import DataModule, good_images
 from .dataset import ImageItem
 from .list_file import ImageList
+from .masks import mask_of
 from .mvtec import MVTec
 from .split import hold_out
 
@@ -90,11 +91,4 @@ def _defective(folder: Path, masks: Path | None) -> list[ImageItem]:
     files = image_files(folder, recursive=True) if folder.is_dir() else []
     if not files:
         raise DataError(f"{folder} holds no images of defective parts; give the folder they are in.")
-    return [ImageItem(path, "defective", _mask_of(path.relative_to(folder), masks)) for path in files]
-
-
-def _mask_of(image: Path, masks: Path | None) -> Path | None:
-    if masks is None:
-        return None
-    candidates = (masks / image.parent / f"{image.stem}{ending}" for ending in (".png", "_mask.png"))
-    return next((path for path in candidates if path.is_file()), None)
+    return [ImageItem(path, "defective", mask_of(path.relative_to(folder), masks)) for path in files]

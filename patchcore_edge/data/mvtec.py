@@ -17,6 +17,7 @@ from patchcore_edge_runtime.images.files import image_files
 
 from .datamodule import DataModule, good_images
 from .dataset import ImageItem
+from .masks import mask_of
 from .split import hold_out
 
 __all__ = ["CATEGORIES", "MVTec", "test_items"]
@@ -111,13 +112,8 @@ def _missing(root: Path, category: str) -> str:
 def _items(split: Path, masks: Path) -> list[ImageItem]:
     kinds = sorted(path for path in split.iterdir() if path.is_dir() and path != masks) if split.is_dir() else []
     return [
-        ImageItem(path, kind.name, _mask_of(masks, kind.name, path))
+        ImageItem(path, kind.name, mask_of(path.relative_to(split), masks))
         for kind in kinds
         if kind.name != "good"
         for path in image_files(kind)
     ]
-
-
-def _mask_of(masks: Path, kind: str, image: Path) -> Path | None:
-    mask = masks / kind / f"{image.stem}_mask.png"
-    return mask if mask.is_file() else None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models import Patchcore
-from ..telemetry import silence, unchanged_logging
+from ..telemetry import disable_telemetry, unchanged_logging
 
 __all__ = ["EMBEDDING_LIMIT", "Embedder", "converted", "deviation", "embedding"]
 
@@ -100,7 +100,7 @@ class _Compiled:
     """The backbone as OpenVINO runs it: one image per request, as many requests at once as the cores carry."""
 
     def __init__(self, model: Patchcore, example: Tensor) -> None:
-        silence()
+        disable_telemetry()
         with unchanged_logging(), torch.inference_mode():
             graph = converted(embedding(model), example)
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}

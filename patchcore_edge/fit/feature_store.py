@@ -12,13 +12,14 @@ import json
 import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -115,6 +116,7 @@ class FeatureStore:
         self._rows = torch.empty(rows, header.dimensions) if in_memory else None
         self._writer = ThreadPoolExecutor(1, "features")
         self._written: Future[None] | None = None
+        self._lock: FileLock | None = None
         if folder is not None:
             self._open(folder)
 
@@ -168,14 +170,20 @@ class FeatureStore:
     def close(self) -> None:
         """Let others go on with the folder."""
         self._writer.shutdown()
-        if self._folder is not None:
-            (self._folder / _LOCK).unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.release()
 
     def discard(self) -> None:
         """Delete the folder: the fit is done."""
         self._writer.shutdown()
         if self._folder is not None:
+            # Before the lock goes, so that nobody else's files are meant; where an open file cannot be deleted, after.
             shutil.rmtree(self._folder, ignore_errors=True)
+        self.close()
+        if self._folder is not None:
+            with suppress(OSError):
+                (self._folder / _LOCK).unlink(missing_ok=True)
+                self._folder.rmdir()
 
     def _wait(self) -> None:
         """Until the file holds all rows so far."""
@@ -186,12 +194,13 @@ class FeatureStore:
     def _open(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _take_lock(folder / _LOCK)
+            self._lock = _locked(folder)
             self.images = self._resume(folder)
             if not self.images:
                 (folder / _FEATURES).write_bytes(b"")
                 (folder / _PROGRESS).write_text(json.dumps(asdict(self.header)) + "\n", encoding="utf-8")
         except OSError as error:
+            self.close()
             raise cannot_write(folder, error, kind=CheckpointError) from None
         if self._rows is not None and self.images:
             rows = len(self.images) * self.header.patches
@@ -254,9 +263,19 @@ def _images(lines: list[str]) -> list[int]:
         return []
 
 
-def _take_lock(lock: Path) -> None:
-    if lock.is_file():
-        owner = lock.read_text(encoding="utf-8")
-        if owner.isdecimal() and int(owner) != os.getpid() and psutil.pid_exists(int(owner)):
-            raise CheckpointError(f"Process {owner} is already training into {lock.parent}; wait for it or stop it.")
-    lock.write_text(str(os.getpid()), encoding="utf-8")
+def _locked(folder: Path) -> FileLock:
+    """The system's lock on a folder: it goes with its process, whatever that dies of, also in a container.
+
+    Raises:
+        CheckpointError: another process has it.
+    """
+    lock = FileLock(folder / _LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except NotImplementedError:
+        raise CheckpointError(f"{folder} is on a file system without locks; give an --output on another.") from None
+    except Timeout:
+        raise CheckpointError(
+            f"Another process is already training into {folder}; wait for it, stop it, or give another --output."
+        ) from None
+    return lock

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..models import PatchcoreModel
 from ..models.k_center_greedy import Pool, pool_rows, products
 
-__all__ = ["Outliers", "find_outliers", "patch_grid"]
+__all__ = ["Outliers", "find_outliers"]
 
 _PICKS = 1024
 _OUTLYING = 3.5
@@ -93,14 +92,6 @@ def find_outliers(
     median, unit = _usual(distances)
     z_scores = np.asarray((distances - median) / unit, np.float32)
     return Outliers(tuple(paths), distances, found, grid, z_scores, median + _OUTLYING * unit)
-
-
-@torch.inference_mode()
-def patch_grid(model: PatchcoreModel, image_size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of the patches of an image of ``image_size`` (height, width)."""
-    features = model.feature_extractor(torch.zeros(1, 3, *image_size, device=model.memory_bank.device))
-    height, width = features[model.layers[0]].shape[-2:]
-    return int(height), int(width)
 
 
 def _usual(values: NDArray[np.float32]) -> tuple[float, float]:

@@ -9,23 +9,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
-from patchcore_edge_runtime.errors import CheckpointError, ConfigError
+from patchcore_edge_runtime.errors import CheckpointError, ConfigError, DataError
 
 from ..models import Patchcore
 from ..models.k_center_greedy import coreset_size
 from .feature_store import FeatureStore, StoreHeader, stored_bytes
 from .memory_plan import FitPlan, require_disk
 
-__all__ = ["Storage", "open_store"]
+__all__ = ["FeatureStorageOptions", "open_store"]
 
 _FLOAT16_COMFORT = 65504 / 16
-"""Noise whose largest feature is beyond this leaves too little room to float16's end."""
+"""Where one image's largest feature is beyond this, others may come too near to float16's end."""
 
 
 @dataclass(frozen=True)
-class Storage:
+class FeatureStorageOptions:
     """How a fit may keep its features.
 
     Attributes:
@@ -44,21 +43,24 @@ class Storage:
 
 
 @contextmanager
-def open_store(model: Patchcore, images: int, storage: Storage) -> Iterator[FeatureStore]:
+def open_store(
+    model: Patchcore, images: int, storage: FeatureStorageOptions, largest: Callable[[], float]
+) -> Iterator[FeatureStore]:
     """A store of the right kind for so many images; nothing of it stays in memory or in temporary files.
+
+    Args:
+        model: whose features they are.
+        images: how many.
+        storage: where the features may go.
+        largest: gives the largest feature of some image; asked only where features go to disk.
 
     Raises:
         ConfigError: neither memory nor disk can hold the features.
     """
-    patches, dimensions, largest = _probe(model)
-    rows = images * patches
-    bank = (
-        storage.bank_size(rows, dimensions) if storage.bank_size else coreset_size(rows, model.coreset_sampling_ratio)
-    )
-    plan = FitPlan(images, patches, dimensions, bank)
+    plan = _plan(model, images, storage)
     in_memory = plan.fits(storage.memory_limit)
-    dtype = "float32" if in_memory or largest > _FLOAT16_COMFORT else "float16"
-    header = StoreHeader(storage.fingerprint, patches, dimensions, dtype)
+    dtype = "float32" if in_memory else _disk_dtype(plan, storage.folder, largest)
+    header = StoreHeader(storage.fingerprint, plan.patches, plan.dimensions, dtype)
     disk = plan.store_bytes(np.dtype(dtype).itemsize)
     with ExitStack() as stack:
         folder = storage.folder
@@ -72,21 +74,35 @@ def open_store(model: Patchcore, images: int, storage: Storage) -> Iterator[Feat
         stack.callback(store.close)
         if store.images and storage.notify is not None:
             storage.notify(f"Going on after {len(store.images)} images that an interrupted fit left in {folder}.")
-        try:
+        with _kept_where_it_helps(store):
             yield store
-        except CheckpointError:
-            raise  # the disk is full, say: what is there is good
-        except ConfigError:
-            # What has to change before the next try changes the fingerprint too.
-            store.discard()
-            raise
 
 
-def _probe(model: Patchcore) -> tuple[int, int, float]:
-    """Patches per image, dimensions, and the largest feature of a frame of noise."""
-    generator = torch.Generator().manual_seed(0)
-    frame = torch.randn(1, 3, *model.pre_processor.spec.input_size, generator=generator)
-    model.model.train()
-    with torch.inference_mode():
-        rows = model.model(frame.to(model.pre_processor.mean.device))
-    return len(rows), rows.shape[1], float(rows.abs().max())
+def _plan(model: Patchcore, images: int, storage: FeatureStorageOptions) -> FitPlan:
+    rows, columns = model.model.patch_grid(model.pre_processor.spec.input_size)
+    patches, dimensions = rows * columns, model.model.embedding_dim
+    pool = images * patches
+    size = storage.bank_size(pool, dimensions) if storage.bank_size else None
+    return FitPlan(images, patches, dimensions, size or coreset_size(pool, model.coreset_sampling_ratio))
+
+
+def _disk_dtype(plan: FitPlan, folder: Path | None, largest: Callable[[], float]) -> str:
+    if folder is not None:
+        # Before any image is read.
+        require_disk(folder, plan.store_bytes(np.dtype("float16").itemsize) - stored_bytes(folder))
+    return "float32" if largest() > _FLOAT16_COMFORT else "float16"
+
+
+@contextmanager
+def _kept_where_it_helps(store: FeatureStore) -> Iterator[None]:
+    """What an interrupted fit can go on from is kept; what it cannot is deleted."""
+    try:
+        yield
+    except CheckpointError:
+        raise  # the disk is full, say: what is there is good
+    except ConfigError as error:
+        if isinstance(error, DataError) and store.images:
+            raise  # an image that cannot be read now says nothing of those before
+        # What has to change before the next try changes the fingerprint too.
+        store.discard()
+        raise

@@ -88,9 +88,10 @@ def _known(scores: Scores, items: list[ImageItem]) -> Scores:
     return replace(scores, kinds=kinds, groups=[found[path].batch for path in scores.paths])
 
 
-def _views(engine: Engine, model: Patchcore, dataset: ImageDataset, indices: list[int]) -> Iterator[View]:
+def _views(engine: Engine, model: Patchcore, dataset: ImageDataset, paths: list[Path]) -> Iterator[View]:
     """Some images, scored once more: the maps of all of them may not fit into memory."""
-    shown = DataModule.dataset([dataset.items[index] for index in indices], model.pre_processor.spec)
+    places = {item.path: place for place, item in enumerate(dataset.items)}
+    shown = dataset.part([places[path] for path in paths])
     for batch in engine.stream(model, shown, "pictures"):
         assert batch.anomaly_map is not None
         for place, image in enumerate(batch.image):

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-
-import numpy as np
 
 from patchcore_edge_runtime.atomic_folder import require_replaceable
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 
-from .. import __version__
 from ..data import DataModule, ImageItem, describe_batches, open_data
+from ..data.digests import FileDigests
 from ..engine import Engine
 from ..fit.copies import find_parts, shown_already
-from ..fit.outliers import Outliers, find_outliers, patch_grid
-from ..fit.storage import Storage
+from ..fit.outliers import Outliers, find_outliers
+from ..fit.storage import FeatureStorageOptions
 from ..models import Patchcore
 from ..models.k_center_greedy import Pool, coreset_size
 from ..models.pre_processor import PreProcessor
 from ..models.weights import HUB, local_weights
 from ..reporting.report import write_outliers
-from ..runs.checkpoint import RUN_FILE, RunFacts, save_run
+from ..runs.checkpoint import RUN_FILE, RunFacts
+from ..runs.fitted import FitFindings, save_fitted, split_off
 from .cross_validation import units_of
 
-__all__ = ["OUTLIERS_FILE", "TrainOptions", "evenly", "file_sha256", "save_fitted", "train_run"]
+__all__ = ["OUTLIERS_FILE", "TrainOptions", "train_run"]
 
 OUTLIERS_FILE = "outliers.html"
-_KEPT_IMAGES = 128
 _DEFAULT_RATIO = 0.01
 
 
@@ -116,121 +113,55 @@ def train_run(
     # Not after an hour's work.
     require_replaceable(folder, RUN_FILE)
     module = open_data(data, options.val_split_ratio, options.seed, options.group_by)
-    if notify is not None and (named := describe_batches(module.train + _split_off(module))):
+    if notify is not None and (named := describe_batches(module.train + split_off(module))):
         notify(named)
-    model = _new_model(options)
-    storage = Storage(
+    model, digest = _new_model(options), FileDigests()
+    storage = FeatureStorageOptions(
         folder=folder.absolute().with_name(f".{folder.absolute().name}.features"),
-        fingerprint=_fingerprint(model, options, module),
+        fingerprint=_fingerprint(model, options, module, digest),
         memory_limit=options.memory_limit,
         bank_size=options.bank_size,
         notify=notify,
     )
     engine = Engine(options.device, strict=options.strict)
-    with engine.features(model, module, storage) as store:
+    with engine.features(model, module.dataset(module.train, model.pre_processor.spec), storage) as store:
+        # Without the images that could not be read.
+        fitted = module.with_train([module.train[place] for place in store.images])
         pool = store.pool()
         model.fit(pool, size=options.bank_size(*pool.shape), projection_eps=options.projection_eps)
         model.coreset_sampling_ratio = len(model.coreset_rows) / len(pool)
-        grid = patch_grid(model.model, model.pre_processor.spec.input_size)
-        batches = tuple(item.batch for item in module.train if item.batch)
-        parts = find_parts(pool, grid, [file_sha256(item) for item in module.train], batches)
+        grid = model.model.patch_grid(model.pre_processor.spec.input_size)
+        batches = tuple(item.batch for item in fitted.train if item.batch)
+        parts = find_parts(pool, grid, [digest(item.path) for item in fitted.train], batches)
         if notify is not None and str(parts):
             notify(str(parts))
         units = units_of(parts.part, batches)
-        outliers = find_outliers(pool, model.coreset_rows, [item.path for item in module.train], grid, units)
-        left_out = _shown_already(engine, model, module, pool, grid)
-        facts = save_fitted(folder, model, module, _Findings(outliers.suspects, left_out, options.group_by))
+        outliers = find_outliers(pool, model.coreset_rows, [item.path for item in fitted.train], grid, units)
+        left_out = _shown_already(engine, model, fitted, pool, digest)
+        suspects = [fitted.train[place] for place in outliers.suspects]
+        facts = save_fitted(folder, model, fitted, FitFindings(suspects, left_out, options.group_by), digest)
         if notify is not None and left_out:
             notify(
                 f"{len(left_out)} of the images held out show parts that are among the training images; "
                 "`calibrate` will leave them out."
             )
-        _report_outliers(folder, model, module, outliers, notify)
+        _report_outliers(folder, model, fitted, outliers, notify)
         store.discard()
     return facts
 
 
-@dataclass(frozen=True)
-class _Findings:
-    """What ``train`` found out about its images.
-
-    Attributes:
-        suspects: places of the training images that look unlike the others.
-        left_out: images that were held out and show parts that are among the training images.
-        group_by: pattern that finds the batches.
-    """
-
-    suspects: Sequence[int] = ()
-    left_out: Sequence[ImageItem] = ()
-    group_by: str | None = None
-
-
 def _shown_already(
-    engine: Engine, model: Patchcore, module: DataModule, pool: Pool, grid: tuple[int, int]
+    engine: Engine, model: Patchcore, module: DataModule, pool: Pool, digest: FileDigests
 ) -> list[ImageItem]:
     """Images held out beside the training images that show a part which is among those."""
-    held = _split_off(module)
+    held = split_off(module)
     if not held:
         return []
-    fitted = {file_sha256(item) for item in module.train}
-    with engine.features(model, DataModule(module.root, held)) as store:
+    fitted, spec = {digest(item.path) for item in module.train}, model.pre_processor.spec
+    with engine.features(model, module.dataset(held, spec)) as store:
         used = [held[place] for place in store.images]
-        seen = shown_already(pool, store.pool(), grid)
-    return [item for item, known in zip(used, seen, strict=True) if known or file_sha256(item) in fitted]
-
-
-def save_fitted(folder: Path, model: Patchcore, module: DataModule, found: _Findings | None = None) -> RunFacts:
-    """Write the RUN folder of a model that was fitted on ``module.train``."""
-    found = found or _Findings()
-    if model.pre_processor.prepared:
-        raise ConfigError("A model without a pre-processor cannot be saved as a run; build it with one.")
-    mean, std = model.pre_processor.statistics
-    facts = RunFacts(
-        name=folder.resolve().name,
-        backbone=model.model.backbone,
-        layers=model.model.layers,
-        num_neighbors=model.model.num_neighbors,
-        coreset_sampling_ratio=model.coreset_sampling_ratio,
-        seed=model.seed,
-        preprocess=model.pre_processor.spec,
-        mean=mean,
-        std=std,
-        train_data=str(module.root),
-        train_sha256=tuple(file_sha256(item) for item in module.train),
-        held_out_sha256=tuple(_digest_or_nothing(item) for item in _split_off(module)),
-        left_out_sha256=tuple(file_sha256(item) for item in found.left_out),
-        suspect_sha256=tuple(file_sha256(module.train[place]) for place in found.suspects),
-        group_by=found.group_by,
-        patches=model.pool_size,
-        bank_size=len(model.model.memory_bank),
-        tools={"patchcore-edge": __version__, **{name: version(name) for name in ("torch", "timm", "opencv-python")}},
-    )
-    dataset = DataModule.dataset(module.train, model.pre_processor.spec)
-    save_run(folder, model, facts, (dataset.image(index) for index in evenly(len(dataset))))
-    return facts
-
-
-def _split_off(module: DataModule) -> list[ImageItem]:
-    """The validation images that lie beside the training images, where nothing but a record tells them apart."""
-    beside = {item.path.parent for item in module.train}
-    return [item for item in module.validation if item.path.parent in beside]
-
-
-def evenly(count: int) -> list[int]:
-    """Up to 128 places from first to last: as many images as a run keeps."""
-    return [int(v) for v in np.unique(np.linspace(0, count - 1, min(_KEPT_IMAGES, count)).round())]
-
-
-def file_sha256(item: ImageItem) -> str:
-    """Digest of an image's file.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        return hashlib.sha256(item.path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{item.path} cannot be read ({error.strerror}).") from None
+        seen = shown_already(pool, store.pool(), model.model.patch_grid(spec.input_size))
+    return [item for item, known in zip(used, seen, strict=True) if known or digest(item.path) in fitted]
 
 
 def _new_model(options: TrainOptions) -> Patchcore:
@@ -259,7 +190,7 @@ def _weights_file(options: TrainOptions) -> Path | None:
     return None
 
 
-def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule) -> str:
+def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule, digest_of: FileDigests) -> str:
     """Of all that decides the features: images, weights, layers, preprocessing."""
     digest = hashlib.sha256()
     facts = (options.backbone, options.layers, model.pre_processor.spec.model_dump(), options.strict)
@@ -268,15 +199,8 @@ def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule) ->
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     for item in module.train:
-        digest.update(_digest_or_nothing(item).encode())
+        digest.update(digest_of(item.path).encode())
     return digest.hexdigest()
-
-
-def _digest_or_nothing(item: ImageItem) -> str:
-    try:
-        return file_sha256(item)
-    except DataError:
-        return f"unreadable {item.path.name}"  # the dataset names it, and skips it unless --strict
 
 
 def _report_outliers(

@@ -14,7 +14,8 @@ from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..data.batch import Batch
-from .pixel_histogram import PixelCounts
+from .f1 import best_f1, f1_of
+from .pixel_histogram import PixelHistogram
 
 __all__ = [
     "AUPRO_FPR_LIMIT",
@@ -54,7 +55,7 @@ class Scores:
     scores: NDArray[np.float32]
     map_maxima: NDArray[np.float32]
     map_medians: NDArray[np.float32]
-    pixels: PixelCounts | None
+    pixels: PixelHistogram | None
     maps: list[NDArray[np.float32]] = field(default_factory=list)
     masks: list[NDArray[np.bool_] | None] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
@@ -113,8 +114,8 @@ class Evaluation:
     recall_at_5: float | None = None
     groups: tuple[GroupRates, ...] | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
         groups = None if self.groups is None else [asdict(rates) for rates in self.groups]
         return {**vars(self), "groups": groups}
 
@@ -136,7 +137,7 @@ def collect_scores(
     maps: list[NDArray[np.float32]] = []
     masks: list[NDArray[np.bool_] | None] = []
     columns: list[tuple[NDArray[Any], ...]] = []
-    pixels: PixelCounts | None = PixelCounts()
+    pixels: PixelHistogram | None = PixelHistogram()
     for batch in batches:
         assert batch.pred_score is not None
         assert batch.anomaly_map is not None
@@ -157,8 +158,8 @@ def collect_scores(
 
 
 def _counted(
-    pixels: PixelCounts | None, maps: NDArray[np.float32], masks: NDArray[np.bool_] | None
-) -> PixelCounts | None:
+    pixels: PixelHistogram | None, maps: NDArray[np.float32], masks: NDArray[np.bool_] | None
+) -> PixelHistogram | None:
     """The counts with those of a batch; None from the first batch on that has no masks."""
     if pixels is None or masks is None:
         return None
@@ -188,13 +189,13 @@ def evaluate(scores: Scores, thresholds: Thresholds | None, fpr_limit: float = A
         defective=int(labels.sum()),
         image_auroc=float(roc_auc_score(labels, values)) if both else None,
         image_aupr=float(average_precision_score(labels, values)) if both else None,
-        image_f1_max=_best_f1(labels, values) if both else None,
+        image_f1_max=best_f1(labels, values)[1] if both else None,
         pixel_auroc=pixel_auroc,
         aupro=region_overlap,
         threshold=None if thresholds is None else thresholds.image,
         false_reject_rate=None if flagged is None or labels.all() else float(flagged[~labels].mean()),
         recall=None if flagged is None or not labels.any() else float(flagged[labels].mean()),
-        f1=None if flagged is None or not labels.any() else _f1(labels, flagged),
+        f1=None if flagged is None or not labels.any() else f1_of(labels, flagged),
         recall_at_1=recall_at(0.01, labels, values) if both else None,
         recall_at_5=recall_at(0.05, labels, values) if both else None,
         groups=by_group(scores, thresholds) if any(scores.groups) else None,
@@ -235,18 +236,7 @@ def _rates(group: str, scores: Scores, chosen: NDArray[np.bool_], thresholds: Th
     return GroupRates(group, *counts, *hits, *shares)
 
 
-def _best_f1(labels: NDArray[np.bool_], values: NDArray[np.float32]) -> float:
-    from sklearn.metrics import precision_recall_curve
-
-    precision, recall, _ = precision_recall_curve(labels, values)
-    return float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12)))
-
-
-def _f1(labels: NDArray[np.bool_], flagged: NDArray[np.bool_]) -> float:
-    return float(2 * (labels & flagged).sum() / (labels.sum() + flagged.sum()))
-
-
-def _pixel_metrics(counts: PixelCounts | None, fpr_limit: float) -> tuple[float | None, float | None]:
+def _pixel_metrics(counts: PixelHistogram | None, fpr_limit: float) -> tuple[float | None, float | None]:
     """AUROC and AUPRO; None unless every image has a mask, and some pixel is defective and some is not."""
     if counts is None or not counts.has_both:
         return None, None

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError
 
-__all__ = ["PixelCounts"]
+__all__ = ["PixelHistogram"]
 
 _DROPPED_BITS = 8
 _BINS = 1 << (31 - _DROPPED_BITS)
 
 
-class PixelCounts:
+class PixelHistogram:
     """How many good and defective pixels have which raw score.
 
     Attributes:
@@ -35,7 +35,7 @@ class PixelCounts:
         self._regions = 0
 
     @classmethod
-    def of(cls, maps: Iterable[NDArray[np.float32]], masks: Iterable[NDArray[np.bool_]]) -> PixelCounts:
+    def of(cls, maps: Iterable[NDArray[np.float32]], masks: Iterable[NDArray[np.bool_]]) -> PixelHistogram:
         """The counts of n maps and masks, ``[H,W]`` each."""
         counts = cls()
         for one, mask in zip(maps, masks, strict=True):

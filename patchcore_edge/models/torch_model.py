@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from patchcore_edge_runtime.errors import CheckpointError
 
@@ -122,6 +123,24 @@ class PatchcoreModel(nn.Module):
             patch_scores.reshape(batch, 1, height, width), (input_tensor.shape[-2], input_tensor.shape[-1])
         )
         return InferenceBatch(pred_score, anomaly_map)
+
+    def patch_grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of the patches of an image, computed from the layers' shapes; no pixel is looked at.
+
+        Args:
+            image_size: (height, width) in pixels.
+        """
+        extractor = self.feature_extractor
+        tensors = [*extractor.named_parameters(), *extractor.named_buffers()]
+        shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+        features = functional_call(extractor, shapes, (torch.empty(1, 3, *image_size, device="meta"),))
+        height, width = features[self.layers[0]].shape[-2:]
+        return int(height), int(width)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of a patch's feature vector."""
+        return sum(self.feature_extractor.out_dims[layer] for layer in self.layers)
 
     def embed(self, input_tensor: Tensor) -> Tensor:
         """``[N,3,H,W]`` normalised images → ``[N,D,h,w]`` patch features, pooled and merged."""

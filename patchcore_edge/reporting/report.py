@@ -20,6 +20,7 @@ from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.errors import cannot_write
 from patchcore_edge_runtime.images.preprocess import Image
 
+from ..data.file_names import distinct_names
 from ..fit.outliers import Outliers
 from ..metrics.evaluator import Evaluation, Scores
 from ..metrics.score_order import FALSE_ALARMS, Shift, file_order, find_shift
@@ -55,7 +56,7 @@ def write_report(
     scores: Scores,
     evaluation: Evaluation,
     pixel_threshold: float,
-    views: Callable[[list[int]], Iterable[View]],
+    views: Callable[[list[Path]], Iterable[View]],
     calibration: CalibrationFacts | None = None,
 ) -> None:
     """Write the report of an evaluation, and its metrics as JSON beside it.
@@ -66,7 +67,7 @@ def write_report(
         facts: what was fitted and how, as rows of a table.
         scores, evaluation: what it is about.
         pixel_threshold: where the heatmaps turn orange; they begin above what good images usually have.
-        views: gives, by their indices, the images to show.
+        views: gives, by their files, the images to show.
         calibration: how the threshold was found; its warnings and what other thresholds would do are shown.
 
     Raises:
@@ -97,7 +98,7 @@ def write_report(
         defects=_per_defect(scores, evaluation),
         galleries=_galleries(scores, evaluation, pixel_threshold, views),
     )
-    _write_text(path.with_suffix(".json"), json.dumps(evaluation.as_json(), indent=2) + "\n")
+    _write_text(path.with_suffix(".json"), json.dumps(evaluation.to_dict(), indent=2) + "\n")
 
 
 def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[int], Image]) -> None:
@@ -110,9 +111,13 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
         image: gives the model-size BGR pixels of an image by its index.
     """
     shown = outliers.order[:_OUTLIERS]
+    names = [name.as_posix() for name in distinct_names(outliers.paths).values()]
     span = (float(np.median(outliers.patches)), outliers.limit)
     pictures = [
-        _Picture(f"{outliers.paths[i].name} · distance {outliers.distances[i]:#.4g}", _heat(image(i), grid, span))
+        _Picture(
+            f"{names[i]} · distance {outliers.distances[i]:#.4g}",
+            _heat(image(i), grid, span),
+        )
         for i, grid in ((i, outliers.patches[i].reshape(outliers.grid)) for i in shown)
     ]
     _write_page(
@@ -213,7 +218,7 @@ def _auroc_against(good: NDArray[np.float32], defective: NDArray[np.float32]) ->
 
 
 def _galleries(
-    scores: Scores, evaluation: Evaluation, pixel_threshold: float, views: Callable[[list[int]], Iterable[View]]
+    scores: Scores, evaluation: Evaluation, pixel_threshold: float, views: Callable[[list[Path]], Iterable[View]]
 ) -> dict[str, list[_Picture]]:
     order = np.argsort(scores.scores)
     good = [int(i) for i in order if not scores.labels[i]]
@@ -226,8 +231,10 @@ def _galleries(
     }
     shown = sorted({index for indices in chosen.values() for index in indices})
     span = (_usual(scores.map_medians[good], pixel_threshold), pixel_threshold)
+    names = distinct_names(scores.paths)
     pictures = {
-        index: _picture(scores, evaluation, index, span, view) for index, view in zip(shown, views(shown), strict=True)
+        index: _picture(names[scores.paths[index]].as_posix(), scores, evaluation, index, span, view)
+        for index, view in zip(shown, views([scores.paths[index] for index in shown]), strict=True)
     }
     return {title: [pictures[index] for index in indices] for title, indices in chosen.items() if indices}
 
@@ -238,13 +245,15 @@ def _usual(medians: NDArray[np.float32], pixel_threshold: float) -> float:
     return usual if usual < pixel_threshold else 0.0
 
 
-def _picture(scores: Scores, evaluation: Evaluation, index: int, span: tuple[float, float], view: View) -> _Picture:
+def _picture(
+    name: str, scores: Scores, evaluation: Evaluation, index: int, span: tuple[float, float], view: View
+) -> _Picture:
     defective, verdict, wrong = bool(scores.labels[index]), "", ""
     if evaluation.threshold is not None:
         flagged = bool(scores.scores[index] > evaluation.threshold)
         verdict = "NG" if flagged else "OK"
         wrong = "" if flagged == defective else "missed" if defective else "rejected"
-    title = f"{scores.kinds[index]}/{scores.paths[index].name} · {scores.scores[index]:#.4g}"
+    title = f"{name} · {scores.scores[index]:#.4g}"
     return _Picture(title, _heat(view.pixels, view.anomaly_map, span, view.mask), verdict, wrong)
 
 

@@ -15,7 +15,8 @@ from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.verdict import Thresholds
 
-from ..metrics.pixel_histogram import PixelCounts
+from ..metrics.f1 import best_f1
+from ..metrics.pixel_histogram import PixelHistogram
 from .facts import made, score_stats
 from .good_scores import Caught, GoodScores
 from .rank import CONFIDENCE, rank_for, rate_of, value_at
@@ -28,7 +29,7 @@ def calibrate_on_defects(
     scores: NDArray[np.float32],
     labels: NDArray[np.bool_],
     map_maxima: NDArray[np.float32],
-    pixels: PixelCounts | None,
+    pixels: PixelHistogram | None,
     target_fpr: float,
     data: str,
     names: tuple[str, ...] = (),
@@ -54,7 +55,7 @@ def calibrate_on_defects(
     good = GoodScores(scores[~labels], map_maxima[~labels])
     if not np.isfinite(scores).all() or not np.isfinite(map_maxima).all():
         raise ConfigError("The calibration images have no finite scores; check the images and the model.")
-    image, f1 = _best_f1(labels, scores)
+    image, f1 = best_f1(labels, scores)
     n, passed = len(good), int((good.scores <= image).sum())
     if not passed:
         raise ConfigError("The highest F1 would reject every good validation image; the model cannot tell the defects.")
@@ -78,20 +79,5 @@ def calibrate_on_defects(
         trade_off=trade_off(good, caught),
     )
     if pixels is not None and pixels.has_both:
-        return made(image, _best_f1(*pixels.samples())[0]), facts
+        return made(image, best_f1(*pixels.samples())[0]), facts
     return made(image, value_at(good.maxima, min(rank_for(n, target_fpr), n))), facts
-
-
-def _best_f1(
-    labels: NDArray[np.bool_], values: NDArray[np.float32], counts: NDArray[np.int64] | None = None
-) -> tuple[float, float]:
-    """The threshold of the highest F1, midway between the values it parts, and that F1; ``counts`` of each value."""
-    from sklearn.metrics import precision_recall_curve
-
-    precision, recall, cuts = precision_recall_curve(labels, values, sample_weight=counts)
-    scores = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    # scikit-learn calls values at the cut defective; ours have to be above it. The last point has no cut.
-    best = int(scores[:-1].argmax())
-    below = values[values < cuts[best]]
-    lower = float(below.max()) if len(below) else 0.0
-    return (lower + float(cuts[best])) / 2, float(scores[best])

@@ -1,4 +1,4 @@
-"""PatchCore at the line: torch-free inspection of camera frames with an OpenVINO bundle.
+"""PatchCore on the line PC: torch-free inspection of camera frames with an OpenVINO bundle.
 
 >>> from patchcore_edge_runtime import Inspector, draw_overlay      # doctest: +SKIP
 >>> inspector = Inspector("bottle_bundle", device="CPU")            # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""What a score means at the line."""
+"""Verdicts, and the thresholds that turn a score into one."""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def test_every_module_declares_what_is_public_and_has_it() -> None:
                 continue
             module = importlib.import_module(info.name)
             assert module.__doc__, info.name
-            # A room's own page says what is in it; its modules declare the names.
-            declared = getattr(module, "__all__", ()) if info.ispkg else module.__all__
-            assert all(hasattr(module, name) for name in declared), info.name
+            # A room's own page may say what the room is for and nothing else.
+            public = getattr(module, "__all__", None) if info.ispkg else module.__all__
+            assert all(hasattr(module, name) for name in public or ()), info.name
 
 
 def test_the_packages_are_typed() -> None:

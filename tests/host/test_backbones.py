@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
-from patchcore_edge.models import Patchcore, TimmFeatureExtractor
+from patchcore_edge.models import Patchcore, PatchcoreModel, TimmFeatureExtractor
 from patchcore_edge.models.weights import load_weights
 from patchcore_edge_runtime.errors import ConfigError
 
@@ -50,6 +51,24 @@ def test_a_cut_network_gives_the_features_of_the_whole_one(backbone: str) -> Non
         feature = expected[layer]
         assert got[layer].shape[1] == extractor.out_dims[layer]
         assert torch.equal(got[layer], feature.permute(0, 3, 1, 2) if backbone.startswith("swin") else feature)
+
+
+@pytest.mark.parametrize("backbone", FAMILIES)
+def test_the_grid_of_patches_is_known_without_running_the_network(
+    backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = FAMILIES[backbone]
+    model = PatchcoreModel(layers, backbone, pre_trained=False)
+    size = model.feature_extractor.fixed_size or ((64, 96) if backbone.startswith("hrnet") else (75, 97))
+    height, width = model.feature_extractor(torch.zeros(1, 3, *size))[layers[0]].shape[-2:]
+    multiply = torch.nn.functional.conv2d
+
+    def shapes_only(images: torch.Tensor, *given: Any, **options: Any) -> torch.Tensor:
+        assert images.is_meta
+        return multiply(images, *given, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", shapes_only)
+    assert model.patch_grid(size) == (height, width)
 
 
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "mobilenetv3_small_050"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,8 +15,9 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE, TINY_SIZE, good_part, run_cli
 
+from patchcore_edge.jobs.calibrate import calibrate_run
 from patchcore_edge.jobs.cross_validation import OutOfFold, Scorer, folds, out_of_fold_scores
-from patchcore_edge.metrics.pixel_histogram import PixelCounts
+from patchcore_edge.metrics.pixel_histogram import PixelHistogram
 from patchcore_edge.models import PatchcoreModel
 from patchcore_edge.runs.checkpoint import Calibration, RunFacts, load_calibration
 from patchcore_edge.thresholds import calibrate, calibrate_on_defects, describe
@@ -116,7 +119,7 @@ def test_masks_set_the_pixel_threshold() -> None:
     maps, masks = np.ones((4, 4, 4), np.float32) * scores[:, None, None], np.zeros((4, 4, 4), bool)
     maps[2:, 1:] = 3.0
     masks[2:, 0] = True
-    thresholds, _ = calibrate_on_defects(scores, labels, scores, PixelCounts.of(maps, masks), 0.1, "")
+    thresholds, _ = calibrate_on_defects(scores, labels, scores, PixelHistogram.of(maps, masks), 0.1, "")
     assert thresholds.pixel == pytest.approx(3.5)
 
 
@@ -125,7 +128,7 @@ def test_the_pixel_threshold_has_the_highest_f1_of_all() -> None:
     masks = rng.random((4, 20, 20)) < 0.2
     maps = (20 * np.exp(0.2 * (rng.normal(size=masks.shape) + 2 * masks))).astype(np.float32)
     scores, labels = labelled([1, 2], [4, 5])
-    pixels = PixelCounts.of(maps, masks)
+    pixels = PixelHistogram.of(maps, masks)
     cut = calibrate_on_defects(scores, labels, scores, pixels, 0.1, "")[0].pixel
 
     def f1(threshold: float) -> float:
@@ -331,3 +334,30 @@ def test_a_file_that_the_fit_had_to_skip_does_not_stand_in_the_way(
     assert "from 12 good images" in done.stdout, done.stderr
     assert any("broken.png" in message for message in caplog.messages)
     assert "broken.png" in run_cli("calibrate", run, "--data", folder, "--strict").stderr
+
+
+def test_calibrating_opens_and_decodes_each_image_once(
+    tiny_data: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    opened: Counter[str] = Counter()
+    decoded: list[int] = []
+    read_bytes, decode = Path.read_bytes, cv2.imdecode
+
+    def read(path: Path) -> bytes:
+        opened[path.name] += path.is_relative_to(tiny_data)
+        return read_bytes(path)
+
+    def imdecode(*given: Any) -> Any:
+        decoded.append(1)
+        return decode(*given)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    monkeypatch.setattr(cv2, "imdecode", imdecode)
+    result = calibrate_run(run, tiny_data / "train" / "good", 0.1, "cpu")
+    images = len(result.scored.items)
+    assert result.scored.method == "cross-fitted"
+    assert sorted(opened.elements()) == sorted(item.path.name for item in result.scored.items)
+    assert len(decoded) == images
+    assert np.isfinite(result.scored.good.scores).all()
+    assert result.facts == load_calibration(run).facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from conftest import TINY_BACKBONE, spawn_cli
 
 from patchcore_edge.data import CATEGORIES, Folder, ImageDataset, ImageItem, MVTec, hold_out, prediction_items
+from patchcore_edge.data.decoded_files import DecodedFiles
+from patchcore_edge.data.file_names import distinct_names, picture_names
 from patchcore_edge.jobs.calibrate import calibrate_run
 from patchcore_edge.jobs.evaluate import evaluate_run
 from patchcore_edge_runtime.errors import ConfigError, DataError
@@ -157,10 +160,10 @@ def test_broken_files_are_named_counted_and_left_out(broken: list[ImageItem], ca
     assert "001.png" in caplog.messages[0]
     assert "mask.png" in caplog.messages[1]
     assert caplog.messages[2] == "2 of 5 images were skipped."
-    # Indices are now those of what was delivered.
+    assert len(dataset) == 5
     delivered = torch.cat([batch.image for batch in batches]).numpy()
-    for index in range(len(dataset)):
-        np.testing.assert_array_equal(dataset.image(index), delivered[index])
+    for index, image in zip((0, 2, 4), delivered, strict=True):
+        np.testing.assert_array_equal(dataset.image(index), image)
 
 
 def test_strict_stops_at_the_first_broken_file(broken: list[ImageItem]) -> None:
@@ -205,3 +208,28 @@ def test_every_job_skips_a_broken_file_and_says_so_unless_strict(
         calibrate_run(run, data, 0.1, "cpu", strict=True)
     with pytest.raises(DataError, match=r"000\.png"):
         evaluate_run(run, data, "cpu", tmp_path / "report.html", strict=True)
+
+
+def test_a_decoded_file_gives_its_digest_statistics_and_pixels_without_being_opened_again(
+    broken: list[ImageItem],
+) -> None:
+    expected = ImageDataset(broken, SPEC).image(0)
+    digest = hashlib.sha256(broken[0].path.read_bytes()).hexdigest()
+    frame_size = read_image(broken[0].path).shape[:2]
+    with DecodedFiles(broken, SPEC) as files:
+        shutil.rmtree(broken[0].path.parent)
+        np.testing.assert_array_equal(files.dataset(broken).image(0), expected)
+        assert files.digest(broken[0].path) == digest
+        assert files.stats(broken[0].path).frame_size == frame_size
+        assert [files.is_usable(item.path) for item in broken] == [True, False, True, True, True]
+        assert len(files.digest(broken[1].path)) == 64
+        with pytest.raises(DataError, match="001"):
+            files.pixels(broken[1].path)
+
+
+def test_pictures_of_equal_names_in_different_folders_keep_apart() -> None:
+    lots = [Path(f"data/{lot}/cam1/0.{ending}") for lot in ("lotA", "lotB") for ending in ("png", "jpg")]
+    assert [str(name) for name in distinct_names(lots[::2]).values()] == ["lotA/cam1/0.png", "lotB/cam1/0.png"]
+    assert [str(name) for name in picture_names(lots[::2]).values()] == ["lotA/cam1/0.png", "lotB/cam1/0.png"]
+    assert len(set(picture_names(lots).values())) == 4
+    assert [str(name) for name in picture_names([Path("data/test/good/1.jpg")]).values()] == ["good/1.png"]

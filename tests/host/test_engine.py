@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,16 +11,17 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE
 from safetensors.torch import load_file
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from patchcore_edge.data import Batch, DataModule, Folder, ImageDataset, ImageItem, MVTec
 from patchcore_edge.engine import Engine
-from patchcore_edge.jobs.train import save_fitted
 from patchcore_edge.metrics.evaluator import Evaluator, collect_scores
 from patchcore_edge.models import InferenceBatch, LearningType, Patchcore, PatchcoreModel
 from patchcore_edge.models.post_processor import PostProcessor
 from patchcore_edge.models.pre_processor import IMAGENET_MEAN, IMAGENET_STD, PreProcessor
 from patchcore_edge.models.visualizer import Visualizer
 from patchcore_edge.runs.checkpoint import load_run
+from patchcore_edge.runs.fitted import save_fitted
 from patchcore_edge_runtime.bundle.bundle import Bundle
 from patchcore_edge_runtime.errors import CheckpointError, ConfigError, DataError, FrameError
 from patchcore_edge_runtime.images.preprocess import preprocess
@@ -159,9 +161,21 @@ def test_predicting_nothing_or_two_things_is_refused(sources: dict, fitted: Patc
 def test_measuring_gives_every_metric_and_pictures(
     fitted: Patchcore, data: MVTec, engine: Engine, tmp_path: Path
 ) -> None:
-    facts = engine.test(fitted, data, output=tmp_path).as_json()
+    facts = engine.test(fitted, data, output=tmp_path).to_dict()
     assert facts["image_auroc"] == facts["f1"] == 1.0
-    assert all(0 <= facts[name] <= 1 for name in ("pixel_auroc", "aupro", "image_aupr", "recall"))
+    # By scikit-learn, over all pixels and images at once.
+    scored = engine.predict(fitted, data)
+    labels = torch.cat([batch.gt_label for batch in scored]).numpy()
+    values = torch.cat([batch.pred_score for batch in scored]).numpy()
+    pixels = torch.cat([batch.gt_mask for batch in scored]).numpy().ravel()
+    maps = torch.cat([batch.anomaly_map for batch in scored]).numpy().ravel()
+    flagged = values > fitted.post_processor.thresholds.image
+    assert facts["image_aupr"] == pytest.approx(average_precision_score(labels, values))
+    assert facts["pixel_auroc"] == pytest.approx(roc_auc_score(pixels, maps), abs=1e-4)
+    assert facts["recall"] == pytest.approx(flagged[labels].mean())
+    assert facts["false_reject_rate"] == pytest.approx(flagged[~labels].mean())
+    # A random map has an overlap of half of the limit on average, 0.15.
+    assert 0.15 < facts["aupro"] <= 1
     pictures = sorted(tmp_path.rglob("*.png"))
     assert len(pictures) == 12
     assert cv2.imread(str(pictures[0])).shape == (64, 132, 3)
@@ -301,3 +315,16 @@ def test_given_thresholds_are_kept(tiny_weights: Path, data: MVTec, engine: Engi
     (batch,) = engine.predict(model, data.test[0].path)
     assert bool(batch.pred_label)
     assert isinstance(data.test[0], ImageItem)
+
+
+def test_pictures_of_equal_names_in_different_folders_are_all_written(
+    fitted: Patchcore, tiny_data: Path, engine: Engine, tmp_path: Path
+) -> None:
+    source = next((tiny_data / "test" / "good").iterdir())
+    for lot in ("lotA", "lotB"):
+        folder = tmp_path / "src" / lot / "cam1"
+        folder.mkdir(parents=True)
+        shutil.copy(source, folder / "0.png")
+    engine.predict(fitted, tmp_path / "src", output=tmp_path / "pictures")
+    written = sorted(path.relative_to(tmp_path / "pictures").as_posix() for path in tmp_path.rglob("pictures/**/*.png"))
+    assert written == ["lotA/cam1/0.png", "lotB/cam1/0.png"]

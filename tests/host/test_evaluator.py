@@ -25,7 +25,7 @@ from patchcore_edge.metrics.evaluator import (
     evaluate,
     recall_at,
 )
-from patchcore_edge.metrics.pixel_histogram import PixelCounts
+from patchcore_edge.metrics.pixel_histogram import PixelHistogram
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -73,7 +73,7 @@ def test_the_pixel_metrics_are_what_their_definitions_say(limit: float, levels: 
     masks = rng.random((4, 9, 11)) < 0.15
     masks[3] = False
     maps = (np.floor((rng.random(masks.shape) + 0.4 * masks) * levels) / levels).astype(np.float32)
-    counts = PixelCounts.of(maps, masks)
+    counts = PixelHistogram.of(maps, masks)
     assert counts.aupro(limit) == pytest.approx(brute_force_aupro(maps, masks, limit), abs=tolerance)
     assert counts.auroc() == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=tolerance)
 
@@ -84,7 +84,7 @@ def test_counting_in_bins_changes_no_metric_that_anyone_would_print(spread: floa
     rng = np.random.default_rng(0)
     masks = ndimage.uniform_filter(rng.normal(size=(8, 256, 256)), (0, 9, 9)) > 0.15
     maps = (20 * np.exp(spread * (rng.normal(size=masks.shape) + masks))).astype(np.float32)
-    counts = PixelCounts.of(maps, masks)
+    counts = PixelHistogram.of(maps, masks)
     assert counts.auroc() == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=tolerance)
     assert counts.aupro(0.3) == pytest.approx(sorted_aupro(maps, masks, 0.3), abs=tolerance)
 
@@ -92,7 +92,7 @@ def test_counting_in_bins_changes_no_metric_that_anyone_would_print(spread: floa
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -1.0])
 def test_a_map_that_holds_no_distances_is_refused(wrong: float) -> None:
     with pytest.raises(DataError, match="no distance"):
-        PixelCounts().add(np.full((2, 2), wrong, np.float32), np.zeros((2, 2), bool))
+        PixelHistogram().add(np.full((2, 2), wrong, np.float32), np.zeros((2, 2), bool))
 
 
 def test_no_map_is_held_once_it_is_counted() -> None:
@@ -127,8 +127,8 @@ def test_no_map_is_held_once_it_is_counted() -> None:
 def test_a_perfect_map_scores_1_and_a_constant_one_half_the_limit() -> None:
     masks = np.zeros((2, 8, 8), bool)
     masks[0, 2:4, 2:4] = True
-    assert PixelCounts.of(masks.astype(np.float32), masks).aupro(0.3) == pytest.approx(1.0)
-    assert PixelCounts.of(np.ones(masks.shape, np.float32), masks).aupro(0.3) == pytest.approx(0.15)
+    assert PixelHistogram.of(masks.astype(np.float32), masks).aupro(0.3) == pytest.approx(1.0)
+    assert PixelHistogram.of(np.ones(masks.shape, np.float32), masks).aupro(0.3) == pytest.approx(0.15)
 
 
 def test_small_regions_count_as_much_as_large_ones() -> None:
@@ -138,7 +138,7 @@ def test_small_regions_count_as_much_as_large_ones() -> None:
     only_large, only_small = np.zeros((2, *masks.shape), np.float32)
     only_large[0, :10, :10] = 1
     only_small[0, 15, 15] = 1
-    large, small = (PixelCounts.of(maps, masks).aupro(0.3) for maps in (only_large, only_small))
+    large, small = (PixelHistogram.of(maps, masks).aupro(0.3) for maps in (only_large, only_small))
     assert large == pytest.approx(small)
 
 
@@ -148,7 +148,7 @@ def scores(labels: list[bool], masks: list[np.ndarray | None]) -> Scores:
     maps = [np.full((8, 8), value, np.float32) for value in values]
     paths = [Path("good") / f"{i}.png" for i in range(count)]
     known = [mask for mask in masks if mask is not None]
-    pixels = PixelCounts.of(maps, known) if len(known) == count else None
+    pixels = PixelHistogram.of(maps, known) if len(known) == count else None
     return Scores(paths, ["good"] * count, np.array(labels), values, values, values, pixels)
 
 
@@ -201,11 +201,11 @@ def test_rates_by_batch_add_up_and_say_what_is_not_known() -> None:
         GroupRates("b", 3, 1, 1, 1, 1 / 3, 1.0),
         GroupRates("", 0, 2, 0, 2, None, 1.0),
     )
-    assert json.loads(json.dumps(found.as_json()))["groups"][0]["group"] == "a"
+    assert json.loads(json.dumps(found.to_dict()))["groups"][0]["group"] == "a"
     (first, *_) = by_group(grouped(["a"] * 10), None)
     assert (first.good, first.rejected, first.recall) == (6, None, None)
 
 
 def test_without_batches_nothing_is_said_of_any() -> None:
     assert evaluate(grouped([]), None).groups is None
-    assert evaluate(grouped([""] * 10), None).as_json()["groups"] is None
+    assert evaluate(grouped([""] * 10), None).to_dict()["groups"] is None

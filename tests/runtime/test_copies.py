@@ -178,7 +178,7 @@ class Counter:
         self.threads.add(threading.get_ident())
 
 
-def test_beside_a_camera_no_sink_no_overlay_and_no_frame_sized_map_is_made_in_the_inspecting_thread(
+def test_with_a_camera_no_sink_no_overlay_and_no_frame_sized_map_is_made_in_the_inspecting_thread(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: dict[str, set[int]] = {"sink": set(), "overlay": set(), "map": set(), "file": set()}
@@ -249,7 +249,7 @@ def test_a_queue_takes_only_what_its_sink_stores(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a thread's priority can be read on Linux only")
 @pytest.mark.parametrize("pictures", [True, False])
-def test_sinks_that_draw_and_encode_give_way_to_the_line(pictures: bool) -> None:
+def test_sinks_that_draw_and_encode_run_at_a_lower_priority(pictures: bool) -> None:
     class Priority:
         value: int | None = None
 

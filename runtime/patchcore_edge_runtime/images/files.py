@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError, cannot_write
 from .preprocess import Image
 
-__all__ = ["IMAGE_SUFFIXES", "encode_image", "image_files", "read_image", "write_bytes", "write_image"]
+__all__ = ["IMAGE_SUFFIXES", "decode_image", "encode_image", "image_files", "read_image", "write_bytes", "write_image"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
@@ -45,6 +45,20 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
         data = np.fromfile(path, np.uint8)
     except OSError:
         raise DataError(f"{os.fspath(path)} cannot be read; check that it is there and may be opened.") from None
+    return decode_image(data, path)
+
+
+def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Decode an image file's bytes; see ``read_image``.
+
+    Args:
+        data: all of the file.
+        path: the file's name, for the error.
+
+    Raises:
+        DataError: it is no image that OpenCV can decode.
+    """
+    data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     try:
         image = cv2.imdecode(data, flags) if data.size else None

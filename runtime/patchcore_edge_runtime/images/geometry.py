@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
-from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ..errors import ConfigError, FrameError
+from ..errors import ConfigError
 
-__all__ = ["Masks", "Polygon", "Roi", "as_polygons", "crop_roi", "parse_polygon"]
+__all__ = ["Masks", "Polygon", "Roi", "as_polygons", "parse_polygon"]
 
 Roi = tuple[int, int, int, int]
 """A rectangle in frame pixels as OpenCV writes it: x, y, width, height."""
@@ -50,16 +49,3 @@ def parse_polygon(text: str) -> Polygon:
         raise ConfigError(
             f"The mask {text!r} is not three or more corners in fractions of the frame, such as '0,0 0.2,0 0.2,0.1'."
         ) from None
-
-
-def crop_roi(frame: NDArray[Any], roi: Roi) -> NDArray[Any]:
-    """The region of interest of a frame, a view; raises ``FrameError`` when it does not fit."""
-    if frame.ndim < 2:
-        return frame  # preprocess says what is wrong with it
-    x, y, width, height = roi
-    if x < 0 or y < 0 or y + height > frame.shape[0] or x + width > frame.shape[1]:
-        raise FrameError(
-            f"The region of interest {x},{y},{width},{height} does not fit a frame of "
-            f"{frame.shape[1]}x{frame.shape[0]} pixels; give one that does."
-        )
-    return frame[y : y + height, x : x + width]

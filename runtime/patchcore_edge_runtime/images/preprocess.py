@@ -21,7 +21,7 @@ from ..errors import FrameError
 from .geometry import Roi
 from .resize import Image, resize
 
-__all__ = ["MIN_SIDE", "Image", "PreprocessSpec", "as_bgr8", "preprocess"]
+__all__ = ["MIN_SIDE", "Image", "PreprocessSpec", "as_bgr8", "crop_roi", "preprocess"]
 
 MIN_SIDE = 8
 """Smallest height and width in pixels that a frame may have."""
@@ -148,3 +148,16 @@ def _as_uint8(frame: NDArray[Any]) -> Image:
 
 def _three_channels(image: Image) -> Image:
     return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
+
+
+def crop_roi(frame: NDArray[Any], roi: Roi) -> NDArray[Any]:
+    """The region of interest of a frame, a view; raises ``FrameError`` when it does not fit."""
+    if frame.ndim < 2:
+        return frame  # preprocess says what is wrong with it
+    x, y, width, height = roi
+    if x < 0 or y < 0 or y + height > frame.shape[0] or x + width > frame.shape[1]:
+        raise FrameError(
+            f"The region of interest {x},{y},{width},{height} does not fit a frame of "
+            f"{frame.shape[1]}x{frame.shape[0]} pixels; give one that does."
+        )
+    return frame[y : y + height, x : x + width]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ..bundle.bundle import Bundle
 from ..errors import FrameError, ParityError
 from ..images.frame_check import check_frame
-from ..images.geometry import Roi, crop_roi
-from ..images.preprocess import Image, preprocess
+from ..images.geometry import Roi
+from ..images.preprocess import Image, crop_roi, preprocess
 from ..verdict import Thresholds, Verdict
 from .backend import Backend
 from .openvino_backend import Hint, OpenVINOBackend
@@ -78,6 +78,7 @@ class Inspector:
         # Frames are written where inference reads them, which two threads must not do at the same time.
         self._calls = threading.Lock()
         self._numbers = count()
+        self._model_id = self.manifest.model_id
         self.golden_deviation = self._self_test()
 
     @property
@@ -183,7 +184,7 @@ class Inspector:
             frame_size=frame_size,
             roi=roi,
             timings=timings,
-            model_id=self.manifest.model_id,
+            model_id=self._model_id,
             preprocess=self.manifest.preprocess,
             model_map=None if judged.verdict is Verdict.ERROR else model_map,
             ignore=rules.ignore,

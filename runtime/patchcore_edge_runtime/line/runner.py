@@ -94,7 +94,7 @@ class Line:
         Args:
             config: of the line.
             source: in place of the one that the configuration names; closed by who opened it.
-            sinks: a program's own sinks by name, beside the configured ones; each gets a queue and is closed with it.
+            sinks: a program's own sinks by name, added to the configured ones; each gets a queue and is closed with it.
             make_viewer: makes what is called with each record; the line stops when that returns False.
 
         Raises:

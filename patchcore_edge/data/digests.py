@@ -1,0 +1,47 @@
+"""Digests of image files: what a run remembers of the images that it was fitted on."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from patchcore_edge_runtime.errors import DataError
+
+__all__ = ["FileDigests", "file_bytes", "file_sha256"]
+
+
+def file_bytes(path: Path) -> bytes:
+    """All of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); see whether it may be opened.") from None
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal digest of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return hashlib.sha256(file_bytes(path)).hexdigest()
+
+
+class FileDigests:
+    """Digests of files, each of which is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, str] = {}
+
+    def __call__(self, path: Path) -> str:
+        """The digest; what tells an unreadable file apart where there is none, since a fit names and skips that."""
+        if path not in self._known:
+            try:
+                self._known[path] = file_sha256(path)
+            except DataError:
+                self._known[path] = f"unreadable {path.name}"
+        return self._known[path]

@@ -1,0 +1,15 @@
+"""Some of many, from first to last."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["KEPT_IMAGES", "evenly_spaced"]
+
+KEPT_IMAGES = 128
+"""As many images as a run keeps of those that it was fitted or calibrated on."""
+
+
+def evenly_spaced(count: int, most: int = KEPT_IMAGES) -> list[int]:
+    """Up to ``most`` places of ``count``, both ends included."""
+    return [int(place) for place in np.unique(np.linspace(0, count - 1, min(most, count)).round())]

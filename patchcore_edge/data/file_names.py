@@ -1,0 +1,32 @@
+"""Names of files for people and for pictures of them: as short as they can be, and no two alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+__all__ = ["distinct_names", "picture_names"]
+
+
+def distinct_names(paths: Sequence[Path]) -> dict[Path, PurePath]:
+    """Each file's path below the deepest folder that they share, and at least with its own folder: ``good/000.png``."""
+    absolute = {path: Path(os.path.normpath(path.absolute())) for path in paths}
+    folders = {path.parent.parent for path in absolute.values()}
+    try:
+        shared = os.path.commonpath(folders) if folders else ""
+    except ValueError:  # on several drives
+        shared = ""
+    return {
+        path: PurePath(os.path.relpath(whole, shared)) if shared else whole.relative_to(whole.anchor)
+        for path, whole in absolute.items()
+    }
+
+
+def picture_names(paths: Sequence[Path]) -> dict[Path, PurePath]:
+    """What the PNG of each file is called; the files' own endings stay where names alone would not do."""
+    names = distinct_names(paths)
+    short = {path: name.with_suffix(".png") for path, name in names.items()}
+    if len(set(short.values())) == len(short):
+        return short
+    return {path: name.with_name(f"{name.name}.png") for path, name in names.items()}

@@ -1,0 +1,208 @@
+"""Scores of good images by banks that have not seen them, and of defects beside them: what thresholds are set from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data import ImageItem
+from ..data.decoded_files import DecodedFiles
+from ..data.evenly_spaced import evenly_spaced
+from ..data.synthetic_defects import make_defects
+from ..engine import Engine
+from ..fit.copies import Parts, find_parts
+from ..fit.embedder import Embedder
+from ..fit.feature_store import FeatureStore
+from ..metrics.evaluator import Scores, collect_scores
+from ..metrics.score_order import Shift, file_order, find_shift
+from ..models import Patchcore
+from ..models.k_center_greedy import Pool
+from ..runs.checkpoint import RunFacts
+from ..thresholds import Caught, GoodScores
+from .cross_validation import OutOfFold, Scorer, folds, out_of_fold_scores, units_of, unseen_bank
+
+__all__ = ["OutOfSample", "Scored"]
+
+_DEFECTS = 384
+"""Synthetic defects in all: a share of them is known to 2.5 points."""
+_PER_IMAGE = 3
+_STRETCHES = 10
+_DEFECT_SEED = 7
+
+_Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Good images out of sample, and what a graph will be judged on.
+
+    Attributes:
+        items: the good images, in file order.
+        good: their scores.
+        caught: scores of defects.
+        method: how the scores came to be out of sample.
+        kept: indices of the images to keep, with their scores by the bank that is kept with them.
+        shift: a stretch of files that stands apart; None where none does or batches are known.
+        bank: ``[M, D]`` that bank, where it is not the run's own.
+        all_scores: of good and defective images together, where both were scored by the run's own bank.
+    """
+
+    items: list[ImageItem]
+    good: GoodScores
+    caught: Caught
+    method: Literal["held-out", "cross-fitted"]
+    kept: dict[int, float]
+    shift: Shift | None = None
+    bank: Tensor | None = None
+    all_scores: Scores | None = None
+
+
+class OutOfSample:
+    """How the images of one calibration are scored.
+
+    Args:
+        engine: on the device to use.
+        model: fitted.
+        facts: of its run.
+        files: the images, decoded.
+        notify: takes a sentence for a person; empty ones are not for telling.
+    """
+
+    def __init__(
+        self, engine: Engine, model: Patchcore, facts: RunFacts, files: DecodedFiles, notify: Callable[[str], None]
+    ) -> None:
+        self._engine, self._model, self._facts, self._files, self._notify = engine, model, facts, files, notify
+        size = model.pre_processor.spec.input_size
+        self._scorer = Scorer(model.model, model.model.patch_grid(size), size)
+
+    def labelled(self, items: Sequence[ImageItem]) -> Scored:
+        """Good and defective images, by the run's own bank."""
+        scores = collect_scores(self._engine.stream(self._model, self._files.dataset(items)))
+        by_path = {item.path: item for item in items}
+        good = np.flatnonzero(~scores.labels)
+        parts = [by_path[scores.paths[place]] for place in good]
+        known = GoodScores(scores.scores[good], scores.map_maxima[good], tuple(item.path.name for item in parts))
+        caught = Caught(self._synthetic(parts), scores.scores[scores.labels])
+        return Scored(parts, known, caught, "held-out", _spread(known.scores), all_scores=scores)
+
+    def held_out(self, items: Sequence[ImageItem]) -> Scored:
+        """Images that the run's bank has not seen."""
+        good = _in_order([item for item in items if not item.is_defective])
+        bank = self._model.model.memory_bank
+        with self._engine.features(self._model, self._files.dataset(good)) as store:
+            pool, used = _opened(store, good)
+            found = [self._scorer(self._scorer.image(pool, image), bank) for image in range(len(used))]
+            parts = self._parts(pool, used)
+        scores, maxima = (np.array(column, np.float32) for column in zip(*found, strict=True))
+        caught = Caught(self._synthetic(used), self._defective([item for item in items if item.is_defective]))
+        known = self._good(used, scores, maxima, parts)
+        shift = None if known.batches else _shift(used, scores)
+        return Scored(used, known, caught, "held-out", _spread(scores), shift)
+
+    def cross_fitted(self, items: Sequence[ImageItem]) -> Scored:
+        """The training images, each by a bank that has not seen it, nor its part or batch."""
+        good = _in_order(items)
+        with self._engine.features(self._model, self._files.dataset(good)) as store:
+            pool, used = _opened(store, good)
+            parts = self._parts(pool, used)
+            batches = tuple(item.batch for item in used if item.batch)
+            found = self._out_of_fold(pool, used, units_of(parts.part, batches))
+            shift = None if batches else _shift(used, found.scores)
+            if shift is not None:
+                # Neighbours are alike: whole stretches of files are held out, as if each were a batch.
+                batches = tuple(f"stretch {place}" for place in _stretches(len(used)))
+                found = self._out_of_fold(pool, used, units_of(parts.part, batches))
+            bank, kept = self._unseen(pool, units_of(parts.part, batches))
+        known = self._good(used, found.scores, found.maxima, parts, batches)
+        return Scored(used, known, Caught(found.defects), "cross-fitted", kept, shift, bank)
+
+    def _unseen(self, pool: Pool, units: NDArray[np.int64]) -> tuple[Tensor, dict[int, float]]:
+        """A bank that has not seen some of the images, and those with their scores by it."""
+        size, seed = len(self._model.model.memory_bank), self._facts.seed
+        bank, unseen = unseen_bank(self._scorer, pool, units, size, seed, device=self._engine.device)
+        scores = np.array([self._scorer(self._scorer.image(pool, int(i)), bank)[0] for i in unseen], np.float32)
+        return bank, {int(unseen[place]): score for place, score in _spread(scores).items()}
+
+    def _parts(self, pool: Pool, items: Sequence[ImageItem]) -> Parts:
+        batches = [item.batch for item in items if item.batch]
+        parts = find_parts(pool, self._scorer.grid, [self._files.digest(item.path) for item in items], batches)
+        self._notify(str(parts))
+        return parts
+
+    def _good(
+        self,
+        items: Sequence[ImageItem],
+        scores: _Floats,
+        maxima: _Floats,
+        parts: Parts,
+        batches: tuple[str, ...] = (),
+    ) -> GoodScores:
+        batches = batches or tuple(item.batch for item in items if item.batch)
+        suspects = set(self._facts.suspect_sha256)
+        named = frozenset(item.path.name for item in items if self._files.digest(item.path) in suspects)
+        return GoodScores(scores, maxima, tuple(item.path.name for item in items), parts.part, batches, named)
+
+    def _out_of_fold(self, pool: Pool, items: Sequence[ImageItem], units: NDArray[np.int64]) -> OutOfFold:
+        per_image = _per_image(len(items))
+        shown = set(evenly_spaced(len(items)))
+        embed = Embedder(self._model, per_image * len(shown))
+
+        def defects(fold: NDArray[np.int64]) -> Iterator[Tensor]:
+            some = [items[int(i)] for i in fold if int(i) in shown]
+            return self._embedded(embed, some, per_image) if some else iter(())
+
+        ratio, seed = self._model.coreset_sampling_ratio, self._facts.seed
+        return out_of_fold_scores(self._scorer, pool, folds(units, seed), ratio, seed, defects, self._engine.device)
+
+    def _synthetic(self, items: Sequence[ImageItem]) -> _Floats:
+        """Scores of synthetic defects on some good images, by the run's own bank."""
+        some = [items[place] for place in evenly_spaced(len(items))]
+        per_image = _per_image(len(items))
+        rows = self._embedded(Embedder(self._model, per_image * len(some)), some, per_image)
+        return np.array([self._scorer(one, self._model.model.memory_bank)[0] for one in rows], np.float32)
+
+    def _embedded(self, embed: Embedder, items: Sequence[ImageItem], per_image: int) -> Iterator[Tensor]:
+        """``[P, D]`` features of the defects on some images."""
+        images = [self._files.pixels(item.path) for item in items]
+        for defect in make_defects(images, per_image, _DEFECT_SEED):
+            yield embed(torch.from_numpy(defect.image)[None].to(self._engine.device))
+
+    def _defective(self, items: Sequence[ImageItem]) -> _Floats:
+        if not items:
+            return np.empty(0, np.float32)
+        dataset = self._files.dataset(items)
+        return collect_scores(self._engine.stream(self._model, dataset, "defects")).scores
+
+
+def _opened(store: FeatureStore, items: Sequence[ImageItem]) -> tuple[Pool, list[ImageItem]]:
+    return store.pool(), [items[place] for place in store.images]
+
+
+def _in_order(items: Sequence[ImageItem]) -> list[ImageItem]:
+    return [items[i] for i in file_order([item.path for item in items])]
+
+
+def _per_image(count: int) -> int:
+    return min(max(_DEFECTS // max(count, 1), 1), _PER_IMAGE)
+
+
+def _stretches(count: int) -> NDArray[np.int64]:
+    """``[count]`` which of ten stretches of files each is in; fewer stretches of few files."""
+    stretches = min(_STRETCHES, max(2, count // 3))
+    return np.arange(count) * stretches // count
+
+
+def _shift(items: Sequence[ImageItem], scores: _Floats) -> Shift | None:
+    return find_shift(scores, [item.path.name for item in items])
+
+
+def _spread(scores: _Floats) -> dict[int, float]:
+    """Images to keep with their scores: least to most anomalous, both ends included."""
+    order = np.argsort(scores, kind="stable")
+    return {int(order[place]): float(scores[order[place]]) for place in evenly_spaced(len(order))}
