@@ -19,8 +19,10 @@ from ..fit.copies import find_parts, shown_already
 from ..fit.outliers import Outliers, find_outliers
 from ..fit.storage import FeatureStorageOptions
 from ..models import Patchcore
+from ..models.feature_space import PcaOptions, projected
 from ..models.k_center_greedy import Pool, coreset_size
 from ..models.pre_processor import PreProcessor
+from ..models.score_rule import ScoreRule
 from ..models.weights import HUB, local_weights
 from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
@@ -48,6 +50,8 @@ class TrainOptions:
         val_split_ratio: share of the good images to keep out of the fit, for `calibrate`, in [0, 1); none where the
             data has a validation split of its own.
         group_by: pattern that finds an image's batch in its path; see ``with_batches``.
+        score: how an image's score comes from its patches; see ``ScoreRule``.
+        pca: the feature space; the features as they are when None.
 
     Raises:
         ConfigError: more than one of ratio, size and MB is given, or one of them is not positive.
@@ -68,6 +72,8 @@ class TrainOptions:
     memory_limit: int | None = None
     val_split_ratio: float = 0.0
     group_by: str | None = None
+    score: str = ScoreRule.REFERENCE
+    pca: PcaOptions | None = None
 
     def __post_init__(self) -> None:
         given = [v for v in (self.coreset_sampling_ratio, self.coreset_size, self.bank_mb) if v is not None]
@@ -136,7 +142,13 @@ def train_run(
         if notify is not None and str(parts):
             notify(str(parts))
         units = units_of(parts.part, batches)
-        outliers = find_outliers(pool, model.coreset_rows, [item.path for item in fitted.train], grid, units)
+        outliers = find_outliers(
+            projected(pool, model.model.feature_space),
+            model.coreset_rows,
+            [item.path for item in fitted.train],
+            grid,
+            units,
+        )
         left_out = _shown_already(engine, model, fitted, pool, digest)
         suspects = [fitted.train[place] for place in outliers.suspects]
         facts = save_fitted(folder, model, fitted, FitFindings(suspects, left_out, options.group_by), digest)
@@ -176,6 +188,8 @@ def _new_model(options: TrainOptions) -> Patchcore:
         post_processor=False,  # thresholds are `calibrate`'s
         weights=_weights_file(options),
         seed=options.seed,
+        score=options.score,
+        pca=options.pca,
     )
 
 

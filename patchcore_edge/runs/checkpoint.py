@@ -35,7 +35,9 @@ from patchcore_edge_runtime.validation import first_fault
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..models import Patchcore
+from ..models.feature_space import PcaOptions
 from ..models.pre_processor import PreProcessor
+from ..models.score_rule import ScoreRule
 
 __all__ = [
     "RUN_FILE",
@@ -72,6 +74,8 @@ class RunFacts(BaseModel):
         group_by: pattern that finds an image's batch in its path; subfolders are batches without.
         patches: how many the images gave.
         bank_size: how many of them the memory bank keeps.
+        score: how an image's score comes from its patches.
+        pca: what the feature space keeps; the features as they are when absent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,6 +98,8 @@ class RunFacts(BaseModel):
     group_by: str | None = None
     patches: PositiveInt
     bank_size: PositiveInt
+    score: ScoreRule = ScoreRule.REFERENCE
+    pca: PcaOptions | None = None
     tools: dict[str, str]
 
 
@@ -151,6 +157,8 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
         num_neighbors=facts.num_neighbors,
         pre_processor=PreProcessor(facts.preprocess, facts.mean, facts.std),
         seed=facts.seed,
+        score=facts.score,
+        pca=facts.pca,
     )
     try:
         model.model.load_state_dict(load_file(folder / MODEL_FILE))

@@ -1,0 +1,46 @@
+"""From an image's patch distances and its map to one number: which rule ranks images depends on the part."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from torch import Tensor
+
+__all__ = ["ScoreRule", "patches_counted", "ruled_scores"]
+
+
+class ScoreRule(StrEnum):
+    """How an image's score comes from its patches.
+
+    Attributes:
+        REFERENCE: the largest patch distance, re-weighted by its neighbourhood (Roth et al. 2022, eq. 7).
+        PATCH_MAX: the largest patch distance.
+        TOP_K: the mean of the largest hundredth of the patch distances.
+        MAP_MAX: the largest value of the smoothed map.
+    """
+
+    REFERENCE = "reference"
+    PATCH_MAX = "patch-max"
+    TOP_K = "top-k"
+    MAP_MAX = "map-max"
+
+
+def patches_counted(rule: ScoreRule, patches: int) -> int:
+    """Of so many patches of an image, how many largest distances make its score; all of them for the map's maximum."""
+    if rule is ScoreRule.MAP_MAX:
+        return patches
+    return max(1, round(patches / 100)) if rule is ScoreRule.TOP_K else 1
+
+
+def ruled_scores(rule: ScoreRule, patch_scores: Tensor, anomaly_map: Tensor) -> Tensor:
+    """Scores ``[N]`` by any rule but eq. 7, which needs more than distances.
+
+    Args:
+        rule: not ``REFERENCE``.
+        patch_scores: ``[N, P]`` distances.
+        anomaly_map: ``[N, 1, H, W]`` smoothed.
+    """
+    if rule is ScoreRule.MAP_MAX:
+        return anomaly_map.amax((1, 2, 3))
+    count = patches_counted(rule, patch_scores.shape[1])
+    return patch_scores.amax(1) if count == 1 else patch_scores.topk(count, dim=1).values.mean(1)
