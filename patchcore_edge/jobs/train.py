@@ -142,13 +142,8 @@ def train_run(
         if notify is not None and str(parts):
             notify(str(parts))
         units = units_of(parts.part, batches)
-        outliers = find_outliers(
-            projected(pool, model.model.feature_space),
-            model.coreset_rows,
-            [item.path for item in fitted.train],
-            grid,
-            units,
-        )
+        seen, paths = projected(pool, model.model.feature_space), [item.path for item in fitted.train]
+        outliers = find_outliers(seen, model.coreset_rows, paths, grid, units)
         left_out = _shown_already(engine, model, fitted, pool, digest)
         suspects = [fitted.train[place] for place in outliers.suspects]
         facts = save_fitted(folder, model, fitted, FitFindings(suspects, left_out, options.group_by), digest)

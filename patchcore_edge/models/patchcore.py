@@ -82,7 +82,7 @@ class Patchcore(nn.Module):
         visualizer: the pictures of ``Engine.predict`` and ``Engine.test``.
         weights: file with the backbone's weights, in place of what ``pre_trained`` would find.
         seed: decides the coreset's first pick.
-        score: how an image's score comes from its patches: ``reference`` (eq. 7), ``patch-max``, ``top-k``, ``map-max``.
+        score: how an image's score comes from its patches; eq. 7 unless another of ``ScoreRule`` is named.
         pca: the feature space that ``fit`` finds; the features as they are when absent.
 
     Attributes:
