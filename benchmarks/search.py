@@ -22,12 +22,13 @@ from patchcore_edge.models import InferenceBatch, Patchcore
 from patchcore_edge_export.build import gate_samples
 from patchcore_edge_export.convert.onnx import export_onnx
 from patchcore_edge_export.convert.openvino import convert
-from patchcore_edge_export.gate.parity import LIMITS, Graph, compare
+from patchcore_edge_export.gate.parity import LIMITS, compare
 from patchcore_edge_export.graph.edge_model import EdgeModel
 from patchcore_edge_export.graph.exact_search import SearchResult, pick
 from patchcore_edge_export.graph.fast_search import FastPlan, FastSearch
 from patchcore_edge_export.planning.plan import plan_search
 from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.inspection.backend import Backend
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -98,7 +99,7 @@ class Case:
 
     name: str
     plan: FastPlan | None
-    make: Callable[[Path], Graph]
+    make: Callable[[Path], Backend]
 
 
 def main() -> None:
@@ -137,7 +138,7 @@ def section(work: Work) -> str:
 
 
 def _cases(model: Patchcore, chosen: FastPlan, limits: Thresholds) -> Iterator[Case]:
-    def compiled(plan: FastPlan | None, running: bool = False) -> Callable[[Path], Graph]:
+    def compiled(plan: FastPlan | None, running: bool = False) -> Callable[[Path], Backend]:
         return lambda folder: _compiled(model, plan, running, limits, folder)
 
     yield Case("exact", None, compiled(None))
@@ -156,7 +157,7 @@ def _altered(plan: FastPlan, dimensions: int, patches: int) -> FastPlan:
     return replace(plan, dimensions=dimensions, patches=patches, clip_limit=clip_limit, candidates=0, offsets=None)
 
 
-def _compiled(model: Patchcore, plan: FastPlan | None, running: bool, limits: Thresholds, folder: Path) -> Graph:
+def _compiled(model: Patchcore, plan: FastPlan | None, running: bool, limits: Thresholds, folder: Path) -> Backend:
     onnx_file, xml = folder / "model.onnx", folder / "model.xml"
     edge = EdgeModel(model, plan)
     if plan is not None and running:
@@ -166,12 +167,12 @@ def _compiled(model: Patchcore, plan: FastPlan | None, running: bool, limits: Th
     return OpenVINOBackend(xml, "CPU", "latency")
 
 
-def _answers(graph: Graph, frames: NDArray[np.uint8]) -> _Answers:
+def _answers(graph: Backend, frames: NDArray[np.uint8]) -> _Answers:
     answers = [[value.copy() for value in graph.infer(frame[None])] for frame in frames]
     return np.array([float(score[0]) for score, _ in answers]), np.stack([one[0, 0] for _, one in answers])
 
 
-def _gate(fitted: Fitted, torch_model: TorchModel, graph: Graph, limits: Thresholds, search: str) -> str:
+def _gate(fitted: Fitted, torch_model: TorchModel, graph: Backend, limits: Thresholds, search: str) -> str:
     facts = compare(
         torch_model,
         graph,

@@ -13,18 +13,19 @@ import openvino as ov
 
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML
-from patchcore_edge_runtime.bundle.edit import rewrite_model_info
 from patchcore_edge_runtime.bundle.manifest import Labels, ParityReport, QuantizationFacts, SearchFacts
+from patchcore_edge_runtime.bundle.model_info import rewrite_model_info
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .convert.lowering import Lowering
-from .convert.onnx import OnnxGraph, export_onnx
+from .convert.onnx import export_onnx
 from .convert.openvino import convert, save, with_model_info
 from .gate.advice import advice
 from .gate.deviation import Reference, Scales
+from .gate.onnx_backend import ONNXRuntimeBackend
 from .gate.parity import LIMITS, Trial, judge, require_parity
 from .gate.recalibrate import recalibrated, score_pairs
 from .graph.edge_model import EdgeModel
@@ -205,19 +206,19 @@ class _Builder:
         quantization = None if self._lowering is None else self._lowering.facts
         return BuildResult("exact" if plan is None else "fast", _search_facts(plan, why), parity, own, quantization)
 
-    def _further(self, graph: OpenVINOBackend, onnx: OnnxGraph) -> Iterator[Trial]:
+    def _further(self, graph: OpenVINOBackend, onnx: ONNXRuntimeBackend) -> Iterator[Trial]:
         """What the written graph itself is shown, besides what a stand-in for it was."""
         samples = list(self._inputs.labelled)
         if self._inputs.unseen is not None:
             samples += gate_samples(self._images, seen=True)
         yield Trial(self._torch, graph, samples, onnx)
 
-    def _write(self, model: Patchcore, plan: FastPlan | None, xml: Path, onnx_file: Path) -> OnnxGraph:
+    def _write(self, model: Patchcore, plan: FastPlan | None, xml: Path, onnx_file: Path) -> ONNXRuntimeBackend:
         edge, half = EdgeModel(model, plan), self._options.precision == "fp16"
         export_onnx(edge, onnx_file, self._options.batch, model.pre_processor.spec.input_size)
         if self._lowering is None:
             convert(onnx_file, xml, self._thresholds, compress_to_fp16=half)
-            return OnnxGraph(onnx_file)
+            return ONNXRuntimeBackend(onnx_file)
         float_xml = onnx_file.with_name("float.xml")
         convert(onnx_file, float_xml, self._thresholds, compress_to_fp16=False)
         core = ov.Core()
@@ -225,7 +226,7 @@ class _Builder:
         core.set_property({"ENABLE_MMAP": False})
         lowered = self._lowering(core.read_model(float_xml))
         save(with_model_info(lowered, self._thresholds), xml, compress_to_fp16=half)
-        return OnnxGraph(onnx_file)
+        return ONNXRuntimeBackend(onnx_file)
 
     def _own_thresholds(self, unseen: Trial, search: str) -> Thresholds:
         """The run's, or those found again on 8-bit scores; these are put into the written IR."""
@@ -234,11 +235,11 @@ class _Builder:
         good = [sample.image for sample in self._samples if not sample.synthetic]
         made = [sample.image for sample in self._samples if sample.synthetic]
         remedy = advice(self._options.precision, search, compressed=self._options.compress_weights)
-        known = score_pairs(unseen.fitted, unseen.graph, good, self._options.batch, remedy)
+        known = score_pairs(unseen.fitted, unseen.graph, good, remedy)
         recorded = self._inputs.recorded or [float(v) for v in known.torch_scores]
         if self._inputs.unseen is not None:
             recorded = ()  # images of one fold, thresholds from all
-        defects = score_pairs(unseen.fitted, unseen.graph, made, self._options.batch, remedy)
+        defects = score_pairs(unseen.fitted, unseen.graph, made, remedy)
         own = recalibrated(self._thresholds, known, recorded, defects)
         rewrite_model_info(self._folder / MODEL_XML, own, Labels())
         return own

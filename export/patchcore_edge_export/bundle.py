@@ -34,10 +34,11 @@ from patchcore_edge_runtime.verdict import Thresholds
 
 from .build import BuildResult, CalibrationInputs, GraphOptions, build_graph
 from .convert.lowering import with_backbone_of
-from .convert.onnx import OnnxGraph, export_onnx
+from .convert.onnx import export_onnx
 from .convert.openvino import convert, save
 from .gate.deviation import Scales
 from .gate.golden import OWN_TOLERANCE, Expectation, choose_golden, write_golden
+from .gate.onnx_backend import ONNXRuntimeBackend
 from .gate.parity import SCORE_LIMITS, Trial, judge
 from .graph.edge_model import EdgeModel
 from .samples import Sample, gate_samples, patch_cell
@@ -102,7 +103,7 @@ def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> Pari
         raise BundleError(f"{path} was not exported from {run}; give the run it came from.")
     onnx_file = path / "model.onnx"
     graph = OpenVINOBackend(bundle.model_xml, device, "latency")
-    onnx = OnnxGraph(onnx_file) if onnx_file.is_file() else None
+    onnx = ONNXRuntimeBackend(onnx_file) if onnx_file.is_file() else None
     with ExitStack() as held:
         samples = _labelled(data, fitted, facts) if data else _calibration_samples(run, fitted)
         trials = [Trial(fitted, graph, samples, onnx)]
@@ -187,7 +188,7 @@ def _golden(
     graph = OpenVINOBackend(folder / MODEL_XML, "CPU", "latency")
     tolerance = OWN_TOLERANCE if own else SCORE_LIMITS[options.precision]
     chosen = choose_golden(fitted, images, inputs.labelled, seen=inputs.unseen is not None)
-    return write_golden(folder, chosen, Expectation(graph, options.batch, own, tolerance))
+    return write_golden(folder, chosen, Expectation(graph, own, tolerance))
 
 
 def _model_facts(fitted: Patchcore, facts: RunFacts) -> ModelFacts:

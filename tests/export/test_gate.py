@@ -309,7 +309,7 @@ def test_a_refused_export_is_told_what_it_has_not_done(
 def test_a_graph_without_numbers_is_told_what_it_has_not_done(fitted: Patchcore, images: list[Image]) -> None:
     told = advice("fp16", "exact", compressed=True)
     with pytest.raises(ParityError) as refused:
-        score_pairs(fitted, _Torch(fitted, score=float("nan")), images[:1], 1, told)
+        score_pairs(fitted, _Torch(fitted, score=float("nan")), images[:1], told)
     assert str(refused.value).endswith(told)
     assert "--precision fp16" not in str(refused.value)
 

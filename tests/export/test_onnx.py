@@ -10,9 +10,14 @@ import pytest
 import torch
 
 from patchcore_edge.models import Patchcore
-from patchcore_edge_export.convert.onnx import PROTOBUF_LIMIT, OnnxGraph, export_onnx
+from patchcore_edge_export.convert.onnx import PROTOBUF_LIMIT, export_onnx
+from patchcore_edge_export.convert.openvino import convert
+from patchcore_edge_export.gate.onnx_backend import ONNXRuntimeBackend
 from patchcore_edge_export.graph.edge_model import EdgeModel
 from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.inspection.backend import Backend
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
+from patchcore_edge_runtime.verdict import Thresholds
 
 SIZE = (64, 64)
 
@@ -26,7 +31,7 @@ def file(fitted: Patchcore, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_onnx_runtime_scores_as_torch_does(file: Path, fitted: Patchcore, images: list[Image]) -> None:
     frames = np.stack(images[:2])
-    score, anomaly_map = OnnxGraph(file).infer(frames)
+    score, anomaly_map = ONNXRuntimeBackend(file).infer(frames)
     expected = fitted(torch.from_numpy(frames))
     np.testing.assert_allclose(score, expected.pred_score, rtol=1e-4)
     np.testing.assert_allclose(anomaly_map, expected.anomaly_map, rtol=1e-3, atol=1e-4)
@@ -49,7 +54,7 @@ def test_weights_above_the_limit_of_a_protobuf_go_beside_it_and_load(
     export_onnx(EdgeModel(fitted), path, 1, SIZE, protobuf_limit=1 << 20)
     assert path.stat().st_size < 1 << 20
     assert (tmp_path / "model.onnx.data").stat().st_size > 1 << 20
-    score, _ = OnnxGraph(path).infer(images[0][None])
+    score, _ = ONNXRuntimeBackend(path).infer(images[0][None])
     np.testing.assert_allclose(score, fitted(torch.from_numpy(images[0])[None]).pred_score, rtol=1e-4)
 
 
@@ -67,3 +72,21 @@ def test_the_same_model_gives_the_same_bytes(file: Path, fitted: Patchcore, tmp_
     again = tmp_path / "model.onnx"
     export_onnx(EdgeModel(fitted), again, 2, SIZE)
     assert again.read_bytes() == file.read_bytes()
+
+
+def test_onnx_runtime_is_a_backend_as_openvino_is(file: Path, images: list[Image], tmp_path: Path) -> None:
+    convert(file, tmp_path / "model.xml", Thresholds(image=1.0, pixel=1.0), compress_to_fp16=False)
+    backends: list[Backend] = [ONNXRuntimeBackend(file), OpenVINOBackend(tmp_path / "model.xml", "CPU")]
+    scores = []
+    for backend in backends:
+        assert (backend.images.shape, backend.images.dtype) == ((2, *SIZE, 3), np.uint8)
+        assert backend.execution_devices == ["CPU"]
+        # One image fills the batch; a batch may also be written to where the backend reads it.
+        score, anomaly_map = (value.copy() for value in backend.infer(images[0][None]))
+        assert score[0] == score[1]
+        assert anomaly_map.shape == (2, 1, *SIZE)
+        backend.images[...] = np.stack([images[1], images[0]])
+        again, _ = backend.infer(backend.images)
+        assert again[1] == score[0] != again[0]
+        scores.append(again.copy())
+    np.testing.assert_allclose(*scores, rtol=1e-4)

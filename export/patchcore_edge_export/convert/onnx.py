@@ -1,4 +1,4 @@
-"""torch → ONNX, static in every dimension (DESIGN section 4: a dynamic batch was silently specialised)."""
+"""torch → ONNX, static in every dimension: torch's exporter may fix a dynamic batch without saying so."""
 
 from __future__ import annotations
 
@@ -7,35 +7,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 
-from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.inspection.backend import FRAME, MAP, SCORE
 
 from ..graph.edge_model import EdgeModel
 
-__all__ = ["PROTOBUF_LIMIT", "OnnxGraph", "export_onnx"]
+__all__ = ["PROTOBUF_LIMIT", "export_onnx"]
 
 PROTOBUF_LIMIT = (2 << 30) - (16 << 20)
 """Weights in bytes that one protobuf can hold, with room for the graph; more of them go to a file beside it."""
-
-
-class OnnxGraph:
-    """An ONNX file in ONNX Runtime on the CPU: uint8 BGR pixels in, raw score and map out."""
-
-    def __init__(self, path: Path) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-    def infer(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """``[N,H,W,3]`` uint8 BGR of the graph's static shape → raw scores ``[N]`` and maps ``[N,1,H,W]``."""
-        score, anomaly_map = self._session.run(["pred_score", "anomaly_map"], {"frame": images})
-        return score, anomaly_map
 
 
 def export_onnx(
@@ -57,8 +39,8 @@ def export_onnx(
         program = torch.onnx.export(
             model,
             (frame,),
-            input_names=["frame"],
-            output_names=["pred_score", "anomaly_map"],
+            input_names=[FRAME],
+            output_names=[SCORE, MAP],
             dynamo=True,
             verbose=False,
         )

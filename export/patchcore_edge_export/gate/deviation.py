@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from patchcore_edge.models import InferenceBatch
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
-__all__ = ["UNBOUNDED", "Graph", "Raw", "Reference", "Scales", "TorchModel", "largest", "raw"]
+__all__ = ["UNBOUNDED", "Raw", "Reference", "Scales", "TorchModel", "largest", "raw"]
 
 UNBOUNDED = 1e9
 """What a deviation counts as that is not a finite number."""
@@ -29,14 +29,6 @@ _KEPT_BYTES = 512 << 20
 
 TorchModel = Callable[[Tensor], InferenceBatch]
 """float32 torch on the CPU: ``[N,H,W,3]`` uint8 BGR → raw scores and maps; ``Patchcore`` is one."""
-
-
-class Graph(Protocol):
-    """What is compared with torch: a compiled IR, or ONNX in ONNX Runtime."""
-
-    def infer(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """``[N,H,W,3]`` uint8 BGR → raw scores ``[N]`` and maps ``[N,1,H,W]``."""
-        ...
 
 
 class Raw(NamedTuple):

@@ -16,7 +16,7 @@ from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle.manifest import GoldenImage
 from patchcore_edge_runtime.images.files import write_image
 from patchcore_edge_runtime.images.preprocess import Image
-from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
+from patchcore_edge_runtime.inspection.backend import Backend
 
 from ..samples import Sample, patch_cell, some_of
 
@@ -40,13 +40,11 @@ class Expectation:
 
     Attributes:
         graph: as written, on this machine's CPU.
-        batch: its static batch size.
         own: expect the graph's own scores and not those of float32 torch.
         tolerance: allowed deviation, relative.
     """
 
-    graph: OpenVINOBackend
-    batch: int
+    graph: Backend
     own: bool
     tolerance: float
 
@@ -91,7 +89,7 @@ def write_golden(folder: Path, chosen: Sequence[Choice], expectation: Expectatio
 
     Only images that the graph itself, here, scores well within the tolerance; all where there are none.
     """
-    own = [float(expectation.graph.infer(np.repeat(one[0][None], expectation.batch, axis=0))[0][0]) for one in chosen]
+    own = [float(expectation.graph.infer(one[0][None])[0][0]) for one in chosen]
     apart = [abs(score - one[1]) / max(abs(one[1]), 1e-12) for score, one in zip(own, chosen, strict=True)]
     steady = [place for place, off in enumerate(apart) if expectation.own or off <= expectation.tolerance / 2]
     golden = []

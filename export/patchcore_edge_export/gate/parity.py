@@ -13,10 +13,11 @@ from scipy.stats import spearmanr
 from patchcore_edge_runtime.bundle.manifest import OnnxParity, ParityReport, SeenParity
 from patchcore_edge_runtime.errors import DataError, ParityError
 from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.inspection.backend import Backend
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..samples import Sample
-from .deviation import UNBOUNDED, Graph, Raw, Scales, TorchModel, largest, raw
+from .deviation import UNBOUNDED, Raw, Scales, TorchModel, largest, raw
 from .limits import LIMITS, SCORE_LIMITS, Limits, failures_of
 from .separation import Apart, apart
 
@@ -24,7 +25,6 @@ __all__ = [
     "LIMITS",
     "SCORE_LIMITS",
     "UNBOUNDED",
-    "Graph",
     "Limits",
     "Sample",
     "Trial",
@@ -53,9 +53,9 @@ class Trial:
     """
 
     fitted: TorchModel
-    graph: Graph
+    graph: Backend
     samples: Iterable[Sample]
-    onnx: Graph | None = None
+    onnx: Backend | None = None
 
 
 @dataclass
@@ -117,7 +117,7 @@ class _Found:
 
 def compare(
     fitted: TorchModel,
-    graph: Graph,
+    graph: Backend,
     samples: Iterable[Sample],
     *,
     batch: int,
@@ -126,7 +126,7 @@ def compare(
     thresholds: Thresholds,
     graph_thresholds: Thresholds | None = None,
     search: str = "exact",
-    onnx: Graph | None = None,
+    onnx: Backend | None = None,
 ) -> ParityReport:
     """``judge`` on one trial."""
     scales = Scales(thresholds, graph_thresholds or thresholds)

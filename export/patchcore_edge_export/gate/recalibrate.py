@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import ParityError
 from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.inspection.backend import Backend
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .deviation import Graph, TorchModel, raw
+from .deviation import TorchModel, raw
 
 __all__ = ["Pairs", "recalibrated", "score_pairs"]
 
@@ -30,13 +31,12 @@ class Pairs:
     graph_maxima: NDArray[np.float64]
 
 
-def score_pairs(fitted: TorchModel, graph: Graph, images: Sequence[Image], batch: int, remedy: str) -> Pairs:
+def score_pairs(fitted: TorchModel, graph: Backend, images: Sequence[Image], remedy: str) -> Pairs:
     """Score images both ways.
 
     Args:
         fitted, graph: what is compared; they score raw.
         images: HxWx3 uint8 BGR of the model's size.
-        batch: the graph's static batch size.
         remedy: a sentence that says what to try where the graph gives no numbers.
 
     Raises:
@@ -45,7 +45,7 @@ def score_pairs(fitted: TorchModel, graph: Graph, images: Sequence[Image], batch
     rows = []
     for image in images:
         wanted = raw(fitted, image)
-        scores, maps = graph.infer(np.repeat(image[None], batch, axis=0))
+        scores, maps = graph.infer(image[None])
         rows.append((wanted.score, scores[0], wanted.map.max(), maps[0].max()))
     table = np.array(rows, np.float64).reshape(-1, 4)
     if not np.isfinite(table).all():
