@@ -12,17 +12,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patchcore_edge_runtime.bundle.recipe import PcaOptions
 from patchcore_edge_runtime.errors import DataError
 
 from ..models import PatchcoreModel
-from ..models.feature_space import FeatureSpace, PcaOptions, pool_moments, pool_origin, projected
+from ..models.feature_space import FeatureSpace, pool_moments, pool_origin, projected
+from ..models.images_pool import ImagesPool
 from ..models.k_center_greedy import KCenterGreedy, Pool, pool_rows
 
 __all__ = ["FOLDS", "OutOfFold", "Scorer", "folds", "out_of_fold_scores", "units_of", "unseen_bank"]
@@ -133,21 +134,6 @@ def folds(units: NDArray[np.int64], seed: int, count: int | None = None) -> list
     return [np.flatnonzero(np.isin(units, fold)) for fold in members]
 
 
-class _Images:
-    """The rows of some of a pool's images, as a pool; nothing is copied."""
-
-    def __init__(self, pool: Pool, images: NDArray[np.int64], patches: int) -> None:
-        self._pool = pool
-        self._rows = (images[:, None] * patches + np.arange(patches)).ravel()
-        self.shape = (len(self._rows), pool.shape[1])
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, rows: Any) -> Tensor:
-        return pool_rows(self._pool, self._rows[rows])
-
-
 @torch.inference_mode()
 def out_of_fold_scores(
     scorer: Scorer,
@@ -176,7 +162,7 @@ def out_of_fold_scores(
     made: list[float] = []
     for fold, space in zip(parted, _spaces(scorer, pool, parted, pca), strict=True):
         others = np.setdiff1d(np.arange(n), fold)
-        rest = projected(_Images(pool, others, scorer.patches), space)
+        rest = projected(ImagesPool(pool, others, scorer.patches), space)
         bank = KCenterGreedy(rest, sampling_ratio, seed, device=device).sample_coreset()
         for image in fold:
             scores[image], maxima[image] = scorer(scorer.image(pool, int(image)), bank, space)
@@ -226,6 +212,6 @@ def unseen_bank(
             continue
         held.append(int(number))
     unseen = np.flatnonzero(np.isin(units, held))
-    rest = projected(_Images(pool, np.flatnonzero(~np.isin(units, held)), scorer.patches), space)
+    rest = projected(ImagesPool(pool, np.flatnonzero(~np.isin(units, held)), scorer.patches), space)
     sampler = KCenterGreedy(rest, 1.0, seed, size=min(size, len(rest)), device=device)
     return sampler.sample_coreset(), unseen

@@ -13,39 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.bundle.recipe import PcaOptions
 
 from ..data.evenly_spaced import evenly_spaced
 from .k_center_greedy import Pool, pool_rows
 
-__all__ = ["FeatureSpace", "Moments", "PcaOptions", "pool_moments", "pool_origin", "projected"]
+__all__ = ["FeatureSpace", "Moments", "pool_moments", "pool_origin", "projected"]
 
 _BLOCK_ELEMENTS = 1 << 22
 _ORIGIN_ROWS = 4096
 _SMALLEST = 1e-6
 """Variances below this share of the largest are the rounding of features, and no directions to look in."""
-
-
-@dataclass(frozen=True)
-class PcaOptions:
-    """What a PCA keeps.
-
-    Attributes:
-        dimensions: how many, or in (0, 1) which share of the variance.
-        whitening: a in ``ev^(-a/2)``, in [0, 1].
-
-    Raises:
-        ConfigError: either is out of range.
-    """
-
-    dimensions: float
-    whitening: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (0 < self.dimensions < 1 or (self.dimensions >= 1 and self.dimensions == int(self.dimensions))):
-            raise ConfigError(f"PCA keeps {self.dimensions} dimensions; give a number of them or a share below 1.")
-        if not 0 <= self.whitening <= 1:
-            raise ConfigError(f"The whitening exponent is {self.whitening}; give a number from 0 to 1.")
 
 
 @dataclass(frozen=True)

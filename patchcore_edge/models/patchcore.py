@@ -40,17 +40,17 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 from patchcore_edge_runtime.validation import first_fault
 
 from ..data.batch import Batch
 from ..metrics.evaluator import Evaluator
-from .feature_space import PcaOptions, pool_moments, pool_origin, projected
+from .feature_space import pool_moments, pool_origin, projected
 from .k_center_greedy import KCenterGreedy, Pool, pool_rows
 from .post_processor import PostProcessor
 from .pre_processor import PreProcessor
-from .score_rule import ScoreRule
 from .torch_model import InferenceBatch, PatchcoreModel
 from .visualizer import Visualizer
 from .weights import load_weights, report_unused

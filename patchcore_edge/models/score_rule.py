@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from torch import Tensor
 
-__all__ = ["ScoreRule", "patches_counted", "ruled_scores"]
+from patchcore_edge_runtime.bundle.recipe import ScoreRule
 
-
-class ScoreRule(StrEnum):
-    """How an image's score comes from its patches.
-
-    Attributes:
-        REFERENCE: the largest patch distance, re-weighted by its neighbourhood (Roth et al. 2022, eq. 7).
-        PATCH_MAX: the largest patch distance.
-        TOP_K: the mean of the largest hundredth of the patch distances.
-        MAP_MAX: the largest value of the smoothed map.
-    """
-
-    REFERENCE = "reference"
-    PATCH_MAX = "patch-max"
-    TOP_K = "top-k"
-    MAP_MAX = "map-max"
+__all__ = ["patches_counted", "ruled_scores"]
 
 
 def patches_counted(rule: ScoreRule, patches: int) -> int:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from patchcore_edge_runtime.bundle.recipe import ScoreRule
 from patchcore_edge_runtime.errors import CheckpointError
 
 from .anomaly_map import AnomalyMapGenerator
@@ -16,7 +17,7 @@ from .feature_extractor import TimmFeatureExtractor
 from .feature_space import FeatureSpace
 from .k_center_greedy import KCenterGreedy
 from .neighbors import nearest
-from .score_rule import ScoreRule, ruled_scores
+from .score_rule import ruled_scores
 
 __all__ = ["InferenceBatch", "PatchcoreModel"]
 

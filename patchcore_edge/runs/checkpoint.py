@@ -27,6 +27,7 @@ from torch import Tensor
 
 from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
+from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 from patchcore_edge_runtime.errors import CheckpointError
 from patchcore_edge_runtime.images.files import read_image, write_image
 from patchcore_edge_runtime.images.frame_check import FrameLimits
@@ -35,9 +36,7 @@ from patchcore_edge_runtime.validation import first_fault
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..models import Patchcore
-from ..models.feature_space import PcaOptions
 from ..models.pre_processor import PreProcessor
-from ..models.score_rule import ScoreRule
 
 __all__ = [
     "RUN_FILE",
