@@ -65,7 +65,7 @@ def train(
         float | None, typer.Option(help="Choose the coreset after a random projection, as the paper did: 0.9.")
     ] = None,
     score: Annotated[
-        ScoreRule, typer.Option(help="How an image's score comes from its patches.")
+        ScoreRule, typer.Option(help="How an image's score comes from its patches; reference is eq. 7 of the paper.")
     ] = ScoreRule.REFERENCE,
     pca: Annotated[
         float | None, typer.Option(help="Keep so many principal components of the features, or this share below 1.")
@@ -200,8 +200,10 @@ def _parse_pca(dimensions: float | None, whitening: float) -> PcaOptions | None:
 
 
 def _parse_outliers(text: str) -> Literal["keep", "drop"] | int:
-    if text == "keep" or text == "drop":
-        return text
+    if text == "keep":
+        return "keep"
+    if text == "drop":
+        return "drop"
     if text.isdecimal():
         return int(text)
     raise ConfigError(f"--outliers is {text!r}; give keep, drop or a number of images.")
