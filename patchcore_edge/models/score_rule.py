@@ -16,15 +16,16 @@ def patches_counted(rule: ScoreRule, patches: int) -> int:
     return max(1, round(patches / 100)) if rule is ScoreRule.TOP_K else 1
 
 
-def ruled_scores(rule: ScoreRule, patch_scores: Tensor, anomaly_map: Tensor) -> Tensor:
+def ruled_scores(rule: ScoreRule, patch_scores: Tensor, anomaly_map: Tensor, patches: int | None = None) -> Tensor:
     """Scores ``[N]`` by any rule but eq. 7, which needs more than distances.
 
     Args:
         rule: not ``REFERENCE``.
-        patch_scores: ``[N, P]`` distances.
+        patch_scores: ``[N, T]`` distances, the largest of each image among them.
         anomaly_map: ``[N, 1, H, W]`` smoothed.
+        patches: of an image; T when None.
     """
     if rule is ScoreRule.MAP_MAX:
         return anomaly_map.amax((1, 2, 3))
-    count = patches_counted(rule, patch_scores.shape[1])
+    count = patches_counted(rule, patches or patch_scores.shape[1])
     return patch_scores.amax(1) if count == 1 else patch_scores.topk(count, dim=1).values.mean(1)

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from patchcore_edge.data.synthetic_defects import make_defects
 from patchcore_edge.models import Patchcore
+from patchcore_edge.models.score_rule import patches_counted
+from patchcore_edge_runtime.bundle.recipe import ScoreRule
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..graph.coarse_space import CoarseSpace
 from ..graph.fast_search import FastPlan, FastSearch, merged
+from ..graph.upsampling import peak_smoothing
 from ..samples import patch_cell, some_of
 from .cost import search_cost
 
@@ -39,6 +42,9 @@ _MAP_MARGIN = 0.85
 """Share of the map's limit that the sample may use: of 128 new images the worst deviates by up to a quarter more."""
 _OFFSET_SHARE = 0.75
 """With all of the offsets 4 of 128 new images had places taken below their exact distance by over the map's limit."""
+_PEAK_LIMIT = 2e-5
+"""Of the map's maximum, where it is the score: a fifth of what float32 may deviate."""
+_PEAK_MARGIN = 2
 _GAIN = 0.8
 
 
@@ -85,10 +91,11 @@ class _Sample:
         """How many of the images are good."""
         return max(self.sources) + 1
 
-    @property
-    def worst(self) -> Tensor:
-        """``[n]`` place of each image's worst patch."""
-        return self.distances.argmax(1)
+    def deciding(self, rule: ScoreRule) -> Tensor:
+        """``[n, j]`` places of the patches that an image's score comes from; of the map's maximum, the worst alone."""
+        patches = self.distances.shape[1]
+        count = 1 if rule is ScoreRule.MAP_MAX else patches_counted(rule, patches)
+        return self.distances.topk(count, dim=1).indices
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Threshol
         for dimensions in _DIMENSIONS:
             if best is not None and dimensions > bank.shape[1]:
                 break
-            space = _space(bank, sample, min(dimensions, bank.shape[1]))
+            space = _space(fitted, sample, min(dimensions, bank.shape[1]))
             found = _cheapest(fitted, space, sample, map_limit)
             if found is not None and (
                 best is None or search_cost(bank, patches, found) < search_cost(bank, patches, best)
@@ -152,7 +159,7 @@ def _sample(fitted: Patchcore, good: list[Image], thresholds: Thresholds) -> _Sa
     for image in good + [defect.image for defect in made]:
         embedding = model.embed(fitted.pre_processor(torch.from_numpy(image)[None]))
         grid = (int(embedding.shape[2]), int(embedding.shape[3]))
-        patches = model.reshape_embedding(embedding)
+        patches = model.project(model.reshape_embedding(embedding))
         distances, neighbors = (one.flatten() for one in model.nearest_neighbors(patches, 1))
         anomaly_map = fitted.model.anomaly_map_generator(distances.reshape(1, 1, *grid), size)[0]
         found.append((patches - model.memory_bank.mean(0), distances, neighbors, anomaly_map))
@@ -161,14 +168,16 @@ def _sample(fitted: Patchcore, good: list[Image], thresholds: Thresholds) -> _Sa
     return _Sample(sources, patches, distances, neighbors, maps, maps.amax((1, 2, 3)).clamp_min(thresholds.pixel), grid)
 
 
-def _space(bank: Tensor, sample: _Sample, dimensions: int) -> _Space:
+def _space(fitted: Patchcore, sample: _Sample, dimensions: int) -> _Space:
+    bank = fitted.model.memory_bank
     centred = bank - bank.mean(0)
     correlation = _correlation(CoarseSpace(centred, dimensions, 1.0), centred, sample)
     space = CoarseSpace(centred, dimensions, correlation)
     largest = max(float(space(patches).points.abs().max()) for patches in sample.patches)
     plan = FastPlan(dimensions, max(_PATCHES), correlation, _CLIP_MARGIN * largest)
     # With groups, and in pieces that suit all patches at once.
-    search = FastSearch(bank, replace(plan, shortlist=sample.patches.shape[1]))
+    smoothing = peak_smoothing(fitted.model, sample.grid, fitted.pre_processor.spec.input_size)
+    search = FastSearch(bank, replace(plan, shortlist=sample.patches.shape[1]), smoothing)
     assert search.centroids is not None
     rows = [search.space(patches[None]) for patches in sample.patches]
     coarse = torch.cat([search.centroids.nearest(one) for one in rows])
@@ -189,8 +198,8 @@ def _correlation(space: CoarseSpace, bank: Tensor, sample: _Sample) -> float:
 
 def _cheapest(fitted: Patchcore, space: _Space, sample: _Sample, map_limit: float) -> FastPlan | None:
     """The plan in this space with the shortest shortlist, and then the fewest patches, that holds."""
-    patches = sample.patches.shape[1]
-    reached = _SHORTLIST_MARGIN * _largest_rank(space.coarse, sample.worst)
+    patches, deciding = sample.patches.shape[1], sample.deciding(fitted.model.score)
+    reached = _SHORTLIST_MARGIN * _largest_rank(space.coarse, deciding)
     for count in (*(patches // share for share in _SHORTLIST_SHARES), 0):
         if count == 0 or reached <= count:
             plan = replace(space.plan, shortlist=count, offsets=_offsets(space, sample))
@@ -203,18 +212,39 @@ def _cheapest(fitted: Patchcore, space: _Space, sample: _Sample, map_limit: floa
 def _refined(fitted: Patchcore, space: _Space, plan: FastPlan, sample: _Sample, map_limit: float) -> FastPlan | None:
     """``plan`` with the fewest patches that keep every score exact and every map within the limit."""
     estimates, shown = _estimates(space, plan, sample)
-    for patches in _counts(_MARGIN * _largest_rank(estimates, sample.worst), estimates.shape[1]):
-        places = estimates.topk(patches, dim=1).indices
-        exact = sample.distances.gather(1, places)
-        mixed = shown.minimum(exact.amax(1, keepdim=True)).scatter(1, places, exact)
-        size = fitted.pre_processor.spec.input_size
-        maps = fitted.model.anomaly_map_generator(mixed.reshape(-1, 1, *sample.grid), size)
+    ranked, needed = space.search.ranked(estimates), _needed(fitted, space, sample, estimates, shown)
+    for patches in _counts(needed, estimates.shape[1]):
+        places = ranked.topk(patches, dim=1).indices
+        maps = _maps(fitted, sample, shown, places)
         if float(((maps - sample.maps).abs().amax((1, 2, 3)) / sample.floors).max()) <= _MAP_MARGIN * map_limit:
             everywhere = replace(plan, patches=patches)
             few = replace(everywhere, candidates=_candidates(space, sample, places))
             bank = fitted.model.memory_bank
             return min(few, everywhere, key=lambda one: search_cost(bank, estimates.shape[1], one))
     return None
+
+
+def _needed(fitted: Patchcore, space: _Space, sample: _Sample, estimates: Tensor, shown: Tensor) -> int:
+    """How many patches have to be refined for every score to be exact, with room for new images."""
+    rule = fitted.model.score
+    if rule is not ScoreRule.MAP_MAX:
+        return _MARGIN * _largest_rank(estimates, sample.deciding(rule))
+    # Around its maximum the map holds exact distances alone once more of them change the maximum no longer.
+    highest = sample.maps.amax((1, 2, 3))
+    for patches in _counts(1, estimates.shape[1]):
+        maps = _maps(fitted, sample, shown, space.search.ranked(estimates).topk(patches, dim=1).indices)
+        if float(((maps.amax((1, 2, 3)) - highest).abs() / sample.floors).max()) <= _PEAK_LIMIT:
+            return _PEAK_MARGIN * patches
+    return estimates.shape[1] + 1
+
+
+def _maps(fitted: Patchcore, sample: _Sample, shown: Tensor, places: Tensor) -> Tensor:
+    """``[n, 1, H, W]`` the maps with exact distances at some ``[n, T]`` places."""
+    exact = sample.distances.gather(1, places)
+    mixed = shown.minimum(exact.amax(1, keepdim=True)).scatter(1, places, exact)
+    size = fitted.pre_processor.spec.input_size
+    maps: Tensor = fitted.model.anomaly_map_generator(mixed.reshape(-1, 1, *sample.grid), size)
+    return maps
 
 
 def _estimates(space: _Space, plan: FastPlan, sample: _Sample) -> tuple[Tensor, Tensor]:
@@ -259,5 +289,5 @@ def _counts(needed: int, patches: int) -> Iterator[int]:
 
 
 def _largest_rank(estimates: Tensor, places: Tensor) -> int:
-    """Of ``[n, P]`` estimates, the largest rank, from 1, of those at ``[n]`` places."""
-    return int((estimates >= estimates.gather(1, places[:, None])).sum(1).max())
+    """Of ``[n, P]`` estimates, the largest rank, from 1, of those at ``[n, j]`` places."""
+    return int((estimates >= estimates.gather(1, places).amin(1, keepdim=True)).sum(1).max())
