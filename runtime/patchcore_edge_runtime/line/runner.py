@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,7 +59,7 @@ def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
     return Inspector(bundle, config.device, cache_dir=cache, rules=rules, inference_num_threads=threads)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Line:
     """A line that is open: ``with Line.open(config) as line: line.run()``.
 
@@ -75,7 +75,7 @@ class Line:
     status: LineStatus
     source: Source
     inspector: Inspector
-    sinks: list[Sink]
+    sinks: Sequence[Sink]
     viewer: Viewer | None = None
     swapper: HotSwapper | None = None
 
@@ -111,17 +111,15 @@ class Line:
             viewer = None
             if make_viewer is not None:
                 viewer = stack.enter_context(closing(make_viewer(inspector, status, source.live)))
-            line = cls(config, status, source, inspector, [], viewer)
+            # Sinks come after all that may fail: a start that fails leaves no empty files behind.
+            answers = TriggerAnswers(source.trigger) if isinstance(source, TriggeredSource) else None
+            context = SinkContext(status, source.fps, config.folder, answers.ask if answers else None, source.live)
+            configured = stack.enter_context(closing(open_sinks(config.sinks, context, sinks)))
+            swapper = None
             if config.hot_swap:
-                line.swapper = stack.enter_context(closing(line._hot_swapper(stamp)))
-            # Sinks come last: a start that fails leaves no empty files behind.
-            context = SinkContext(status, source.fps, config.folder, live=source.live)
-            if isinstance(source, TriggeredSource):
-                answers = TriggerAnswers(source.trigger)
-                line.sinks.append(answers)
-                context = replace(context, trigger=answers.ask)
-            line.sinks.append(stack.enter_context(closing(open_sinks(config.sinks, context, sinks))))
-            yield line
+                swapper = stack.enter_context(closing(_hot_swapper(config, stamp, status, viewer)))
+            takers: list[Sink] = [configured] if answers is None else [answers, configured]
+            yield cls(config, status, source, inspector, takers, viewer, swapper)
 
     def run(self) -> LineStatus:
         """Run to the end of the source, or until told to stop; returns the finished status.
@@ -160,15 +158,6 @@ class Line:
                 stop()
             return running.result()
 
-    def _hot_swapper(self, stamp: Stamp | None) -> HotSwapper:
-        def say(inspector: Inspector) -> None:
-            self.status.judged_by(inspector.manifest, inspector.thresholds)
-            if self.viewer is not None:
-                self.viewer.inspector = inspector
-
-        config = self.config
-        return HotSwapper(config.folder / config.bundle, stamp, lambda path: open_inspector(config, path), on_swap=say)
-
 
 def run_line(
     config: LineConfig,
@@ -192,3 +181,12 @@ def _behind_trigger(config: LineConfig, source: Source) -> Source:
         assert config.trigger.every_ms is not None
         return IntervalSource(source, config.trigger.every_ms)
     return TriggeredSource(source) if config.trigger.mode == "software" else source
+
+
+def _hot_swapper(config: LineConfig, stamp: Stamp | None, status: LineStatus, viewer: Viewer | None) -> HotSwapper:
+    def say(inspector: Inspector) -> None:
+        status.judged_by(inspector.manifest, inspector.thresholds)
+        if viewer is not None:
+            viewer.inspector = inspector
+
+    return HotSwapper(config.folder / config.bundle, stamp, lambda path: open_inspector(config, path), on_swap=say)
