@@ -67,7 +67,7 @@ def test_offsets_are_what_good_images_lack_at_a_place_and_each_is_judged_without
 ) -> None:
     with torch.inference_mode():
         sample = plan_module._sample(fitted, images, calibration.thresholds)
-        space = plan_module._space(fitted.model.memory_bank, sample, 32)
+        space = plan_module._space(fitted, sample, 32)
         offsets = plan_module._offsets(space, sample)
         lacking = sample.distances - space.refined
         good = lacking[: sample.good]
@@ -84,7 +84,7 @@ def test_offsets_are_what_good_images_lack_at_a_place_and_each_is_judged_without
 def test_a_single_good_image_teaches_no_offsets(fitted: Patchcore, images: list[Image]) -> None:
     with torch.inference_mode():
         sample = plan_module._sample(fitted, images[:1], Thresholds(image=1.0, pixel=1.0))
-        space = plan_module._space(fitted.model.memory_bank, sample, 32)
+        space = plan_module._space(fitted, sample, 32)
         assert not plan_module._offsets(space, sample, without=0).any()
 
 
