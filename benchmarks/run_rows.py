@@ -1,4 +1,4 @@
-"""Rows of what runs beside the line: latency, the share of the search, deviation from torch, and the import."""
+"""Rows of what runs on the line PC: latency, the share of the search, deviation from torch, and the import."""
 
 from __future__ import annotations
 

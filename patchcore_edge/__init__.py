@@ -1,4 +1,4 @@
-"""PatchCore for the edge: fit, calibrate and evaluate on a host; export to OpenVINO for the PC beside the line."""
+"""PatchCore for the edge: fit, calibrate and evaluate on a host; export to OpenVINO for the line PC."""
 
 from patchcore_edge_runtime.version import __version__
 

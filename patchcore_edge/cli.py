@@ -15,7 +15,7 @@ from . import __version__
 from .gc_paused import gc_paused
 from .plugins import mount_commands
 
-app = new_app("Fit PatchCore on photos of good parts and export it for the PC beside the line.")
+app = new_app("Fit PatchCore on photos of good parts and export it for the line PC.")
 
 DataArgument = Annotated[Path, typer.Argument(help="MVTec AD layout, or a folder of good images.")]
 DataOption = Annotated[Path, typer.Option("--data", help="MVTec AD layout, or a folder of good images.")]

@@ -13,8 +13,8 @@ import openvino as ov
 
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML
-from patchcore_edge_runtime.bundle.edit import rewrite_model_info
 from patchcore_edge_runtime.bundle.manifest import Labels, ParityReport, QuantizationFacts, SearchFacts
+from patchcore_edge_runtime.bundle.model_info import rewrite_model_info
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds

@@ -16,6 +16,7 @@ from openvino import opset13 as ops
 
 from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.bundle import Bundle
+from patchcore_edge_runtime.bundle.model_info import MODEL_KIND
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -24,13 +25,6 @@ from .convert.openvino import save
 __all__ = ["write_model_api"]
 
 _XML = "anomaly.xml"
-_MODEL_INFO = {
-    "model_type": "AnomalyDetection",
-    "task": "segmentation",
-    "resize_type": "standard",
-    # Left out, Model API would give the graph RGB.
-    "reverse_input_channels": "NO",
-}
 
 
 def write_model_api(bundle: Path, folder: Path) -> Path:
@@ -59,7 +53,7 @@ def write_model_api(bundle: Path, folder: Path) -> Path:
     graph = core.read_model(loaded.model_xml)
     results = _results(graph, loaded.manifest.thresholds)
     copy = ov.Model(results, graph.get_parameters(), "anomaly")
-    for key, value in _MODEL_INFO.items():
+    for key, value in MODEL_KIND.items():
         copy.set_rt_info(value, ["model_info", key])
     copy.inputs[0].get_node().set_layout(ov.Layout("NHWC"))
     with atomic_folder(folder, _XML) as fresh:

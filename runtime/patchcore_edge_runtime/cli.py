@@ -8,7 +8,7 @@ from contextlib import closing
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -74,7 +74,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     hot_swap: Annotated[bool | None, typer.Option(help="Change to a new bundle when the folder changes.")] = None,
     show: Annotated[bool, typer.Option(help="Show the annotated frames in a window; q or Esc ends.")] = False,
     save_ng: Annotated[Path | None, typer.Option(help="Folder for NG, WARN and ERROR frames.")] = None,
-    results: Annotated[Path | None, typer.Option(help="JSONL file with a line per frame.")] = None,
+    results: Annotated[Path | None, typer.Option(help="JSONL file to append a line per frame to.")] = None,
     save_video: Annotated[Path | None, typer.Option(help="Annotated video (.mp4) to write.")] = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
@@ -102,19 +102,14 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "hot_swap": hot_swap,
         "cache_dir": cache_dir,
         "inference_num_threads": inference_num_threads,
-        "sinks.results": None if results is None else {"kind": "jsonl", "path": results, "max_mb": 0},
-        "sinks.save-ng": None if save_ng is None else {"kind": "archive", "folder": save_ng},
-        "sinks.save-video": None if save_video is None else {"kind": "video_file", "path": save_video},
+        **_outputs(results, save_ng, save_video),
     }
     line = load_line(config, overrides, os.environ)
     now = run_line(line, make_viewer=_open_window if show else None)
     _print_summary(now, as_json)
-    asked_for = [name for key in overrides if (name := key.removeprefix("sinks.")) in now.sinks and name != key]
-    refused = [name for name in asked_for if now.sinks[name].failed]
     # A camera's line goes on for good and counts; of files somebody wants every result.
-    if refused and not is_live(line.source.uri):
-        lost = now.sinks[refused[0]].failed
-        raise ConfigError(f"--{refused[0]} refused {lost} of {now.frames} records; make room or choose another place.")
+    if not is_live(line.source.uri):
+        _check_outputs(now)
 
 
 @app.command()
@@ -177,8 +172,9 @@ def predict(
     from .line.loop import run_loop
     from .sinks import JsonlSink, OverlaySink
     from .sources import open_source
+    from .system import stop_signals
 
-    with closing(open_source(source)) as frames:
+    with closing(open_source(source)) as frames, stop_signals(frames.stop):
         inspector = Inspector(model, device, roi=_parse_roi(roi))
         with closing(JsonlSink(output / "results.jsonl")) as results:
             status = run_loop(frames, inspector, [results, OverlaySink(output)])
@@ -263,6 +259,24 @@ def _parse_roi(text: str | None) -> Roi | None:
         raise ConfigError(f"--roi {text!r} is not X,Y,WIDTH,HEIGHT in pixels, such as 170,90,300,300.")
     x, y, width, height = (int(part) for part in parts)
     return x, y, width, height
+
+
+def _outputs(results: Path | None, save_ng: Path | None, save_video: Path | None) -> dict[str, Any]:
+    """The outputs named on the command line, as tables that a line's file could have too."""
+    tables: dict[str, dict[str, Any]] = {
+        "results": {"kind": "jsonl", "path": results, "max_mb": 0},
+        "save-ng": {"kind": "archive", "folder": save_ng},
+        "save-video": {"kind": "video_file", "path": save_video},
+    }
+    return {f"sinks.{name}": table for name, table in tables.items() if None not in table.values()}
+
+
+def _check_outputs(now: Snapshot) -> None:
+    for name, sink in now.sinks.items():
+        if name in ("results", "save-ng", "save-video") and sink.failed:
+            raise ConfigError(
+                f"--{name} refused {sink.failed} of {now.frames} records; make room or choose another place."
+            )
 
 
 def _open_window(inspector: Inspector, status: LineStatus, live: bool) -> Window:

@@ -64,6 +64,7 @@ def lower_thread_priority() -> None:
 
 def resident_memory() -> int:
     """Bytes of this process that lie in memory now (macOS: at their most); 0 where the system does not say."""
+    # By hand and not by psutil: one number is not worth a sixth package, compiled for each platform, on the line PC.
     if sys.platform == "win32":
         return _windows_memory()
     try:

@@ -43,7 +43,9 @@ def call(seconds: dict[str, float], stage: str, *words: object) -> str:
 
 def main() -> None:
     seconds: dict[str, float] = {}
+    # Both go on with what is there.
     shutil.rmtree(NG_FRAMES, ignore_errors=True)
+    RESULTS.unlink(missing_ok=True)
     print(f"Writing solar cells to {DEMO} (elpv-dataset, CC BY-NC-SA 4.0; not part of this repository) …")
     write_cells(DATA)
     write_cells_by_module(LATER_DATA)

@@ -129,9 +129,8 @@ def test_a_projection_keeps_the_coreset_a_good_cover() -> None:
     pool = normal(2000, 600)
     exact = KCenterGreedy(torch.from_numpy(pool), 0.02)
     projected = KCenterGreedy(torch.from_numpy(pool), 0.02, projection_eps=0.9)
-    assert projected._projection is not None
-    assert projected._projection.shape[0] == 600
-    assert projected._projection.shape[1] < 300
+    # Chosen in other dimensions, the picks are others.
+    assert projected.select_coreset_idxs() != exact.select_coreset_idxs()
     assert projected.select_coreset_idxs() == projected.select_coreset_idxs()
     radii = [_radius(pool, sampler.select_coreset_idxs()) for sampler in (exact, projected)]
     assert radii[1] < 1.15 * radii[0]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.config_file import load_line
+from patchcore_edge_runtime.sinks import JsonlSink, Record
 from patchcore_edge_runtime.sinks.archive import ArchiveSettings
 from patchcore_edge_runtime.sources import LiveSettings
 from patchcore_edge_runtime.verdict import Thresholds
@@ -280,6 +281,25 @@ def test_outputs_of_the_command_line_are_sinks_like_the_files(
     again = run_cli(*words, "--results", tmp_path / "r.jsonl", program="patchcore_edge_runtime")
     assert again.returncode == 0
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 12, "the results of the run before are kept"
+
+
+def test_a_refused_record_of_files_is_no_success(
+    tiny_bundle: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, lines = JsonlSink.write, []
+
+    def full(sink: JsonlSink, record: Record) -> None:
+        lines.append(record)
+        if len(lines) > 4:
+            raise ConfigError("The disk is full; make room.")
+        write(sink, record)
+
+    monkeypatch.setattr(JsonlSink, "write", full)
+    words = ("run", "-m", tiny_bundle, "-s", tiny_data / "test" / "good", "--results", tmp_path / "r.jsonl")
+    done = run_cli(*words, program="patchcore_edge_runtime")
+    assert done.returncode == 2
+    assert done.stderr == "error: --results refused 2 of 6 records; make room or choose another place.\n"
+    assert "sink results: 0 dropped, 2 refused (The disk is full; make room.)" in done.stdout
 
 
 @pytest.mark.parametrize("option", ["--results", "--save-ng", "--save-video"])

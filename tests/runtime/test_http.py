@@ -26,7 +26,8 @@ from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.runner import run_line
 from patchcore_edge_runtime.line.trigger_answers import TriggerAnswers
-from patchcore_edge_runtime.monitoring.status import LineStatus, calibration_facts
+from patchcore_edge_runtime.monitoring.calibration import calibration_facts
+from patchcore_edge_runtime.monitoring.status import LineStatus
 from patchcore_edge_runtime.sinks import HttpSink, Record, SinkContext, SinkWorker
 from patchcore_edge_runtime.sinks.http.settings import HttpSettings
 from patchcore_edge_runtime.verdict import Thresholds, Verdict

@@ -98,6 +98,40 @@ def test_a_line_closes_what_it_opened_however_its_source_ends(tiny_bundle: Path,
     assert not {"sink-jsonl", "sink-kept"} & {thread.name for thread in threading.enumerate()}
 
 
+def test_who_asks_to_stop_while_the_sinks_are_flushed_does_not_cut_them_off(tiny_bundle: Path) -> None:
+    class Asked(Kept):
+        handler: object = signal.SIG_DFL
+
+        def close(self) -> None:
+            self.handler = signal.getsignal(signal.SIGTERM)
+            super().close()
+
+    before, sink = signal.getsignal(signal.SIGTERM), Asked()
+    run_line(LineConfig(bundle=tiny_bundle, source={"uri": "x"}), IterableSource([good_part()]), sinks={"x": sink})
+    assert sink.handler != before, "SIGTERM would have ended the process with records in the queue"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_line_that_does_not_open_leaves_nothing_open(tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
+    closed: list[str] = []
+
+    class Shown:
+        def __init__(self, inspector: Inspector, *_: object) -> None:
+            self.inspector = inspector
+
+        def close(self) -> None:
+            closed.append("viewer")
+
+    (tmp_path / "file").touch()
+    tables = {"jsonl": {"path": tmp_path / "r.jsonl"}, "sqlite": {"path": tmp_path / "file" / "r.db"}}
+    source = {"uri": str(tiny_data / "test" / "good")}
+    config = LineConfig(bundle=tiny_bundle, source=source, sinks=tables, hot_swap=True)
+    with pytest.raises(ConfigError, match=r"r\.db"), Line.open(config, make_viewer=Shown):
+        pytest.fail("opened")
+    assert closed == ["viewer"]
+    assert not {"sink-jsonl", "hot swap"} & {thread.name for thread in threading.enumerate()}
+
+
 def spawn_line(bundle: Path, source: str, results: Path) -> subprocess.Popen[str]:
     words = ["run", "-m", str(bundle), "-s", source, "--results", str(results), "--json"]
     command = [sys.executable, "-m", "patchcore_edge_runtime", *words]

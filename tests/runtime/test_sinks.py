@@ -498,9 +498,8 @@ def test_a_webhook_posts_each_record_with_its_token(receiver: Receiver, monkeypa
     assert headers["Authorization"] == "Bearer s3cret"
 
 
-def test_a_webhook_tries_again_and_then_says_so(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("patchcore_edge_runtime.sinks.webhook._FIRST_PAUSE_SECONDS", 0.001)
-    sink = WebhookSink(WebhookSettings(url=receiver.url, retries=2))
+def test_a_webhook_tries_again_and_then_says_so(receiver: Receiver) -> None:
+    sink = WebhookSink(WebhookSettings(url=receiver.url, retries=2), first_pause=0.001)
     receiver.answers = [500, 503]
     sink.write(make_record())
     assert len(receiver.got) == 3

@@ -20,7 +20,7 @@ import pytest
 from conftest import good_part
 from line_records import wait_for
 
-from patchcore_edge_runtime import MAX_PIXELS, SourceError, open_source
+from patchcore_edge_runtime import MAX_PIXELS, Inspector, SourceError, Verdict, open_source
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.files import read_image
 from patchcore_edge_runtime.sources import Frame, IterableSource, WatchedFolder, is_live, source_in
@@ -347,17 +347,31 @@ def test_bytes_that_are_no_picture_are_refused(data: bytes, tmp_path: Path) -> N
         read_image(tmp_path / "x.png")
 
 
-def test_a_changed_byte_anywhere_in_a_picture_never_crashes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tiff", ".webp"])
+def test_a_picture_with_changed_bytes_is_refused_or_a_frame_that_gets_a_verdict(
+    suffix: str, tmp_path: Path, tiny_inspector: Inspector
+) -> None:
     random = np.random.default_rng(0)
-    for suffix in (".png", ".jpg", ".bmp", ".tiff", ".webp"):
-        data = np.frombuffer(cv2.imencode(suffix, good_part())[1].tobytes(), np.uint8)
-        for _ in range(40):
-            changed = data.copy()
-            places = random.integers(0, min(len(data), 400), 4)
-            changed[places] = random.integers(0, 256, 4)
-            changed.tofile(tmp_path / f"x{suffix}")
-            try:
-                image = read_image(tmp_path / f"x{suffix}")
-            except DataError:
-                continue
-            assert image.size <= MAX_PIXELS * 4
+    path = tmp_path / f"x{suffix}"
+    data = np.frombuffer(cv2.imencode(suffix, good_part())[1].tobytes(), np.uint8)
+    read, refused = 0, 0
+    for trial in range(40):
+        changed = data.copy()
+        # Half of them where the header is, which says how large the picture is; half anywhere.
+        places = random.integers(0, min(len(data), 60) if trial % 2 else len(data), 4)
+        changed[places] = random.integers(0, 256, 4)
+        changed.tofile(path)
+        (frame,) = open_source(str(path))
+        if frame.image is None:
+            refused += 1
+            assert str(path) in frame.error
+            assert frame.error.endswith(".")
+            continue
+        read += 1
+        assert frame.error == ""
+        assert frame.image.dtype in (np.uint8, np.uint16)
+        assert frame.image.shape[0] * frame.image.shape[1] <= MAX_PIXELS
+        result = tiny_inspector(frame.image)
+        assert (result.verdict is Verdict.ERROR) == (not np.isfinite(result.pred_score)) == bool(result.reason)
+    assert read or suffix == ".png", "a PNG has checksums, the others can be read with changes"
+    assert refused

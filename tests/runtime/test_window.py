@@ -45,7 +45,7 @@ def inspect():
         time.sleep(0.02)
 
 def tell(index):
-    facts = {"frames": index, "limit": line.thresholds.image, "heatmap": window._heatmap, "full": window._full}
+    facts = {"frames": index, "limit": line.thresholds.image, "heatmap": window.heatmap, "full": window.fullscreen}
     (folder / "facts.new").write_text(json.dumps(facts))
     (folder / "facts.new").replace(folder / "facts.json")
 
@@ -118,7 +118,7 @@ def test_the_keys_of_a_live_line(screen: Screen) -> None:
     screen.press("minus")
     wait_for(lambda: screen.facts()["limit"] == pytest.approx(3.0))
     screen.press("h")
-    wait_for(lambda: screen.facts()["heatmap"] == 1)
+    wait_for(lambda: screen.facts()["heatmap"] == "heatmap above the threshold only")
     screen.press("f")
     wait_for(lambda: screen.facts()["full"])
     screen.press("space")

@@ -10,8 +10,8 @@ import openvino as ov
 from openvino import opset13
 
 from patchcore_edge.telemetry import unchanged_logging
-from patchcore_edge_runtime.bundle.edit import model_info
 from patchcore_edge_runtime.bundle.manifest import Labels
+from patchcore_edge_runtime.bundle.model_info import model_info
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .names import PREFIX, name_constants

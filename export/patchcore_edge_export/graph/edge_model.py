@@ -42,7 +42,7 @@ class EdgeModel(nn.Module):
         # With its sign turned, as converters add what is subtracted and would name it as they like.
         self.register_buffer("minus_center", -self.search.center.reshape(1, 1, -1))
         self.register_buffer("neighborhoods", _neighborhoods(model))
-        grid = self._grid(height, width)
+        grid = model.patch_grid((height, width))
         self.register_buffer("rows", _upsampling(model.anomaly_map_generator, grid[0], height))
         self.register_buffer("columns", _upsampling(model.anomaly_map_generator, grid[1], width).T.contiguous())
         self.eval()
@@ -64,12 +64,6 @@ class EdgeModel(nn.Module):
         support = self.search.vectors(embedding(result.neighbor, self.neighborhoods))
         near = (result.patch.unsqueeze(1) - support).square().sum(2).sqrt()
         return result.worst * (1 - near.softmax(1)[:, 0])
-
-    def _grid(self, height: int, width: int) -> tuple[int, int]:
-        with torch.inference_mode():
-            features = self.backbone.feature_extractor(torch.zeros(1, 3, height, width))
-        rows, columns = features[self.backbone.layers[0]].shape[-2:]
-        return int(rows), int(columns)
 
 
 def _with_pixels_folded_in(model: PatchcoreModel, std: Tensor) -> PatchcoreModel:

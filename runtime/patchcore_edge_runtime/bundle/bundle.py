@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from pydantic import ValidationError
 
 from ..errors import BundleError
+from ..images.files import decode_bgr8
 from ..images.preprocess import Image
 from ..validation import first_fault
 from .manifest import SCHEMA_VERSION, FileFacts, GoldenImage, Manifest, manifest_digest, upgrade
@@ -76,7 +76,7 @@ class Bundle:
         data = np.fromfile(self.path / golden.file, np.uint8)
         # The size stands in the PNG's first 24 bytes: a file that claims to be huge is refused before it is decoded.
         size = tuple(int(v) for v in np.frombuffer(data[16:24].tobytes(), ">u4")) if data.size >= 24 else ()
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if size == (width, height) else None
+        image = decode_bgr8(data) if size == (width, height) else None
         if image is None or image.shape != (height, width, 3):
             raise BundleError(f"{golden.file} is not a {width}x{height} PNG; export the bundle again.")
         return image.astype(np.uint8, copy=False)

@@ -7,27 +7,24 @@ the bundle that then takes its place. What was changed is kept in the manifest's
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 from pydantic import ValidationError
 
 from ..atomic_folder import atomic_folder
-from ..errors import BundleError, ConfigError
+from ..errors import ConfigError
 from ..images.geometry import Polygon
 from ..validation import first_fault
 from ..verdict import Thresholds
 from .bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
 from .manifest import Edit, Labels, Manifest
+from .model_info import rewrite_model_info
 
-__all__ = ["BundleEdit", "edit_bundle", "model_info", "rewrite_model_info"]
-
-_MODEL_INFO = re.compile(rb"<model_info>.*?</model_info>", re.DOTALL)
+__all__ = ["BundleEdit", "edit_bundle"]
 
 
 class BundleEdit:
@@ -107,39 +104,6 @@ def edit_bundle(path: Path, edit: BundleEdit, by: str) -> tuple[Manifest, tuple[
     return manifest, manifest.history[len(bundle.manifest.history) :]
 
 
-def model_info(thresholds: Thresholds, labels: Labels) -> dict[str, str]:
-    """``rt_info/model_info`` in the keys of Intel's Model API: (raw − threshold) / scale + 0.5 is its score."""
-    # https://github.com/open-edge-platform/model_api, AnomalyDetection. It parts the labels at white space.
-    return {
-        "model_type": "AnomalyDetection",
-        "task": "segmentation",
-        "image_threshold": repr(thresholds.image),
-        "pixel_threshold": repr(thresholds.pixel),
-        "normalization_scale": repr(2 * thresholds.image),
-        "labels": f"{_one_word(labels.good)} {_one_word(labels.anomalous)}",
-        "resize_type": "standard",
-        "reverse_input_channels": "NO",
-    }
-
-
-def rewrite_model_info(xml: Path, thresholds: Thresholds, labels: Labels) -> None:
-    """Put thresholds and labels into an IR.
-
-    Only that section's bytes change: to read and write the whole IR would change what was verified.
-
-    Raises:
-        BundleError: the IR has no such section.
-    """
-    text = xml.read_bytes()
-    found = list(_MODEL_INFO.finditer(text))
-    if len(found) != 1:
-        raise BundleError(f"{xml.name} has no model_info to change; export the bundle again.")
-    info = model_info(thresholds, labels)
-    lines = "".join(f"\t\t\t<{key} value={quoteattr(info[key])} />\n" for key in sorted(info))
-    section = f"<model_info>\n{lines}\t\t</model_info>".encode()
-    xml.write_bytes(text[: found[0].start()] + section + text[found[0].end() :])
-
-
 def _changed(manifest: Manifest, edit: BundleEdit, by: str) -> Manifest | None:
     document = manifest.model_dump(mode="json")
     when = datetime.now(UTC).isoformat(timespec="seconds")
@@ -150,7 +114,3 @@ def _changed(manifest: Manifest, edit: BundleEdit, by: str) -> Manifest | None:
         record = Edit.model_validate({"when": when, "by": by, "field": field, "before": before, "after": after})
         document["history"].append(record.model_dump(mode="json"))
     return Manifest.model_validate(document) if edits else None
-
-
-def _one_word(label: str) -> str:
-    return "_".join(label.split()) or "_"

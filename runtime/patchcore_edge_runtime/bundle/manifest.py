@@ -11,12 +11,15 @@ import json
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from ..images.frame_check import FrameLimits
 from ..images.geometry import Masks
 from ..images.preprocess import PreprocessSpec
 from ..verdict import Thresholds
+from .calibration_facts import CalibrationFacts, ScoreStats, TradeOffPoint
+from .facts import Facts, Finite, NonNegative, Share, Text
+from .parity_report import OnnxParity, ParityReport, SeenParity
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -40,19 +43,10 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 3
-
-Text = Annotated[str, Field(max_length=1000)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Label = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class ModelFacts(_Facts):
+class ModelFacts(Facts):
     """What was fitted: the backbone and its layers, and the memory bank's ``bank_size`` x ``embedding_dim``."""
 
     backbone: Text
@@ -64,158 +58,7 @@ class ModelFacts(_Facts):
     train_images: PositiveInt
 
 
-class ScoreStats(_Facts):
-    """Raw image scores of the good images that the thresholds come from."""
-
-    min: Finite
-    median: Finite
-    max: Finite
-
-
-class TradeOffPoint(_Facts):
-    """What a threshold would do.
-
-    Attributes:
-        threshold: of the raw image score.
-        expected_fpr: false-reject rate to expect of new good parts.
-        fpr_upper_bound: with 95 % confidence the rate stays below this; for new batches, in expectation.
-        synthetic_recall: share of the synthetic defects above it; None where none were made.
-        labelled_recall: share of the labelled defects above it; None where there are none.
-    """
-
-    threshold: NonNegative
-    expected_fpr: Share
-    fpr_upper_bound: Share
-    synthetic_recall: Share | None = None
-    labelled_recall: Share | None = None
-
-
-class CalibrationFacts(_Facts):
-    """How the thresholds were found (docs/thresholds.md).
-
-    Attributes:
-        method: ``held-out`` good images; ``cross-fitted``, training images scored by banks that had not seen them;
-            or ``f1``, the highest F1 on images with labelled defects.
-        defects: labelled defective images that were used.
-        f1: of the image threshold on them; None without defects.
-        n: different good parts scored that the memory bank had not seen; copies of one part count once.
-        images: good images scored, copies included; 0 in bundles of schema 1 and 2, where it is ``n``.
-        batches: known batches (lot, day, camera) that the images come from; 0 where none are known.
-        target_fpr: the false-reject rate that was asked for, or that the default chose.
-        rank: the threshold is the ``rank``-th smallest of the ``n`` scores.
-        supported_fpr: expected false-reject rate of that threshold, (n + 1 - rank) / (n + 1).
-        fpr_upper_bound: with 95 % confidence the false-reject rate stays below this.
-        new_batch_fpr: bound of the false-reject rate to expect of a batch that nobody has seen; None where batches
-            are not known.
-        supports_target: whether ``n`` is enough for ``target_fpr``.
-        scores: statistics of the ``n`` raw image scores.
-        reason: why this rate, in one sentence.
-        set_by: name of the image whose score is the threshold.
-        threshold_without: the image threshold if that image were taken out; None where there is no telling.
-        synthetic: synthetic defects that were scored.
-        synthetic_recall: share of them above the image threshold; None without any.
-        trade_off: what other thresholds would do, rising.
-        warnings: what a person has to know before trusting the threshold, a sentence each.
-    """
-
-    data: Text
-    method: Literal["held-out", "cross-fitted", "f1"] = "held-out"
-    defects: NonNegativeInt = 0
-    f1: Share | None = None
-    n: PositiveInt
-    images: NonNegativeInt = 0
-    batches: NonNegativeInt = 0
-    target_fpr: Share
-    rank: PositiveInt
-    supported_fpr: Share
-    fpr_upper_bound: Share
-    new_batch_fpr: Share | None = None
-    supports_target: bool
-    scores: ScoreStats
-    reason: Text = ""
-    set_by: Text = ""
-    threshold_without: NonNegative | None = None
-    synthetic: NonNegativeInt = 0
-    synthetic_recall: Share | None = None
-    trade_off: Annotated[tuple[TradeOffPoint, ...], Field(max_length=100)] = ()
-    warnings: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
-
-
-class OnnxParity(_Facts):
-    """torch float32 against the ONNX file in ONNX Runtime, before it became IR."""
-
-    max_score_deviation: float
-    max_map_deviation: float
-
-
-class SeenParity(_Facts):
-    """The graph against torch on images of which the memory bank holds patches; the ONNX file too, where it was there.
-
-    Attributes:
-        images: how many.
-        max_score_deviation, max_map_deviation: as in ``ParityReport``; of maps, above half of the pixel threshold.
-        score_limit, map_limit: largest deviations that pass.
-    """
-
-    images: PositiveInt
-    max_score_deviation: float
-    max_map_deviation: float
-    score_limit: NonNegative
-    map_limit: NonNegative
-
-
-class ParityReport(_Facts):
-    """torch float32 against the compiled model on the same images, each judged by its own thresholds (docs/gate.md).
-
-    Each side's scores are in units of its own threshold.
-
-    Attributes:
-        images: how many; of them ``synthetic`` carry a defect that the export made.
-        unseen: how many of them the memory bank has not seen; 0 in bundles of schema 1 and 2, which did not tell.
-            What follows is of these, but for ``seen`` and the flips.
-        max_score_deviation: of an image's score, relative to the larger of torch's and the image threshold.
-        max_map_deviation: of a map, relative to the larger of torch's maximum and the pixel threshold.
-        seen: deviations on the other images.
-        verdict_flips: images that the thresholds judge otherwise.
-        flip_limit: how many of them pass; none for ``fp32``.
-        rank_correlation: Spearman's, of the scores; absent where all are equal. For information.
-        auroc_torch, auroc_graph: image AUROC where the images are labelled.
-        synthetic_auroc_torch, synthetic_auroc_graph: image AUROC of synthetic defects among good images.
-        auroc_drop_limit: by how much AUROC may fall; of labelled images where there are any, else of synthetic ones.
-        recall_torch, recall_graph: share of the defects, labelled ones where there are any and else synthetic ones,
-            above the score that 1 % of good parts exceed; above all good images where they are fewer than 99.
-        recall_drop_limit: by how much it may fall.
-        score_limit, map_limit: largest deviations that pass.
-        onnx: the same for the ONNX file; absent when it was not at hand.
-        failures: what did not pass, a phrase each; a bundle that has any was forced.
-    """
-
-    device: Text
-    images: PositiveInt
-    synthetic: NonNegativeInt = 0
-    unseen: NonNegativeInt = 0
-    max_score_deviation: float
-    max_map_deviation: float
-    seen: SeenParity | None = None
-    verdict_flips: NonNegativeInt
-    flip_limit: NonNegativeInt = 0
-    rank_correlation: Annotated[float, Field(ge=-1, le=1)] | None = None
-    auroc_torch: Share | None = None
-    auroc_graph: Share | None = None
-    synthetic_auroc_torch: Share | None = None
-    synthetic_auroc_graph: Share | None = None
-    auroc_drop_limit: Finite | None = None
-    recall_torch: Share | None = None
-    recall_graph: Share | None = None
-    recall_drop_limit: Share | None = None
-    score_limit: NonNegative
-    map_limit: NonNegative = 1.0
-    onnx: OnnxParity | None = None
-    failures: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
-    passed: bool
-
-
-class SearchFacts(_Facts):
+class SearchFacts(Facts):
     """How the graph searches the memory bank.
 
     Attributes:
@@ -235,7 +78,7 @@ class SearchFacts(_Facts):
     candidates: PositiveInt | None = None
 
 
-class QuantizationFacts(_Facts):
+class QuantizationFacts(Facts):
     """What INT8 or compressed weights did to the backbone.
 
     Attributes:
@@ -251,7 +94,7 @@ class QuantizationFacts(_Facts):
     feature_error: NonNegative
 
 
-class GoldenImage(_Facts):
+class GoldenImage(Facts):
     """A model-size PNG and the raw score that the graph has to give it.
 
     Attributes:
@@ -269,21 +112,21 @@ class GoldenImage(_Facts):
     origin: Literal["good", "defect", "synthetic"] = "good"
 
 
-class FileFacts(_Facts):
+class FileFacts(Facts):
     """Size in bytes and lower-case hex sha256 of a file of the bundle."""
 
     bytes: NonNegativeInt
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
-class Labels(_Facts):
+class Labels(Facts):
     """The words shown for a good and for an anomalous part."""
 
     good: Label = "Good"
     anomalous: Label = "Anomaly"
 
 
-class Edit(_Facts):
+class Edit(Facts):
     """One value that was changed after the export: by whom, when (ISO 8601, UTC), from what to what."""
 
     when: Text
@@ -293,7 +136,7 @@ class Edit(_Facts):
     after: Finite | Labels | Masks | None
 
 
-class Manifest(_Facts):
+class Manifest(Facts):
     """Everything that someone who runs the model has to know; thresholds are here and not in the graph.
 
     Attributes:

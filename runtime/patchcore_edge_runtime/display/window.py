@@ -1,4 +1,4 @@
-"""The window beside the line and its keys."""
+"""The window on the line PC's screen and its keys."""
 
 from __future__ import annotations
 
@@ -122,6 +122,16 @@ class Window:
         action = self._actions.get(key.lower())
         if action is not None:
             action()
+
+    @property
+    def heatmap(self) -> str:
+        """What is shown of the map: ``heatmap on``, ``heatmap above the threshold only`` or ``heatmap off``."""
+        return _HEATMAPS[self._heatmap]
+
+    @property
+    def fullscreen(self) -> bool:
+        """Whether the window fills the screen."""
+        return self._full
 
     def picture(self, record: Record) -> Image:
         """What the window shows for a record."""

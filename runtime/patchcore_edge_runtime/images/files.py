@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError, cannot_write
 from .preprocess import Image
 
-__all__ = ["IMAGE_SUFFIXES", "decode_image", "encode_image", "image_files", "read_image", "write_bytes", "write_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "decode_bgr8",
+    "decode_image",
+    "encode_image",
+    "image_files",
+    "read_image",
+    "write_bytes",
+    "write_image",
+]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
@@ -59,14 +68,25 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         DataError: it is no image that OpenCV can decode.
     """
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
-    try:
-        image = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:
-        image = None
+    image = _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
     if image is None:
         raise DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
     return image
+
+
+def decode_bgr8(data: NDArray[np.uint8]) -> Image | None:
+    """HxWx3 uint8 BGR of an image file's bytes, whatever they hold; None when OpenCV cannot decode them.
+
+    For what this project or a camera's JPEG encoder made; ``decode_image`` leaves depth and channels as they are.
+    """
+    return _decode(data, cv2.IMREAD_COLOR)
+
+
+def _decode(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
+    try:
+        return cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:
+        return None
 
 
 def write_image(path: Path, image: Image) -> None:

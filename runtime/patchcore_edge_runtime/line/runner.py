@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,7 +60,7 @@ def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
     return Inspector(bundle, config.device, cache_dir=cache, rules=rules, inference_num_threads=threads)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Line:
     """A line that is open: ``with Line.open(config) as line: line.run()``.
 
@@ -75,7 +76,7 @@ class Line:
     status: LineStatus
     source: Source
     inspector: Inspector
-    sinks: list[Sink]
+    sinks: Sequence[Sink]
     viewer: Viewer | None = None
     swapper: HotSwapper | None = None
 
@@ -90,6 +91,9 @@ class Line:
         make_viewer: ViewerFactory | None = None,
     ) -> Iterator[Line]:
         """Open a line; what is open is closed at the end of the block, or when the rest does not open.
+
+        Inside the block the first Ctrl-C or SIGTERM (Windows: Ctrl-Break) ends ``run`` after the frame in hand, and
+        the sinks are flushed all the same; a second one ends the program.
 
         Args:
             config: of the line.
@@ -111,17 +115,16 @@ class Line:
             viewer = None
             if make_viewer is not None:
                 viewer = stack.enter_context(closing(make_viewer(inspector, status, source.live)))
-            line = cls(config, status, source, inspector, [], viewer)
+            stack.enter_context(stop_signals(partial(_stop, source, viewer)))
+            # Sinks come after all that may fail: a start that fails leaves no empty files behind.
+            answers = TriggerAnswers(source.trigger) if isinstance(source, TriggeredSource) else None
+            context = SinkContext(status, source.fps, config.folder, answers.ask if answers else None, source.live)
+            configured = stack.enter_context(closing(open_sinks(config.sinks, context, sinks)))
+            swapper = None
             if config.hot_swap:
-                line.swapper = stack.enter_context(closing(line._hot_swapper(stamp)))
-            # Sinks come last: a start that fails leaves no empty files behind.
-            context = SinkContext(status, source.fps, config.folder, live=source.live)
-            if isinstance(source, TriggeredSource):
-                answers = TriggerAnswers(source.trigger)
-                line.sinks.append(answers)
-                context = replace(context, trigger=answers.ask)
-            line.sinks.append(stack.enter_context(closing(open_sinks(config.sinks, context, sinks))))
-            yield line
+                swapper = stack.enter_context(closing(_hot_swapper(config, stamp, status, viewer)))
+            takers: list[Sink] = [configured] if answers is None else [answers, configured]
+            yield cls(config, status, source, inspector, takers, viewer, swapper)
 
     def run(self) -> LineStatus:
         """Run to the end of the source, or until told to stop; returns the finished status.
@@ -146,28 +149,15 @@ class Line:
     def _loop_for_viewer(self, frames: Source, viewer: Viewer) -> LineStatus:
         """Run in a thread, and what is shown in this one, the main thread, to which screens and signals belong."""
 
-        def stop() -> None:
-            frames.stop()
-            viewer.stop()
-
-        with ThreadPoolExecutor(1, "line") as pool, stop_signals(stop):
+        with ThreadPoolExecutor(1, "line") as pool:
             running = pool.submit(self._loop, frames)
             try:
                 while not running.done():
                     if not viewer.pump():
                         frames.stop()
             finally:
-                stop()
+                _stop(frames, viewer)
             return running.result()
-
-    def _hot_swapper(self, stamp: Stamp | None) -> HotSwapper:
-        def say(inspector: Inspector) -> None:
-            self.status.judged_by(inspector.manifest, inspector.thresholds)
-            if self.viewer is not None:
-                self.viewer.inspector = inspector
-
-        config = self.config
-        return HotSwapper(config.folder / config.bundle, stamp, lambda path: open_inspector(config, path), on_swap=say)
 
 
 def run_line(
@@ -187,8 +177,23 @@ def run_line(
     return line.status.snapshot()
 
 
+def _stop(source: Source, viewer: Viewer | None) -> None:
+    source.stop()
+    if viewer is not None:
+        viewer.stop()
+
+
 def _behind_trigger(config: LineConfig, source: Source) -> Source:
     if config.trigger.mode == "interval":
         assert config.trigger.every_ms is not None
         return IntervalSource(source, config.trigger.every_ms)
     return TriggeredSource(source) if config.trigger.mode == "software" else source
+
+
+def _hot_swapper(config: LineConfig, stamp: Stamp | None, status: LineStatus, viewer: Viewer | None) -> HotSwapper:
+    def say(inspector: Inspector) -> None:
+        status.judged_by(inspector.manifest, inspector.thresholds)
+        if viewer is not None:
+            viewer.inspector = inspector
+
+    return HotSwapper(config.folder / config.bundle, stamp, lambda path: open_inspector(config, path), on_swap=say)

@@ -45,13 +45,18 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class WebhookSink:
-    """POSTs each record as JSON; any answer below 300 means stored."""
+    """POSTs each record as JSON; any answer below 300 means stored.
+
+    Args:
+        settings: address, token and number of attempts.
+        first_pause: seconds before the second attempt; each further pause is twice as long.
+    """
 
     Settings: ClassVar[type[SinkSettings]] = WebhookSettings
     pictures: ClassVar[bool] = False
 
-    def __init__(self, settings: WebhookSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: WebhookSettings, first_pause: float = _FIRST_PAUSE_SECONDS) -> None:
+        self._settings, self._first_pause = settings, first_pause
         self._headers = {"Content-Type": "application/json"}
         text = token(settings.token_env)
         if text is not None:
@@ -69,7 +74,7 @@ class WebhookSink:
         body = json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False).encode()
         # The pattern of the settings lets only http and https through.
         request = urllib.request.Request(self._settings.url, body, self._headers, method="POST")  # noqa: S310
-        pause = _FIRST_PAUSE_SECONDS
+        pause = self._first_pause
         for attempt in range(self._settings.retries + 1):
             if attempt and self._closed.wait(pause):
                 break

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameError, SourceError
+from ..images.files import decode_bgr8
 from .live import LiveSettings
 
 __all__ = ["MjpegCapture", "OpenCvCapture", "jpeg_is_whole", "open_http", "without_password"]
@@ -80,7 +81,7 @@ class MjpegCapture:
             data = self._part()
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise SourceError(f"{self._name} stopped giving frames ({error or type(error).__name__})") from None
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if jpeg_is_whole(data) else None
+        image = decode_bgr8(np.frombuffer(data, np.uint8)) if jpeg_is_whole(data) else None
         if image is None:
             raise FrameError(f"{self._name} sent a frame that is no whole JPEG; check the network and the camera.")
         return image

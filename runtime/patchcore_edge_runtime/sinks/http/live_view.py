@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -16,19 +15,24 @@ from ...images.preprocess import Image
 __all__ = ["LiveView"]
 
 
-@dataclass
 class LiveView:
-    """What the sink's thread hands to the server's thread: the newest record and the facts of those before."""
+    """What the sink's thread hands to the server's thread: the newest record and the facts of those before.
 
-    keep: int
-    width: int
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _record: Record | None = None
-    _jpeg: tuple[int, bytes] = (0, b"")
-    number: int = 0
+    Args:
+        keep: records whose facts are kept.
+        width: of the picture in pixels, at most.
 
-    def __post_init__(self) -> None:
-        self._facts: deque[dict[str, object]] = deque(maxlen=self.keep)
+    Attributes:
+        number: of records taken; changes with the picture.
+    """
+
+    def __init__(self, keep: int, width: int) -> None:
+        self.number = 0
+        self._width = width
+        self._facts: deque[dict[str, object]] = deque(maxlen=keep)
+        self._record: Record | None = None
+        self._jpeg: tuple[int, bytes] = (0, b"")
+        self._lock = threading.Lock()
 
     def add(self, record: Record) -> None:
         """Take one record."""
@@ -57,7 +61,7 @@ class LiveView:
 
     def _fit(self, picture: Image) -> Image:
         height, width = picture.shape[:2]
-        if width <= self.width:
+        if width <= self._width:
             return picture
-        size = (self.width, max(1, round(height * self.width / width)))
+        size = (self._width, max(1, round(height * self._width / width)))
         return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
