@@ -172,8 +172,9 @@ def predict(
     from .line.loop import run_loop
     from .sinks import JsonlSink, OverlaySink
     from .sources import open_source
+    from .system import stop_signals
 
-    with closing(open_source(source)) as frames:
+    with closing(open_source(source)) as frames, stop_signals(frames.stop):
         inspector = Inspector(model, device, roi=_parse_roi(roi))
         with closing(JsonlSink(output / "results.jsonl")) as results:
             status = run_loop(frames, inspector, [results, OverlaySink(output)])

@@ -98,6 +98,20 @@ def test_a_line_closes_what_it_opened_however_its_source_ends(tiny_bundle: Path,
     assert not {"sink-jsonl", "sink-kept"} & {thread.name for thread in threading.enumerate()}
 
 
+def test_who_asks_to_stop_while_the_sinks_are_flushed_does_not_cut_them_off(tiny_bundle: Path) -> None:
+    class Asked(Kept):
+        handler: object = signal.SIG_DFL
+
+        def close(self) -> None:
+            self.handler = signal.getsignal(signal.SIGTERM)
+            super().close()
+
+    before, sink = signal.getsignal(signal.SIGTERM), Asked()
+    run_line(LineConfig(bundle=tiny_bundle, source={"uri": "x"}), IterableSource([good_part()]), sinks={"x": sink})
+    assert sink.handler != before, "SIGTERM would have ended the process with records in the queue"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_a_line_that_does_not_open_leaves_nothing_open(tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
     closed: list[str] = []
 

@@ -9,7 +9,6 @@ from ..inspection.inspector import Inspector
 from ..monitoring.status import LineStatus
 from ..sinks import Record, Sink
 from ..sources import Frame, Source
-from ..system import stop_signals
 from ..verdict import Verdict
 from .debounce import Debounce, DebounceRule
 from .hot_swap import HotSwapper
@@ -36,8 +35,8 @@ def run_loop(
 ) -> LineStatus:
     """Inspect every frame of a source, count its verdict, and hand the record to every sink.
 
-    Ctrl-C and SIGTERM (Windows: Ctrl-Break) end the loop after the frame in hand. Nothing is closed here: who opened
-    source and sinks closes them.
+    ``source.stop`` ends the loop after the frame in hand. Nothing is closed here: who opened source and sinks closes
+    them.
 
     Args:
         source: of the frames; told to stop at the end, however it comes.
@@ -59,17 +58,16 @@ def run_loop(
     rule = Debounce(debounce) if debounce is not None else None
     status.start()
     try:
-        with stop_signals(source.stop):
-            for frame in source:
-                if swapper is not None and (newer := swapper.poll()) is not None:
-                    inspector = newer
-                    status.swaps += 1
-                record = _debounced(inspect_frame(inspector, frame), rule)
-                status.add(record.result)
-                for sink in sinks:
-                    sink.write(record)
-                if show is not None and not show(record):
-                    break
+        for frame in source:
+            if swapper is not None and (newer := swapper.poll()) is not None:
+                inspector = newer
+                status.swaps += 1
+            record = _debounced(inspect_frame(inspector, frame), rule)
+            status.add(record.result)
+            for sink in sinks:
+                sink.write(record)
+            if show is not None and not show(record):
+                break
     finally:
         source.stop()
         status.finish()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,6 +92,9 @@ class Line:
     ) -> Iterator[Line]:
         """Open a line; what is open is closed at the end of the block, or when the rest does not open.
 
+        Inside the block the first Ctrl-C or SIGTERM (Windows: Ctrl-Break) ends ``run`` after the frame in hand, and
+        the sinks are flushed all the same; a second one ends the program.
+
         Args:
             config: of the line.
             source: in place of the one that the configuration names; closed by who opened it.
@@ -111,6 +115,7 @@ class Line:
             viewer = None
             if make_viewer is not None:
                 viewer = stack.enter_context(closing(make_viewer(inspector, status, source.live)))
+            stack.enter_context(stop_signals(partial(_stop, source, viewer)))
             # Sinks come after all that may fail: a start that fails leaves no empty files behind.
             answers = TriggerAnswers(source.trigger) if isinstance(source, TriggeredSource) else None
             context = SinkContext(status, source.fps, config.folder, answers.ask if answers else None, source.live)
@@ -144,18 +149,14 @@ class Line:
     def _loop_for_viewer(self, frames: Source, viewer: Viewer) -> LineStatus:
         """Run in a thread, and what is shown in this one, the main thread, to which screens and signals belong."""
 
-        def stop() -> None:
-            frames.stop()
-            viewer.stop()
-
-        with ThreadPoolExecutor(1, "line") as pool, stop_signals(stop):
+        with ThreadPoolExecutor(1, "line") as pool:
             running = pool.submit(self._loop, frames)
             try:
                 while not running.done():
                     if not viewer.pump():
                         frames.stop()
             finally:
-                stop()
+                _stop(frames, viewer)
             return running.result()
 
 
@@ -174,6 +175,12 @@ def run_line(
     with Line.open(config, source, sinks=sinks, make_viewer=make_viewer) as line:
         line.run()
     return line.status.snapshot()
+
+
+def _stop(source: Source, viewer: Viewer | None) -> None:
+    source.stop()
+    if viewer is not None:
+        viewer.stop()
 
 
 def _behind_trigger(config: LineConfig, source: Source) -> Source:
