@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from patchcore_edge.models import Patchcore
 from patchcore_edge.telemetry import unchanged_logging
-from patchcore_edge_export.convert.quantize import ERROR_BUDGET, Recipe, backbone_model
+from patchcore_edge_export.convert.backbone import backbone_model
+from patchcore_edge_export.convert.recipe import ERROR_BUDGET, Recipe
 
 from .held_out import Fitted, evenly
 

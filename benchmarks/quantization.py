@@ -25,8 +25,10 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from patchcore_edge.models import Patchcore
+from patchcore_edge_export.convert.backbone import backbone_model
 from patchcore_edge_export.convert.onnx import export_onnx
-from patchcore_edge_export.convert.quantize import Recipe, backbone_model, compress_weights, quantize
+from patchcore_edge_export.convert.quantize import compress_weights, quantize
+from patchcore_edge_export.convert.recipe import Recipe
 from patchcore_edge_export.graph.edge_model import EdgeModel
 
 from .held_out import TARGET_FPR, Fitted, deviation, evenly, fit, pixel_auroc, thresholds, write_page

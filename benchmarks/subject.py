@@ -16,9 +16,9 @@ from patchcore_edge.fit.embedder import Embedder
 from patchcore_edge.models import KCenterGreedy, Patchcore
 from patchcore_edge.thresholds import calibrate
 from patchcore_edge_export.build import BuildResult, CalibrationInputs, GraphOptions, build_graph
+from patchcore_edge_export.convert.backbone import backbone_model
 from patchcore_edge_export.convert.onnx import export_onnx
 from patchcore_edge_export.convert.openvino import convert
-from patchcore_edge_export.convert.quantize import backbone_model
 from patchcore_edge_export.graph.edge_model import EdgeModel
 from patchcore_edge_export.graph.fast_search import FastPlan
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,7 +94,7 @@ def test_three_engines_give_one_score(
     assert facts.failures == ()
     assert facts.images == facts.unseen > 4 * COMPARED
     assert facts.onnx is not None
-    assert facts.onnx.max_score_deviation <= 1e-4
+    assert facts.onnx.max_score_deviation <= LIMITS["fp32"].score
     assert facts.max_score_deviation <= SCORE_LIMITS[precision]
     assert facts.max_map_deviation <= (LIMITS[precision].fast_map if search == "fast" else LIMITS[precision].map)
     assert facts.verdict_flips == 0
@@ -112,8 +111,3 @@ def test_half_precision_survives_in_the_distances_of_real_features(fitted: Patch
         exact = search(patches[None]).distances
         half = search.half()(patches[None].half()).distances.float()
     torch.testing.assert_close(half, exact, rtol=2e-2, atol=0)
-
-
-def test_every_pair_of_options_is_among_the_cases() -> None:
-    for first, second in itertools.combinations(range(1, 4), 2):
-        assert len({(case[first], case[second]) for case in CASES}) == 4

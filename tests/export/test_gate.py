@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,15 @@ from numpy.typing import NDArray
 
 from patchcore_edge.models import Patchcore
 from patchcore_edge.runs.checkpoint import Calibration
-from patchcore_edge_export.build import BuildResult, GraphOptions, certified, gate_samples
+from patchcore_edge_export import build
+from patchcore_edge_export.build import BuildResult, GraphOptions, build_graph, gate_samples
 from patchcore_edge_export.gate import parity
 from patchcore_edge_export.gate.advice import advice
 from patchcore_edge_export.gate.parity import Limits, Sample, compare, require_parity
 from patchcore_edge_export.gate.recalibrate import score_pairs
-from patchcore_edge_export.graph.fast_search import FastPlan
-from patchcore_edge_export.planning.plan import Choice
+from patchcore_edge_export.planning.plan import Choice, plan_search
 from patchcore_edge_runtime.bundle.bundle import Bundle
-from patchcore_edge_runtime.bundle.manifest import ParityReport, SearchFacts
+from patchcore_edge_runtime.bundle.manifest import ParityReport
 from patchcore_edge_runtime.errors import DataError, ParityError
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
@@ -191,9 +192,6 @@ def test_the_bundle_says_how_it_searches_and_why(fast_bundle: Path, tiny_bundle:
     assert "model.onnx" not in exact.files
 
 
-_PLAN = FastPlan(dimensions=16, patches=4, correlation=0.2, clip_limit=5.0)
-
-
 def _facts(*failures: str) -> ParityReport:
     return ParityReport(
         device="X",
@@ -207,72 +205,67 @@ def _facts(*failures: str) -> ParityReport:
     )
 
 
-class _Gate:
-    """Plans are given one after the other; a plan of more dimensions than ``refused`` passes, and exact search does."""
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The limits of the map that plans were asked for, one after the other."""
+    limits: list[float] = []
 
-    def __init__(self, refused: int = 0, *, holds: bool = True, pays: bool = True) -> None:
-        self.refused, self.holds, self.pays = refused, holds, pays
-        self.shares: list[float] = []
-        self.tried: list[int | None] = []
+    def noted(*arguments: Any) -> Choice:
+        limits.append(arguments[3])
+        return plan_search(*arguments)
 
-    def plan(self, share: float) -> Choice:
-        self.shares.append(share)
-        plan = replace(_PLAN, dimensions=16 * len(self.shares))
-        return Choice(plan, self.holds, self.pays, f"plan {len(self.shares)}")
-
-    def build_and_check(self, plan: FastPlan | None, why: str) -> BuildResult:
-        self.tried.append(plan and plan.dimensions)
-        facts = _facts("a map deviates") if plan is not None and plan.dimensions <= self.refused else _facts()
-        return BuildResult("fast" if plan else "exact", SearchFacts(reason=why), facts, Thresholds(image=1, pixel=1))
-
-    def certified(self, **options: Any) -> BuildResult:
-        return certified(GraphOptions(**options), self.plan, self.build_and_check)
+    monkeypatch.setattr(build, "plan_search", noted)
+    return limits
 
 
-def test_exact_search_asks_for_no_plan() -> None:
-    gate = _Gate()
-    assert gate.certified(search="exact").search == "exact"
-    assert (gate.shares, gate.tried) == ([], [None])
+@pytest.fixture
+def exported(
+    fitted: Patchcore, calibration: Calibration, images: list[Image], tmp_path: Path
+) -> Callable[..., BuildResult]:
+    def export(**options: Any) -> BuildResult:
+        return build_graph(tmp_path, fitted, images, calibration.thresholds, GraphOptions(**options))
+
+    return export
 
 
-def test_auto_takes_fast_when_the_gate_certifies_it() -> None:
-    gate = _Gate()
-    built = gate.certified(search="auto")
-    assert (built.search, built.search_facts.reason, gate.tried) == ("fast", "plan 1", [16])
+REFUSING_FAST = replace(parity.LIMITS["fp16"], fast_map=0.0)
+"""Of the precision that is not planned by: exact graphs pass, fast ones have estimates in their maps."""
 
 
-def test_auto_takes_exact_when_the_gate_refuses_fast_twice_and_says_so() -> None:
-    gate = _Gate(refused=32)
-    built = gate.certified(search="auto")
-    assert (built.search, gate.tried) == ("exact", [16, 32, None])
-    assert built.search_facts.reason == "the gate refused fast search: a map deviates"
-    assert built.parity.passed
+def test_auto_takes_exact_where_no_plan_keeps_the_maps(
+    exported: Callable[..., BuildResult], planned: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(parity.LIMITS, "fp32", replace(parity.LIMITS["fp32"], fast_map=0.0))
+    built = exported(search="auto")
+    assert (built.search, built.parity.passed, planned) == ("exact", True, [0.0])
+    assert re.match("no plan up to .* holds", built.search_facts.reason)
 
 
-def test_auto_plans_more_carefully_before_it_gives_up_fast_search() -> None:
-    gate = _Gate(refused=16)
-    built = gate.certified(search="auto")
-    assert (built.search, gate.tried) == ("fast", [16, 32])
-    assert gate.shares[1] < gate.shares[0]
+def test_auto_takes_fast_search_where_it_pays_and_passes(
+    exported: Callable[..., BuildResult], planned: list[float]
+) -> None:
+    built = exported(search="auto")
+    assert (built.search, built.parity.passed) == ("fast", True)
+    assert planned == [parity.LIMITS["fp32"].fast_map]
 
 
-@pytest.mark.parametrize("choice", [{"holds": False}, {"pays": False}])
-def test_auto_takes_exact_when_no_plan_holds_or_none_pays(choice: dict[str, bool]) -> None:
-    gate = _Gate(**choice)
-    built = gate.certified(search="auto")
-    assert (built.search, built.search_facts.reason, gate.tried) == ("exact", "plan 1", [None])
+def test_auto_takes_exact_where_the_gate_refuses_fast_search_and_says_so(
+    exported: Callable[..., BuildResult], planned: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(parity.LIMITS, "fp16", REFUSING_FAST)
+    built = exported(search="auto", precision="fp16")
+    assert (built.search, built.parity.passed) == ("exact", True)
+    assert re.match("the gate refused fast search: a map deviates", built.search_facts.reason)
+    first, second = planned
+    assert second < first, "a second plan is more careful than the one that was refused"
 
 
-def test_fast_search_that_was_asked_for_is_never_exchanged_for_exact() -> None:
-    gate = _Gate(refused=32)
-    built = gate.certified(search="fast")
-    assert (built.search, built.parity.passed, gate.tried) == ("fast", False, [16, 32])
-
-
-def test_forced_fast_search_keeps_the_first_plan() -> None:
-    gate = _Gate(refused=32)
-    built = gate.certified(search="fast", force=True)
-    assert (built.search, built.parity.passed, gate.tried) == ("fast", False, [16])
+def test_forced_fast_search_keeps_the_first_plan_and_says_what_was_refused(
+    exported: Callable[..., BuildResult], planned: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(parity.LIMITS, "fp16", REFUSING_FAST)
+    built = exported(search="fast", precision="fp16", force=True)
+    assert (built.search, built.parity.passed, len(planned)) == ("fast", False, 1)
 
 
 CAREFUL = ("int8", "fp16", "fp32")

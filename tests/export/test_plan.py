@@ -14,9 +14,14 @@ from patchcore_edge.runs.checkpoint import Calibration
 from patchcore_edge_export.gate.parity import LIMITS
 from patchcore_edge_export.graph.edge_model import EdgeModel
 from patchcore_edge_export.graph.fast_search import FastPlan
-from patchcore_edge_export.planning import plan as plan_module
 from patchcore_edge_export.planning.cost import search_cost
 from patchcore_edge_export.planning.plan import plan_search
+from patchcore_edge_export.planning.sample import (
+    coarse_estimates,
+    estimates_of,
+    planning_sample,
+    usual_offsets,
+)
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -66,16 +71,17 @@ def test_offsets_are_what_good_images_lack_at_a_place_and_each_is_judged_without
     fitted: Patchcore, calibration: Calibration, images: list[Image]
 ) -> None:
     with torch.inference_mode():
-        sample = plan_module._sample(fitted, images, calibration.thresholds)
-        space = plan_module._space(fitted.model.memory_bank, sample, 32)
-        offsets = plan_module._offsets(space, sample)
+        sample = planning_sample(fitted, images, calibration.thresholds)
+        space = coarse_estimates(fitted.model.memory_bank, sample, 32, 16)
+        offsets = usual_offsets(space, sample)
         lacking = sample.distances - space.refined
         good = lacking[: sample.good]
         toward = offsets[1] / ((good.amax(0) + good.amin(0)) / 2)
-        torch.testing.assert_close(toward, torch.full_like(toward, plan_module._OFFSET_SHARE))
-        _, shown = plan_module._estimates(space, space.plan, sample)
+        torch.testing.assert_close(toward, toward[:1].expand_as(toward))
+        assert 0.5 < float(toward[0]) < 1
+        _, shown = estimates_of(space, space.plan, sample)
         for image in (0, sample.good):
-            others = plan_module._offsets(space, sample, without=0)[1]
+            others = usual_offsets(space, sample, without=0)[1]
             torch.testing.assert_close(shown[image], (space.refined[image] + others).clamp_min(0))
     assert sample.good == len(images)
     assert offsets.shape == (2, sample.patches.shape[1])
@@ -83,9 +89,9 @@ def test_offsets_are_what_good_images_lack_at_a_place_and_each_is_judged_without
 
 def test_a_single_good_image_teaches_no_offsets(fitted: Patchcore, images: list[Image]) -> None:
     with torch.inference_mode():
-        sample = plan_module._sample(fitted, images[:1], Thresholds(image=1.0, pixel=1.0))
-        space = plan_module._space(fitted.model.memory_bank, sample, 32)
-        assert not plan_module._offsets(space, sample, without=0).any()
+        sample = planning_sample(fitted, images[:1], Thresholds(image=1.0, pixel=1.0))
+        space = coarse_estimates(fitted.model.memory_bank, sample, 32, 16)
+        assert not usual_offsets(space, sample, without=0).any()
 
 
 def test_what_a_plan_spares_is_in_its_cost() -> None:

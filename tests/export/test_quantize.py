@@ -21,7 +21,8 @@ from patchcore_edge.runs.checkpoint import load_calibration
 from patchcore_edge_export import build
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle, verify_bundle
-from patchcore_edge_export.convert.quantize import _backbone, _worst
+from patchcore_edge_export.convert.backbone import backbone_operations
+from patchcore_edge_export.convert.quantize import worst_layers
 from patchcore_edge_export.gate import parity
 from patchcore_edge_export.gate.recalibrate import Pairs, recalibrated
 from patchcore_edge_export.planning.plan import Choice, plan_search
@@ -33,7 +34,7 @@ from patchcore_edge_runtime.verdict import Thresholds
 
 def test_only_the_backbone_is_quantized_and_not_its_first_layer(int8_bundle: Path) -> None:
     model = ov.Core().read_model(int8_bundle / "model.xml")
-    backbone = {node.get_friendly_name(): node for node in _backbone(model)}
+    backbone = {node.get_friendly_name(): node for node in backbone_operations(model)}
     integers = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
     assert integers
     assert {node.get_friendly_name() for node in integers} <= set(backbone)
@@ -160,7 +161,7 @@ def test_a_refused_export_writes_nothing_and_force_writes_the_failure(
     budget=st.floats(1e-3, 5, exclude_min=True),
 )
 def test_the_layers_left_in_integers_keep_within_the_budget(errors: dict[str, float], budget: float) -> None:
-    kept = _worst(errors, budget)
+    kept = worst_layers(errors, budget)
     rest = [error for name, error in errors.items() if name not in kept]
     assert sum(error**2 for error in rest) <= budget**2
     if kept:  # none is kept in vain: with the mildest of them back, the budget breaks

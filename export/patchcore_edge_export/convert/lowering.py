@@ -10,7 +10,9 @@ import openvino as ov
 from patchcore_edge_runtime.bundle.manifest import QuantizationFacts
 from patchcore_edge_runtime.images.preprocess import Image
 
-from .quantize import Quantized, compress_weights, compress_with, pools, quantize
+from .backbone import pools
+from .quantize import Quantized, compress_weights, quantize
+from .recipe import compress_with
 
 __all__ = ["Lowering", "with_backbone_of"]
 

@@ -1,4 +1,4 @@
-"""INT8 for the backbone of a converted graph; the search keeps its floats (DESIGN section 3).
+"""INT8 for the backbone of a converted graph; the search keeps its floats.
 
 What the recipe is and what was measured for it: docs/quantization.md. In short:
 
@@ -13,65 +13,22 @@ What the recipe is and what was measured for it: docs/quantization.md. In short:
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
-from patchcore_edge.telemetry import unchanged_logging
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.preprocess import Image
 
-__all__ = [
-    "ERROR_BUDGET",
-    "Quantized",
-    "Recipe",
-    "backbone_model",
-    "compress_weights",
-    "compress_with",
-    "pools",
-    "quantize",
-]
+from .backbone import backbone_operations, feature_error, is_layer, pooled_features
+from .recipe import ERROR_BUDGET, Recipe, compress_with, quantize_with
 
-ERROR_BUDGET = 0.10
-"""Root of the summed squares of the layers' feature errors, relative to how much the features vary."""
+__all__ = ["Quantized", "compress_weights", "quantize", "worst_layers"]
 
-_LAYERS = ("Convolution", "GroupConvolution", "MatMul")
 _PROBES = 6
-_CONFIG = {"INFERENCE_PRECISION_HINT": "f32"}
-
-_Features = list[NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What may be varied; the defaults are what ``docs/quantization.md`` found to hold.
-
-    Attributes:
-        budget: see ``ERROR_BUDGET``; None keeps no layer in float for its error.
-        overflow_fix: which layers use half the range of weights, for CPUs without VNNI: ``all``, ``first``, ``none``.
-        float_first: keep the first layer in float.
-        extremes: ranges from the extremes over all images; otherwise NNCF's default.
-        bias_correction: None, ``fast`` or ``accurate``.
-        float_sums: keep everything without weights in float.
-        images: how many of the training images to take the ranges from.
-        float_layers: further layers to keep in float, by name.
-    """
-
-    budget: float | None = ERROR_BUDGET
-    overflow_fix: Literal["all", "first", "none"] = "all"
-    float_first: bool = True
-    extremes: bool = True
-    bias_correction: str | None = None
-    float_sums: bool = True
-    images: int = 64
-    float_layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,12 +68,12 @@ def quantize(model: ov.Model, images: Sequence[Image], batch: int, recipe: Recip
         raise DataError("The run kept no training images to take the ranges of INT8 from; train it again.")
     frames = [np.repeat(image[None], batch, axis=0) for image in _evenly(images, recipe.images)]
     probes = _evenly(frames, _PROBES)
-    layers = [node.get_friendly_name() for node in _backbone(model) if _is_layer(node)]
+    layers = [node.get_friendly_name() for node in backbone_operations(model) if is_layer(node)]
     if not layers:
         raise ConfigError("The graph's backbone has no layer that could be quantized; use --precision fp16.")
     kept = [*(layers[:1] if recipe.float_first else []), *recipe.float_layers]
     return _lowered(
-        model, layers, kept, probes, recipe.budget, lambda floats: _nncf_quantize(model, frames, floats, recipe)
+        model, layers, kept, probes, recipe.budget, lambda floats: quantize_with(model, frames, floats, recipe)
     )
 
 
@@ -136,7 +93,7 @@ def compress_weights(model: ov.Model, images: Sequence[Image], batch: int) -> Qu
     if not images:
         raise DataError("The run kept no training images to measure compressed weights on; train it again.")
     probes = [np.repeat(image[None], batch, axis=0) for image in _evenly(images, _PROBES)]
-    layers = [node.get_friendly_name() for node in _backbone(model) if _is_layer(node)]
+    layers = [node.get_friendly_name() for node in backbone_operations(model) if is_layer(node)]
     return _lowered(model, layers, [], probes, ERROR_BUDGET, lambda floats: compress_with(model, floats))
 
 
@@ -150,129 +107,27 @@ def _lowered(
 ) -> Quantized:
     """Lower all layers but ``kept``; then again without those whose errors do not fit the budget."""
     lowered = lower(kept)
-    reference = _features(model, probes)
+    reference = pooled_features(model, probes)
     errors: dict[str, float] = {}
+
+    def error(changed: ov.Model) -> float:
+        return feature_error(reference, pooled_features(changed, probes))
+
     if budget is not None:
         candidates = [name for name in layers if name not in kept]
-        errors = {name: _error(reference, _features(_alone(lowered, model, name), probes)) for name in candidates}
-        worst = _worst(errors, budget)
+        errors = {name: error(_alone(lowered, model, name)) for name in candidates}
+        worst = worst_layers(errors, budget)
         kept = kept + worst
         lowered = lower(kept) if worst else lowered
-    return Quantized(lowered, errors, tuple(kept), len(layers), _error(reference, _features(lowered, probes)))
-
-
-def backbone_model(model: ov.Model) -> ov.Model:
-    """A graph's backbone alone: frames in, the pooled features of each chosen layer out."""
-    model = model.clone()
-    return ov.Model([pool.output(0) for pool in pools(model)], model.get_parameters(), "backbone")
-
-
-def _nncf() -> Any:
-    # Imported by the command that needs it: it takes seconds and brings its own logging.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    with unchanged_logging():
-        import nncf
-
-        nncf.set_log_level(logging.ERROR)
-    return nncf
-
-
-def compress_with(model: ov.Model, kept: Iterable[str]) -> ov.Model:
-    """A copy with weights in 8 bits but for the layers named."""
-    nncf = _nncf()
-    ignored = nncf.IgnoredScope(names=sorted(kept), validate=False)
-    with unchanged_logging(), contextlib.redirect_stdout(sys.stderr):
-        return nncf.compress_weights(model.clone(), mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored)
-
-
-def _nncf_quantize(model: ov.Model, frames: list[Image], kept: Iterable[str], recipe: Recipe) -> ov.Model:
-    nncf = _nncf()
-    from nncf.quantization import advanced_parameters as advanced
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
-
-    fixes = advanced.OverflowFix
-    parameters = advanced.AdvancedQuantizationParameters(
-        overflow_fix={"all": fixes.ENABLE, "first": fixes.FIRST_LAYER, "none": fixes.DISABLE}[recipe.overflow_fix],
-        disable_bias_correction=recipe.bias_correction is None,
-        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX if recipe.extremes else None,
-    )
-    backbone = {node.get_friendly_name() for node in _backbone(model)}
-    plain = (
-        {node.get_friendly_name() for node in _backbone(model) if not _is_layer(node)} if recipe.float_sums else set()
-    )
-    outside = {node.get_friendly_name() for node in model.get_ordered_ops()} - backbone
-    ignored = nncf.IgnoredScope(names=sorted(outside | plain | set(kept)), validate=False)
-    # Its progress bars go to stdout, which is for --json.
-    with unchanged_logging(), contextlib.redirect_stdout(sys.stderr):
-        return nncf.quantize(
-            model.clone(),
-            nncf.Dataset(frames),
-            subset_size=len(frames),
-            fast_bias_correction=recipe.bias_correction != "accurate",
-            ignored_scope=ignored,
-            advanced_parameters=parameters,
-        )
-
-
-def pools(model: ov.Model) -> list[Any]:
-    """The poolings of the chosen layers' features: where the backbone ends, walking back from the outputs."""
-    seen: set[str] = set()
-    found: dict[str, Any] = {}
-    waiting = [result.input_value(0).get_node() for result in model.get_results()]
-    while waiting:
-        node = waiting.pop()
-        name = node.get_friendly_name()
-        if name in seen:
-            continue
-        seen.add(name)
-        if node.get_type_name() == "AvgPool":
-            found[name] = node
-        else:
-            waiting.extend(value.get_node() for value in node.input_values())
-    if not found:
-        raise ConfigError("The graph does not pool its features, so its backbone cannot be told from its search.")
-    return [found[name] for name in sorted(found)]
-
-
-def _backbone(model: ov.Model) -> list[Any]:
-    """The operations before the pooled features, in order of computation, constants left out."""
-    seen: set[str] = set()
-    waiting = [pool.input_value(0).get_node() for pool in pools(model)]
-    while waiting:
-        node = waiting.pop()
-        if node.get_friendly_name() not in seen:
-            seen.add(node.get_friendly_name())
-            waiting.extend(value.get_node() for value in node.input_values())
-    ordered = [node for node in model.get_ordered_ops() if node.get_friendly_name() in seen]
-    return [node for node in ordered if node.get_type_name() != "Constant"]
-
-
-def _is_layer(node: Any) -> bool:
-    return node.get_type_name() in _LAYERS
-
-
-def _features(model: ov.Model, frames: list[Image]) -> _Features:
-    """The pooled features of each chosen layer, ``[frames * N, C, h, w]``."""
-    compiled = ov.Core().compile_model(backbone_model(model), "CPU", _CONFIG)
-    answers = [[value.copy() for value in compiled(frame).values()] for frame in frames]
-    return [np.concatenate(layer) for layer in zip(*answers, strict=True)]
-
-
-def _error(reference: _Features, features: _Features) -> float:
-    """Of the worst layer, relative to the features' deviation from their channel's mean."""
-    errors = []
-    for wanted, got in zip(reference, features, strict=True):
-        spread = np.linalg.norm(wanted - wanted.mean((0, 2, 3), keepdims=True))
-        errors.append(float(np.linalg.norm(got - wanted) / max(float(spread), 1e-12)))
-    return max(errors)
+    return Quantized(lowered, errors, tuple(kept), len(layers), error(lowered))
 
 
 def _alone(quantized: ov.Model, original: ov.Model, name: str) -> ov.Model:
     """``quantized`` with every layer but one as it was."""
-    weights = {node.get_friendly_name(): node for node in _backbone(original) if _is_layer(node)}
+    weights = {node.get_friendly_name(): node for node in backbone_operations(original) if is_layer(node)}
     model = quantized.clone()
-    for node in _backbone(model):
-        if not _is_layer(node) or node.get_friendly_name() == name:
+    for node in backbone_operations(model):
+        if not is_layer(node) or node.get_friendly_name() == name:
             continue
         source = node.input_value(0).get_node()
         if source.get_type_name() == "FakeQuantize":
@@ -283,7 +138,7 @@ def _alone(quantized: ov.Model, original: ov.Model, name: str) -> ov.Model:
     return model
 
 
-def _worst(errors: dict[str, float], budget: float) -> list[str]:
+def worst_layers(errors: dict[str, float], budget: float) -> list[str]:
     """The layers to keep in float, so that the others' errors, which add as squares, stay within the budget."""
     falling = sorted(errors, key=lambda name: -errors[name])
     kept = 0

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
 
 import torch
 from torch import Tensor
 
-from patchcore_edge.data.synthetic_defects import make_defects
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
-from ..graph.coarse_space import CoarseSpace
-from ..graph.fast_search import FastPlan, FastSearch, merged
-from ..samples import patch_cell, some_of
+from ..graph.fast_search import FastPlan
+from ..samples import some_of
 from .cost import search_cost
+from .sample import CoarseEstimates, PlanningSample, coarse_estimates, estimates_of, planning_sample, usual_offsets
 
 __all__ = ["Choice", "plan_search"]
 
@@ -27,18 +25,14 @@ _SHORTLIST_SHARES = (16, 8, 4, 2)
 _PATCHES = (16, 24, 32, 48, 64, 96, 128)
 _CANDIDATES = (16, 32, 64, 128, 256)
 _IMAGES = 32
-_WITH_DEFECTS, _DEFECTS_EACH = 16, 3
 _MARGIN = 4
-"""New images need more patches refined than the worst of the sample did; so many times as many are
-(``benchmarks/search.py``: with twice as many 3 of 288 good images were off by up to 2 %)."""
+"""New images need more patches refined than the worst of the sample did; so many times as many are: with twice as many
+3 of 288 good images were off by up to 2 %."""
 _SHORTLIST_MARGIN = 2
 _CANDIDATES_MARGIN = 2
 """Of the largest rank among all refined patches of the sample, more than a thousand: it is rarely the worst patch's."""
-_CLIP_MARGIN = 1.5
 _MAP_MARGIN = 0.85
 """Share of the map's limit that the sample may use: of 128 new images the worst deviates by up to a quarter more."""
-_OFFSET_SHARE = 0.75
-"""With all of the offsets 4 of 128 new images had places taken below their exact distance by over the map's limit."""
 _GAIN = 0.8
 
 
@@ -59,49 +53,6 @@ class Choice:
     reason: str
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """n images: first good ones, then copies of them with a defect.
-
-    Attributes:
-        sources: of each image, which of the good ones it is or was.
-        patches: ``[n, P, D]``, centred.
-        distances, neighbors: ``[n, P]``: what exact search says of them.
-        maps: ``[n, 1, H, W]``: the exact maps.
-        floors: ``[n]``: what deviations of the maps count against.
-        grid: rows and columns of the P patches.
-    """
-
-    sources: list[int]
-    patches: Tensor
-    distances: Tensor
-    neighbors: Tensor
-    maps: Tensor
-    floors: Tensor
-    grid: tuple[int, int]
-
-    @property
-    def good(self) -> int:
-        """How many of the images are good."""
-        return max(self.sources) + 1
-
-    @property
-    def worst(self) -> Tensor:
-        """``[n]`` place of each image's worst patch."""
-        return self.distances.argmax(1)
-
-
-@dataclass(frozen=True)
-class _Space:
-    """What a coarse space says of the sample: ``[n, P]`` estimates by groups and by points."""
-
-    plan: FastPlan
-    search: FastSearch
-    points: Tensor
-    coarse: Tensor
-    refined: Tensor
-
-
 def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Thresholds, map_limit: float) -> Choice:
     """Choose dimensions, shortlist, refined patches, candidates and offsets.
 
@@ -113,13 +64,13 @@ def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Threshol
     """
     bank = fitted.model.memory_bank
     with torch.inference_mode():
-        sample = _sample(fitted, some_of(images, _IMAGES), thresholds)
+        sample = planning_sample(fitted, some_of(images, _IMAGES), thresholds)
         patches = sample.patches.shape[1]
         best: FastPlan | None = None
         for dimensions in _DIMENSIONS:
             if best is not None and dimensions > bank.shape[1]:
                 break
-            space = _space(bank, sample, min(dimensions, bank.shape[1]))
+            space = coarse_estimates(bank, sample, min(dimensions, bank.shape[1]), max(_PATCHES))
             found = _cheapest(fitted, space, sample, map_limit)
             if found is not None and (
                 best is None or search_cost(bank, patches, found) < search_cost(bank, patches, best)
@@ -142,67 +93,24 @@ def _choice(bank: Tensor, best: FastPlan | None, last: FastPlan, images: int, pa
     return Choice(best, True, True, f"{what}: holds on {images} good and synthetic defective images")
 
 
-def _sample(fitted: Patchcore, good: list[Image], thresholds: Thresholds) -> _Sample:
-    model = fitted.model.eval()
-    size = fitted.pre_processor.spec.input_size
-    some = some_of(list(range(len(good))), _WITH_DEFECTS)
-    each = max(_DEFECTS_EACH, ceil(_DEFECTS_EACH * _WITH_DEFECTS / len(some)))
-    made = list(make_defects([good[place] for place in some], each, cell=patch_cell(fitted)))
-    found = []
-    for image in good + [defect.image for defect in made]:
-        embedding = model.embed(fitted.pre_processor(torch.from_numpy(image)[None]))
-        grid = (int(embedding.shape[2]), int(embedding.shape[3]))
-        patches = model.reshape_embedding(embedding)
-        distances, neighbors = (one.flatten() for one in model.nearest_neighbors(patches, 1))
-        anomaly_map = fitted.model.anomaly_map_generator(distances.reshape(1, 1, *grid), size)[0]
-        found.append((patches - model.memory_bank.mean(0), distances, neighbors, anomaly_map))
-    patches, distances, neighbors, maps = (torch.stack(column) for column in zip(*found, strict=True))
-    sources = [*range(len(good)), *(some[defect.source] for defect in made)]
-    return _Sample(sources, patches, distances, neighbors, maps, maps.amax((1, 2, 3)).clamp_min(thresholds.pixel), grid)
-
-
-def _space(bank: Tensor, sample: _Sample, dimensions: int) -> _Space:
-    centred = bank - bank.mean(0)
-    correlation = _correlation(CoarseSpace(centred, dimensions, 1.0), centred, sample)
-    space = CoarseSpace(centred, dimensions, correlation)
-    largest = max(float(space(patches).points.abs().max()) for patches in sample.patches)
-    plan = FastPlan(dimensions, max(_PATCHES), correlation, _CLIP_MARGIN * largest)
-    # With groups, and in pieces that suit all patches at once.
-    search = FastSearch(bank, replace(plan, shortlist=sample.patches.shape[1]))
-    assert search.centroids is not None
-    rows = [search.space(patches[None]) for patches in sample.patches]
-    coarse = torch.cat([search.centroids.nearest(one) for one in rows])
-    refined = torch.cat([search.points.nearest(one) for one in rows])
-    return _Space(plan, search, torch.cat([one.points for one in rows]), coarse, refined)
-
-
-def _correlation(space: CoarseSpace, bank: Tensor, sample: _Sample) -> float:
-    """ρ between the residuals of good patches and of their nearest bank vectors."""
-    products, lengths = 0.0, 0.0
-    for x, neighbors in zip(sample.patches[: sample.good], sample.neighbors, strict=False):
-        y = bank[neighbors]
-        flat_x, flat_y = space.flat(x), space.flat(y)
-        products += float(((x * y).sum(1) - (flat_x * flat_y).sum(1)).sum())
-        lengths += float((space.residual(x, flat_x) * space.residual(y, flat_y)).sum())
-    return min(max(products / max(lengths, 1e-12), 0.0), 1.0)
-
-
-def _cheapest(fitted: Patchcore, space: _Space, sample: _Sample, map_limit: float) -> FastPlan | None:
+def _cheapest(fitted: Patchcore, space: CoarseEstimates, sample: PlanningSample, map_limit: float) -> FastPlan | None:
     """The plan in this space with the shortest shortlist, and then the fewest patches, that holds."""
     patches = sample.patches.shape[1]
     reached = _SHORTLIST_MARGIN * _largest_rank(space.coarse, sample.worst)
     for count in (*(patches // share for share in _SHORTLIST_SHARES), 0):
         if count == 0 or reached <= count:
-            plan = replace(space.plan, shortlist=count, offsets=_offsets(space, sample))
+            plan = replace(space.plan, shortlist=count, offsets=usual_offsets(space, sample))
             found = _refined(fitted, space, plan, sample, map_limit)
             if found is not None:
                 return found
     return None
 
 
-def _refined(fitted: Patchcore, space: _Space, plan: FastPlan, sample: _Sample, map_limit: float) -> FastPlan | None:
+def _refined(
+    fitted: Patchcore, space: CoarseEstimates, plan: FastPlan, sample: PlanningSample, map_limit: float
+) -> FastPlan | None:
     """``plan`` with the fewest patches that keep every score exact and every map within the limit."""
-    estimates, shown = _estimates(space, plan, sample)
+    estimates, shown = estimates_of(space, plan, sample)
     for patches in _counts(_MARGIN * _largest_rank(estimates, sample.worst), estimates.shape[1]):
         places = estimates.topk(patches, dim=1).indices
         exact = sample.distances.gather(1, places)
@@ -217,34 +125,7 @@ def _refined(fitted: Patchcore, space: _Space, plan: FastPlan, sample: _Sample, 
     return None
 
 
-def _estimates(space: _Space, plan: FastPlan, sample: _Sample) -> tuple[Tensor, Tensor]:
-    """``[n, P]`` estimates as the graph makes them, and as it shows them in the map.
-
-    Each image is judged with the offsets that the other images give, as a new one will be.
-    """
-    own = [_offsets(space, sample, without=source) for source in sample.sources]
-    by_groups, by_points = torch.stack(own, 1)
-    if not plan.shortlist:
-        return space.refined, (space.refined + by_points).clamp_min(0)
-    places = space.coarse.topk(plan.shortlist, dim=1).indices
-    return merged(space.coarse, space.refined.gather(1, places), places, by_groups, by_points)
-
-
-def _offsets(space: _Space, sample: _Sample, without: int | None = None) -> Tensor:
-    """``[2, P]`` what the estimates by groups and by points lack at each place of good images.
-
-    Most of the way to the middle between the least and the most: the map's limit is about the largest deviation, and
-    few images show neither end. At an image's border padding makes patches alike, in their residuals too, and the
-    estimates too large.
-    """
-    used = [image for image in range(sample.good) if image != without]
-    if not used:
-        return torch.zeros(2, sample.patches.shape[1])
-    lacking = [(sample.distances - estimates)[used] for estimates in (space.coarse, space.refined)]
-    return torch.stack([_OFFSET_SHARE * (one.amin(0) + one.amax(0)) / 2 for one in lacking])
-
-
-def _candidates(space: _Space, sample: _Sample, places: Tensor) -> int:
+def _candidates(space: CoarseEstimates, sample: PlanningSample, places: Tensor) -> int:
     """How many candidates surely hold the nearest bank vector of each refined patch; 0 where no number is sure to."""
     largest = 0
     for points, neighbors, chosen in zip(space.points, sample.neighbors, places, strict=True):

@@ -1,0 +1,101 @@
+"""How NNCF is asked to quantize or to compress."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import openvino as ov
+
+from patchcore_edge.telemetry import unchanged_logging
+from patchcore_edge_runtime.images.preprocess import Image
+
+from .backbone import backbone_operations, is_layer
+
+__all__ = ["ERROR_BUDGET", "Recipe", "compress_with", "quantize_with"]
+
+ERROR_BUDGET = 0.10
+"""Root of the summed squares of the layers' feature errors, relative to how much the features vary."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What may be varied; the defaults are what ``docs/quantization.md`` found to hold.
+
+    Attributes:
+        budget: see ``ERROR_BUDGET``; None keeps no layer in float for its error.
+        overflow_fix: which layers use half the range of weights, for CPUs without VNNI: ``all``, ``first``, ``none``.
+        float_first: keep the first layer in float.
+        extremes: ranges from the extremes over all images; otherwise NNCF's default.
+        bias_correction: None, ``fast`` or ``accurate``.
+        float_sums: keep everything without weights in float.
+        images: how many of the training images to take the ranges from.
+        float_layers: further layers to keep in float, by name.
+    """
+
+    budget: float | None = ERROR_BUDGET
+    overflow_fix: Literal["all", "first", "none"] = "all"
+    float_first: bool = True
+    extremes: bool = True
+    bias_correction: str | None = None
+    float_sums: bool = True
+    images: int = 64
+    float_layers: tuple[str, ...] = ()
+
+
+def quantize_with(model: ov.Model, frames: list[Image], kept: Iterable[str], recipe: Recipe) -> ov.Model:
+    """A copy whose backbone computes in 8 bits.
+
+    Args:
+        model: in float32.
+        frames: what to take the ranges of activations from, ``[N,H,W,3]`` uint8 BGR each.
+        kept: layers to keep in float.
+        recipe: how.
+    """
+    nncf = _nncf()
+    from nncf.quantization import advanced_parameters as advanced
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    fixes = advanced.OverflowFix
+    parameters = advanced.AdvancedQuantizationParameters(
+        overflow_fix={"all": fixes.ENABLE, "first": fixes.FIRST_LAYER, "none": fixes.DISABLE}[recipe.overflow_fix],
+        disable_bias_correction=recipe.bias_correction is None,
+        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX if recipe.extremes else None,
+    )
+    operations = backbone_operations(model)
+    backbone = {node.get_friendly_name() for node in operations}
+    plain = {node.get_friendly_name() for node in operations if recipe.float_sums and not is_layer(node)}
+    outside = {node.get_friendly_name() for node in model.get_ordered_ops()} - backbone
+    ignored = nncf.IgnoredScope(names=sorted(outside | plain | set(kept)), validate=False)
+    # Its progress bars go to stdout, which is for --json.
+    with unchanged_logging(), contextlib.redirect_stdout(sys.stderr):
+        return nncf.quantize(
+            model.clone(),
+            nncf.Dataset(frames),
+            subset_size=len(frames),
+            fast_bias_correction=recipe.bias_correction != "accurate",
+            ignored_scope=ignored,
+            advanced_parameters=parameters,
+        )
+
+
+def compress_with(model: ov.Model, kept: Iterable[str]) -> ov.Model:
+    """A copy with weights in 8 bits but for the layers named."""
+    nncf = _nncf()
+    ignored = nncf.IgnoredScope(names=sorted(kept), validate=False)
+    with unchanged_logging(), contextlib.redirect_stdout(sys.stderr):
+        return nncf.compress_weights(model.clone(), mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored)
+
+
+def _nncf() -> Any:
+    # Imported by the command that needs it: it takes seconds and brings its own logging.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    with unchanged_logging():
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
+    return nncf
