@@ -6,6 +6,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 DEPENDENCIES = [
     "filelock>=3.16",  # one fit at a time into a folder
+    "ImageHash>=4.3",  # copies that were saved again, brightened or shot with noise
     "jinja2>=3.1",  # report.html
     "matplotlib>=3.9",  # plots in the report
     "psutil>=7",  # free memory on every platform, before a fit

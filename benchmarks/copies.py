@@ -1,7 +1,7 @@
 """Writes the table of copies in ``docs/thresholds.md``: python -m benchmarks.copies [--shared DIR].
 
 Good parts and second pictures of them, made by what happens to pictures: which of them are found to show one part, and
-which different parts are taken for one. With ``pip install ImageHash`` a perceptual hash stands beside it.
+which different parts are taken for one. A perceptual hash with fixed limits stands beside it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import argparse
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
 from patchcore_edge.data import DataModule
+from patchcore_edge.data.perceptual_hash import perceptual_hash
 from patchcore_edge.fit.copies import find_parts
 
 from .thresholds import write
@@ -73,7 +73,8 @@ def rows(work: Work) -> Iterator[str]:
         with torch.inference_mode():
             pool = torch.cat([model.model(model.pre_processor(torch.from_numpy(one)[None])) for one in everything])
         side = int((len(pool) // len(everything)) ** 0.5)
-        part = find_parts(pool, (side, side), [str(index) for index in range(len(everything))]).part
+        hashes = [perceptual_hash(one) for one in everything]
+        part = find_parts(pool, (side, side), [str(index) for index in range(len(everything))], (), hashes).part
         figures = _figures(lambda a, b, part=part: part[a] == part[b], len(images))
         yield f"| {work.name} | {name} | {figures} | {_hashed(everything)} |"
 
@@ -85,13 +86,8 @@ def _figures(same: Callable[[int, int], bool], count: int) -> str:
 
 
 def _hashed(images: list[np.ndarray]) -> str:
-    try:
-        import imagehash
-        from PIL import Image
-    except ImportError:
-        return " | ".join("–" for _ in HASH_LIMITS)
-    hashes: list[Any] = [imagehash.phash(Image.fromarray(image[..., ::-1])) for image in images]
-    near = [lambda a, b, limit=limit: hashes[a] - hashes[b] <= limit for limit in HASH_LIMITS]
+    hashes = [perceptual_hash(image) for image in images]
+    near = [lambda a, b, limit=limit: (hashes[a] != hashes[b]).sum() <= limit for limit in HASH_LIMITS]
     return " | ".join(_figures(same, len(images) // 2) for same in near)
 
 

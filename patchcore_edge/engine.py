@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -96,11 +96,15 @@ class Engine:
 
     @contextmanager
     def features(
-        self, model: Patchcore, dataset: ImageDataset, storage: FeatureStorageOptions | None = None
+        self,
+        model: Patchcore,
+        dataset: ImageDataset,
+        storage: FeatureStorageOptions | None = None,
+        watch: Callable[[Batch], None] | None = None,
     ) -> Iterator[FeatureStore]:
         """The features of a dataset's images; what an earlier, interrupted call left in ``storage`` is used.
 
-        The store's ``images`` are the places of those that could be read.
+        The store's ``images`` are the places of those that could be read; ``watch`` is given each decoded batch.
 
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
@@ -114,6 +118,8 @@ class Engine:
             embed = Embedder(model, len(rest))
             for batch in self._batches(rest, "features", any_needed=not store.images):
                 store.append([places[path] for path in batch.image_path], embed(batch.image))
+                if watch is not None:
+                    watch(batch)
             yield store
 
     def _prepare(self, model: Patchcore) -> None:

@@ -19,8 +19,9 @@ from .samples import gate_samples
 
 __all__ = ["BuildResult", "CalibrationInputs", "GraphOptions", "build_graph", "gate_samples"]
 
-_MAP_SHARES = (1.0, 0.6)
-"""Of the map's limit, to plan by: the second where the gate, which sees more images, refuses the first plan."""
+_TRIES = ((1.0, 1), (0.6, 4))
+"""Shares of the map's limit to plan by, and how many times the usual margins for scores: the second where the gate,
+which sees more images, refuses the first plan."""
 
 
 def build_graph(
@@ -49,9 +50,9 @@ def build_graph(
         raise ConfigError("INT8 stores the backbone in 8 bits already; give --precision int8 or --compress-weights.")
     builder = GraphBuilder(folder, fitted, images, thresholds, options, inputs or CalibrationInputs())
 
-    def plan(share: float) -> Choice:
+    def plan(share: float, care: int) -> Choice:
         # Chosen on float features: what INT8's map limit has beyond float's is for the error of its own features.
-        return plan_search(builder.judge, images, thresholds, share * LIMITS["fp32"].fast_map)
+        return plan_search(builder.judge, images, thresholds, share * LIMITS["fp32"].fast_map, care)
 
     built = _certified(options, plan, builder)
     if not options.force:
@@ -61,24 +62,24 @@ def build_graph(
 
 def _certified(
     options: GraphOptions,
-    plan: Callable[[float], Choice],
+    plan: Callable[[float, int], Choice],
     builder: GraphBuilder,
 ) -> BuildResult:
     """The graph of the search that was asked for, which for ``auto`` is the fast one where it pays and passes.
 
     Args:
         options: what was asked for.
-        plan: chooses a plan that may use so much of the map's limit, a share.
+        plan: chooses a plan that may use so much of the map's limit, a share, with so many times the usual margins.
         builder: writes and judges the graph of a plan, of exact search without one.
     """
     why = "as asked"
-    for share in _MAP_SHARES if options.search != "exact" else ():
-        choice = plan(share)
+    for share, care in _TRIES if options.search != "exact" else ():
+        choice = plan(share, care)
         why = choice.reason
         if options.search == "auto" and not (choice.holds and choice.pays):
             break
         built = builder.build_and_check(choice.plan, why)
-        if built.parity.passed or (options.search == "fast" and (options.force or share == _MAP_SHARES[-1])):
+        if built.parity.passed or (options.search == "fast" and (share, care) == _TRIES[-1]):
             return built
         why = f"the gate refused fast search: {'; '.join(built.parity.failures)}"
     return builder.build_and_check(None, why)

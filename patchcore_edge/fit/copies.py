@@ -1,8 +1,8 @@
 """Images that show one and the same part: n in a promise counts parts, and no fold may hold one part's other picture.
 
 Equal files are found by their digests. Pictures of one part taken twice (the next frame of a video, another exposure,
-saved again with more compression) are found by their patch features: one picture explains the other clearly better than
-pictures of other parts do. Explaining is the mean distance of some of one picture's patches to their nearest patches
+saved again with more compression) are found by perceptual hashes that differ far less than those of other parts, and by
+patch features: one picture explains the other clearly better than pictures of other parts do. Explaining is the mean distance of some of one picture's patches to their nearest patches
 anywhere in the other, so that a part may have moved a little; in a space of few dimensions in which all vary alike, so
 that what all parts have in common does not decide. The measure is each data set's own: how well the best of some
 pictures explains it that are similar but not the most similar, which are of its kind and of other parts. Where parts
@@ -26,6 +26,8 @@ __all__ = ["Parts", "find_parts", "shown_already"]
 
 _SHARE = 0.75
 """Two pictures are of one part when each explains the other by a quarter better than any picture of another part."""
+_HASH_SHARE = 0.5
+"""Or when their hashes differ by less than half of what those of similar other parts do."""
 _QUERIES = 64
 _CANDIDATES = 3
 _REFERENCES = 24
@@ -73,7 +75,13 @@ class Parts:
 
 
 @torch.inference_mode()
-def find_parts(pool: Pool, grid: tuple[int, int], digests: Sequence[str], batches: Sequence[str] = ()) -> Parts:
+def find_parts(
+    pool: Pool,
+    grid: tuple[int, int],
+    digests: Sequence[str],
+    batches: Sequence[str] = (),
+    hashes: Sequence[NDArray[np.bool_]] = (),
+) -> Parts:
     """Tell which images show the same part.
 
     Args:
@@ -81,11 +89,12 @@ def find_parts(pool: Pool, grid: tuple[int, int], digests: Sequence[str], batche
         grid: rows and columns of an image's P patches.
         digests: of the n files.
         batches: of the n images; none are known when empty.
+        hashes: ``perceptual_hash`` of the n images; features alone tell when empty.
     """
     first = {digest: index for index, digest in reversed(list(enumerate(digests)))}
     kept = np.array([index for index, digest in enumerate(digests) if first[digest] == index], np.int64)
     named = [batches[image] for image in kept] if batches else [""] * len(kept)
-    joined = _joined(_Pictures(pool, grid, kept), named)
+    joined = _joined(_Pictures(pool, grid, kept), _Hashes([hashes[image] for image in kept] if hashes else []), named)
     leader = {int(kept[place]): int(kept[joined[place]]) for place in range(len(kept))}
     numbers: dict[int, int] = {}
     part = np.array([numbers.setdefault(leader[first[digest]], len(numbers)) for digest in digests], np.int64)
@@ -93,20 +102,70 @@ def find_parts(pool: Pool, grid: tuple[int, int], digests: Sequence[str], batche
 
 
 @torch.inference_mode()
-def shown_already(pool: Pool, others: Pool, grid: tuple[int, int]) -> list[bool]:
+def shown_already(
+    pool: Pool,
+    others: Pool,
+    grid: tuple[int, int],
+    hashes: Sequence[NDArray[np.bool_]] = (),
+    other_hashes: Sequence[NDArray[np.bool_]] = (),
+) -> list[bool]:
     """For each of some other images, whether it shows a part that is in the pool.
 
     Args:
         pool: ``[n * P, D]`` features, image after image.
         others: ``[m * P, D]`` features of the other images.
         grid: rows and columns of an image's P patches.
+        hashes: ``perceptual_hash`` of the n images; features alone tell when empty.
+        other_hashes: of the m others.
     """
     patches = grid[0] * grid[1]
-    known = _Pictures(pool, grid, np.arange(len(pool) // patches))
+    known, hashed = _Pictures(pool, grid, np.arange(len(pool) // patches)), _Hashes(hashes)
     asked = range(len(others) // patches)
     if known.count < _TOO_FEW:
         return [False for _ in asked]
-    return [bool(known.same_part(_rows(others, grid, image))) for image in asked]
+    rows = [_rows(others, grid, image) for image in asked]
+    if not hashes:
+        return [bool(_links(known, hashed, one, None)) for one in rows]
+    return [bool(_links(known, hashed, one, bits)) for one, bits in zip(rows, other_hashes, strict=True)]
+
+
+class _Hashes:
+    """Images by their perceptual hashes; none when empty.
+
+    Args:
+        hashes: ``[64]`` each.
+    """
+
+    def __init__(self, hashes: Sequence[NDArray[np.bool_]]) -> None:
+        # As ±1, so that a product counts the bits that agree.
+        self._signs = np.array(hashes, np.float32) * 2 - 1
+
+    def same_part(self, bits: NDArray[np.bool_], explained: set[int], own: int | None = None) -> set[int]:
+        """Places of the images that show a picture's part.
+
+        Those that differ by less than half of what similar other parts do; and of those that explain its features,
+        which noise can make alike too, the ones that differ by no more.
+
+        Args:
+            bits: the picture's hash.
+            explained: places of the images that explain its features.
+            own: its own place, if it is one of the images.
+        """
+        signs = np.asarray(bits, np.float32) * 2 - 1
+        apart = (len(signs) - self._signs @ signs) / 2
+        if own is not None:
+            apart[own] = np.inf
+        others = len(apart) - (own is not None)
+        rank = min(max(_CANDIDATES, int(_NEAR * others)), others - 1)
+        usual = np.partition(apart, rank)[rank]
+        near = {int(place) for place in np.flatnonzero(apart < _HASH_SHARE * usual)}
+        return near | {place for place in explained if apart[place] <= usual}
+
+    def __len__(self) -> int:
+        return len(self._signs)
+
+    def __getitem__(self, place: int) -> NDArray[np.bool_]:
+        return np.asarray(self._signs[place] > 0)
 
 
 class _Pictures:
@@ -164,18 +223,29 @@ class _Pictures:
         return torch.nn.functional.adaptive_avg_pool2d(features, cells).flatten()
 
 
-def _joined(pictures: _Pictures, batches: Sequence[str]) -> NDArray[np.int64]:
+def _joined(pictures: _Pictures, hashes: _Hashes, batches: Sequence[str]) -> NDArray[np.int64]:
     """``[m]`` for each image the place of the first one that shows its part."""
     leaders = np.arange(pictures.count)
     if pictures.count < _TOO_FEW:
         return leaders
-    links = [pictures.same_part(pictures.rows(place), place) for place in range(pictures.count)]
+    links = [
+        _links(pictures, hashes, pictures.rows(place), hashes[place] if len(hashes) else None, place)
+        for place in range(pictures.count)
+    ]
     for place, others in enumerate(links):
         for other in others:
             if place in links[other] and batches[place] == batches[other]:
                 low, high = sorted((int(leaders[place]), int(leaders[other])))
                 leaders[leaders == high] = low
     return leaders
+
+
+def _links(
+    pictures: _Pictures, hashes: _Hashes, rows: Tensor, bits: NDArray[np.bool_] | None, own: int | None = None
+) -> set[int]:
+    """Places of the images that show the part of a picture with these features and this hash, if it is known."""
+    explained = pictures.same_part(rows, own)
+    return explained if bits is None else hashes.same_part(bits, explained, own)
 
 
 def _explained(patches: Tensor, other: Tensor) -> float:

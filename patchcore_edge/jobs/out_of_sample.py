@@ -14,6 +14,7 @@ from torch import Tensor
 from ..data import ImageItem
 from ..data.decoded_files import DecodedFiles
 from ..data.evenly_spaced import evenly_spaced
+from ..data.perceptual_hash import perceptual_hash
 from ..data.synthetic_defects import make_defects
 from ..engine import Engine
 from ..fit.copies import Parts, find_parts
@@ -132,7 +133,9 @@ class OutOfSample:
 
     def _parts(self, pool: Pool, items: Sequence[ImageItem]) -> Parts:
         batches = [item.batch for item in items if item.batch]
-        parts = find_parts(pool, self._scorer.grid, [self._files.digest(item.path) for item in items], batches)
+        digests = [self._files.digest(item.path) for item in items]
+        hashes = [perceptual_hash(self._files.pixels(item.path)) for item in items]
+        parts = find_parts(pool, self._scorer.grid, digests, batches, hashes)
         self._notify(str(parts))
         return parts
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from patchcore_edge_runtime.atomic_folder import require_replaceable
 from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
@@ -18,6 +19,7 @@ from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 
 from ..data import DataModule, ImageItem, describe_batches, open_data
 from ..data.digests import FileDigests
+from ..data.perceptual_hash import PictureHashes
 from ..engine import Engine
 from ..fit.copies import find_parts, shown_already
 from ..fit.outliers import Outliers, find_outliers
@@ -140,13 +142,15 @@ def train_run(
         bank_size=options.bank_size,
         notify=notify,
     )
-    engine = Engine(options.device, strict=options.strict)
-    with engine.features(model, module.dataset(module.train, model.pre_processor.spec), storage) as store:
+    engine, hashes = Engine(options.device, strict=options.strict), PictureHashes()
+    dataset = module.dataset(module.train, model.pre_processor.spec)
+    with engine.features(model, dataset, storage, hashes.watch) as store:
         # Without the images that could not be read.
         used = [module.train[place] for place in store.images]
-        found = _fit(model, store.pool(), used, options, digest, say)
+        looks = _Looks(digest, hashes.of(dataset.part(store.images)))
+        found = _fit(model, store.pool(), used, options, looks, say)
         fitted = module.with_train(found.kept)
-        shown = _shown_already(engine, model, fitted, store.pool(), digest)
+        shown = _shown_already(engine, model, fitted, store.pool(), looks)
         facts = save_fitted(
             folder, model, fitted, FitFindings(found.suspects, [*shown, *found.dropped], options.group_by), digest
         )
@@ -158,6 +162,14 @@ def train_run(
         _report_outliers(folder, model, module.with_train(used), found, say)
         store.discard()
     return facts
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """What tells pictures of one part: digests of the files, and perceptual hashes of the images used."""
+
+    digest: FileDigests
+    hashes: list[NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -182,14 +194,14 @@ def _fit(
     pool: Pool,
     items: list[ImageItem],
     options: TrainOptions,
-    digest: FileDigests,
+    looks: _Looks,
     say: Callable[[str], None],
 ) -> _Fitted:
     """Fill the memory bank; once more without the images that are to be dropped."""
     _fill(model, pool, options)
     grid = model.model.patch_grid(model.pre_processor.spec.input_size)
     batches = tuple(item.batch for item in items if item.batch)
-    parts = find_parts(pool, grid, [digest(item.path) for item in items], batches)
+    parts = find_parts(pool, grid, [looks.digest(item.path) for item in items], batches, looks.hashes)
     say(str(parts))
     seen, units = projected(pool, model.model.feature_space), units_of(parts.part, batches)
     outliers = find_outliers(seen, model.coreset_rows, [item.path for item in items], grid, units)
@@ -211,18 +223,18 @@ def _fill(model: Patchcore, pool: Pool, options: TrainOptions) -> None:
     model.coreset_sampling_ratio = len(model.coreset_rows) / len(pool)
 
 
-def _shown_already(
-    engine: Engine, model: Patchcore, module: DataModule, pool: Pool, digest: FileDigests
-) -> list[ImageItem]:
+def _shown_already(engine: Engine, model: Patchcore, module: DataModule, pool: Pool, looks: _Looks) -> list[ImageItem]:
     """Images held out beside the training images that show a part which is among those."""
     held = split_off(module)
     if not held:
         return []
-    fitted, spec = {digest(item.path) for item in module.train}, model.pre_processor.spec
-    with engine.features(model, module.dataset(held, spec)) as store:
+    fitted, spec = {looks.digest(item.path) for item in module.train}, model.pre_processor.spec
+    dataset, hashes = module.dataset(held, spec), PictureHashes()
+    with engine.features(model, dataset, watch=hashes.watch) as store:
         used = [held[place] for place in store.images]
-        seen = shown_already(pool, store.pool(), model.model.patch_grid(spec.input_size))
-    return [item for item, known in zip(used, seen, strict=True) if known or digest(item.path) in fitted]
+        grid, others = model.model.patch_grid(spec.input_size), hashes.of(dataset.part(store.images))
+        seen = shown_already(pool, store.pool(), grid, looks.hashes, others)
+    return [item for item, known in zip(used, seen, strict=True) if known or looks.digest(item.path) in fitted]
 
 
 def _new_model(options: TrainOptions) -> Patchcore:

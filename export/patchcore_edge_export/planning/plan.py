@@ -58,7 +58,9 @@ class Choice:
     reason: str
 
 
-def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Thresholds, map_limit: float) -> Choice:
+def plan_search(
+    fitted: Patchcore, images: Sequence[Image], thresholds: Thresholds, map_limit: float, care: int = 1
+) -> Choice:
     """Choose dimensions, shortlist, refined patches, candidates and offsets.
 
     Args:
@@ -66,6 +68,7 @@ def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Threshol
         images: good images that the bank has not seen, HxWx3 uint8 BGR of the model's size.
         thresholds: of the run; map deviations count against the pixel threshold.
         map_limit: largest deviation of a map, relative to the larger of its maximum and the pixel threshold.
+        care: how many times the usual margins, for what decides scores.
     """
     bank = fitted.model.memory_bank
     with torch.inference_mode():
@@ -77,7 +80,7 @@ def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Threshol
             if best is not None and dimensions > bank.shape[1]:
                 break
             space = coarse_estimates(bank, sample, min(dimensions, bank.shape[1]), max(_PATCHES), smoothing)
-            found = _cheapest(fitted, space, sample, map_limit)
+            found = _cheapest(fitted, space, sample, map_limit, care)
             if found is not None and (
                 best is None or search_cost(bank, patches, found) < search_cost(bank, patches, best)
             ):
@@ -99,31 +102,33 @@ def _choice(bank: Tensor, best: FastPlan | None, last: FastPlan, images: int, pa
     return Choice(best, True, True, f"{what}: holds on {images} good and synthetic defective images")
 
 
-def _cheapest(fitted: Patchcore, space: CoarseEstimates, sample: PlanningSample, map_limit: float) -> FastPlan | None:
+def _cheapest(
+    fitted: Patchcore, space: CoarseEstimates, sample: PlanningSample, map_limit: float, care: int
+) -> FastPlan | None:
     """The plan in this space with the shortest shortlist, and then the fewest patches, that holds."""
     patches, deciding = sample.patches.shape[1], sample.deciding(fitted.model.score)
-    reached = _SHORTLIST_MARGIN * _largest_rank(space.coarse, deciding)
+    reached = care * _SHORTLIST_MARGIN * _largest_rank(space.coarse, deciding)
     for count in (*(patches // share for share in _SHORTLIST_SHARES), 0):
         if count == 0 or reached <= count:
             plan = replace(space.plan, shortlist=count, offsets=usual_offsets(space, sample))
-            found = _refined(fitted, space, plan, sample, map_limit)
+            found = _refined(fitted, space, plan, sample, map_limit, care)
             if found is not None:
                 return found
     return None
 
 
 def _refined(
-    fitted: Patchcore, space: CoarseEstimates, plan: FastPlan, sample: PlanningSample, map_limit: float
+    fitted: Patchcore, space: CoarseEstimates, plan: FastPlan, sample: PlanningSample, map_limit: float, care: int
 ) -> FastPlan | None:
     """``plan`` with the fewest patches that keep every score exact and every map within the limit."""
     estimates, shown = estimates_of(space, plan, sample)
     ranked, needed = space.search.ranked(estimates), _needed(fitted, space, sample, estimates, shown)
-    for patches in _counts(needed, estimates.shape[1]):
+    for patches in _counts(care * needed, estimates.shape[1]):
         places = ranked.topk(patches, dim=1).indices
         maps = _maps(fitted, sample, shown, places)
         if float(((maps - sample.maps).abs().amax((1, 2, 3)) / sample.floors).max()) <= _MAP_MARGIN * map_limit:
             everywhere = replace(plan, patches=patches)
-            few = replace(everywhere, candidates=_candidates(space, sample, places))
+            few = replace(everywhere, candidates=_candidates(space, sample, places, care))
             bank = fitted.model.memory_bank
             return min(few, everywhere, key=lambda one: search_cost(bank, estimates.shape[1], one))
     return None
@@ -152,14 +157,14 @@ def _maps(fitted: Patchcore, sample: PlanningSample, shown: Tensor, places: Tens
     return maps
 
 
-def _candidates(space: CoarseEstimates, sample: PlanningSample, places: Tensor) -> int:
+def _candidates(space: CoarseEstimates, sample: PlanningSample, places: Tensor, care: int) -> int:
     """How many candidates surely hold the nearest bank vector of each refined patch; 0 where no number is sure to."""
     largest = 0
     for points, neighbors, chosen in zip(space.points, sample.neighbors, places, strict=True):
         similarity = space.search.points.similarity(points[chosen][None])[0]
         nearest = similarity.gather(1, neighbors[chosen][:, None])
         largest = max(largest, int((similarity >= nearest).sum(1).max()))
-    return next((count for count in _CANDIDATES if count >= _CANDIDATES_MARGIN * largest), 0)
+    return next((count for count in _CANDIDATES if count >= care * _CANDIDATES_MARGIN * largest), 0)
 
 
 def _counts(needed: int, patches: int) -> Iterator[int]:
