@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from pydantic import ValidationError
 
+from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 from patchcore_edge_runtime.command import new_app, run_app
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.validation import first_fault
 
 from . import __version__
 from .gc_paused import gc_paused
@@ -61,6 +64,18 @@ def train(
     projection_eps: Annotated[
         float | None, typer.Option(help="Choose the coreset after a random projection, as the paper did: 0.9.")
     ] = None,
+    score: Annotated[
+        ScoreRule, typer.Option(help="How an image's score comes from its patches; reference is eq. 7 of the paper.")
+    ] = ScoreRule.REFERENCE,
+    pca: Annotated[
+        float | None, typer.Option(help="Keep so many principal components of the features, or this share below 1.")
+    ] = None,
+    whitening: Annotated[
+        float, typer.Option(help="With --pca: from 0 (none) to 1, how much directions of small variance gain.")
+    ] = 0.0,
+    outliers: Annotated[
+        str, typer.Option(help="Images unlike the others: keep, drop, or how many of the least usual to drop.")
+    ] = "keep",
     group_by: GroupOption = None,
     strict: StrictOption = False,
 ) -> None:
@@ -85,6 +100,9 @@ def train(
         memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
         val_split_ratio=val_split_ratio,
         group_by=group_by,
+        score=score,
+        pca=_parse_pca(pca, whitening),
+        outliers=_parse_outliers(outliers),
     )
     fitted = train_run(data, output, options, notify=typer.echo)
     held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
@@ -168,6 +186,27 @@ def main() -> None:
 
 def _warn(sentence: str) -> None:
     typer.echo(f"Warning: {sentence}", err=True)
+
+
+def _parse_pca(dimensions: float | None, whitening: float) -> PcaOptions | None:
+    if dimensions is None:
+        if whitening:
+            raise ConfigError("--whitening needs --pca; add --pca 0.99, say.")
+        return None
+    try:
+        return PcaOptions(dimensions=dimensions, whitening=whitening)
+    except ValidationError as error:
+        raise ConfigError(f"--pca and --whitening: {first_fault(error)}.") from None
+
+
+def _parse_outliers(text: str) -> Literal["keep", "drop"] | int:
+    if text == "keep":
+        return "keep"
+    if text == "drop":
+        return "drop"
+    if text.isdecimal():
+        return int(text)
+    raise ConfigError(f"--outliers is {text!r}; give keep, drop or a number of images.")
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -201,6 +201,8 @@ def _model_facts(fitted: Patchcore, facts: RunFacts) -> ModelFacts:
         embedding_dim=dimension,
         coreset_sampling_ratio=facts.coreset_sampling_ratio,
         train_images=len(facts.train_sha256),
+        score=facts.score,
+        pca=facts.pca,
     )
 
 

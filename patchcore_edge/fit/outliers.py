@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from patchcore_edge_runtime.errors import ConfigError
 
 from ..models.k_center_greedy import Pool, pool_rows, products
 
@@ -53,6 +56,19 @@ class Outliers:
     def suspects(self) -> list[int]:
         """Those that stand out, the worst first."""
         return [i for i in self.order if self.z_scores[i] > _OUTLYING]
+
+    def worst(self, wanted: Literal["keep", "drop"] | int) -> list[int]:
+        """Which to leave out, the worst first: none, those that stand out, or so many of the least usual ones.
+
+        Raises:
+            ConfigError: fewer than two images would be left.
+        """
+        if wanted == "keep":
+            return []
+        chosen = self.suspects if wanted == "drop" else self.order[:wanted]
+        if len(chosen) > len(self.paths) - 2:
+            raise ConfigError(f"--outliers {wanted} leaves no two of {len(self.paths)} images; drop fewer.")
+        return chosen
 
 
 @torch.inference_mode()

@@ -105,16 +105,17 @@ def _by_f1(scored: Scored, data: str) -> tuple[Thresholds, CalibrationFacts]:
 
 def _calibration_items(module: DataModule, facts: RunFacts, files: DecodedFiles) -> tuple[list[ImageItem], bool]:
     """The images to calibrate with, and whether they are those that the run was trained on."""
-    items = module.validation or module.train
+    left_out = set() if module.validation else set(facts.left_out_sha256)
+    # What the fit took out of the folder, by itself or because it was told to, is neither seen nor to be trusted.
+    items = [item for item in module.validation or module.train if files.digest(item.path) not in left_out]
     seen = set(facts.train_sha256)
     digests = [files.digest(item.path) for item in items]
     known = [item for item, digest in zip(items, digests, strict=True) if digest in seen]
     unseen = [item for item, digest in zip(items, digests, strict=True) if digest not in seen]
     held_out = set(facts.held_out_sha256) & set(digests) - seen
     if known and held_out and not module.validation:
-        # The folder that was split for the fit, with both parts in it, less what the fit took out of both.
-        left_out = set(facts.left_out_sha256)
-        return [item for item in unseen if files.digest(item.path) not in left_out], False
+        # The folder that was split for the fit, with both parts in it.
+        return unseen, False
     # The fit left out what it could not read.
     if known and (module.validation or any(files.is_usable(item.path) for item in unseen)):
         raise DataError(

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from operator import add
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patchcore_edge_runtime.bundle.recipe import PcaOptions
 from patchcore_edge_runtime.errors import DataError
 
 from ..models import PatchcoreModel
+from ..models.feature_space import FeatureSpace, pool_moments, pool_origin, projected
+from ..models.images_pool import ImagesPool
 from ..models.k_center_greedy import KCenterGreedy, Pool, pool_rows
 
 __all__ = ["FOLDS", "OutOfFold", "Scorer", "folds", "out_of_fold_scores", "units_of", "unseen_bank"]
@@ -61,21 +65,24 @@ class Scorer:
         """Per image."""
         return self.grid[0] * self.grid[1]
 
+    def rows(self, index: int) -> slice:
+        """Where an image's rows are in a pool."""
+        return slice(index * self.patches, (index + 1) * self.patches)
+
     def image(self, pool: Pool, index: int) -> Tensor:
         """``[P, D]`` an image's rows of a pool, on the model's device."""
-        rows = pool_rows(pool, slice(index * self.patches, (index + 1) * self.patches))
+        rows = pool_rows(pool, self.rows(index))
         return rows.to(self._model.memory_bank.device)
 
-    def __call__(self, rows: Tensor, bank: Tensor) -> tuple[float, float]:
-        """Raw image score and map's maximum of ``[P, D]`` patches by a bank ``[M, D]``."""
-        own, self._model.memory_bank = self._model.memory_bank, bank
+    def __call__(self, rows: Tensor, bank: Tensor, space: FeatureSpace | None = None) -> tuple[float, float]:
+        """Raw image score and map's maximum of ``[P, D]`` patches by a bank ``[M, k]``, in the bank's own space."""
+        own, own_space = self._model.memory_bank, self._model.feature_space
+        self._model.memory_bank, self._model.feature_space = bank, space
         try:
-            distances, locations = (one.reshape(1, -1) for one in self._model.nearest_neighbors(rows, 1))
-            score = self._model.compute_anomaly_score(distances, locations, rows)
-            anomaly_map = self._model.anomaly_map_generator(distances.reshape(1, 1, *self.grid), self._size)
-            return float(score[0]), float(anomaly_map.max())
+            scored = self._model.score_patches(rows[None], self.grid, self._size)
+            return float(scored.pred_score[0]), float(scored.anomaly_map.max())
         finally:
-            self._model.memory_bank = own
+            self._model.memory_bank, self._model.feature_space = own, own_space
 
 
 def units_of(part: NDArray[np.int64], batches: Sequence[str] = ()) -> NDArray[np.int64]:
@@ -127,21 +134,6 @@ def folds(units: NDArray[np.int64], seed: int, count: int | None = None) -> list
     return [np.flatnonzero(np.isin(units, fold)) for fold in members]
 
 
-class _Images:
-    """The rows of some of a pool's images, as a pool; nothing is copied."""
-
-    def __init__(self, pool: Pool, images: NDArray[np.int64], patches: int) -> None:
-        self._pool = pool
-        self._rows = (images[:, None] * patches + np.arange(patches)).ravel()
-        self.shape = (len(self._rows), pool.shape[1])
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, rows: Any) -> Tensor:
-        return pool_rows(self._pool, self._rows[rows])
-
-
 @torch.inference_mode()
 def out_of_fold_scores(
     scorer: Scorer,
@@ -151,6 +143,7 @@ def out_of_fold_scores(
     seed: int,
     defects: Callable[[NDArray[np.int64]], Iterable[Tensor]] = lambda fold: (),
     device: torch.device | None = None,
+    pca: PcaOptions | None = None,
 ) -> OutOfFold:
     """Raw image scores and map maxima, each from a bank that has not seen the image.
 
@@ -162,18 +155,31 @@ def out_of_fold_scores(
         seed: of the coresets.
         defects: gives ``[P, D]`` features of synthetic defects on a fold's images.
         device: where the coresets are chosen; the pool's when None.
+        pca: the feature space of each fold's bank; the features as they are when None.
     """
     n = len(pool) // scorer.patches
     scores, maxima = np.zeros(n, np.float32), np.zeros(n, np.float32)
     made: list[float] = []
-    for fold in parted:
+    for fold, space in zip(parted, _spaces(scorer, pool, parted, pca), strict=True):
         others = np.setdiff1d(np.arange(n), fold)
-        sampler = KCenterGreedy(_Images(pool, others, scorer.patches), sampling_ratio, seed, device=device)
-        bank = sampler.sample_coreset()
+        rest = projected(ImagesPool(pool, others, scorer.patches), space)
+        bank = KCenterGreedy(rest, sampling_ratio, seed, device=device).sample_coreset()
         for image in fold:
-            scores[image], maxima[image] = scorer(scorer.image(pool, int(image)), bank)
-        made += [scorer(rows, bank)[0] for rows in defects(fold)]
+            scores[image], maxima[image] = scorer(scorer.image(pool, int(image)), bank, space)
+        made += [scorer(rows, bank, space)[0] for rows in defects(fold)]
     return OutOfFold(scores, maxima, np.array(made, np.float32))
+
+
+def _spaces(
+    scorer: Scorer, pool: Pool, parted: Sequence[NDArray[np.int64]], pca: PcaOptions | None
+) -> list[FeatureSpace | None]:
+    """The feature space that each fold's other images give: sums of all images less those of the fold."""
+    if pca is None:
+        return [None for _ in parted]
+    origin = pool_origin(pool)
+    folds_of = [reduce(add, [pool_moments(pool, origin, scorer.rows(int(image))) for image in fold]) for fold in parted]
+    whole = reduce(add, folds_of)
+    return [(whole - fold).space(pca) for fold in folds_of]
 
 
 @torch.inference_mode()
@@ -185,6 +191,7 @@ def unseen_bank(
     seed: int,
     share: float = 1 / 3,
     device: torch.device | None = None,
+    space: FeatureSpace | None = None,
 ) -> tuple[Tensor, NDArray[np.int64]]:
     """A bank of a given size that has not seen some of the images, and those: what a graph is judged on.
 
@@ -196,6 +203,7 @@ def unseen_bank(
         seed: decides which images, and of the coreset.
         share: of the images, roughly; at least one unit, and never all.
         device: where the coreset is chosen; the pool's when None.
+        space: the bank's; the features as they are when None.
     """
     numbers = np.random.default_rng(seed).permutation(np.unique(units))
     held: list[int] = []
@@ -204,6 +212,6 @@ def unseen_bank(
             continue
         held.append(int(number))
     unseen = np.flatnonzero(np.isin(units, held))
-    rest = _Images(pool, np.flatnonzero(~np.isin(units, held)), scorer.patches)
+    rest = projected(ImagesPool(pool, np.flatnonzero(~np.isin(units, held)), scorer.patches), space)
     sampler = KCenterGreedy(rest, 1.0, seed, size=min(size, len(rest)), device=device)
     return sampler.sample_coreset(), unseen

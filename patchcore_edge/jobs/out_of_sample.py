@@ -94,10 +94,10 @@ class OutOfSample:
     def held_out(self, items: Sequence[ImageItem]) -> Scored:
         """Images that the run's bank has not seen."""
         good = _in_order([item for item in items if not item.is_defective])
-        bank = self._model.model.memory_bank
+        bank, space = self._model.model.memory_bank, self._model.model.feature_space
         with self._engine.features(self._model, self._files.dataset(good)) as store:
             pool, used = _opened(store, good)
-            found = [self._scorer(self._scorer.image(pool, image), bank) for image in range(len(used))]
+            found = [self._scorer(self._scorer.image(pool, image), bank, space) for image in range(len(used))]
             parts = self._parts(pool, used)
         scores, maxima = (np.array(column, np.float32) for column in zip(*found, strict=True))
         caught = Caught(self._synthetic(used), self._defective([item for item in items if item.is_defective]))
@@ -124,9 +124,10 @@ class OutOfSample:
 
     def _unseen(self, pool: Pool, units: NDArray[np.int64]) -> tuple[Tensor, dict[int, float]]:
         """A bank that has not seen some of the images, and those with their scores by it."""
-        size, seed = len(self._model.model.memory_bank), self._facts.seed
-        bank, unseen = unseen_bank(self._scorer, pool, units, size, seed, device=self._engine.device)
-        scores = np.array([self._scorer(self._scorer.image(pool, int(i)), bank)[0] for i in unseen], np.float32)
+        size, seed, space = len(self._model.model.memory_bank), self._facts.seed, self._model.model.feature_space
+        bank, unseen = unseen_bank(self._scorer, pool, units, size, seed, device=self._engine.device, space=space)
+        images = (self._scorer.image(pool, int(place)) for place in unseen)
+        scores = np.array([self._scorer(image, bank, space)[0] for image in images], np.float32)
         return bank, {int(unseen[place]): score for place, score in _spread(scores).items()}
 
     def _parts(self, pool: Pool, items: Sequence[ImageItem]) -> Parts:
@@ -157,15 +158,18 @@ class OutOfSample:
             some = [items[int(i)] for i in fold if int(i) in shown]
             return self._embedded(embed, some, per_image) if some else iter(())
 
-        ratio, seed = self._model.coreset_sampling_ratio, self._facts.seed
-        return out_of_fold_scores(self._scorer, pool, folds(units, seed), ratio, seed, defects, self._engine.device)
+        ratio, seed, device = self._model.coreset_sampling_ratio, self._facts.seed, self._engine.device
+        parted = folds(units, seed)
+        return out_of_fold_scores(self._scorer, pool, parted, ratio, seed, defects, device, self._model.pca)
 
     def _synthetic(self, items: Sequence[ImageItem]) -> _Floats:
         """Scores of synthetic defects on some good images, by the run's own bank."""
         some = [items[place] for place in evenly_spaced(len(items))]
         per_image = _per_image(len(items))
         rows = self._embedded(Embedder(self._model, per_image * len(some)), some, per_image)
-        return np.array([self._scorer(one, self._model.model.memory_bank)[0] for one in rows], np.float32)
+        model = self._model.model
+        scores = [self._scorer(one, model.memory_bank, model.feature_space)[0] for one in rows]
+        return np.array(scores, np.float32)
 
     def _embedded(self, embed: Embedder, items: Sequence[ImageItem], per_image: int) -> Iterator[Tensor]:
         """``[P, D]`` features of the defects on some images."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from patchcore_edge_runtime.atomic_folder import require_replaceable
+from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 
@@ -19,6 +23,8 @@ from ..fit.copies import find_parts, shown_already
 from ..fit.outliers import Outliers, find_outliers
 from ..fit.storage import FeatureStorageOptions
 from ..models import Patchcore
+from ..models.feature_space import projected
+from ..models.images_pool import ImagesPool
 from ..models.k_center_greedy import Pool, coreset_size
 from ..models.pre_processor import PreProcessor
 from ..models.weights import HUB, local_weights
@@ -48,6 +54,10 @@ class TrainOptions:
         val_split_ratio: share of the good images to keep out of the fit, for `calibrate`, in [0, 1); none where the
             data has a validation split of its own.
         group_by: pattern that finds an image's batch in its path; see ``with_batches``.
+        score: how an image's score comes from its patches; see ``ScoreRule``.
+        pca: the feature space; the features as they are when None.
+        outliers: what becomes of training images that look unlike the others: ``keep`` them, ``drop`` those that stand
+            out, or drop so many of the least usual ones.
 
     Raises:
         ConfigError: more than one of ratio, size and MB is given, or one of them is not positive.
@@ -68,6 +78,9 @@ class TrainOptions:
     memory_limit: int | None = None
     val_split_ratio: float = 0.0
     group_by: str | None = None
+    score: str = ScoreRule.REFERENCE
+    pca: PcaOptions | None = None
+    outliers: Literal["keep", "drop"] | int = "keep"
 
     def __post_init__(self) -> None:
         given = [v for v in (self.coreset_sampling_ratio, self.coreset_size, self.bank_mb) if v is not None]
@@ -113,8 +126,12 @@ def train_run(
     # Not after an hour's work.
     require_replaceable(folder, RUN_FILE)
     module = open_data(data, options.val_split_ratio, options.seed, options.group_by)
-    if notify is not None and (named := describe_batches(module.train + split_off(module))):
-        notify(named)
+
+    def say(sentence: str) -> None:
+        if notify is not None and sentence:
+            notify(sentence)
+
+    say(describe_batches(module.train + split_off(module)))
     model, digest = _new_model(options), FileDigests()
     storage = FeatureStorageOptions(
         folder=folder.absolute().with_name(f".{folder.absolute().name}.features"),
@@ -126,28 +143,72 @@ def train_run(
     engine = Engine(options.device, strict=options.strict)
     with engine.features(model, module.dataset(module.train, model.pre_processor.spec), storage) as store:
         # Without the images that could not be read.
-        fitted = module.with_train([module.train[place] for place in store.images])
-        pool = store.pool()
-        model.fit(pool, size=options.bank_size(*pool.shape), projection_eps=options.projection_eps)
-        model.coreset_sampling_ratio = len(model.coreset_rows) / len(pool)
-        grid = model.model.patch_grid(model.pre_processor.spec.input_size)
-        batches = tuple(item.batch for item in fitted.train if item.batch)
-        parts = find_parts(pool, grid, [digest(item.path) for item in fitted.train], batches)
-        if notify is not None and str(parts):
-            notify(str(parts))
-        units = units_of(parts.part, batches)
-        outliers = find_outliers(pool, model.coreset_rows, [item.path for item in fitted.train], grid, units)
-        left_out = _shown_already(engine, model, fitted, pool, digest)
-        suspects = [fitted.train[place] for place in outliers.suspects]
-        facts = save_fitted(folder, model, fitted, FitFindings(suspects, left_out, options.group_by), digest)
-        if notify is not None and left_out:
-            notify(
-                f"{len(left_out)} of the images held out show parts that are among the training images; "
+        used = [module.train[place] for place in store.images]
+        found = _fit(model, store.pool(), used, options, digest, say)
+        fitted = module.with_train(found.kept)
+        shown = _shown_already(engine, model, fitted, store.pool(), digest)
+        facts = save_fitted(
+            folder, model, fitted, FitFindings(found.suspects, [*shown, *found.dropped], options.group_by), digest
+        )
+        if shown:
+            say(
+                f"{len(shown)} of the images held out show parts that are among the training images; "
                 "`calibrate` will leave them out."
             )
-        _report_outliers(folder, model, fitted, outliers, notify)
+        _report_outliers(folder, model, module.with_train(used), found, say)
         store.discard()
     return facts
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What was fitted on, and what stood out.
+
+    Attributes:
+        kept: images that the bank is from.
+        dropped: images that were left out because they look unlike the others.
+        suspects: images among those kept that do.
+        outliers: how unlike the others each image is, the dropped ones included.
+    """
+
+    kept: list[ImageItem]
+    dropped: list[ImageItem]
+    suspects: list[ImageItem]
+    outliers: Outliers
+
+
+def _fit(
+    model: Patchcore,
+    pool: Pool,
+    items: list[ImageItem],
+    options: TrainOptions,
+    digest: FileDigests,
+    say: Callable[[str], None],
+) -> _Fitted:
+    """Fill the memory bank; once more without the images that are to be dropped."""
+    _fill(model, pool, options)
+    grid = model.model.patch_grid(model.pre_processor.spec.input_size)
+    batches = tuple(item.batch for item in items if item.batch)
+    parts = find_parts(pool, grid, [digest(item.path) for item in items], batches)
+    say(str(parts))
+    seen, units = projected(pool, model.model.feature_space), units_of(parts.part, batches)
+    outliers = find_outliers(seen, model.coreset_rows, [item.path for item in items], grid, units)
+    dropped = set(outliers.worst(options.outliers))
+    if dropped:
+        rest = np.setdiff1d(np.arange(len(items)), list(dropped))
+        _fill(model, ImagesPool(pool, rest, grid[0] * grid[1]), options)
+    return _Fitted(
+        [item for place, item in enumerate(items) if place not in dropped],
+        [items[place] for place in sorted(dropped)],
+        [items[place] for place in outliers.suspects if place not in dropped],
+        outliers,
+    )
+
+
+def _fill(model: Patchcore, pool: Pool, options: TrainOptions) -> None:
+    model.coreset_sampling_ratio = options.ratio
+    model.fit(pool, size=options.bank_size(*pool.shape), projection_eps=options.projection_eps)
+    model.coreset_sampling_ratio = len(model.coreset_rows) / len(pool)
 
 
 def _shown_already(
@@ -176,6 +237,8 @@ def _new_model(options: TrainOptions) -> Patchcore:
         post_processor=False,  # thresholds are `calibrate`'s
         weights=_weights_file(options),
         seed=options.seed,
+        score=options.score,
+        pca=options.pca,
     )
 
 
@@ -204,15 +267,18 @@ def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule, di
 
 
 def _report_outliers(
-    folder: Path, model: Patchcore, module: DataModule, outliers: Outliers, notify: Callable[[str], None] | None
+    folder: Path, model: Patchcore, module: DataModule, found: _Fitted, say: Callable[[str], None]
 ) -> None:
-    dataset = DataModule.dataset(module.train, model.pre_processor.spec)
+    dataset, outliers = DataModule.dataset(module.train, model.pre_processor.spec), found.outliers
     page, title = folder / OUTLIERS_FILE, f"{folder.resolve().name}: training images that look least like the others"
     write_outliers(page, title, outliers, dataset.image)
-    if notify is not None and outliers.suspects:
-        names = [outliers.paths[i].name for i in outliers.suspects]
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        notify(
-            f"{len(names)} of {len(outliers.paths)} training images look unlike the others "
-            f"({', '.join(names[:3])}{more}); look at {page} and take out what is not good."
-        )
+    if found.dropped:
+        say(f"{_named(found.dropped, len(outliers.paths))} and were left out (--outliers); {page} shows them.")
+    if found.suspects:
+        say(f"{_named(found.suspects, len(outliers.paths))}; look at {page} and take out what is not good.")
+
+
+def _named(items: Sequence[ImageItem], count: int) -> str:
+    names = [item.path.name for item in items]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{len(names)} of {count} training images look unlike the others ({', '.join(names[:3])}{more})"

@@ -8,6 +8,7 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from patchcore_edge_runtime.errors import ConfigError
 
@@ -56,6 +57,17 @@ class TimmFeatureExtractor(nn.Module):
     def train(self, mode: bool = True) -> TimmFeatureExtractor:
         """Stay in evaluation mode: batch statistics must not follow the training images."""
         return super().train(False)
+
+    def grids(self, image_size: tuple[int, int]) -> dict[str, tuple[int, int]]:
+        """Layer → rows and columns of its features, computed from shapes alone.
+
+        Args:
+            image_size: (height, width) in pixels.
+        """
+        tensors = [*self.named_parameters(), *self.named_buffers()]
+        shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+        features = functional_call(self, shapes, (torch.empty(1, 3, *image_size, device="meta"),))
+        return {layer: (int(feature.shape[-2]), int(feature.shape[-1])) for layer, feature in features.items()}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """``[N,3,H,W]`` normalised RGB → layer → ``[N,C,h,w]``, in the order of ``layers``."""

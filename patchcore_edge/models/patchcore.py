@@ -40,12 +40,14 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 from patchcore_edge_runtime.validation import first_fault
 
 from ..data.batch import Batch
 from ..metrics.evaluator import Evaluator
+from .feature_space import pool_moments, pool_origin, projected
 from .k_center_greedy import KCenterGreedy, Pool, pool_rows
 from .post_processor import PostProcessor
 from .pre_processor import PreProcessor
@@ -80,6 +82,8 @@ class Patchcore(nn.Module):
         visualizer: the pictures of ``Engine.predict`` and ``Engine.test``.
         weights: file with the backbone's weights, in place of what ``pre_trained`` would find.
         seed: decides the coreset's first pick.
+        score: how an image's score comes from its patches; eq. 7 unless another of ``ScoreRule`` is named.
+        pca: the feature space that ``fit`` finds; the features as they are when absent.
 
     Attributes:
         embeddings: ``[n, D]`` float32 per training step, until ``fit``.
@@ -104,13 +108,16 @@ class Patchcore(nn.Module):
         *,
         weights: Path | None = None,
         seed: int = 0,
+        score: ScoreRule | str = ScoreRule.REFERENCE,
+        pca: PcaOptions | None = None,
     ) -> None:
         super().__init__()
         if not 0 < coreset_sampling_ratio <= 1:
             raise ConfigError(f"The coreset sampling ratio is {coreset_sampling_ratio}; give a number in (0, 1].")
         if num_neighbors < 1:
             raise ConfigError(f"The number of neighbors is {num_neighbors}; give at least 1.")
-        self.model = PatchcoreModel(layers, backbone, pre_trained and weights is None, num_neighbors)
+        self.model = PatchcoreModel(layers, backbone, pre_trained and weights is None, num_neighbors, score=score)
+        self.pca = pca
         extractor = self.model.feature_extractor
         if weights is not None:
             report_unused(weights, load_weights(extractor.network, weights))
@@ -221,9 +228,12 @@ class Patchcore(nn.Module):
             self.embeddings.clear()
         self.pool_size = len(pool)
         device = self.model.memory_bank.device
+        space = None if self.pca is None else pool_moments(pool, pool_origin(pool)).space(self.pca).to(device)
+        pool = projected(pool, space)
         sampler = KCenterGreedy(
             pool, self.coreset_sampling_ratio, self.seed, size=size, projection_eps=projection_eps, device=device
         )
         self.coreset_rows = sampler.select_coreset_idxs()
         self.model.memory_bank = pool_rows(pool, self.coreset_rows).to(device)
+        self.model.feature_space = space
         self.model.eval()

@@ -8,17 +8,18 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from patchcore_edge_runtime.bundle.recipe import ScoreRule
 from patchcore_edge_runtime.errors import CheckpointError
 
 from .anomaly_map import AnomalyMapGenerator
 from .feature_extractor import TimmFeatureExtractor
-from .k_center_greedy import KCenterGreedy, products
+from .feature_space import FeatureSpace
+from .k_center_greedy import KCenterGreedy
+from .neighbors import nearest
+from .score_rule import ruled_scores
 
 __all__ = ["InferenceBatch", "PatchcoreModel"]
-
-_BLOCK_ELEMENTS = 1 << 22
 
 
 class InferenceBatch(NamedTuple):
@@ -36,12 +37,14 @@ class PatchcoreModel(nn.Module):
         backbone: timm name.
         pre_trained: load ImageNet weights; where from, see ``patchcore_edge.models.weights``.
         num_neighbors: neighbours that re-weight the image score (b in eq. 7); 1 turns re-weighting off.
+        score: how an image's score comes from its patches; see ``ScoreRule``.
 
     Attributes:
         feature_extractor: ``[N,3,H,W]`` normalised images → layer → features.
         feature_pooler: 3x3 averages of each layer's features, at stride 1.
         anomaly_map_generator: patch scores → smooth map of the image's size.
-        memory_bank: ``[M, D]`` float32 patch features; empty until fitted or loaded.
+        memory_bank: ``[M, D]`` float32 patch features, in the feature space where one is set; empty until fitted or
+            loaded.
 
     Example:
         >>> import torch
@@ -62,6 +65,8 @@ class PatchcoreModel(nn.Module):
     """
 
     memory_bank: Tensor
+    space_mean: Tensor
+    space_axes: Tensor
 
     def __init__(
         self,
@@ -69,8 +74,11 @@ class PatchcoreModel(nn.Module):
         backbone: str = "wide_resnet50_2",
         pre_trained: bool = True,
         num_neighbors: int = 9,
+        *,
+        score: ScoreRule | str = ScoreRule.REFERENCE,
     ) -> None:
         super().__init__()
+        self.score = ScoreRule(score)
         self.backbone = backbone
         self.layers = tuple(layers)
         self.num_neighbors = num_neighbors
@@ -78,6 +86,8 @@ class PatchcoreModel(nn.Module):
         self.feature_pooler = nn.AvgPool2d(3, 1, 1)
         self.anomaly_map_generator = AnomalyMapGenerator()
         self.register_buffer("memory_bank", torch.empty(0))
+        self.register_buffer("space_mean", torch.empty(0))
+        self.register_buffer("space_axes", torch.empty(0))
 
     def forward(self, input_tensor: Tensor) -> Tensor | InferenceBatch:
         """Embed in training mode, score in evaluation mode.
@@ -115,14 +125,43 @@ class PatchcoreModel(nn.Module):
         flat = self.reshape_embedding(embedding)
         if self.training:
             return flat
+        size = (input_tensor.shape[-2], input_tensor.shape[-1])
+        return self.score_patches(flat.reshape(batch, height * width, -1), (height, width), size)
+
+    def score_patches(self, patches: Tensor, grid: tuple[int, int], image_size: tuple[int, int]) -> InferenceBatch:
+        """Score images by their patch features.
+
+        Args:
+            patches: ``[N, P, D]`` as the backbone gives them.
+            grid: rows and columns of the P patches.
+            image_size: height and width of the map.
+
+        Raises:
+            CheckpointError: the bank is empty.
+        """
         self._require_bank()
-        distances, locations = self.nearest_neighbors(flat, 1)
-        patch_scores, locations = distances.reshape(batch, -1), locations.reshape(batch, -1)
-        pred_score = self.compute_anomaly_score(patch_scores, locations, flat)
-        anomaly_map = self.anomaly_map_generator(
-            patch_scores.reshape(batch, 1, height, width), (input_tensor.shape[-2], input_tensor.shape[-1])
-        )
-        return InferenceBatch(pred_score, anomaly_map)
+        batch = len(patches)
+        rows = self.project(patches.flatten(0, 1))
+        distances, locations = (one.reshape(batch, -1) for one in self.nearest_neighbors(rows, 1))
+        anomaly_map = self.anomaly_map_generator(distances.reshape(batch, 1, *grid), image_size)
+        if self.score is ScoreRule.REFERENCE:
+            return InferenceBatch(self.compute_anomaly_score(distances, locations, rows), anomaly_map)
+        return InferenceBatch(ruled_scores(self.score, distances, anomaly_map), anomaly_map)
+
+    @property
+    def feature_space(self) -> FeatureSpace | None:
+        """The space in which distances are taken; None for the features as they are."""
+        return FeatureSpace(self.space_mean, self.space_axes) if len(self.space_axes) else None
+
+    @feature_space.setter
+    def feature_space(self, space: FeatureSpace | None) -> None:
+        empty = self.memory_bank.new_empty(0)
+        self.space_mean, self.space_axes = (space.mean, space.axes) if space is not None else (empty, empty)
+
+    def project(self, rows: Tensor) -> Tensor:
+        """``[n, D]`` features → ``[n, k]`` in the feature space."""
+        space = self.feature_space
+        return rows if space is None else space(rows)
 
     def patch_grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of the patches of an image, computed from the layers' shapes; no pixel is looked at.
@@ -130,12 +169,7 @@ class PatchcoreModel(nn.Module):
         Args:
             image_size: (height, width) in pixels.
         """
-        extractor = self.feature_extractor
-        tensors = [*extractor.named_parameters(), *extractor.named_buffers()]
-        shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
-        features = functional_call(extractor, shapes, (torch.empty(1, 3, *image_size, device="meta"),))
-        height, width = features[self.layers[0]].shape[-2:]
-        return int(height), int(width)
+        return self.feature_extractor.grids(image_size)[self.layers[0]]
 
     @property
     def embedding_dim(self) -> int:
@@ -246,20 +280,7 @@ class PatchcoreModel(nn.Module):
             (torch.Size([100, 5]), torch.Size([100, 5]))
         """
         self._require_bank()
-        count = min(n_neighbors, len(self.memory_bank))
-        step = max(1, _BLOCK_ELEMENTS // len(self.memory_bank))
-        center = self.memory_bank.mean(0)
-        bank = self.memory_bank - center
-        # −2xy + ‖y‖² finds the nearest as well as ‖x − y‖ does; distances are then taken to those only.
-        weights, bias = -2 * bank, (bank * bank).sum(1)
-        found = []
-        # In blocks: the whole [n, M] matrix of a large batch and bank would not fit.
-        for rows in torch.split(embedding - center, step):
-            indices = _smallest(products(rows, weights, bias), count)
-            distances, order = (rows.unsqueeze(1) - bank[indices]).square().sum(2).sqrt().sort(1)
-            found.append((distances, indices.gather(1, order)))
-        values, places = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return values, places
+        return nearest(self.memory_bank, embedding, n_neighbors)
 
     def compute_anomaly_score(self, patch_scores: Tensor, locations: Tensor, embedding: Tensor) -> Tensor:
         """Image scores (Roth et al. 2022, eq. 6 and 7).
@@ -302,14 +323,9 @@ class PatchcoreModel(nn.Module):
             raise CheckpointError("The memory bank is empty; fit the model or load a checkpoint before scoring.")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # The bank's size is whatever was fitted; torch would refuse any but today's.
-        bank = state_dict.get(f"{prefix}memory_bank")
-        if bank is not None:
-            self.memory_bank = self.memory_bank.new_empty(bank.shape)
+        # Sizes are whatever was fitted; torch would refuse any but today's. Older checkpoints have no feature space.
+        for name in ("memory_bank", "space_mean", "space_axes"):
+            own = getattr(self, name)
+            given = state_dict.setdefault(f"{prefix}{name}", own.new_empty(0))
+            setattr(self, name, own.new_empty(given.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _smallest(rows: Tensor, count: int) -> Tensor:
-    """``[n, count]`` places of the smallest of each row of ``[n, M]``."""
-    # A minimum is many times as fast as a sort of one.
-    return rows.min(1, keepdim=True).indices if count == 1 else rows.topk(count, largest=False).indices

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
+from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 from patchcore_edge_runtime.errors import CheckpointError
 from patchcore_edge_runtime.images.files import read_image, write_image
 from patchcore_edge_runtime.images.frame_check import FrameLimits
@@ -72,6 +73,8 @@ class RunFacts(BaseModel):
         group_by: pattern that finds an image's batch in its path; subfolders are batches without.
         patches: how many the images gave.
         bank_size: how many of them the memory bank keeps.
+        score: how an image's score comes from its patches.
+        pca: what the feature space keeps; the features as they are when absent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,6 +97,8 @@ class RunFacts(BaseModel):
     group_by: str | None = None
     patches: PositiveInt
     bank_size: PositiveInt
+    score: ScoreRule = ScoreRule.REFERENCE
+    pca: PcaOptions | None = None
     tools: dict[str, str]
 
 
@@ -151,6 +156,8 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
         num_neighbors=facts.num_neighbors,
         pre_processor=PreProcessor(facts.preprocess, facts.mean, facts.std),
         seed=facts.seed,
+        score=facts.score,
+        pca=facts.pca,
     )
     try:
         model.model.load_state_dict(load_file(folder / MODEL_FILE))

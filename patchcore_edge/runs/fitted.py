@@ -78,6 +78,8 @@ def save_fitted(
         left_out_sha256=digests(found.left_out),
         suspect_sha256=digests(found.suspects),
         group_by=found.group_by,
+        score=model.model.score,
+        pca=model.pca,
         patches=model.pool_size,
         bank_size=len(model.model.memory_bank),
         tools={"patchcore-edge": __version__, **{name: version(name) for name in ("torch", "timm", "opencv-python")}},

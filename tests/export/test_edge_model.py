@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from patchcore_edge.models import Patchcore
 from patchcore_edge_export.graph.edge_model import EdgeModel
 from patchcore_edge_export.graph.fast_search import FastPlan
+from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 from patchcore_edge_runtime.errors import ConfigError
 
 PLAN = FastPlan(dimensions=32, patches=512, correlation=0.2, clip_limit=10.0)
@@ -27,6 +30,7 @@ def _fitted(
     backbone: str = "resnet18",
     layers: tuple[str, ...] = ("layer2", "layer3"),
     num_neighbors: int = 3,
+    **recipe: Any,
 ) -> Patchcore:
     torch.manual_seed(0)
     model = Patchcore(
@@ -36,6 +40,7 @@ def _fitted(
         coreset_sampling_ratio=0.2,
         num_neighbors=num_neighbors,
         pre_processor=Patchcore.configure_pre_processor(size),
+        **recipe,
     )
     from patchcore_edge.data import Batch
 
@@ -97,3 +102,14 @@ def test_a_backbone_that_does_not_begin_with_rgb_pixels_is_refused_in_a_sentence
     model.model.feature_extractor.network.conv1 = torch.nn.Conv2d(4, 64, 7)
     with pytest.raises(ConfigError, match="RGB"):
         EdgeModel(model)
+
+
+@pytest.mark.parametrize("plan", [None, PLAN], ids=["exact", "fast"])
+@pytest.mark.parametrize("rule", list(ScoreRule))
+@pytest.mark.parametrize("pca", [None, PcaOptions(dimensions=48, whitening=0.5)], ids=["identity", "pca"])
+def test_every_recipe_scores_as_the_training_model_does(
+    rule: ScoreRule, pca: PcaOptions | None, plan: FastPlan | None
+) -> None:
+    model = _fitted((64, 80), score=rule, pca=pca)
+    assert model.model.memory_bank.shape[1] == (384 if pca is None else 48)
+    _assert_same(model, EdgeModel(model, plan), _frames(2, (64, 80)))

@@ -17,6 +17,8 @@ PREFIX = "patchcore/"
 
 _NAMES = (
     (r"minus_center", "minus_center"),
+    (r"minus_space_mean", "minus_space_mean"),
+    (r"space_axes", "space_axes"),
     (r"neighborhoods", "neighborhoods"),
     (r"search\.(?:exact\.)?bank", "bank"),
     (r"search\.points\.bias_(\d+)", r"point_bias/\1"),

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from patchcore_edge.models import AnomalyMapGenerator, Patchcore, PatchcoreModel
+from patchcore_edge.models import Patchcore, PatchcoreModel
+from patchcore_edge.models.score_rule import ruled_scores
+from patchcore_edge_runtime.bundle.recipe import ScoreRule
 from patchcore_edge_runtime.errors import ConfigError
 
 from .exact_search import ExactSearch, SearchResult
 from .fast_search import FastPlan, FastSearch
+from .upsampling import peak_smoothing, upsampling
 
 __all__ = ["EdgeModel"]
 
@@ -30,6 +33,8 @@ class EdgeModel(nn.Module):
     neighborhoods: Tensor
     rows: Tensor
     columns: Tensor
+    minus_space_mean: Tensor
+    space_axes: Tensor
 
     def __init__(self, fitted: Patchcore, plan: FastPlan | None = None) -> None:
         super().__init__()
@@ -37,14 +42,16 @@ class EdgeModel(nn.Module):
         height, width = fitted.pre_processor.spec.input_size
         self.register_buffer("mean", fitted.pre_processor.mean.flip(1))
         self.backbone = _with_pixels_folded_in(model, fitted.pre_processor.std)
-        bank = model.memory_bank
-        self.search = ExactSearch(bank) if plan is None else FastSearch(bank, plan)
+        self.rule = model.score
+        self.register_buffer("minus_space_mean", -model.space_mean.reshape(1, 1, -1))
+        self.register_buffer("space_axes", model.space_axes.clone())
+        grid = model.patch_grid((height, width))
+        self.register_buffer("rows", upsampling(model.anomaly_map_generator, grid[0], height))
+        self.register_buffer("columns", upsampling(model.anomaly_map_generator, grid[1], width).T.contiguous())
+        self.search = _search(model, plan, grid, (height, width))
         # With its sign turned, as converters add what is subtracted and would name it as they like.
         self.register_buffer("minus_center", -self.search.center.reshape(1, 1, -1))
         self.register_buffer("neighborhoods", _neighborhoods(model))
-        grid = model.patch_grid((height, width))
-        self.register_buffer("rows", _upsampling(model.anomaly_map_generator, grid[0], height))
-        self.register_buffer("columns", _upsampling(model.anomaly_map_generator, grid[1], width).T.contiguous())
         self.eval()
 
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,18 +59,30 @@ class EdgeModel(nn.Module):
         images = frame.permute(0, 3, 1, 2).float() - self.mean
         features = self.backbone.embed(images)
         batch, dimension, height, width = features.shape
-        patches = features.reshape(batch, dimension, height * width).transpose(1, 2) + self.minus_center
-        result: SearchResult = self.search(patches)
+        patches = features.reshape(batch, dimension, height * width).transpose(1, 2)
+        if len(self.space_axes):
+            patches = (patches + self.minus_space_mean) @ self.space_axes
+        result: SearchResult = self.search(patches + self.minus_center)
         anomaly_map = self.rows @ result.distances.reshape(batch, 1, height, width) @ self.columns
-        return self._score(result), anomaly_map
+        return self._score(result, anomaly_map), anomaly_map
 
-    def _score(self, result: SearchResult) -> Tensor:
-        """Eq. 7 for the worst patch of each image; the neighbourhoods of the bank's vectors are tabled."""
+    def _score(self, result: SearchResult, anomaly_map: Tensor) -> Tensor:
+        if self.rule is not ScoreRule.REFERENCE:
+            return ruled_scores(self.rule, result.exact, anomaly_map, result.distances.shape[1])
+        # Eq. 7 for the worst patch of each image; the neighbourhoods of the bank's vectors are tabled.
         if self.neighborhoods.shape[1] < 2:
             return result.worst
         support = self.search.vectors(embedding(result.neighbor, self.neighborhoods))
         near = (result.patch.unsqueeze(1) - support).square().sum(2).sqrt()
         return result.worst * (1 - near.softmax(1)[:, 0])
+
+
+def _search(
+    model: PatchcoreModel, plan: FastPlan | None, grid: tuple[int, int], size: tuple[int, int]
+) -> ExactSearch | FastSearch:
+    if plan is None:
+        return ExactSearch(model.memory_bank)
+    return FastSearch(model.memory_bank, plan, peak_smoothing(model, grid, size))
 
 
 def _with_pixels_folded_in(model: PatchcoreModel, std: Tensor) -> PatchcoreModel:
@@ -85,18 +104,6 @@ def _with_pixels_folded_in(model: PatchcoreModel, std: Tensor) -> PatchcoreModel
 def _neighborhoods(model: PatchcoreModel) -> Tensor:
     """``[M, b]`` indices of the bank vectors around each bank vector, itself first; ``[M, 1]`` without eq. 7."""
     bank = model.memory_bank
-    if model.num_neighbors == 1 or len(bank) == 1:
+    if model.score is not ScoreRule.REFERENCE or model.num_neighbors == 1 or len(bank) == 1:
         return torch.zeros(len(bank), 1, dtype=torch.int64)
     return model.nearest_neighbors(bank, model.num_neighbors)[1]
-
-
-def _upsampling(generator: AnomalyMapGenerator, patches: int, pixels: int) -> Tensor:
-    """``[pixels, patches]``: upsampling and blur along one axis as a matrix.
-
-    Both are linear and act on rows and columns apart, so two small products replace a resize and two wide
-    convolutions. Its columns are the map generator's answers to single patches.
-    """
-    with torch.inference_mode():
-        unit = torch.eye(patches).reshape(patches, 1, patches, 1).expand(-1, -1, -1, 2)
-        answers: Tensor = generator(unit, (pixels, 2))
-        return answers[:, 0, :, 0].T.clone()

@@ -16,12 +16,14 @@ class SearchResult(NamedTuple):
 
     Attributes:
         distances: ``[N, P]`` distance of each patch to the bank.
+        exact: ``[N, T]`` those of them that are exact, the largest among them; all of them where T is P.
         worst: ``[N]`` largest distance of each image, always exact.
         patch: ``[N, D]`` the patch it belongs to, centred.
         neighbor: ``[N]`` bank index of that patch's nearest vector.
     """
 
     distances: Tensor
+    exact: Tensor
     worst: Tensor
     patch: Tensor
     neighbor: Tensor
@@ -56,7 +58,9 @@ class ExactSearch(nn.Module):
         distances = ((patches * patches).sum(2) - 2 * products.amax(2)).clamp_min(0).sqrt()
         place = distances.argmax(1)
         # An index is wanted of one patch per image; over all of them it would cost more than the search itself.
-        return SearchResult(distances, distances.amax(1), pick(patches, place), pick(products, place).argmax(1))
+        return SearchResult(
+            distances, distances, distances.amax(1), pick(patches, place), pick(products, place).argmax(1)
+        )
 
     def vectors(self, indices: Tensor) -> Tensor:
         """Bank vectors, centred, by index; of the layer's own weights, so that the graph holds the bank once."""

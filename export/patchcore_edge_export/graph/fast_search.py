@@ -57,14 +57,21 @@ class FastSearch(nn.Module):
     Args:
         memory_bank: ``[M, D]`` float32.
         plan: the coarse space and the number of patches that are refined.
+        smoothing: where the map's maximum is the score; see ``peak_smoothing``.
     """
 
     group_offsets: Tensor
     point_offsets: Tensor
+    smoothing_rows: Tensor
+    smoothing_columns: Tensor
 
-    def __init__(self, memory_bank: Tensor, plan: FastPlan) -> None:
+    def __init__(self, memory_bank: Tensor, plan: FastPlan, smoothing: tuple[Tensor, Tensor] | None = None) -> None:
         super().__init__()
         self.plan = plan
+        self.smooths = smoothing is not None
+        if smoothing is not None:
+            self.register_buffer("smoothing_rows", smoothing[0])
+            self.register_buffer("smoothing_columns", smoothing[1])
         self.exact = ExactSearch(memory_bank)
         bank = memory_bank - self.center
         self.space = CoarseSpace(bank, plan.dimensions, plan.correlation)
@@ -91,10 +98,18 @@ class FastSearch(nn.Module):
         """``[N, P, D]`` embeddings, centred → distances, exact where it matters."""
         rows = self.space(patches)
         estimates, background = self.estimate(rows)
-        places = estimates.topk(min(self.plan.patches, patches.shape[1]), dim=1, sorted=False).indices
+        places = self.ranked(estimates).topk(min(self.plan.patches, patches.shape[1]), dim=1, sorted=False).indices
         refined = self.refine(pick(patches, places), pick(rows.points, places))
         distances = torch.minimum(background, refined.worst.unsqueeze(1)).scatter(1, places, refined.distances)
         return refined._replace(distances=distances)
+
+    def ranked(self, estimates: Tensor) -> Tensor:
+        """``[N, P]`` what places are refined by: what they have themselves, or what the smooth map has there."""
+        if not self.smooths:
+            return estimates
+        height, width = len(self.smoothing_rows), len(self.smoothing_columns)
+        grid = estimates.reshape(-1, height, width)
+        return (self.smoothing_rows @ grid @ self.smoothing_columns).reshape(-1, height * width)
 
     def estimate(self, rows: CoarseRows) -> tuple[Tensor, Tensor]:
         """``[N, P]`` rows → ``[N, P]`` estimated distances, as places are chosen by and as the map shows them."""
@@ -119,7 +134,7 @@ class FastSearch(nn.Module):
         worst = distances.argmax(1)
         nearest = pick(squares, worst).argmin(1)
         neighbor = pick(pick(likely, worst).unsqueeze(2), nearest).squeeze(1)
-        return SearchResult(distances, distances.amax(1), pick(patches, worst), neighbor)
+        return SearchResult(distances, distances, distances.amax(1), pick(patches, worst), neighbor)
 
     def vectors(self, indices: Tensor) -> Tensor:
         """Bank vectors, centred, by index."""

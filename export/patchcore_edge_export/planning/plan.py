@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from patchcore_edge.models import Patchcore
+from patchcore_edge_runtime.bundle.recipe import ScoreRule
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..graph.fast_search import FastPlan
+from ..graph.upsampling import peak_smoothing
 from ..samples import some_of
 from .cost import search_cost
 from .sample import CoarseEstimates, PlanningSample, coarse_estimates, estimates_of, planning_sample, usual_offsets
@@ -33,6 +35,9 @@ _CANDIDATES_MARGIN = 2
 """Of the largest rank among all refined patches of the sample, more than a thousand: it is rarely the worst patch's."""
 _MAP_MARGIN = 0.85
 """Share of the map's limit that the sample may use: of 128 new images the worst deviates by up to a quarter more."""
+_PEAK_LIMIT = 2e-5
+"""Of the map's maximum, where it is the score: a fifth of what float32 may deviate."""
+_PEAK_MARGIN = 2
 _GAIN = 0.8
 
 
@@ -66,11 +71,12 @@ def plan_search(fitted: Patchcore, images: Sequence[Image], thresholds: Threshol
     with torch.inference_mode():
         sample = planning_sample(fitted, some_of(images, _IMAGES), thresholds)
         patches = sample.patches.shape[1]
+        smoothing = peak_smoothing(fitted.model, sample.grid, fitted.pre_processor.spec.input_size)
         best: FastPlan | None = None
         for dimensions in _DIMENSIONS:
             if best is not None and dimensions > bank.shape[1]:
                 break
-            space = coarse_estimates(bank, sample, min(dimensions, bank.shape[1]), max(_PATCHES))
+            space = coarse_estimates(bank, sample, min(dimensions, bank.shape[1]), max(_PATCHES), smoothing)
             found = _cheapest(fitted, space, sample, map_limit)
             if found is not None and (
                 best is None or search_cost(bank, patches, found) < search_cost(bank, patches, best)
@@ -95,8 +101,8 @@ def _choice(bank: Tensor, best: FastPlan | None, last: FastPlan, images: int, pa
 
 def _cheapest(fitted: Patchcore, space: CoarseEstimates, sample: PlanningSample, map_limit: float) -> FastPlan | None:
     """The plan in this space with the shortest shortlist, and then the fewest patches, that holds."""
-    patches = sample.patches.shape[1]
-    reached = _SHORTLIST_MARGIN * _largest_rank(space.coarse, sample.worst)
+    patches, deciding = sample.patches.shape[1], sample.deciding(fitted.model.score)
+    reached = _SHORTLIST_MARGIN * _largest_rank(space.coarse, deciding)
     for count in (*(patches // share for share in _SHORTLIST_SHARES), 0):
         if count == 0 or reached <= count:
             plan = replace(space.plan, shortlist=count, offsets=usual_offsets(space, sample))
@@ -111,18 +117,39 @@ def _refined(
 ) -> FastPlan | None:
     """``plan`` with the fewest patches that keep every score exact and every map within the limit."""
     estimates, shown = estimates_of(space, plan, sample)
-    for patches in _counts(_MARGIN * _largest_rank(estimates, sample.worst), estimates.shape[1]):
-        places = estimates.topk(patches, dim=1).indices
-        exact = sample.distances.gather(1, places)
-        mixed = shown.minimum(exact.amax(1, keepdim=True)).scatter(1, places, exact)
-        size = fitted.pre_processor.spec.input_size
-        maps = fitted.model.anomaly_map_generator(mixed.reshape(-1, 1, *sample.grid), size)
+    ranked, needed = space.search.ranked(estimates), _needed(fitted, space, sample, estimates, shown)
+    for patches in _counts(needed, estimates.shape[1]):
+        places = ranked.topk(patches, dim=1).indices
+        maps = _maps(fitted, sample, shown, places)
         if float(((maps - sample.maps).abs().amax((1, 2, 3)) / sample.floors).max()) <= _MAP_MARGIN * map_limit:
             everywhere = replace(plan, patches=patches)
             few = replace(everywhere, candidates=_candidates(space, sample, places))
             bank = fitted.model.memory_bank
             return min(few, everywhere, key=lambda one: search_cost(bank, estimates.shape[1], one))
     return None
+
+
+def _needed(fitted: Patchcore, space: CoarseEstimates, sample: PlanningSample, estimates: Tensor, shown: Tensor) -> int:
+    """How many patches have to be refined for every score to be exact, with room for new images."""
+    rule = fitted.model.score
+    if rule is not ScoreRule.MAP_MAX:
+        return _MARGIN * _largest_rank(estimates, sample.deciding(rule))
+    # Around its maximum the map holds exact distances alone once more of them change the maximum no longer.
+    highest = sample.maps.amax((1, 2, 3))
+    for patches in _counts(1, estimates.shape[1]):
+        maps = _maps(fitted, sample, shown, space.search.ranked(estimates).topk(patches, dim=1).indices)
+        if float(((maps.amax((1, 2, 3)) - highest).abs() / sample.floors).max()) <= _PEAK_LIMIT:
+            return _PEAK_MARGIN * patches
+    return estimates.shape[1] + 1
+
+
+def _maps(fitted: Patchcore, sample: PlanningSample, shown: Tensor, places: Tensor) -> Tensor:
+    """``[n, 1, H, W]`` the maps with exact distances at some ``[n, T]`` places."""
+    exact = sample.distances.gather(1, places)
+    mixed = shown.minimum(exact.amax(1, keepdim=True)).scatter(1, places, exact)
+    size = fitted.pre_processor.spec.input_size
+    maps: Tensor = fitted.model.anomaly_map_generator(mixed.reshape(-1, 1, *sample.grid), size)
+    return maps
 
 
 def _candidates(space: CoarseEstimates, sample: PlanningSample, places: Tensor) -> int:
@@ -140,5 +167,5 @@ def _counts(needed: int, patches: int) -> Iterator[int]:
 
 
 def _largest_rank(estimates: Tensor, places: Tensor) -> int:
-    """Of ``[n, P]`` estimates, the largest rank, from 1, of those at ``[n]`` places."""
-    return int((estimates >= estimates.gather(1, places[:, None])).sum(1).max())
+    """Of ``[n, P]`` estimates, the largest rank, from 1, of those at ``[n, j]`` places."""
+    return int((estimates >= estimates.gather(1, places).amin(1, keepdim=True)).sum(1).max())

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from patchcore_edge.data.synthetic_defects import make_defects
 from patchcore_edge.models import Patchcore
+from patchcore_edge.models.score_rule import patches_counted
+from patchcore_edge_runtime.bundle.recipe import ScoreRule
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
@@ -51,10 +53,11 @@ class PlanningSample:
         """How many of the images are good."""
         return max(self.sources) + 1
 
-    @property
-    def worst(self) -> Tensor:
-        """``[n]`` place of each image's worst patch."""
-        return self.distances.argmax(1)
+    def deciding(self, rule: ScoreRule) -> Tensor:
+        """``[n, j]`` places of the patches that an image's score comes from; of the map's maximum, the worst alone."""
+        patches = self.distances.shape[1]
+        count = 1 if rule is ScoreRule.MAP_MAX else patches_counted(rule, patches)
+        return self.distances.topk(count, dim=1).indices
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def planning_sample(fitted: Patchcore, good: list[Image], thresholds: Thresholds
     for image in good + [defect.image for defect in made]:
         embedding = model.embed(fitted.pre_processor(torch.from_numpy(image)[None]))
         grid = (int(embedding.shape[2]), int(embedding.shape[3]))
-        patches = model.reshape_embedding(embedding)
+        patches = model.project(model.reshape_embedding(embedding))
         distances, neighbors = (one.flatten() for one in model.nearest_neighbors(patches, 1))
         anomaly_map = fitted.model.anomaly_map_generator(distances.reshape(1, 1, *grid), size)[0]
         found.append((patches - model.memory_bank.mean(0), distances, neighbors, anomaly_map))
@@ -102,7 +105,13 @@ def planning_sample(fitted: Patchcore, good: list[Image], thresholds: Thresholds
     return PlanningSample(sources, patches, distances, neighbors, maps, floors, grid)
 
 
-def coarse_estimates(bank: Tensor, sample: PlanningSample, dimensions: int, most_patches: int) -> CoarseEstimates:
+def coarse_estimates(
+    bank: Tensor,
+    sample: PlanningSample,
+    dimensions: int,
+    most_patches: int,
+    smoothing: tuple[Tensor, Tensor] | None = None,
+) -> CoarseEstimates:
     """Estimate all distances of the sample in a coarse space, whose correlation and clip limit the sample decides.
 
     Args:
@@ -110,6 +119,7 @@ def coarse_estimates(bank: Tensor, sample: PlanningSample, dimensions: int, most
         sample: what to estimate.
         dimensions: of the space, the residual's included.
         most_patches: how many patches the plan refines to begin with.
+        smoothing: where the map's maximum is the score; see ``peak_smoothing``.
     """
     centred = bank - bank.mean(0)
     correlation = _correlation(CoarseSpace(centred, dimensions, 1.0), centred, sample)
@@ -117,7 +127,7 @@ def coarse_estimates(bank: Tensor, sample: PlanningSample, dimensions: int, most
     largest = max(float(space(patches).points.abs().max()) for patches in sample.patches)
     plan = FastPlan(dimensions, most_patches, correlation, _CLIP_MARGIN * largest)
     # With groups, and in pieces that suit all patches at once.
-    search = FastSearch(bank, replace(plan, shortlist=sample.patches.shape[1]))
+    search = FastSearch(bank, replace(plan, shortlist=sample.patches.shape[1]), smoothing)
     assert search.centroids is not None
     rows = [search.space(patches[None]) for patches in sample.patches]
     coarse = torch.cat([search.centroids.nearest(one) for one in rows])

@@ -20,6 +20,7 @@ from ..verdict import Thresholds
 from .calibration_facts import CalibrationFacts, ScoreStats, TradeOffPoint
 from .facts import Facts, Finite, NonNegative, Share, Text
 from .parity_report import OnnxParity, ParityReport, SeenParity
+from .recipe import PcaOptions, ScoreRule
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -47,7 +48,13 @@ Label = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f
 
 
 class ModelFacts(Facts):
-    """What was fitted: the backbone and its layers, and the memory bank's ``bank_size`` x ``embedding_dim``."""
+    """What was fitted, and how: the backbone and its layers, the memory bank, how distances become scores.
+
+    Attributes:
+        bank_size, embedding_dim: rows and columns of the memory bank.
+        score: how an image's score comes from its patches.
+        pca: what the feature space keeps; absent where distances are between the backbone's features.
+    """
 
     backbone: Text
     layers: Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)]
@@ -56,6 +63,8 @@ class ModelFacts(Facts):
     embedding_dim: PositiveInt
     coreset_sampling_ratio: Share
     train_images: PositiveInt
+    score: ScoreRule = ScoreRule.REFERENCE
+    pca: PcaOptions | None = None
 
 
 class SearchFacts(Facts):

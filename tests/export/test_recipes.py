@@ -1,0 +1,68 @@
+"""Every recipe goes through export, gate and the runtime, and comes out as the same verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY_BACKBONE, TINY_SIZE
+from export.plain import plain_run
+
+from patchcore_edge.data import ImageDataset, prediction_items
+from patchcore_edge.jobs.train import TrainOptions
+from patchcore_edge.runs.checkpoint import load_run
+from patchcore_edge_export.build import GraphOptions
+from patchcore_edge_export.bundle import export_bundle, verify_bundle
+from patchcore_edge_runtime import Inspector
+from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
+from patchcore_edge_runtime.images.files import read_image
+
+WHITE = PcaOptions(dimensions=0.99, whitening=0.5)
+RECIPES = [
+    (ScoreRule.MAP_MAX, None, GraphOptions(search="fast")),
+    (ScoreRule.MAP_MAX, WHITE, GraphOptions(precision="int8", search="fast")),
+    (ScoreRule.TOP_K, WHITE, GraphOptions(search="fast")),
+    (ScoreRule.PATCH_MAX, None, GraphOptions(precision="fp16", search="fast")),
+    (ScoreRule.REFERENCE, WHITE, GraphOptions()),
+]
+
+
+@pytest.mark.parametrize(("rule", "pca", "graph"), RECIPES)
+def test_a_recipe_exports_verifies_and_inspects(
+    rule: ScoreRule,
+    pca: PcaOptions | None,
+    graph: GraphOptions,
+    tiny_data: Path,
+    tiny_weights: Path,
+    tmp_path: Path,
+) -> None:
+    options = TrainOptions(
+        TINY_BACKBONE,
+        ("layer2", "layer3"),
+        0.1,
+        9,
+        (TINY_SIZE, TINY_SIZE),
+        str(tiny_weights),
+        0,
+        "cpu",
+        score=rule,
+        pca=pca,
+    )
+    files = sorted((tiny_data / "train/good").iterdir()) + sorted((tiny_data / "validation/good").iterdir())
+    run = plain_run(files, tmp_path, options)
+    manifest = export_bundle(run, tmp_path / "bundle", graph)
+    assert (manifest.model.score, manifest.model.pca) == (rule, pca)
+    assert manifest.parity.passed, manifest.parity.failures
+    assert verify_bundle(tmp_path / "bundle", run, None, "CPU").passed
+
+    model, _ = load_run(run)
+    inspector = Inspector(tmp_path / "bundle")
+    items = prediction_items(tiny_data / "test")
+    dataset = ImageDataset(items, model.pre_processor.spec)
+    with torch.inference_mode():
+        scores = [float(model(torch.from_numpy(dataset.image(i))[None]).pred_score) for i in range(len(items))]
+    found = [inspector(read_image(item.path)).pred_score for item in items]
+    share = 0.25 if graph.precision == "int8" else 5e-3 if graph.precision == "fp16" else 1e-4
+    for item, expected, score in zip(items, scores, found, strict=True):
+        assert score == pytest.approx(expected, rel=share, abs=share * manifest.thresholds.image), item.path
