@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import cv2
@@ -18,6 +19,9 @@ import torch
 from safetensors.torch import save_file
 
 from patchcore_edge_runtime import Inspector
+
+if TYPE_CHECKING:
+    from patchcore_edge.jobs.train import TrainOptions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
@@ -92,13 +96,11 @@ def spawn_cli(*words: object, program: str = "patchcore_edge") -> subprocess.Com
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_data: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fitted and calibrated RUN folder; not to be changed."""
-    from patchcore_edge.jobs.calibrate import calibrate_run
-    from patchcore_edge.jobs.train import TrainOptions, train_run
+def tiny_options(tiny_weights: Path) -> TrainOptions:
+    """How ``tiny_run`` is fitted; ``dataclasses.replace`` makes others of it."""
+    from patchcore_edge.jobs.train import TrainOptions
 
-    run = tmp_path_factory.mktemp("run") / "discs"
-    options = TrainOptions(
+    return TrainOptions(
         backbone=TINY_BACKBONE,
         layers=("layer2", "layer3"),
         coreset_sampling_ratio=0.25,
@@ -108,7 +110,16 @@ def tiny_run(tiny_data: Path, tiny_weights: Path, tmp_path_factory: pytest.TempP
         seed=0,
         device="cpu",
     )
-    train_run(tiny_data, run, options)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_data: Path, tiny_options: TrainOptions, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fitted and calibrated RUN folder; not to be changed."""
+    from patchcore_edge.jobs.calibrate import calibrate_run
+    from patchcore_edge.jobs.train import train_run
+
+    run = tmp_path_factory.mktemp("run") / "discs"
+    train_run(tiny_data, run, tiny_options)
     calibrate_run(run, tiny_data, 0.1, "cpu")
     return run
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from patchcore_edge.models import InferenceBatch
 from patchcore_edge_export.gate.deviation import UNBOUNDED, Reference, Scales
 from patchcore_edge_export.gate.parity import LIMITS, Sample, Trial, compare, judge
-from patchcore_edge_export.gate.separation import Apart, apart
+from patchcore_edge_export.gate.separation import Separation, separation
 from patchcore_edge_runtime.bundle.manifest import ParityReport
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
@@ -187,24 +187,26 @@ def test_int8_is_allowed_few_flips_and_float_none() -> None:
     assert 0 < LIMITS["fp16"].flips < LIMITS["int8"].flips <= 0.05
 
 
-def _apart(good: list[float], bad: list[float], other: tuple[list[float], list[float]] | None = None) -> Apart | None:
-    return apart([(good, bad), other or (good, bad)], [10.0, 10.0])
+def _separation(
+    good: list[float], bad: list[float], other: tuple[list[float], list[float]] | None = None
+) -> Separation | None:
+    return separation([(good, bad), other or (good, bad)], [10.0, 10.0])
 
 
 def test_recall_is_taken_at_the_score_that_one_good_part_in_a_hundred_exceeds() -> None:
-    many = _apart([float(v) for v in range(1, 200)], [197.5, 198.5, 199.5])
+    many = _separation([float(v) for v in range(1, 200)], [197.5, 198.5, 199.5])
     assert many is not None
     assert many.recall == (pytest.approx(2 / 3),) * 2  # above the 198th of 199
-    few = _apart([1.0, 2.0, 3.0], [2.5, 3.5])
+    few = _separation([1.0, 2.0, 3.0], [2.5, 3.5])
     assert few is not None
     assert few.recall == (0.5, 0.5)
-    assert _apart([1.0], []) is None
-    assert _apart([1.0], [2.0], ([float("nan")], [2.0])) is None
+    assert _separation([1.0], []) is None
+    assert _separation([1.0], [2.0], ([float("nan")], [2.0])) is None
 
 
 def test_scores_that_rounding_would_order_are_one() -> None:
     """A weak defect that is not its image's worst patch leaves the score as it is."""
-    tied = _apart([1.0, 2.0], [1.0, 2.0, 5.0], ([1.0 + 1e-6, 2.0], [1.0, 2.0 - 1e-6, 5.0]))
+    tied = _separation([1.0, 2.0], [1.0, 2.0, 5.0], ([1.0 + 1e-6, 2.0], [1.0, 2.0 - 1e-6, 5.0]))
     assert tied is not None
     assert tied.auroc[0] == tied.auroc[1] == pytest.approx(4 / 6)
     assert tied.auroc_error == 0
@@ -216,15 +218,15 @@ def test_few_images_make_the_difference_uncertain_and_many_do_not() -> None:
     for good in (5, 100):
         fine, faulty = rng.normal(5, 1, good), rng.normal(7, 1, 144)
         sides = [(list(v + rng.normal(0, s, len(v))) for v in (fine, faulty)) for s in (0, 0.3)]
-        found = apart([(next(side), next(side)) for side in sides], [10.0, 10.0])
+        found = separation([(next(side), next(side)) for side in sides], [10.0, 10.0])
         assert found is not None
         errors.append(found.auroc_error)
     assert errors[0] > errors[1] > 0
 
 
 def test_the_limit_of_recall_is_what_chance_does_to_it() -> None:
-    half = _apart([1.0], [0.5, 1.5] * 72)
-    everything = _apart([1.0], [1.5] * 144)
+    half = _separation([1.0], [0.5, 1.5] * 72)
+    everything = _separation([1.0], [1.5] * 144)
     assert half is not None
     assert everything is not None
     assert half.recall_drop_limit == pytest.approx(0.0417, abs=1e-4)

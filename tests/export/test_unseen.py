@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
-from conftest import TINY_BACKBONE, TINY_SIZE
+from conftest import TINY_SIZE
 from export.plain import plain_run
 from openvino import opset13 as ops
 
 from patchcore_edge.jobs.train import TrainOptions
 from patchcore_edge.runs.checkpoint import calibration_images, load_calibration, load_run, unseen_model
-from patchcore_edge_export import build
+from patchcore_edge_export import graph_builder
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle, verify_bundle
 from patchcore_edge_export.convert.backbone import pools
@@ -35,10 +36,8 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def run(tiny_data: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = TrainOptions(
-        TINY_BACKBONE, ("layer2", "layer3"), 0.1, 9, (TINY_SIZE, TINY_SIZE), str(tiny_weights), 0, "cpu"
-    )
+def run(tiny_data: Path, tiny_options: TrainOptions, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = replace(tiny_options, coreset_sampling_ratio=0.1)
     files = sorted((tiny_data / "train/good").iterdir()) + sorted((tiny_data / "validation/good").iterdir())
     return plain_run(files, tmp_path_factory.mktemp("plain"), options)
 
@@ -122,7 +121,7 @@ def test_a_ruined_int8_backbone_is_refused(
         def __call__(self, model: ov.Model) -> ov.Model:
             return after_pooling(super().__call__(model), ruin)
 
-    monkeypatch.setattr(build, "Lowering", Ruined)
+    monkeypatch.setattr(graph_builder, "Lowering", Ruined)
     with pytest.raises(ParityError, match="--precision fp16"):
         export_bundle(run, tmp_path / "bundle", GraphOptions(precision="int8"))
     assert list(tmp_path.iterdir()) == []
@@ -133,7 +132,7 @@ def test_a_graph_with_another_bank_is_refused_though_its_stand_in_is_right(
 ) -> None:
     """The file that goes into the bundle is what is loaded and compared, not only what it was made like."""
     written: list[Path] = []
-    convert: Any = build.convert
+    convert: Any = graph_builder.convert
 
     def lame(onnx_file: Path, xml: Path, *arguments: Any, **options: Any) -> None:
         convert(onnx_file, xml, *arguments, **options)
@@ -143,7 +142,7 @@ def test_a_graph_with_another_bank_is_refused_though_its_stand_in_is_right(
             ov.save_model(after_pooling(core.read_model(xml), scaled), xml, compress_to_fp16=False)
         written.append(xml)
 
-    monkeypatch.setattr(build, "convert", lame)
+    monkeypatch.setattr(graph_builder, "convert", lame)
     with pytest.raises(ParityError, match="a training image's score"):
         export_bundle(run, tmp_path / "bundle", GraphOptions())
     assert [xml.name for xml in written] == ["model.xml", "unseen.xml"]

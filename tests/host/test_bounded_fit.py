@@ -75,17 +75,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def options(tiny_weights: Path) -> TrainOptions:
-    return TrainOptions(
-        backbone=TINY_BACKBONE,
-        layers=("layer2", "layer3"),
-        coreset_sampling_ratio=0.05,
-        num_neighbors=9,
-        image_size=(TINY_SIZE, TINY_SIZE),
-        weights=str(tiny_weights),
-        seed=0,
-        device="cpu",
-    )
+def options(tiny_options: TrainOptions) -> TrainOptions:
+    return replace(tiny_options, coreset_sampling_ratio=0.05)
 
 
 def bank(run: Path) -> torch.Tensor:

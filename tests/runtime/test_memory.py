@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,6 +17,9 @@ from conftest import part
 from safetensors.torch import load_file, save_file
 
 from patchcore_edge_runtime.system import resident_memory
+
+if TYPE_CHECKING:
+    from patchcore_edge.jobs.train import TrainOptions
 
 MIB = 1 << 20
 HEAVY = (
@@ -73,10 +78,10 @@ def test_resident_memory_grows_with_what_is_held() -> None:
 
 
 @pytest.fixture(scope="module")
-def line_size_bundle(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def line_size_bundle(tiny_options: TrainOptions, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """ResNet-18 at 256 px with a bank of 16,384 x 384, and a folder of frames at 640x640."""
     from patchcore_edge.jobs.calibrate import calibrate_run
-    from patchcore_edge.jobs.train import TrainOptions, train_run
+    from patchcore_edge.jobs.train import train_run
     from patchcore_edge_export.build import GraphOptions
     from patchcore_edge_export.bundle import export_bundle
 
@@ -86,7 +91,7 @@ def line_size_bundle(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactor
         (root / "data" / folder).mkdir(parents=True)
         for number in range(count):
             cv2.imwrite(str(root / "data" / folder / f"{number}.png"), part(rng, size=640))
-    options = TrainOptions("resnet18", ("layer2", "layer3"), 0.01, 9, (256, 256), str(tiny_weights), 0, "cpu")
+    options = replace(tiny_options, coreset_sampling_ratio=0.01, image_size=(256, 256))
     run = root / "run"
     train_run(root / "data", run, options)
     # A bank of full size without the time to pick it.

@@ -90,8 +90,8 @@ def write_golden(folder: Path, chosen: Sequence[Choice], expectation: Expectatio
     Only images that the graph itself, here, scores well within the tolerance; all where there are none.
     """
     own = [float(expectation.graph.infer(one[0][None])[0][0]) for one in chosen]
-    apart = [abs(score - one[1]) / max(abs(one[1]), 1e-12) for score, one in zip(own, chosen, strict=True)]
-    steady = [place for place, off in enumerate(apart) if expectation.own or off <= expectation.tolerance / 2]
+    deviations = [abs(score - one[1]) / max(abs(one[1]), 1e-12) for score, one in zip(own, chosen, strict=True)]
+    steady = [place for place, off in enumerate(deviations) if expectation.own or off <= expectation.tolerance / 2]
     golden = []
     for number, place in enumerate(steady or range(len(chosen))):
         image, torch_score, origin = chosen[place]

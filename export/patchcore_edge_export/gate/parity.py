@@ -19,7 +19,7 @@ from patchcore_edge_runtime.verdict import Thresholds
 from ..samples import Sample
 from .deviation import UNBOUNDED, Raw, Scales, TorchModel, largest, raw
 from .limits import LIMITS, SCORE_LIMITS, Limits, failures_of
-from .separation import Apart, apart
+from .separation import Separation, separation
 
 __all__ = [
     "LIMITS",
@@ -104,7 +104,7 @@ class _Found:
     def places(self, *, seen: bool) -> list[int]:
         return [place for place, sample in enumerate(self.samples) if sample[2] is seen]
 
-    def kept_apart(self, scales: Scales, *, labelled: bool) -> Apart | None:
+    def kept_apart(self, scales: Scales, *, labelled: bool) -> Separation | None:
         """By torch and by the graph, of images that the bank has not seen: labelled ones, or made and good ones."""
         places = [p for p in self.places(seen=False) if (self.samples[p][0] is not None) is labelled]
         bad = {p for p in places if self.samples[p][0] or self.samples[p][1]}
@@ -112,7 +112,7 @@ class _Found:
             ([scores[p] for p in places if p not in bad], [scores[p] for p in bad])
             for scores in (self.scores, self.compiled.scores)
         ]
-        return apart(sides, [scales.torch.image, scales.graph.image])
+        return separation(sides, [scales.torch.image, scales.graph.image])
 
 
 def compare(
@@ -225,7 +225,7 @@ def _facts(found: _Found, device: str, limits: Limits, search: str, scales: Scal
     return facts.model_copy(update={"failures": failures, "passed": not failures})
 
 
-def _auroc_drop_limit(limits: Limits, labelled: Apart | None, made: Apart | None) -> float | None:
+def _auroc_drop_limit(limits: Limits, labelled: Separation | None, made: Separation | None) -> float | None:
     """Synthetic defects are a sample, and good images that the bank has not seen may be a dozen."""
     if labelled is not None:
         return limits.auroc_drop

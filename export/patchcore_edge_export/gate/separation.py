@@ -9,7 +9,7 @@ from math import ceil, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RECALL_FPR", "Apart", "apart"]
+__all__ = ["RECALL_FPR", "Separation", "separation"]
 
 RECALL_FPR = 0.01
 """False rejects at which recall is taken; where good images are too few for it, no good image is rejected."""
@@ -20,7 +20,7 @@ _SAME = 1e-3
 
 
 @dataclass(frozen=True)
-class Apart:
+class Separation:
     """How well torch's scores and a graph's keep the same good and defective images apart.
 
     Attributes:
@@ -42,7 +42,9 @@ class Apart:
         return max(_LEAST_RECALL_DROP, _ERRORS * sqrt(recall * (1 - recall) / self.defects))
 
 
-def apart(sides: Sequence[tuple[Sequence[float], Sequence[float]]], thresholds: Sequence[float]) -> Apart | None:
+def separation(
+    sides: Sequence[tuple[Sequence[float], Sequence[float]]], thresholds: Sequence[float]
+) -> Separation | None:
     """Compare two sides.
 
     Scores closer than a thousandth of the threshold are one: a weak defect may leave the score of its image as it is,
@@ -59,14 +61,14 @@ def apart(sides: Sequence[tuple[Sequence[float], Sequence[float]]], thresholds: 
     if not len(good) or not len(bad) or not all(np.isfinite([*one, *other]).all() for one, other in sides):
         return None
     wins, recalls = [], []
-    for (fine, faulty), threshold in zip(sides, thresholds, strict=True):
+    for (good_scores, bad_scores), threshold in zip(sides, thresholds, strict=True):
         margin = _SAME * threshold
-        ahead = np.asarray(faulty)[:, None] - np.asarray(fine)[None]
+        ahead = np.asarray(bad_scores)[:, None] - np.asarray(good_scores)[None]
         wins.append(0.5 * ((ahead > margin).astype(np.float64) + (ahead >= -margin)))
-        recalls.append(float((np.asarray(faulty) > _conformal(np.asarray(fine)) + margin).mean()))
+        recalls.append(float((np.asarray(bad_scores) > _conformal(np.asarray(good_scores)) + margin).mean()))
     change = wins[1] - wins[0]
     error = sqrt(change.mean(1).var() / len(bad) + change.mean(0).var() / len(good))
-    return Apart((float(wins[0].mean()), float(wins[1].mean())), error, (recalls[0], recalls[1]), len(bad))
+    return Separation((float(wins[0].mean()), float(wins[1].mean())), error, (recalls[0], recalls[1]), len(bad))
 
 
 def _conformal(good: NDArray[np.float64]) -> float:
