@@ -2,12 +2,13 @@
 
 Equal files are found by their digests. Pictures of one part taken twice (the next frame of a video, another exposure,
 saved again with more compression) are found by perceptual hashes that differ far less than those of other parts, and by
-patch features: one picture explains the other clearly better than pictures of other parts do. Explaining is the mean distance of some of one picture's patches to their nearest patches
-anywhere in the other, so that a part may have moved a little; in a space of few dimensions in which all vary alike, so
-that what all parts have in common does not decide. The measure is each data set's own: how well the best of some
-pictures explains it that are similar but not the most similar, which are of its kind and of other parts. Where parts
-are as like as two pictures of one part, nothing can tell them apart, and they count as one; but pictures from different
-batches show different parts. What was measured, beside a perceptual hash: docs/thresholds.md.
+patch features: one picture explains the other clearly better than pictures of other parts do. Explaining is the mean
+distance of some of one picture's patches to their nearest patches anywhere in the other, so that a part may have moved
+a little; in a space of few dimensions in which all vary alike, so that what all parts have in common does not decide.
+The measure is each data set's own: how well the best of some pictures explains it that are similar but not the most
+similar, which are of its kind and of other parts. Where parts are as like as two pictures of one part, nothing can tell
+them apart, and they count as one; but pictures from different batches show different parts. What was measured:
+docs/thresholds.md.
 """
 
 from __future__ import annotations

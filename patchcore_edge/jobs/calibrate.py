@@ -105,15 +105,14 @@ def _by_f1(scored: Scored, data: str) -> tuple[Thresholds, CalibrationFacts]:
 
 def _calibration_items(module: DataModule, facts: RunFacts, files: DecodedFiles) -> tuple[list[ImageItem], bool]:
     """The images to calibrate with, and whether they are those that the run was trained on."""
-    left_out = set() if module.validation else set(facts.left_out_sha256)
+    everything = module.validation or module.train
+    seen, there = set(facts.train_sha256), {files.digest(item.path) for item in everything}
     # What the fit took out of the folder, by itself or because it was told to, is neither seen nor to be trusted.
-    items = [item for item in module.validation or module.train if files.digest(item.path) not in left_out]
-    seen = set(facts.train_sha256)
-    digests = [files.digest(item.path) for item in items]
-    known = [item for item, digest in zip(items, digests, strict=True) if digest in seen]
-    unseen = [item for item, digest in zip(items, digests, strict=True) if digest not in seen]
-    held_out = set(facts.held_out_sha256) & set(digests) - seen
-    if known and held_out and not module.validation:
+    left_out = set() if module.validation else set(facts.left_out_sha256)
+    items = [item for item in everything if files.digest(item.path) not in left_out]
+    known = [item for item in items if files.digest(item.path) in seen]
+    unseen = [item for item in items if files.digest(item.path) not in seen]
+    if known and not module.validation and set(facts.held_out_sha256) & there - seen:
         # The folder that was split for the fit, with both parts in it.
         return unseen, False
     # The fit left out what it could not read.
