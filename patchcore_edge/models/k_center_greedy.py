@@ -22,7 +22,7 @@ __all__ = ["KCenterGreedy", "Pool", "coreset_size", "pool_rows", "products"]
 
 _CANDIDATES = 1024
 """K: more of them make fewer rounds, but cost K² distances and K work per pick. Twice as many saved 3 of 18 rounds on
-235,200 patches of solar cells and no time (``benchmarks/coreset.py``)."""
+235,200 patches of solar cells and no time."""
 _ROWS_PER_CANDIDATE = 256
 """Of a large pool K grows with its rows: a pass over ten million is worth thousands of candidates."""
 _MAX_CANDIDATES = 4096
