@@ -29,6 +29,10 @@ _SHARE = 0.75
 """Two pictures are of one part when each explains the other by a quarter better than any picture of another part."""
 _HASH_SHARE = 0.5
 """Or when their hashes differ by less than half of what those of similar other parts do."""
+_HASH_TELLS = 10
+"""Bits by which similar other parts have to differ: saving a picture again turns up to four."""
+_HASH_FEW, _HASH_MOST, _HASH_MOST_OF_FEW = 30, 8, 4
+"""Bits at most. Among few images even the similar ones are of another kind, and half of their distance says little."""
 _QUERIES = 64
 _CANDIDATES = 3
 _REFERENCES = 24
@@ -159,8 +163,9 @@ class _Hashes:
         others = len(apart) - (own is not None)
         rank = min(max(_CANDIDATES, int(_NEAR * others)), others - 1)
         usual = np.partition(apart, rank)[rank]
-        near = {int(place) for place in np.flatnonzero(apart < _HASH_SHARE * usual)}
-        return near | {place for place in explained if apart[place] <= usual}
+        most = _HASH_MOST if others >= _HASH_FEW else _HASH_MOST_OF_FEW
+        near = np.flatnonzero((apart < _HASH_SHARE * usual) & (apart <= most)) if usual >= _HASH_TELLS else ()
+        return {int(place) for place in near} | {place for place in explained if apart[place] <= usual}
 
     def __len__(self) -> int:
         return len(self._signs)
