@@ -16,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from patchcore_edge.models import InferenceBatch
+from patchcore_edge.models import InferenceBatch, Patchcore
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
+
+from .ties import tied_scores
 
 __all__ = ["UNBOUNDED", "Raw", "Reference", "Scales", "TorchModel", "largest", "raw"]
 
@@ -71,6 +73,10 @@ class Reference:
         self._model = model
         self._answers: dict[bytes, InferenceBatch] = {}
         self._bytes = 0
+
+    def tied_scores(self, image: Image, share: float) -> list[float]:
+        """What the model might have given as well; see ``ties``."""
+        return tied_scores(self._model, image, share) if isinstance(self._model, Patchcore) else []
 
     def __call__(self, images: Tensor) -> InferenceBatch:
         """As the model does."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -17,7 +18,7 @@ from patchcore_edge_runtime.inspection.backend import Backend
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..samples import Sample
-from .deviation import UNBOUNDED, Raw, Scales, TorchModel, largest, raw
+from .deviation import UNBOUNDED, Raw, Reference, Scales, TorchModel, largest, raw
 from .limits import LIMITS, SCORE_LIMITS, Limits, failures_of
 from .separation import Separation, separation
 
@@ -78,12 +79,18 @@ class _Deviations:
         wanted: Sequence[Raw],
         group: Sequence[Sample],
         scales: Scales,
+        ties: Callable[[Image], list[float]],
+        limit: float,
     ) -> None:
         # The answer may have more rows than were wanted: the last batch is filled up.
         for score, anomaly_map, want, sample in zip(*answer, wanted, group, strict=False):
             floor = _SEEN_FLOOR if sample.seen else 0.0
             self.scores.append(float(score))
-            self.score.append(scales.score(want.score, float(score)))
+            deviation = scales.score(want.score, float(score))
+            if deviation > limit:
+                # Perhaps of the other of two patches that tie.
+                deviation = min([deviation, *(scales.score(one, float(score)) for one in ties(sample.image))])
+            self.score.append(deviation)
             self.map.append(scales.map(want.map, anomaly_map, floor))
             self.seen.append(sample.seen)
 
@@ -149,16 +156,19 @@ def judge(
     Raises:
         DataError: there are no images.
     """
-    found = _Found()
+    found, limit, float_limit = _Found(), LIMITS[precision].score, LIMITS["fp32"].score
     for trial in trials:
+        torch_side = trial.fitted if isinstance(trial.fitted, Reference) else Reference(trial.fitted)
+        ties = partial(torch_side.tied_scores, share=limit)
         for number, group in enumerate(_groups(trial.samples, batch)):
             frames = _frames(group, batch)
             wanted = [raw(trial.fitted, sample.image) for sample in group]
             found.add(group, wanted)
-            found.compiled.add(trial.graph.infer(frames), wanted, group, scales)
+            found.compiled.add(trial.graph.infer(frames), wanted, group, scales, ties, limit)
             if trial.onnx is not None and number % _ONNX_EACH == 0:
                 # Float by nature, so on torch's scale.
-                found.onnx.add(trial.onnx.infer(frames), wanted, group, Scales(scales.torch, scales.torch))
+                own = Scales(scales.torch, scales.torch)
+                found.onnx.add(trial.onnx.infer(frames), wanted, group, own, ties, float_limit)
     if not found.scores:
         raise DataError("There are no images to compare on; give --data.")
     return _facts(found, device, LIMITS[precision], search, scales)
