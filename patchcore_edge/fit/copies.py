@@ -27,6 +27,8 @@ __all__ = ["Parts", "find_parts", "shown_already"]
 
 _SHARE = 0.75
 """Two pictures are of one part when each explains the other by a quarter better than any picture of another part."""
+_LIKELY = 1.0
+"""Or better at all, where the hash says so too."""
 _HASH_SHARE = 0.5
 """Or when their hashes differ by less than half of what those of similar other parts do."""
 _HASH_TELLS = 10
@@ -145,7 +147,7 @@ class _Hashes:
         # As ±1, so that a product counts the bits that agree.
         self._signs = np.array(hashes, np.float32) * 2 - 1
 
-    def same_part(self, bits: NDArray[np.bool_], explained: set[int], own: int | None = None) -> set[int]:
+    def same_part(self, bits: NDArray[np.bool_], explained: dict[int, float], own: int | None = None) -> set[int]:
         """Places of the images that show a picture's part.
 
         Those that differ by less than half of what similar other parts do; and of those that explain its features,
@@ -165,7 +167,9 @@ class _Hashes:
         usual = np.partition(apart, rank)[rank]
         most = _HASH_MOST if others >= _HASH_FEW else _HASH_MOST_OF_FEW
         near = np.flatnonzero((apart < _HASH_SHARE * usual) & (apart <= most)) if usual >= _HASH_TELLS else ()
-        return {int(place) for place in near} | {place for place in explained if apart[place] <= usual}
+        return {
+            place for place, share in explained.items() if (share < _SHARE and apart[place] <= usual) or place in near
+        }
 
     def __len__(self) -> int:
         return len(self._signs)
@@ -194,8 +198,10 @@ class _Pictures:
         held = np.unique(np.linspace(0, self.count - 1, min(_HELD, self.count)).round().astype(np.int64))
         self._held = {int(place): self._patches(int(place)) for place in held}
 
-    def same_part(self, rows: Tensor, own: int | None = None) -> set[int]:
-        """Places of the images that explain ``[P, D]`` features as only another picture of the part does.
+    def explaining(self, rows: Tensor, own: int | None = None) -> dict[int, float]:
+        """Places of the images that explain ``[P, D]`` features better than any picture of another part does.
+
+        With the share that their distance is of the best other part's; under ``_SHARE`` it tells by itself.
 
         Args:
             rows: of the picture in question.
@@ -210,7 +216,10 @@ class _Pictures:
         references = [place for rank, place in between if near <= rank <= far][:_REFERENCES]
         queries = patches[self._queries]
         usual = min((_explained(queries, self._held[place]) for place in references), default=0.0)
-        return {place for place in order[:_CANDIDATES] if _explained(queries, self._patches(place)) < _SHARE * usual}
+        if not usual:
+            return {}
+        shares = {place: _explained(queries, self._patches(place)) / usual for place in order[:_CANDIDATES]}
+        return {place: share for place, share in shares.items() if share < _LIKELY}
 
     def rows(self, place: int) -> Tensor:
         """``[P, D]`` an image's features."""
@@ -250,8 +259,10 @@ def _links(
     pictures: _Pictures, hashes: _Hashes, rows: Tensor, bits: NDArray[np.bool_] | None, own: int | None = None
 ) -> set[int]:
     """Places of the images that show the part of a picture with these features and this hash, if it is known."""
-    explained = pictures.same_part(rows, own)
-    return explained if bits is None else hashes.same_part(bits, explained, own)
+    explained = pictures.explaining(rows, own)
+    if bits is None:
+        return {place for place, share in explained.items() if share < _SHARE}
+    return hashes.same_part(bits, explained, own)
 
 
 def _explained(patches: Tensor, other: Tensor) -> float:
