@@ -27,8 +27,8 @@ __all__ = ["Parts", "find_parts", "shown_already"]
 
 _SHARE = 0.75
 """Two pictures are of one part when each explains the other by a quarter better than any picture of another part."""
-_LIKELY = 1.0
-"""Or better at all, where the hash says so too."""
+_LIKELY = 0.9
+"""Or by a tenth, where the hash says so too."""
 _HASH_SHARE = 0.5
 """Or when their hashes differ by less than half of what those of similar other parts do."""
 _HASH_TELLS = 10
@@ -37,6 +37,10 @@ _HASH_FEW, _HASH_MOST, _HASH_MOST_OF_FEW = 30, 8, 4
 """Bits at most. Among few images even the similar ones are of another kind, and half of their distance says little."""
 _QUERIES = 64
 _CANDIDATES = 3
+_NEXT = 21
+"""Candidates are measured by the next similar images: of these too the best is the nearer the more images there are."""
+_FAR_FACTOR = 1.5
+"""Where even the next ones may show the part, as frames of a video do: twice as well as those of ranks farther away."""
 _REFERENCES = 24
 _HELD = 128
 _NEAR, _FAR = 0.1, 0.5
@@ -216,9 +220,12 @@ class _Pictures:
         references = [place for rank, place in between if near <= rank <= far][:_REFERENCES]
         queries = patches[self._queries]
         usual = min((_explained(queries, self._held[place]) for place in references), default=0.0)
-        if not usual:
+        next_ones = order[_CANDIDATES : _CANDIDATES + _NEXT]
+        next_best = min((_explained(queries, self._patches(place)) for place in next_ones), default=0.0)
+        if not usual or not next_best:
             return {}
-        shares = {place: _explained(queries, self._patches(place)) / usual for place in order[:_CANDIDATES]}
+        own_part = {place: _explained(queries, self._patches(place)) for place in order[:_CANDIDATES]}
+        shares = {place: min(one / next_best, _FAR_FACTOR * one / usual) for place, one in own_part.items()}
         return {place: share for place, share in shares.items() if share < _LIKELY}
 
     def rows(self, place: int) -> Tensor:
