@@ -43,6 +43,8 @@ _FAR_FACTOR = 1.5
 """Where even the next ones may show the part, as frames of a video do: twice as well as those of ranks farther away."""
 _REFERENCES = 24
 _HELD = 128
+_KEPT = 512
+"""Images whose patches stay in memory in that space, a quarter of a megabyte each."""
 _NEAR, _FAR = 0.1, 0.5
 """Ranks of the references among all images by similarity, as shares: a tenth may be of the same part."""
 _CELLS = 4
@@ -196,6 +198,7 @@ class _Pictures:
         self.count = len(images)
         if self.count < _TOO_FEW:
             return
+        self._kept: dict[int, Tensor] = {}
         self._mean, self._axes = _whitening(pool, grid, images)
         self._queries = _places(grid)
         self._summaries = torch.stack([self._summary(self._patches(place)) for place in range(self.count)])
@@ -233,7 +236,9 @@ class _Pictures:
         return _rows(self._pool, self._grid, int(self._images[place]))
 
     def _patches(self, place: int) -> Tensor:
-        return self._whitened(self.rows(place))
+        if place not in self._kept and len(self._kept) < _KEPT:
+            self._kept[place] = self._whitened(self.rows(place))
+        return self._kept[place] if place in self._kept else self._whitened(self.rows(place))
 
     def _whitened(self, rows: Tensor) -> Tensor:
         return (rows - self._mean) @ self._axes
