@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from patchcore_edge.data import DataModule
+from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.engine import Engine
 from patchcore_edge.metrics.evaluator import Evaluation, collect_scores, evaluate
 
-from .held_out import evenly
 from .works import Work, all_works
 
 __all__ = ["accuracies"]
@@ -41,7 +41,7 @@ def _smaller_and_smaller(work: Work) -> Iterator[tuple[float, int, Evaluation]]:
     model, engine = work.model(), Engine("cpu", progress=False)
     engine.fit(model, work.data)
     whole, patches = model.model.memory_bank, model.pool_size
-    dataset = DataModule.dataset(evenly(work.data.test, _TESTED), model.pre_processor.spec)
+    dataset = DataModule.dataset(evenly_chosen(work.data.test, _TESTED), model.pre_processor.spec)
     for share in reversed(SHARES):
         model.model.memory_bank = whole[: round(share * patches)]
         yield share, len(model.model.memory_bank), evaluate(collect_scores(engine.stream(model, dataset)), None)

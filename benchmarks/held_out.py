@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from patchcore_edge.data import DataModule, ImageDataset
+from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.engine import Engine
 from patchcore_edge.models import Patchcore
 from patchcore_edge.thresholds import calibrate
@@ -19,7 +20,7 @@ from patchcore_edge_runtime.verdict import Thresholds
 
 from .works import Work
 
-__all__ = ["TARGET_FPR", "Fitted", "deviation", "evenly", "fit", "pixel_auroc", "thresholds", "write_page"]
+__all__ = ["TARGET_FPR", "Fitted", "deviation", "fit", "pixel_auroc", "thresholds", "write_page"]
 
 TARGET_FPR = 0.05
 _HELD_OUT_EACH = 5
@@ -63,7 +64,7 @@ def fit(work: Work, tests: int | None = None) -> Fitted:
     """Fit a work on the CPU; ``tests`` limits the test images, which are then evenly chosen."""
     held = work.data.train[::_HELD_OUT_EACH]
     chosen = [item for place, item in enumerate(work.data.train) if place % _HELD_OUT_EACH]
-    data = DataModule(work.data.root, chosen, held, evenly(work.data.test, tests or len(work.data.test)))
+    data = DataModule(work.data.root, chosen, held, evenly_chosen(work.data.test, tests or len(work.data.test)))
     model = work.model()
     Engine("cpu").fit(model, data)
     spec = model.pre_processor.spec
@@ -95,12 +96,6 @@ def deviation(scores: NDArray[np.float64], base: NDArray[np.float64]) -> tuple[f
     """Median and largest of an image score's deviation, relative."""
     found = np.abs(scores - base) / base
     return float(np.median(found)), float(found.max())
-
-
-def evenly(values: Sequence[Any], count: int) -> list[Any]:
-    """``count`` of the values, or all if there are fewer."""
-    places = np.unique(np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int))
-    return [values[place] for place in places]
 
 
 def write_page(name: str, parts: Sequence[str]) -> None:

@@ -14,12 +14,13 @@ import openvino as ov
 import torch
 from numpy.typing import NDArray
 
+from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.models import Patchcore
 from patchcore_edge.telemetry import unchanged_logging
 from patchcore_edge_export.convert.backbone import backbone_model
 from patchcore_edge_export.convert.recipe import ERROR_BUDGET, Recipe
 
-from .held_out import Fitted, evenly
+from .held_out import Fitted
 
 __all__ = ["controlled_recipe", "with_bank_of"]
 
@@ -71,13 +72,15 @@ def controlled_recipe(graph: ov.Model, samples: Sequence[Any]) -> Recipe:
     backbone = backbone_model(graph)
     layers = [node for node in backbone.get_ordered_ops() if node.get_type_name() in _LAYERS]
     first = layers[0].get_friendly_name()
-    frames = [image[None] for image in evenly(samples, VALIDATION_IMAGES)]
+    frames = [image[None] for image in evenly_chosen(samples, VALIDATION_IMAGES)]
     wanted = _stacked(ov.Core().compile_model(backbone, "CPU", _CONFIG), frames)
 
     def validate(compiled: Any, data: Iterable[NDArray[np.uint8]]) -> tuple[float, None]:
         return 1 - _error(wanted, _stacked(compiled, data)), None
 
-    done = _controlled(backbone, [image[None] for image in evenly(samples, Recipe.images)], frames, validate, first)
+    done = _controlled(
+        backbone, [image[None] for image in evenly_chosen(samples, Recipe.images)], frames, validate, first
+    )
     kept = [
         node.get_friendly_name()
         for node in done.get_ordered_ops()

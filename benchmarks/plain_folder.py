@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from patchcore_edge.data import DataModule
+from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.jobs.calibrate import calibrate_run
 from patchcore_edge.jobs.train import TrainOptions, train_run
 from patchcore_edge.runs.checkpoint import load_calibration, load_run
@@ -29,7 +30,7 @@ from patchcore_edge_export.bundle import export_bundle
 from patchcore_edge_runtime.bundle.manifest import Manifest
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 
-from .held_out import TARGET_FPR, evenly, write_page
+from .held_out import TARGET_FPR, write_page
 from .works import Work, all_works
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -123,7 +124,7 @@ def _options(work: Work) -> TrainOptions:
 def _labelled(work: Work, run: Path) -> Labelled:
     fitted, facts = load_run(run)
     kinds = [[item for item in work.data.test if item.is_defective is kind] for kind in (False, True)]
-    items = [item for kind in kinds for item in evenly(kind, TESTS // 2)]
+    items = [item for kind in kinds for item in evenly_chosen(kind, TESTS // 2)]
     dataset = DataModule.dataset(items, facts.preprocess)
     images = np.stack([dataset.image(index) for index in range(len(items))])
     scores = [float(fitted(torch.from_numpy(image)[None]).pred_score[0]) for image in images]

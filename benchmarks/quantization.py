@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
+from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.models import Patchcore
 from patchcore_edge_export.convert.backbone import backbone_model
 from patchcore_edge_export.convert.onnx import export_onnx
@@ -31,7 +32,7 @@ from patchcore_edge_export.convert.quantize import compress_weights, quantize
 from patchcore_edge_export.convert.recipe import Recipe
 from patchcore_edge_export.graph.edge_model import EdgeModel
 
-from .held_out import TARGET_FPR, Fitted, deviation, evenly, fit, pixel_auroc, thresholds, write_page
+from .held_out import TARGET_FPR, Fitted, deviation, fit, pixel_auroc, thresholds, write_page
 from .int8_trials import controlled_recipe, with_bank_of
 from .works import Work, all_works
 
@@ -105,7 +106,7 @@ def main() -> None:
 
 def _section(work: Work) -> str:
     fitted = fit(work, TEST_IMAGES)
-    samples = [fitted.train.image(place) for place in evenly(range(len(fitted.train)), TRAIN_SAMPLES)]
+    samples = [fitted.train.image(place) for place in evenly_chosen(range(len(fitted.train)), TRAIN_SAMPLES)]
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         np.save(folder / "frames.npy", fitted.frames)

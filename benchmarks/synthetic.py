@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.data.synthetic_defects import KINDS, SyntheticDefect, make_defects
 from patchcore_edge.models import Patchcore
 
-from .held_out import evenly, fit, write_page
+from .held_out import fit, write_page
 from .synthetic_pictures import write_pictures
 from .works import Work, all_works
 
@@ -112,7 +113,7 @@ def measure(work: Work) -> Measured:
     """Fit a work and score good images, real defects and synthetic ones."""
     fitted = fit(work, TESTS)
     good = np.concatenate([fitted.held, fitted.test[~fitted.labels]])
-    defects = list(make_defects(evenly(good, SOURCES), PER_IMAGE))
+    defects = list(make_defects(evenly_chosen(good, SOURCES), PER_IMAGE))
     parts = (good, fitted.test[fitted.labels], [defect.image for defect in defects])
     return Measured(work.name, *(_scores(fitted.model, part) for part in parts), defects)
 

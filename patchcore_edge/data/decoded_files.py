@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from threading import Lock
@@ -136,4 +136,4 @@ class DecodedFiles:
                     f"The pixels of {path} cannot be kept in a temporary file ({error.strerror}); make room for it, "
                     "or name another folder for such files in TMPDIR."
                 ) from None
-        self._found[path] = _Found(found.digest, found.stats, None, found.error)
+        self._found[path] = replace(found, pixels=None)

@@ -17,6 +17,7 @@ from ..engine import Engine
 from ..runs.checkpoint import Calibration, RunFacts, load_run, save_calibration
 from ..thresholds import DEFAULT_FPR, calibrate_good, calibrate_on_defects, describe, require_rate
 from .out_of_sample import OutOfSample, Scored
+from .telling import telling
 
 __all__ = ["CalibrationResult", "calibrate_run"]
 
@@ -74,10 +75,7 @@ def calibrate_run(
     if target_fpr is not None:
         require_rate(target_fpr)
 
-    def say(sentence: str) -> None:
-        if notify is not None and sentence:
-            notify(sentence)
-
+    say = telling(notify)
     model, facts = load_run(folder)
     module = open_data(data, group_by=group_by or facts.group_by)
     with DecodedFiles(module.validation or module.train, model.pre_processor.spec) as files:

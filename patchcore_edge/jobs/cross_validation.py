@@ -177,9 +177,9 @@ def _spaces(
     if pca is None:
         return [None for _ in parted]
     origin = pool_origin(pool)
-    folds_of = [reduce(add, [pool_moments(pool, origin, scorer.rows(int(image))) for image in fold]) for fold in parted]
-    whole = reduce(add, folds_of)
-    return [(whole - fold).space(pca) for fold in folds_of]
+    of_folds = [reduce(add, (pool_moments(pool, origin, scorer.rows(int(i))) for i in fold)) for fold in parted]
+    whole = reduce(add, of_folds)
+    return [(whole - fold).space(pca) for fold in of_folds]
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data import ImageItem
 from ..data.decoded_files import DecodedFiles
-from ..data.evenly_spaced import evenly_spaced
+from ..data.evenly_spaced import evenly_chosen, evenly_spaced
 from ..data.perceptual_hash import perceptual_hash
 from ..data.synthetic_defects import make_defects
 from ..engine import Engine
@@ -167,7 +167,7 @@ class OutOfSample:
 
     def _synthetic(self, items: Sequence[ImageItem]) -> _Floats:
         """Scores of synthetic defects on some good images, by the run's own bank."""
-        some = [items[place] for place in evenly_spaced(len(items))]
+        some = evenly_chosen(items)
         per_image = _per_image(len(items))
         rows = self._embedded(Embedder(self._model, per_image * len(some)), some, per_image)
         model = self._model.model

@@ -34,6 +34,7 @@ from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
 from .cross_validation import units_of
+from .telling import telling
 
 __all__ = ["OUTLIERS_FILE", "TrainOptions", "train_run"]
 
@@ -129,10 +130,7 @@ def train_run(
     require_replaceable(folder, RUN_FILE)
     module = open_data(data, options.val_split_ratio, options.seed, options.group_by)
 
-    def say(sentence: str) -> None:
-        if notify is not None and sentence:
-            notify(sentence)
-
+    say = telling(notify)
     say(describe_batches(module.train + split_off(module)))
     model, digest = _new_model(options), FileDigests()
     storage = FeatureStorageOptions(

@@ -10,9 +10,7 @@ __all__ = ["patches_counted", "ruled_scores"]
 
 
 def patches_counted(rule: ScoreRule, patches: int) -> int:
-    """Of so many patches of an image, how many largest distances make its score; all of them for the map's maximum."""
-    if rule is ScoreRule.MAP_MAX:
-        return patches
+    """Of so many patches of an image, how many largest distances make its score; one of them for a maximum."""
     return max(1, round(patches / 100)) if rule is ScoreRule.TOP_K else 1
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.errors import cannot_write
+from patchcore_edge_runtime.images.files import encode_image
 from patchcore_edge_runtime.images.preprocess import Image
 
 from ..data.file_names import distinct_names
@@ -266,6 +266,4 @@ def _heat(
 
 
 def _jpeg(picture: Image) -> str:
-    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
-    assert done
-    return base64.b64encode(data.tobytes()).decode()
+    return base64.b64encode(encode_image(picture, ".jpg")).decode()

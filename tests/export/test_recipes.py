@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
-from conftest import TINY_BACKBONE, TINY_SIZE
+from conftest import good_part
 from export.plain import plain_run
 
 from patchcore_edge.data import ImageDataset, prediction_items
@@ -28,29 +30,28 @@ RECIPES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def good_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Good parts enough for the gate to tell what INT8 costs from what few images cost."""
+    folder = tmp_path_factory.mktemp("parts")
+    files = [folder / f"{place:03d}.png" for place in range(60)]
+    for place, file in enumerate(files):
+        cv2.imwrite(str(file), good_part(place))
+    return files
+
+
 @pytest.mark.parametrize(("rule", "pca", "graph"), RECIPES)
 def test_a_recipe_exports_verifies_and_inspects(
     rule: ScoreRule,
     pca: PcaOptions | None,
     graph: GraphOptions,
+    good_files: list[Path],
     tiny_data: Path,
-    tiny_weights: Path,
+    tiny_options: TrainOptions,
     tmp_path: Path,
 ) -> None:
-    options = TrainOptions(
-        TINY_BACKBONE,
-        ("layer2", "layer3"),
-        0.1,
-        9,
-        (TINY_SIZE, TINY_SIZE),
-        str(tiny_weights),
-        0,
-        "cpu",
-        score=rule,
-        pca=pca,
-    )
-    files = sorted((tiny_data / "train/good").iterdir()) + sorted((tiny_data / "validation/good").iterdir())
-    run = plain_run(files, tmp_path, options)
+    options = replace(tiny_options, coreset_sampling_ratio=0.1, score=rule, pca=pca)
+    run = plain_run(good_files, tmp_path, options)
     manifest = export_bundle(run, tmp_path / "bundle", graph)
     assert (manifest.model.score, manifest.model.pca) == (rule, pca)
     assert manifest.parity.passed, manifest.parity.failures

@@ -59,6 +59,10 @@ sys.stdin.read()
 HEADER = StoreHeader("same", patches=4, dimensions=3, dtype="float32")
 
 
+def stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def rows(images: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(images * 4, 3, generator=torch.Generator().manual_seed(seed))
 
@@ -110,9 +114,6 @@ def test_a_killed_fit_goes_on_where_it_was(many: Path, options: TrainOptions, tm
 def test_a_fit_stopped_while_it_chooses_the_coreset_extracts_nothing_again(
     many: Path, options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         patch.setattr(KCenterGreedy, "select_coreset_idxs", stop)
         with pytest.raises(KeyboardInterrupt):
@@ -129,9 +130,6 @@ def test_other_images_or_another_size_do_not_go_on_from_there(
     tiny_data: Path, options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "data"))
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
 
     monkeypatch.setattr(KCenterGreedy, "select_coreset_idxs", stop)
 
@@ -267,9 +265,6 @@ def test_a_fit_whose_last_files_cannot_be_read_goes_on_from_what_is_stored(
     data = Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "data"))
     last = data / "zzz.png"
     last.write_bytes(b"no image")
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(KCenterGreedy, "select_coreset_idxs", stop)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_BACKBONE, TINY_SIZE, run_cli
+from conftest import run_cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -28,20 +28,6 @@ from patchcore_edge_runtime.errors import ConfigError
 def features(rows: int, dimensions: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return (rng.normal(size=(rows, dimensions)) @ rng.normal(size=(dimensions, dimensions)) + 50).astype(np.float32)
-
-
-@pytest.fixture
-def options(tiny_weights: Path) -> TrainOptions:
-    return TrainOptions(
-        backbone=TINY_BACKBONE,
-        layers=("layer2", "layer3"),
-        coreset_sampling_ratio=0.25,
-        num_neighbors=9,
-        image_size=(TINY_SIZE, TINY_SIZE),
-        weights=str(tiny_weights),
-        seed=0,
-        device="cpu",
-    )
 
 
 @settings(max_examples=20, deadline=None)
@@ -94,9 +80,9 @@ def test_a_space_that_cannot_be_is_refused(wrong: dict) -> None:
 @pytest.mark.parametrize("rule", list(ScoreRule))
 @pytest.mark.parametrize("pca", [None, PcaOptions(dimensions=0.95, whitening=0.5)])
 def test_a_run_keeps_its_recipe_and_tells_defects(
-    rule: ScoreRule, pca: PcaOptions | None, tiny_data: Path, options: TrainOptions, tmp_path: Path
+    rule: ScoreRule, pca: PcaOptions | None, tiny_data: Path, tiny_options: TrainOptions, tmp_path: Path
 ) -> None:
-    facts = train_run(tiny_data, tmp_path / "run", replace(options, score=rule, pca=pca))
+    facts = train_run(tiny_data, tmp_path / "run", replace(tiny_options, score=rule, pca=pca))
     assert (facts.score, facts.pca) == (rule, pca)
     result = calibrate_run(tmp_path / "run", tiny_data / "train" / "good", 0.1, "cpu")
     model, again = load_run(tmp_path / "run")
@@ -116,13 +102,13 @@ def test_a_run_keeps_its_recipe_and_tells_defects(
 
 @pytest.mark.parametrize(("outliers", "left"), [("drop", None), (2, 12)])
 def test_defective_images_among_the_good_ones_can_be_left_out(
-    outliers: str | int, left: int | None, tiny_data: Path, options: TrainOptions, tmp_path: Path
+    outliers: str | int, left: int | None, tiny_data: Path, tiny_options: TrainOptions, tmp_path: Path
 ) -> None:
     data = Path(shutil.copytree(tiny_data / "train" / "good", tmp_path / "data"))
     for number, path in enumerate(sorted((tiny_data / "test" / "scratch").iterdir())[:2]):
         shutil.copy(path, data / f"bad{number}.png")
     said: list[str] = []
-    facts = train_run(data, tmp_path / "run", replace(options, outliers=outliers), said.append)
+    facts = train_run(data, tmp_path / "run", replace(tiny_options, outliers=outliers), said.append)
     (sentence,) = [line for line in said if "were left out" in line]
     assert "bad0.png" in sentence
     assert "bad1.png" in sentence
@@ -134,9 +120,9 @@ def test_defective_images_among_the_good_ones_can_be_left_out(
     assert not any(item.path.name.startswith("bad") for item in result.scored.items)
 
 
-def test_dropping_nearly_all_images_is_refused(tiny_data: Path, options: TrainOptions, tmp_path: Path) -> None:
+def test_dropping_nearly_all_images_is_refused(tiny_data: Path, tiny_options: TrainOptions, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="drop fewer"):
-        train_run(tiny_data, tmp_path / "run", replace(options, outliers=11))
+        train_run(tiny_data, tmp_path / "run", replace(tiny_options, outliers=11))
 
 
 @pytest.mark.parametrize(

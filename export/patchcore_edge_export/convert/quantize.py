@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import openvino as ov
 
+from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.preprocess import Image
 
@@ -66,8 +66,8 @@ def quantize(model: ov.Model, images: Sequence[Image], batch: int, recipe: Recip
     recipe = recipe or Recipe()
     if not images:
         raise DataError("The run kept no training images to take the ranges of INT8 from; train it again.")
-    frames = [np.repeat(image[None], batch, axis=0) for image in _evenly(images, recipe.images)]
-    probes = _evenly(frames, _PROBES)
+    frames = [np.repeat(image[None], batch, axis=0) for image in evenly_chosen(images, recipe.images)]
+    probes = evenly_chosen(frames, _PROBES)
     layers = [node.get_friendly_name() for node in backbone_operations(model) if is_layer(node)]
     if not layers:
         raise ConfigError("The graph's backbone has no layer that could be quantized; use --precision fp16.")
@@ -92,7 +92,7 @@ def compress_weights(model: ov.Model, images: Sequence[Image], batch: int) -> Qu
     """
     if not images:
         raise DataError("The run kept no training images to measure compressed weights on; train it again.")
-    probes = [np.repeat(image[None], batch, axis=0) for image in _evenly(images, _PROBES)]
+    probes = [np.repeat(image[None], batch, axis=0) for image in evenly_chosen(images, _PROBES)]
     layers = [node.get_friendly_name() for node in backbone_operations(model) if is_layer(node)]
     return _lowered(model, layers, [], probes, ERROR_BUDGET, lambda floats: compress_with(model, floats))
 
@@ -145,8 +145,3 @@ def worst_layers(errors: dict[str, float], budget: float) -> list[str]:
     while kept < len(falling) and sum(errors[name] ** 2 for name in falling[kept:]) > budget**2:
         kept += 1
     return falling[:kept]
-
-
-def _evenly(values: Sequence[Any], count: int) -> list[Any]:
-    places = np.unique(np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int))
-    return [values[place] for place in places]

@@ -8,9 +8,9 @@ from math import ceil
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
+from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.data.synthetic_defects import make_defects
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle.manifest import GoldenImage
@@ -111,7 +111,7 @@ def write_golden(folder: Path, chosen: Sequence[Choice], expectation: Expectatio
 
 def _spanning(scored: Sequence[tuple[Image, float]]) -> list[tuple[Image, float]]:
     """The least, the middle and the most anomalous."""
-    return [scored[place] for place in np.unique(np.linspace(0, len(scored) - 1, _SPAN).round().astype(int))]
+    return evenly_chosen(scored, _SPAN)
 
 
 def _scored(fitted: Patchcore, images: Sequence[Image]) -> list[tuple[Image, float]]:

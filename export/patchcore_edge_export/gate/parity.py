@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -38,6 +37,8 @@ __all__ = [
 _MOST_AUROC_ERROR = 0.01
 _ONNX_EACH = 4
 """Batches: the ONNX file is what the IR was made of, in float, and as slow as torch."""
+_TIE = LIMITS["fp16"].score
+"""Of a distance: what is farther apart is told apart by floats of any kind. INT8's limit is for scores that shift."""
 _SEEN_FLOOR = 0.5
 """Of the pixel threshold: where patches are in the bank, what a map says below it is rounding and estimates."""
 
@@ -79,7 +80,7 @@ class _Deviations:
         wanted: Sequence[Raw],
         group: Sequence[Sample],
         scales: Scales,
-        ties: Callable[[Image], list[float]],
+        reference: Reference,
         limit: float,
     ) -> None:
         # The answer may have more rows than were wanted: the last batch is filled up.
@@ -89,7 +90,8 @@ class _Deviations:
             deviation = scales.score(want.score, float(score))
             if deviation > limit:
                 # Perhaps of the other of two patches that tie.
-                deviation = min([deviation, *(scales.score(one, float(score)) for one in ties(sample.image))])
+                tied = reference.tied_scores(sample.image, min(limit, _TIE))
+                deviation = min([deviation, *(scales.score(one, float(score)) for one in tied)])
             self.score.append(deviation)
             self.map.append(scales.map(want.map, anomaly_map, floor))
             self.seen.append(sample.seen)
@@ -158,17 +160,16 @@ def judge(
     """
     found, limit, float_limit = _Found(), LIMITS[precision].score, LIMITS["fp32"].score
     for trial in trials:
-        torch_side = trial.fitted if isinstance(trial.fitted, Reference) else Reference(trial.fitted)
-        ties = partial(torch_side.tied_scores, share=limit)
+        reference = trial.fitted if isinstance(trial.fitted, Reference) else Reference(trial.fitted)
         for number, group in enumerate(_groups(trial.samples, batch)):
             frames = _frames(group, batch)
             wanted = [raw(trial.fitted, sample.image) for sample in group]
             found.add(group, wanted)
-            found.compiled.add(trial.graph.infer(frames), wanted, group, scales, ties, limit)
+            found.compiled.add(trial.graph.infer(frames), wanted, group, scales, reference, limit)
             if trial.onnx is not None and number % _ONNX_EACH == 0:
                 # Float by nature, so on torch's scale.
                 own = Scales(scales.torch, scales.torch)
-                found.onnx.add(trial.onnx.infer(frames), wanted, group, own, ties, float_limit)
+                found.onnx.add(trial.onnx.infer(frames), wanted, group, own, reference, float_limit)
     if not found.scores:
         raise DataError("There are no images to compare on; give --data.")
     return _facts(found, device, LIMITS[precision], search, scales)

@@ -55,9 +55,7 @@ class PlanningSample:
 
     def deciding(self, rule: ScoreRule) -> Tensor:
         """``[n, j]`` places of the patches that an image's score comes from; of the map's maximum, the worst alone."""
-        patches = self.distances.shape[1]
-        count = 1 if rule is ScoreRule.MAP_MAX else patches_counted(rule, patches)
-        return self.distances.topk(count, dim=1).indices
+        return self.distances.topk(patches_counted(rule, self.distances.shape[1]), dim=1).indices
 
 
 @dataclass(frozen=True)

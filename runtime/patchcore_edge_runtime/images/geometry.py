@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ..errors import ConfigError
 
-__all__ = ["Masks", "Polygon", "Roi", "as_polygons", "parse_polygon"]
+__all__ = ["Masks", "Polygon", "Roi", "Share", "as_polygons", "parse_polygon"]
 
 Roi = tuple[int, int, int, int]
 """A rectangle in frame pixels as OpenCV writes it: x, y, width, height."""

@@ -1,0 +1,186 @@
+"""How surely two pictures show one part: by what their patches look like, and by their perceptual hashes.
+
+One picture *explains* the other: the mean distance of some of one's patches to their nearest patches anywhere in the
+other, so that a part may have moved a little; in a space of few dimensions in which all vary alike, so that what all
+parts have in common does not decide. The measure is each data set's own: how well the best of some pictures explains it
+that are similar but not the most similar, which are of its kind and of other parts. What was measured:
+docs/thresholds.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data.evenly_spaced import evenly_spaced
+from ..models.k_center_greedy import Pool, pool_rows, products
+
+__all__ = ["FEWEST", "SURE", "Hashes", "Pictures", "image_rows"]
+
+FEWEST = 8
+"""Images; with fewer there are none left to measure by."""
+SURE = 0.75
+"""Two pictures are of one part when each explains the other by a quarter better than any picture of another part."""
+_LIKELY = 0.9
+"""Or by a tenth, where the hash says so too."""
+_CANDIDATES = 3
+_NEXT = 21
+"""Candidates are measured by the next similar images: of these too the best is the nearer the more images there are."""
+_FAR_FACTOR = 1.5
+"""Where even the next ones may show the part, as frames of a video do: twice as well as those of ranks farther away."""
+_NEAR, _FAR = 0.1, 0.5
+"""Those ranks among all images by similarity, as shares: a tenth may be of the same part."""
+_REFERENCES = 24
+_HELD = 128
+"""Images that references are taken from."""
+_KEPT = 512
+"""Images whose patches stay in memory in that space, a quarter of a megabyte each."""
+_QUERIES = 64
+_CELLS = 4
+_DIMENSIONS = 64
+_SAMPLED_IMAGES = 256
+
+_HASH_SHARE = 0.5
+"""Hashes tell by less than half of the bits by which those of similar other parts differ."""
+_HASH_TELLS = 10
+"""Bits by which similar other parts have to differ: saving a picture again turns up to four."""
+_HASH_FEW, _HASH_MOST, _HASH_MOST_OF_FEW = 30, 8, 4
+"""Bits at most. Among few images even the similar ones are of another kind, and half of their distance says little."""
+
+
+class Pictures:
+    """Images by how well they explain others.
+
+    Args:
+        pool: features, image after image.
+        grid: rows and columns of an image's P patches.
+        images: ``[m]`` those of the pool that are meant, at least ``FEWEST``; places are places among them.
+    """
+
+    def __init__(self, pool: Pool, grid: tuple[int, int], images: NDArray[np.int64]) -> None:
+        self._pool, self._grid, self._images = pool, grid, images
+        self._queries = _places(grid)
+        self._mean, self._axes = self._whitening()
+        self._held = evenly_spaced(len(images), _HELD)
+        self._kept = {place: self._whitened(place) for place in self._held}
+        self._summaries = torch.stack([self._summary(self.patches(place)) for place in range(len(images))])
+
+    def explaining(self, patches: Tensor, own: int | None = None) -> dict[int, float]:
+        """Places of the images that explain a picture better than those of other parts do.
+
+        With the share that their distance is of the best other part's; under ``SURE`` it tells by itself.
+
+        Args:
+            patches: ``[P, d]`` of the picture, in the space.
+            own: its own place, if it is one of the images.
+        """
+        apart = (self._summaries - self._summary(patches)).square().sum(1).numpy()
+        order = [int(place) for place in np.argsort(apart, kind="stable") if place != own]
+        near, far = max(_CANDIDATES, int(_NEAR * len(order))), max(FEWEST - 2, int(_FAR * len(order)))
+        held = set(self._held)
+        references = [place for place in order[near : far + 1] if place in held][:_REFERENCES]
+        queries = patches[self._queries]
+        far_best = self._best(queries, references)
+        next_best = self._best(queries, order[_CANDIDATES : _CANDIDATES + _NEXT])
+        if not far_best or not next_best:
+            return {}
+        found = {place: _explained(queries, self.patches(place)) for place in order[:_CANDIDATES]}
+        shares = {place: min(one / next_best, _FAR_FACTOR * one / far_best) for place, one in found.items()}
+        return {place: share for place, share in shares.items() if share < _LIKELY}
+
+    def patches(self, place: int) -> Tensor:
+        """``[P, d]`` of one of the images, in the space."""
+        if place not in self._kept and len(self._kept) < _KEPT:
+            self._kept[place] = self._whitened(place)
+        return self._kept[place] if place in self._kept else self._whitened(place)
+
+    def in_space(self, rows: Tensor) -> Tensor:
+        """``[P, D]`` features → ``[P, d]``."""
+        return (rows - self._mean) @ self._axes
+
+    def _whitened(self, place: int) -> Tensor:
+        return self.in_space(image_rows(self._pool, self._grid, int(self._images[place])))
+
+    def _best(self, queries: Tensor, places: Sequence[int]) -> float:
+        return min((_explained(queries, self.patches(place)) for place in places), default=0.0)
+
+    def _summary(self, patches: Tensor) -> Tensor:
+        """Means over a coarse grid, to find what is worth a closer look."""
+        features = patches.T.reshape(1, -1, *self._grid)
+        cells = (min(_CELLS, self._grid[0]), min(_CELLS, self._grid[1]))
+        return torch.nn.functional.adaptive_avg_pool2d(features, cells).flatten()
+
+    def _whitening(self) -> tuple[Tensor, Tensor]:
+        """Mean ``[D]`` and axes ``[D, d]`` of the space in which the patches of these images vary alike."""
+        some = self._images[evenly_spaced(len(self._images), _SAMPLED_IMAGES)]
+        rows = [image_rows(self._pool, self._grid, int(image))[self._queries] for image in some]
+        sample = torch.cat(rows).double()
+        mean = sample.mean(0)
+        values, vectors = torch.linalg.eigh((sample - mean).T @ (sample - mean) / len(sample))
+        largest = values.flip(0)[:_DIMENSIONS]
+        kept = largest > 1e-6 * largest[0].clamp_min(1e-30)
+        axes = vectors.flip(1)[:, :_DIMENSIONS][:, kept] / largest[kept].sqrt()
+        return mean.float(), axes.float()
+
+
+class Hashes:
+    """Images by their perceptual hashes.
+
+    Args:
+        hashes: ``[64]`` each.
+    """
+
+    def __init__(self, hashes: Sequence[NDArray[np.bool_]]) -> None:
+        # As ±1, so that a product counts the bits that agree.
+        self._signs = np.array(hashes, np.float32) * 2 - 1
+
+    def agreeing(self, bits: NDArray[np.bool_], explained: Mapping[int, float], own: int | None = None) -> set[int]:
+        """Of the images that explain a picture's features, the places of those that show its part.
+
+        Those that surely do, unless their hashes differ by more than those of similar other parts: noise can make
+        features alike too. And those that may, where the hashes differ by less than half of that.
+
+        Args:
+            bits: the picture's hash.
+            explained: what ``Pictures.explaining`` says of the picture.
+            own: its own place, if it is one of the images.
+        """
+        signs = np.asarray(bits, np.float32) * 2 - 1
+        apart = (len(signs) - self._signs @ signs) / 2
+        if own is not None:
+            apart[own] = np.inf
+        others = len(apart) - (own is not None)
+        rank = min(max(_CANDIDATES, int(_NEAR * others)), others - 1)
+        usual = np.partition(apart, rank)[rank]
+        most = _HASH_MOST if others >= _HASH_FEW else _HASH_MOST_OF_FEW
+        tells = usual >= _HASH_TELLS
+
+        def agrees(place: int, share: float) -> bool:
+            if share < SURE and apart[place] <= usual:
+                return True
+            return bool(tells and apart[place] < _HASH_SHARE * usual and apart[place] <= most)
+
+        return {place for place, share in explained.items() if agrees(place, share)}
+
+
+def image_rows(pool: Pool, grid: tuple[int, int], image: int) -> Tensor:
+    """``[P, D]`` an image's rows of a pool, on the CPU."""
+    patches = grid[0] * grid[1]
+    return pool_rows(pool, slice(image * patches, (image + 1) * patches)).cpu()
+
+
+def _explained(patches: Tensor, other: Tensor) -> float:
+    """Mean distance of ``[q, d]`` patches to their nearest in ``[P, d]``."""
+    nearest = products(patches, -2 * other, (other * other).sum(1)).amin(1) + (patches * patches).sum(1)
+    return float(nearest.clamp_(min=0).sqrt_().mean())
+
+
+def _places(grid: tuple[int, int]) -> Tensor:
+    """Places of up to 64 patches, evenly over the picture."""
+    side = int(_QUERIES**0.5)
+    rows, columns = (np.array(evenly_spaced(size, side)) for size in grid)
+    return torch.from_numpy((rows[:, None] * grid[1] + columns).ravel())

@@ -1,0 +1,17 @@
+"""Sentences for a person, from jobs that somebody may be watching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["telling"]
+
+
+def telling(notify: Callable[[str], None] | None) -> Callable[[str], None]:
+    """What passes a sentence on; an empty one is none, and where nobody listens nothing is said."""
+
+    def tell(sentence: str) -> None:
+        if notify is not None and sentence:
+            notify(sentence)
+
+    return tell
