@@ -73,6 +73,10 @@ def train(
     whitening: Annotated[
         float, typer.Option(help="With --pca: from 0 (none) to 1, how much directions of small variance gain.")
     ] = 0.0,
+    patch_stride: Annotated[
+        int | None, typer.Option(help="Pixels from patch to patch, such as 8 or 16. Default: as the first layer has them.")
+    ] = None,
+    patch_size: Annotated[int, typer.Option(help="Cells of a layer averaged into one, per side: 1, 3, 5.")] = 3,
     outliers: Annotated[
         str, typer.Option(help="Images unlike the others: keep, drop, or how many of the least usual to drop.")
     ] = "keep",
@@ -103,6 +107,8 @@ def train(
         score=score,
         pca=_parse_pca(pca, whitening),
         outliers=_parse_outliers(outliers),
+        patch_stride=patch_stride,
+        patch_size=patch_size,
     )
     fitted = train_run(data, output, options, notify=typer.echo)
     held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""

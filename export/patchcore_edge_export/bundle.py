@@ -203,6 +203,8 @@ def _model_facts(fitted: Patchcore, facts: RunFacts) -> ModelFacts:
         train_images=len(facts.train_sha256),
         score=facts.score,
         pca=facts.pca,
+        patch_stride=facts.patch_stride,
+        patch_size=facts.patch_size,
     )
 
 

@@ -59,6 +59,7 @@ class TrainOptions:
         group_by: pattern that finds an image's batch in its path; see ``with_batches``.
         score: how an image's score comes from its patches; see ``ScoreRule``.
         pca: the feature space; the features as they are when None.
+        patch_stride, patch_size: see ``PatchcoreModel``.
         outliers: what becomes of training images that look unlike the others: ``keep`` them, ``drop`` those that stand
             out, or drop so many of the least usual ones.
 
@@ -84,6 +85,8 @@ class TrainOptions:
     score: str = ScoreRule.REFERENCE
     pca: PcaOptions | None = None
     outliers: Literal["keep", "drop"] | int = "keep"
+    patch_stride: int | None = None
+    patch_size: int = 3
 
     def __post_init__(self) -> None:
         given = [v for v in (self.coreset_sampling_ratio, self.coreset_size, self.bank_mb) if v is not None]
@@ -249,6 +252,8 @@ def _new_model(options: TrainOptions) -> Patchcore:
         seed=options.seed,
         score=options.score,
         pca=options.pca,
+        patch_stride=options.patch_stride,
+        patch_size=options.patch_size,
     )
 
 
@@ -268,7 +273,8 @@ def _weights_file(options: TrainOptions) -> Path | None:
 def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule, digest_of: FileDigests) -> str:
     """Of all that decides the features: images, weights, layers, preprocessing."""
     digest = hashlib.sha256()
-    facts = (options.backbone, options.layers, model.pre_processor.spec.model_dump(), options.strict)
+    grid = (options.patch_stride, options.patch_size)
+    facts = (options.backbone, options.layers, grid, model.pre_processor.spec.model_dump(), options.strict)
     digest.update(json.dumps(facts).encode())
     for name, tensor in sorted(model.model.feature_extractor.state_dict().items()):
         digest.update(name.encode())

@@ -84,6 +84,8 @@ class Patchcore(nn.Module):
         seed: decides the coreset's first pick.
         score: how an image's score comes from its patches; eq. 7 unless another of ``ScoreRule`` is named.
         pca: the feature space that ``fit`` finds; the features as they are when absent.
+        patch_stride: pixels from patch to patch; as the first layer has them when absent.
+        patch_size: side of the square of a layer's cells that are averaged into one: 1, 3, 5 …
 
     Attributes:
         embeddings: ``[n, D]`` float32 per training step, until ``fit``.
@@ -110,13 +112,27 @@ class Patchcore(nn.Module):
         seed: int = 0,
         score: ScoreRule | str = ScoreRule.REFERENCE,
         pca: PcaOptions | None = None,
+        patch_stride: int | None = None,
+        patch_size: int = 3,
     ) -> None:
         super().__init__()
         if not 0 < coreset_sampling_ratio <= 1:
             raise ConfigError(f"The coreset sampling ratio is {coreset_sampling_ratio}; give a number in (0, 1].")
         if num_neighbors < 1:
             raise ConfigError(f"The number of neighbors is {num_neighbors}; give at least 1.")
-        self.model = PatchcoreModel(layers, backbone, pre_trained and weights is None, num_neighbors, score=score)
+        if patch_size < 1 or patch_size % 2 == 0 or (patch_stride is not None and patch_stride < 1):
+            raise ConfigError(
+                f"The patch size is {patch_size} and the stride {patch_stride}; give an odd size and a positive stride."
+            )
+        self.model = PatchcoreModel(
+            layers,
+            backbone,
+            pre_trained and weights is None,
+            num_neighbors,
+            score=score,
+            patch_stride=patch_stride,
+            patch_size=patch_size,
+        )
         self.pca = pca
         extractor = self.model.feature_extractor
         if weights is not None:
@@ -127,6 +143,8 @@ class Patchcore(nn.Module):
         if extractor.fixed_size not in (None, spec.input_size):
             height, width = extractor.fixed_size
             raise ConfigError(f"{backbone} takes images of {height}x{width} pixels only; choose that image size.")
+        if patch_stride is not None:
+            self.model.patch_grid(spec.input_size)  # refuses what does not fill the patches
         self.pre_processor = pre_processor.completed(extractor.mean, extractor.std)
         self.post_processor = self.configure_post_processor() if post_processor is True else post_processor or None
         self.evaluator = Evaluator() if evaluator is True else evaluator or None

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from patchcore_edge_runtime.bundle.recipe import ScoreRule
 from patchcore_edge_runtime.errors import CheckpointError
@@ -16,6 +16,7 @@ from .anomaly_map import AnomalyMapGenerator
 from .feature_extractor import TimmFeatureExtractor
 from .feature_space import FeatureSpace
 from .k_center_greedy import KCenterGreedy
+from .layer_merge import on_grid, stride_grid
 from .neighbors import nearest
 from .score_rule import ruled_scores
 
@@ -33,15 +34,17 @@ class PatchcoreModel(nn.Module):
     """The network and its memory bank.
 
     Args:
-        layers: names of the backbone's layers as timm lists them; the first sets the grid of patches.
+        layers: names of the backbone's layers as timm lists them; the first sets the grid of patches unless a stride does.
         backbone: timm name.
         pre_trained: load ImageNet weights; where from, see ``patchcore_edge.models.weights``.
         num_neighbors: neighbours that re-weight the image score (b in eq. 7); 1 turns re-weighting off.
         score: how an image's score comes from its patches; see ``ScoreRule``.
+        patch_stride: pixels from patch to patch; finer layers are averaged, coarser ones interpolated.
+        patch_size: side of the square of a layer's cells that are averaged into one, odd.
 
     Attributes:
         feature_extractor: ``[N,3,H,W]`` normalised images → layer → features.
-        feature_pooler: 3x3 averages of each layer's features, at stride 1.
+        feature_pooler: averages of each layer's features over ``patch_size``, at stride 1.
         anomaly_map_generator: patch scores → smooth map of the image's size.
         memory_bank: ``[M, D]`` float32 patch features, in the feature space where one is set; empty until fitted or
             loaded.
@@ -76,14 +79,17 @@ class PatchcoreModel(nn.Module):
         num_neighbors: int = 9,
         *,
         score: ScoreRule | str = ScoreRule.REFERENCE,
+        patch_stride: int | None = None,
+        patch_size: int = 3,
     ) -> None:
         super().__init__()
         self.score = ScoreRule(score)
+        self.patch_stride, self.patch_size = patch_stride, patch_size
         self.backbone = backbone
         self.layers = tuple(layers)
         self.num_neighbors = num_neighbors
         self.feature_extractor = TimmFeatureExtractor(backbone, self.layers, pre_trained)
-        self.feature_pooler = nn.AvgPool2d(3, 1, 1)
+        self.feature_pooler = nn.AvgPool2d(patch_size, 1, patch_size // 2)
         self.anomaly_map_generator = AnomalyMapGenerator()
         self.register_buffer("memory_bank", torch.empty(0))
         self.register_buffer("space_mean", torch.empty(0))
@@ -169,7 +175,8 @@ class PatchcoreModel(nn.Module):
         Args:
             image_size: (height, width) in pixels.
         """
-        return self.feature_extractor.grids(image_size)[self.layers[0]]
+        grids = self.feature_extractor.grids(image_size)
+        return grids[self.layers[0]] if self.patch_stride is None else stride_grid(image_size, self.patch_stride, grids)
 
     @property
     def embedding_dim(self) -> int:
@@ -178,8 +185,12 @@ class PatchcoreModel(nn.Module):
 
     def embed(self, input_tensor: Tensor) -> Tensor:
         """``[N,3,H,W]`` normalised images → ``[N,D,h,w]`` patch features, pooled and merged."""
-        features = self.feature_extractor(input_tensor)
-        return self.generate_embedding({layer: self.feature_pooler(feature) for layer, feature in features.items()})
+        pooled = {layer: self.feature_pooler(one) for layer, one in self.feature_extractor(input_tensor).items()}
+        if self.patch_stride is None:
+            return self.generate_embedding(pooled)
+        grids = {layer: (one.shape[-2], one.shape[-1]) for layer, one in pooled.items()}
+        grid = stride_grid((input_tensor.shape[-2], input_tensor.shape[-1]), self.patch_stride, grids)
+        return torch.cat([on_grid(pooled[layer], grid) for layer in self.layers], dim=1)
 
     def generate_embedding(self, features: dict[str, Tensor]) -> Tensor:
         """Merge layers: each is resized bilinearly to the first one's grid, then all are put behind one another.
@@ -204,7 +215,7 @@ class PatchcoreModel(nn.Module):
         first = features[self.layers[0]]
         size = first.shape[-2:]
         others = [features[layer] for layer in self.layers[1:]]
-        merged = [F.interpolate(layer, size=size, mode="bilinear", align_corners=False) for layer in others]
+        merged = [interpolate(layer, size=size, mode="bilinear", align_corners=False) for layer in others]
         return torch.cat([first, *merged], dim=1)
 
     @staticmethod

@@ -75,6 +75,8 @@ class RunFacts(BaseModel):
         bank_size: how many of them the memory bank keeps.
         score: how an image's score comes from its patches.
         pca: what the feature space keeps; the features as they are when absent.
+        patch_stride: pixels from patch to patch; as the first layer has them when absent.
+        patch_size: side of the square of a layer's cells that are averaged into one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,6 +101,8 @@ class RunFacts(BaseModel):
     bank_size: PositiveInt
     score: ScoreRule = ScoreRule.REFERENCE
     pca: PcaOptions | None = None
+    patch_stride: PositiveInt | None = None
+    patch_size: PositiveInt = 3
     tools: dict[str, str]
 
 
@@ -158,6 +162,8 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
         seed=facts.seed,
         score=facts.score,
         pca=facts.pca,
+        patch_stride=facts.patch_stride,
+        patch_size=facts.patch_size,
     )
     try:
         model.model.load_state_dict(load_file(folder / MODEL_FILE))

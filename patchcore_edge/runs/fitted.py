@@ -80,6 +80,8 @@ def save_fitted(
         group_by=found.group_by,
         score=model.model.score,
         pca=model.pca,
+        patch_stride=model.model.patch_stride,
+        patch_size=model.model.patch_size,
         patches=model.pool_size,
         bank_size=len(model.model.memory_bank),
         tools={"patchcore-edge": __version__, **{name: version(name) for name in ("torch", "timm", "opencv-python")}},

@@ -54,6 +54,8 @@ class ModelFacts(Facts):
         bank_size, embedding_dim: rows and columns of the memory bank.
         score: how an image's score comes from its patches.
         pca: what the feature space keeps; absent where distances are between the backbone's features.
+        patch_stride: pixels of the model's input from patch to patch; as the first layer has them when absent.
+        patch_size: side of the square of a layer's cells that are averaged into one.
     """
 
     backbone: Text
@@ -65,6 +67,8 @@ class ModelFacts(Facts):
     train_images: PositiveInt
     score: ScoreRule = ScoreRule.REFERENCE
     pca: PcaOptions | None = None
+    patch_stride: PositiveInt | None = None
+    patch_size: PositiveInt = 3
 
 
 class SearchFacts(Facts):
