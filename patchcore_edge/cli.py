@@ -74,7 +74,8 @@ def train(
         float, typer.Option(help="With --pca: from 0 (none) to 1, how much directions of small variance gain.")
     ] = 0.0,
     patch_stride: Annotated[
-        int | None, typer.Option(help="Pixels from patch to patch, such as 8 or 16. Default: as the first layer has them.")
+        int | None,
+        typer.Option(help="Pixels from patch to patch, such as 8 or 16. Default: the first layer's."),
     ] = None,
     patch_size: Annotated[int, typer.Option(help="Cells of a layer averaged into one, per side: 1, 3, 5.")] = 3,
     outliers: Annotated[

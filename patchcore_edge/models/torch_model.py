@@ -34,7 +34,7 @@ class PatchcoreModel(nn.Module):
     """The network and its memory bank.
 
     Args:
-        layers: names of the backbone's layers as timm lists them; the first sets the grid of patches unless a stride does.
+        layers: names of the backbone's layers as timm lists them; without a stride the first sets the grid of patches.
         backbone: timm name.
         pre_trained: load ImageNet weights; where from, see ``patchcore_edge.models.weights``.
         num_neighbors: neighbours that re-weight the image score (b in eq. 7); 1 turns re-weighting off.

@@ -10,12 +10,13 @@ from torch.nn.functional import embedding
 
 from patchcore_edge.models import Patchcore, PatchcoreModel
 from patchcore_edge.models.score_rule import ruled_scores
+from patchcore_edge.models.upsampling import upsampling
 from patchcore_edge_runtime.bundle.recipe import ScoreRule
 from patchcore_edge_runtime.errors import ConfigError
 
 from .exact_search import ExactSearch, SearchResult
 from .fast_search import FastPlan, FastSearch
-from .upsampling import peak_smoothing, upsampling
+from .peak_smoothing import peak_smoothing
 
 __all__ = ["EdgeModel"]
 

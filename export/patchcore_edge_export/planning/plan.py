@@ -14,7 +14,7 @@ from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..graph.fast_search import FastPlan
-from ..graph.upsampling import peak_smoothing
+from ..graph.peak_smoothing import peak_smoothing
 from ..samples import some_of
 from .cost import search_cost
 from .sample import CoarseEstimates, PlanningSample, coarse_estimates, estimates_of, planning_sample, usual_offsets
