@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,6 +27,16 @@ RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
 TestData = Annotated[Path, typer.Option("--data", help="MVTec AD layout; test/good and test/<defect> are enough.")]
 TorchDevice = Annotated[str, typer.Option("--device", "-d", help="torch device: auto, cpu, cuda, xpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Precision(StrEnum):
+    """Of a graph that is timed."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
 GroupOption = Annotated[
     str | None,
     typer.Option(
@@ -91,7 +102,7 @@ def train(
 
     options = TrainOptions(
         backbone=backbone,
-        layers=tuple(name.strip() for name in layers.split(",") if name.strip()),
+        layers=_names(layers),
         coreset_sampling_ratio=coreset_sampling_ratio,
         num_neighbors=num_neighbors,
         image_size=_parse_size(image_size),
@@ -117,6 +128,69 @@ def train(
         f"Fitted {len(fitted.train_sha256)} images{held_out}: {fitted.bank_size:,} of {fitted.patches:,} patches kept. "
         f"Wrote {output}."
     )
+
+
+@app.command()
+def tune(
+    data: DataArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
+    backbones: Annotated[
+        str, typer.Option(help="timm backbones to try, comma separated; the first is the default's.")
+    ] = "tf_efficientnet_lite0",
+    sizes: Annotated[
+        str | None,
+        typer.Option(help="Sides in pixels to try, comma separated, the first as default; the photos' shape is kept."),
+    ] = None,
+    budget_ms: Annotated[float | None, typer.Option(help="Milliseconds that a frame may take on --device.")] = None,
+    budget_mb: Annotated[float | None, typer.Option(help="Megabytes that the graph's files may have.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Minutes after which the search ends with what it has.")
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the graphs that the budgets are for: fp32, bf16 or int8.")
+    ] = Precision.FP32,
+    inference_device: Annotated[str, typer.Option(help="OpenVINO device that graphs are timed on.")] = "CPU",
+    target_fpr: Annotated[float | None, typer.Option(help="As for `calibrate`.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides the coresets' first picks and the folds.")] = 0,
+    device: TorchDevice = "auto",
+    outliers: Annotated[
+        str, typer.Option(help="Images unlike the others, in the last fit: keep, drop, or how many to drop.")
+    ] = "keep",
+    group_by: GroupOption = None,
+    strict: StrictOption = False,
+) -> None:
+    """Find the recipe for the part, fit by it and calibrate; interrupted, it goes on when called again.
+
+    Sizes, layers, feature spaces, score rules and bank sizes are judged on good images that no bank has seen, against
+    synthetic defects made on them; labelled defects in validation/ count too. RUN/tune.html shows what was found.
+    """
+    with gc_paused():
+        from .tuning.choice import Limits
+        from .tuning.options import TuneOptions, base_options
+        from .tuning.tune import tune_run
+
+    options = TuneOptions(
+        train=base_options(
+            weights=weights,
+            seed=seed,
+            device=device,
+            strict=strict,
+            group_by=group_by,
+            outliers=_parse_outliers(outliers),
+        ),
+        backbones=_names(backbones),
+        sides=tuple(_side(text) for text in _names(sizes or "")),
+        limits=Limits(budget_ms, budget_mb),
+        time_limit=None if time_limit is None else 60 * time_limit,
+        precision=precision,
+        device=inference_device,
+        target_fpr=target_fpr,
+    )
+    typer.echo(str(tune_run(data, output, options, notify=typer.echo)))
+    typer.echo(f"Wrote {output}; {output / 'tune.html'} shows what was tried.")
 
 
 @app.command()
@@ -193,6 +267,16 @@ def main() -> None:
 
 def _warn(sentence: str) -> None:
     typer.echo(f"Warning: {sentence}", err=True)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _side(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ConfigError(f"--sizes has {text!r}; give sides in pixels, such as 256,384.")
 
 
 def _parse_pca(dimensions: float | None, whitening: float) -> PcaOptions | None:

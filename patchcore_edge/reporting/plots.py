@@ -17,7 +17,7 @@ from ..metrics.evaluator import Evaluation, Scores
 from ..metrics.score_order import Shift
 from .trade_off_table import Choice
 
-__all__ = ["order_plot", "plots", "trade_off_plots"]
+__all__ = ["figure_svg", "order_plot", "plots", "trade_off_plots"]
 
 _GOOD, _DEFECT, _INK, _STRETCH = "#2a7f3e", "#c22f3d", "#333333", "#fdf0d5"
 _MEDIUM = (5.2, 3.4)
@@ -45,7 +45,7 @@ def _histogram(scores: Scores, evaluation: Evaluation) -> Markup:
     axes.set(xlabel="raw image score", ylabel="images", title="Scores")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
-    return _svg(figure)
+    return figure_svg(figure)
 
 
 def _roc(scores: Scores, evaluation: Evaluation) -> Markup:
@@ -58,7 +58,7 @@ def _roc(scores: Scores, evaluation: Evaluation) -> Markup:
         axes.legend(frameon=False, loc="lower right")
     axes.set(xlabel="good parts rejected", ylabel="defects found", title=f"ROC, AUROC {evaluation.image_auroc:.4f}")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    return _svg(figure)
+    return figure_svg(figure)
 
 
 def trade_off_plots(rows: list[Choice]) -> list[Markup]:
@@ -84,7 +84,7 @@ def _by_threshold(rows: list[Choice]) -> Markup:
     axes.set_ylim(-0.02, 1.02)
     axes.yaxis.set_major_formatter(FuncFormatter(_percent))
     figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
-    return _svg(figure)
+    return figure_svg(figure)
 
 
 def _caught_for_rejects(rows: list[Choice]) -> Markup:
@@ -109,7 +109,7 @@ def _caught_for_rejects(rows: list[Choice]) -> Markup:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(_percent))
     figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
-    return _svg(figure)
+    return figure_svg(figure)
 
 
 def _line(axes: Axes, x: list[float], y: list[float | None], color: str, style: str, name: str) -> None:
@@ -135,10 +135,11 @@ def order_plot(values: NDArray[np.float32], threshold: float | None, shift: Shif
     axes.set(xlabel="good test images in file order", ylabel="raw image score", title="Scores in file order")
     if axes.get_legend_handles_labels()[0]:
         figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
-    return _svg(figure)
+    return figure_svg(figure)
 
 
-def _svg(figure: Figure) -> Markup:
+def figure_svg(figure: Figure) -> Markup:
+    """A figure as an ``<svg>`` for a page."""
     text = io.StringIO()
     # A fixed salt and no date: the same data gives the same file.
     with matplotlib.rc_context({"svg.hashsalt": "patchcore-edge"}):

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
-from patchcore_edge_runtime.errors import cannot_write
-from patchcore_edge_runtime.images.files import encode_image
 from patchcore_edge_runtime.images.preprocess import Image
 
 from ..data.file_names import distinct_names
@@ -25,6 +19,7 @@ from ..fit.outliers import Outliers
 from ..metrics.evaluator import Evaluation, Scores
 from ..metrics.score_order import FALSE_ALARMS, Shift, file_order, find_shift
 from ..models.visualizer import visualize
+from .page import jpeg, write_page, write_text
 from .trade_off_table import Choice, broken_promise, choices, few
 
 __all__ = ["View", "write_outliers", "write_report"]
@@ -79,7 +74,7 @@ def write_report(
     rejected = _above(scores, evaluation, defective=False)
     values, shift = _good_in_order(scores)
     rows = _choices(scores, evaluation, calibration)
-    _write_page(
+    write_page(
         path,
         "report.html.j2",
         title=title,
@@ -98,7 +93,7 @@ def write_report(
         defects=_per_defect(scores, evaluation),
         galleries=_galleries(scores, evaluation, pixel_threshold, views),
     )
-    _write_text(path.with_suffix(".json"), json.dumps(evaluation.to_dict(), indent=2) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(evaluation.to_dict(), indent=2) + "\n")
 
 
 def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[int], Image]) -> None:
@@ -120,7 +115,7 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
         )
         for i, grid in ((i, outliers.patches[i].reshape(outliers.grid)) for i in shown)
     ]
-    _write_page(
+    write_page(
         path,
         "outliers.html.j2",
         title=title,
@@ -155,34 +150,6 @@ def _good_in_order(scores: Scores) -> tuple[NDArray[np.float32], Shift | None]:
     order = file_order(paths)
     values = scores.scores[[good[i] for i in order]]
     return values, find_shift(values, [paths[i].name for i in order])
-
-
-def _write_page(path: Path, template: str, **values: Any) -> None:
-    # Not select_autoescape: it goes by the suffix, and .j2 is none that it escapes.
-    environment = Environment(loader=PackageLoader("patchcore_edge.reporting"), autoescape=True)
-    environment.filters["share"] = _share
-    _write_text(path, environment.get_template(template).render(**values))
-
-
-def _share(value: float | None) -> str:
-    """A share in per cent, with as many digits as anyone would act on."""
-    if value is None:
-        return "–"
-    return f"{value:.2%}" if 0 < value < 0.01 else f"{value:.1%}"
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _per_defect(scores: Scores, evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -262,8 +229,4 @@ def _heat(
 ) -> str:
     """Image and heatmap, its colours from the first to as far beyond the second value of ``span``."""
     usual, middle = span
-    return _jpeg(visualize(pixels, np.maximum(raw - np.float32(usual), 0), middle - usual, mask))
-
-
-def _jpeg(picture: Image) -> str:
-    return base64.b64encode(encode_image(picture, ".jpg")).decode()
+    return jpeg(visualize(pixels, np.maximum(raw - np.float32(usual), 0), middle - usual, mask))

@@ -1,0 +1,108 @@
+"""Which recipe is taken: not the one that happens to measure best, but the cheapest that nothing clearly beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .evidence import Evidence
+from .recipe import Recipe
+
+__all__ = ["Cost", "Judged", "Limits", "choose", "finalists", "frontier"]
+
+_CLEARLY = 1.0
+"""Standard errors of a difference (Breiman et al. 1984: the one-standard-error rule)."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A recipe and what is known of it.
+
+    Attributes:
+        evidence: how well it tells good parts from defects.
+        auroc: of the images alone: good ones against synthetic defects.
+        located: how well the map finds the synthetic defects, in [0, 1].
+        estimate: what a frame costs, in any unit that grows with the time it takes.
+    """
+
+    recipe: Recipe
+    evidence: Evidence
+    auroc: float
+    located: float
+    estimate: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a recipe's graph: milliseconds a frame, and megabytes (2²⁰ bytes) on disk."""
+
+    milliseconds: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a graph may cost; None for no limit."""
+
+    milliseconds: float | None = None
+    megabytes: float | None = None
+
+    def allow(self, cost: Cost) -> bool:
+        """Whether a cost keeps within them."""
+        within = self.milliseconds is None or cost.milliseconds <= self.milliseconds
+        return within and (self.megabytes is None or cost.megabytes <= self.megabytes)
+
+
+def frontier(judged: Sequence[Judged]) -> list[Judged]:
+    """From the cheapest up, each that is better than all cheaper ones."""
+    found: list[Judged] = []
+    for one in sorted(judged, key=lambda judged: (judged.estimate, -judged.evidence.value)):
+        if not found or one.evidence.value > found[-1].evidence.value:
+            found.append(one)
+    return found
+
+
+def finalists(judged: Sequence[Judged], default: Judged, most: int) -> list[Judged]:
+    """Those whose real cost is worth measuring: the default, the best, and the frontier's steps below it.
+
+    Args:
+        judged: all.
+        default: what is taken where nothing clearly beats it.
+        most: how many in all.
+    """
+    steps = frontier(judged)
+    best = steps[-1]
+    # The cheapest that the best does not clearly beat, then what lies between in even steps.
+    level = next(place for place, one in enumerate(steps) if not _beats(best, one))
+    wanted = [default, best, steps[level]]
+    rest = [one for one in steps if one not in wanted]
+    count = max(0, most - len(wanted))
+    if len(rest) > count:
+        rest = [rest[round((place + 0.5) * len(rest) / count - 0.5)] for place in range(count)]
+    return list({id(one): one for one in [*wanted, *rest]}.values())
+
+
+def choose(measured: Sequence[tuple[Judged, Cost]], default: Judged, limits: Limits) -> tuple[Judged, str] | None:
+    """The recipe to take and why, in one sentence; None where none keeps within the limits."""
+    allowed = [(one, cost) for one, cost in measured if limits.allow(cost)]
+    if not allowed:
+        return None
+    best = max(allowed, key=lambda pair: pair[0].evidence.value)[0]
+    level = sorted((pair for pair in allowed if not _beats(best, pair[0])), key=lambda pair: pair[1].milliseconds)
+    usual = next((pair for pair in allowed if pair[0] is default), None)
+    if usual is not None and not _beats(best, default):
+        cheaper = [pair for pair in level if pair[1].milliseconds < 0.8 * usual[1].milliseconds]
+        if not cheaper:
+            return default, "Nothing that was tried is clearly better than the default, so the default is taken."
+    chosen = level[0][0]
+    if chosen is best:
+        return (
+            best,
+            f"It tells good parts from defects best of {len(allowed)} that were timed; nothing cheaper equals it.",
+        )
+    return chosen, "It is the fastest of those that the best is not clearly better than (one standard error)."
+
+
+def _beats(one: Judged, other: Judged) -> bool:
+    gain = one.evidence.value - other.evidence.value
+    return gain > _CLEARLY * one.evidence.difference_error(other.evidence)

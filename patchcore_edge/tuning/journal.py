@@ -1,0 +1,84 @@
+"""What was judged, kept so that an interrupted search goes on: one file of arrays for each layout."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchcore_edge_runtime.errors import CheckpointError, cannot_write
+
+from .judge import Found
+from .recipe import Layout
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """A hidden folder beside the run that is to be written.
+
+    Args:
+        folder: made when it is not there.
+        fingerprint: of the images and of all options that change what is found; what another one left is not used.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder, self._fingerprint = folder, fingerprint
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error, kind=CheckpointError) from None
+
+    def read(self, layout: Layout) -> Found | None:
+        """What was found before; None for nothing, or what was not written to its end."""
+        file = self._named(layout.model_dump_json())
+        if not file.is_file():
+            return None
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                good, defects, real, located = (arrays[name] for name in ("good", "defects", "real", "located"))
+                return Found(good, defects, real, located, int(arrays["dimensions"]))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+
+    def write(self, layout: Layout, found: Found) -> None:
+        """Keep what was found, whole or not at all."""
+        self._save(self._named(layout.model_dump_json()), vars(found))
+
+    def folds(self) -> list[NDArray[np.int64]] | None:
+        """The folds that were found before."""
+        try:
+            with np.load(self._named("folds"), allow_pickle=False) as arrays:
+                return [np.asarray(arrays[name], np.int64) for name in sorted(arrays.files)]
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return None
+
+    def keep_folds(self, folds: Sequence[NDArray[np.int64]]) -> None:
+        """Keep the folds: what is judged by others cannot be compared."""
+        self._save(self._named("folds"), {f"fold{place:03d}": fold for place, fold in enumerate(folds)})
+
+    def discard(self) -> None:
+        """The search is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _save(self, file: Path, arrays: Mapping[str, Any]) -> None:
+        fresh = file.with_suffix(".new")
+        try:
+            with fresh.open("wb") as stream:
+                np.savez(stream, **arrays)
+            fresh.replace(file)
+        except OSError as error:
+            raise cannot_write(self.folder, error, kind=CheckpointError) from None
+
+    def _named(self, what: str) -> Path:
+        digest = hashlib.sha256(f"{self._fingerprint} {what}".encode()).hexdigest()
+        return self.folder / f"{digest[:32]}.npz"

@@ -1,0 +1,92 @@
+"""From a view to the features that its recipes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.images.preprocess import PreprocessSpec, preprocess
+
+from ..data import ImageItem
+from ..data.dataset import ImageDataset
+from ..data.decoded_files import DecodedFiles
+from ..engine import Engine
+from ..fit.feature_store import FeatureStore
+from ..models import Patchcore
+from ..models.pre_processor import PreProcessor
+from ..models.weights import weights_file
+from .judge import Seen
+from .recipe import View
+from .samples import Defects
+
+__all__ = ["Pictures", "columns_of", "seen", "view_model"]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What all views look at.
+
+    Attributes:
+        good: good images that recipes are judged on.
+        real: labelled images that no bank is from.
+        defects: made on the good images.
+        files: all of them decoded at the largest size.
+    """
+
+    good: Sequence[ImageItem]
+    real: Sequence[ImageItem]
+    defects: Defects
+    files: DecodedFiles
+
+    def dataset(self, items: Sequence[ImageItem], spec: PreprocessSpec) -> ImageDataset:
+        """Good or labelled images at a model's size: by way of the largest, as the defects come."""
+        return ImageDataset(items, spec, lambda path: preprocess(self.files.pixels(path), spec))
+
+
+def view_model(view: View, weights: str | None) -> Patchcore:
+    """The network of a view, with all its layers and no bank."""
+    height, width = view.image_size
+    return Patchcore(
+        view.backbone,
+        view.layers,
+        pre_trained=True,
+        pre_processor=PreProcessor(PreprocessSpec(height=height, width=width)),
+        post_processor=False,
+        weights=weights_file(view.backbone, weights),
+        patch_stride=view.patch_stride,
+    )
+
+
+@contextmanager
+def seen(view: View, model: Patchcore, pictures: Pictures, engine: Engine) -> Iterator[Seen]:
+    """The features of all pictures, in memory or in temporary files while they are judged."""
+    spec = model.pre_processor.spec
+    grid = model.model.patch_grid(spec.input_size)
+    with ExitStack() as held:
+
+        def pool(dataset: ImageDataset) -> FeatureStore:
+            store = held.enter_context(engine.features(model, dataset))
+            if len(store.images) < len(dataset):
+                raise DataError("A file could not be read again while recipes were compared; run `tune` once more.")
+            return store
+
+        good = pool(pictures.dataset(pictures.good, spec))
+        defects = pool(pictures.defects.dataset(spec))
+        real = pool(pictures.dataset(pictures.real, spec)).pool() if pictures.real else None
+        coverage = pictures.defects.coverage(grid)
+        yield Seen(good.pool(), defects.pool(), pictures.defects.sources, coverage, grid, spec.input_size, real)
+
+
+def columns_of(model: Patchcore, layers: Sequence[str]) -> NDArray[np.int64]:
+    """Where some layers' features are in a row of all."""
+    sizes = [model.model.feature_extractor.out_dims[layer] for layer in model.model.layers]
+    ends = np.cumsum(sizes)
+    ranges = {
+        layer: np.arange(end - size, end) for layer, size, end in zip(model.model.layers, sizes, ends, strict=True)
+    }
+    return np.concatenate([ranges[layer] for layer in layers]).astype(np.int64)

@@ -1,0 +1,110 @@
+"""What ``tune`` can be told, and from a recipe to what ``train`` is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from patchcore_edge_runtime.errors import ConfigError
+
+from ..jobs.train import TrainOptions
+from ..models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
+from .choice import Limits
+from .recipe import Recipe
+
+__all__ = ["TuneOptions", "base_options", "train_command", "train_options"]
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What ``tune`` can be told.
+
+    Attributes:
+        train: what every fit has in common: weights, seed, device, how batches are named, outliers; and the default
+            recipe.
+        backbones: timm names; the first is the default's.
+        sides: sides in pixels of the sizes to try, each for a square; the photos' shape is kept.
+        limits: what a frame and a graph may cost.
+        time_limit: seconds after which the search ends with what it has; None for none.
+        precision: of the graphs that are timed against the limits.
+        device: OpenVINO's name of the device that they are timed on.
+        group_by: pattern that finds an image's batch in its path.
+        target_fpr: see ``calibrate``.
+    """
+
+    train: TrainOptions
+    backbones: tuple[str, ...]
+    sides: tuple[int, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    time_limit: float | None = None
+    precision: str = "fp32"
+    device: str = "CPU"
+    target_fpr: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.backbones:
+            raise ConfigError("No backbone was named; give at least one, such as --backbones tf_efficientnet_lite0.")
+        if self.train.weights is not None and len(self.backbones) > 1:
+            raise ConfigError("One file of weights fits one backbone; leave --weights out or give one of --backbones.")
+
+
+def base_options(
+    *,
+    weights: str | None,
+    seed: int,
+    device: str,
+    strict: bool,
+    group_by: str | None,
+    outliers: Literal["keep", "drop"] | int,
+) -> TrainOptions:
+    """What a recipe is put into: all that ``train`` can be told besides."""
+    return TrainOptions(
+        backbone=DEFAULT_BACKBONE,
+        layers=DEFAULT_LAYERS,
+        coreset_sampling_ratio=None,
+        num_neighbors=9,
+        image_size=(256, 256),
+        weights=weights,
+        seed=seed,
+        device=device,
+        strict=strict,
+        group_by=group_by,
+        outliers=outliers,
+    )
+
+
+def train_options(base: TrainOptions, recipe: Recipe) -> TrainOptions:
+    """The options of a fit by a recipe."""
+    layout = recipe.layout
+    return replace(
+        base,
+        backbone=layout.view.backbone,
+        layers=layout.layers,
+        image_size=layout.view.image_size,
+        patch_stride=layout.view.patch_stride,
+        pca=layout.pca,
+        score=recipe.score,
+        coreset_size=recipe.bank_size,
+        coreset_sampling_ratio=None,
+        bank_mb=None,
+    )
+
+
+def train_command(base: TrainOptions, recipe: Recipe, data: Path) -> str:
+    """The command line of a fit by a recipe."""
+    layout = recipe.layout
+    height, width = layout.view.image_size
+    words = [
+        *("patchcore-edge", "train", str(data), "-o", "RUN"),
+        *("--backbone", layout.view.backbone, "--layers", ",".join(layout.layers)),
+        *("--image-size", f"{height}x{width}", "--patch-stride", str(layout.view.patch_stride)),
+        *("--coreset-size", str(recipe.bank_size), "--score", str(recipe.score)),
+    ]
+    if layout.pca is not None:
+        words += ["--pca", f"{layout.pca.dimensions:g}", "--whitening", f"{layout.pca.whitening:g}"]
+    if base.weights is not None:
+        words += ["--weights", base.weights]
+    if base.outliers != "keep":
+        words += ["--outliers", str(base.outliers)]
+    return " ".join(words)

@@ -1,0 +1,157 @@
+"""Goes through views and layouts, likeliest first, and keeps what was found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..engine import Engine
+from ..models import Patchcore
+from ..models.feature_extractor import layer_strides
+from .choice import Judged
+from .evidence import Evidence, combined, evidence
+from .journal import Journal
+from .judge import SHARES, Found, Judge, Seen
+from .look import Pictures, columns_of, seen, view_model
+from .operations import operations
+from .recipe import RULES, Layout, Recipe, View, layer_sets, spaces
+
+__all__ = ["Search", "SearchOptions"]
+
+_CARRIED = 8
+"""Layouts that are tried at a further size: the best ones of the sizes before."""
+_TRUST = 0.03
+"""Standard deviation between what synthetic and real defects make of a recipe's gain (docs/tuning.md)."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How recipes are judged.
+
+    Attributes:
+        bank_size: patches of the whole bank of the final fit.
+        judged_bank: of a fold's whole bank.
+        seed: of the coresets.
+        weights: see ``weights_file``.
+        deadline: ``time.monotonic`` after which nothing new is begun; None for never.
+    """
+
+    bank_size: int
+    judged_bank: int
+    seed: int
+    weights: str | None
+    deadline: float | None
+
+
+@dataclass
+class Search:
+    """The layouts that were judged.
+
+    Args:
+        pictures: what they are judged on.
+        folds: of the good images.
+        journal: what was found before.
+        engine: extracts features.
+        options: how.
+
+    Attributes:
+        found: of each layout.
+        stopped: whether the deadline cut it short.
+    """
+
+    pictures: Pictures
+    folds: Sequence[NDArray[np.int64]]
+    journal: Journal
+    engine: Engine
+    options: SearchOptions
+    found: dict[Layout, Found] = field(default_factory=dict)
+    stopped: bool = False
+
+    def run(self, views: Sequence[View], say: Callable[[str], None]) -> None:
+        """Judge the layouts of some views: all of each backbone's first, the best of those at the others."""
+        known: set[str] = set()
+        with tqdm(desc="recipes", unit="recipe", disable=None if self.engine.progress else True) as bar:
+            for view in views:
+                if self._late():
+                    break
+                layouts = self._layouts(view, carried=view.backbone in known)
+                known.add(view.backbone)
+                bar.total = len(self.found) + len(layouts)
+                self._judge(view, layouts, bar)
+        if self.stopped:
+            say(f"The time limit is reached: {len(self.found)} layouts of features were judged.")
+
+    def judged(self) -> list[Judged]:
+        """Every recipe, with what speaks for it."""
+        return [one for layout, found in self.found.items() for one in self._recipes(layout, found)]
+
+    def _layouts(self, view: View, *, carried: bool) -> list[Layout]:
+        everything = [
+            Layout(view=view, layers=layers, pca=pca)
+            for layers in layer_sets(layer_strides(view.backbone))
+            for pca in spaces()
+        ]
+        if not carried:
+            return everything
+        own = [one for one in self.judged() if one.recipe.layout.view.backbone == view.backbone]
+        best: dict[tuple[object, ...], float] = {}
+        for one in own:
+            key = (one.recipe.layout.layers, one.recipe.layout.pca)
+            best[key] = max(best.get(key, 0.0), one.evidence.value)
+        kept = sorted(best, key=lambda key: -best[key])[:_CARRIED]
+        return [layout for layout in everything if (layout.layers, layout.pca) in kept or layout == everything[0]]
+
+    def _judge(self, view: View, layouts: Sequence[Layout], bar: tqdm[None]) -> None:
+        """Features are extracted only where the journal does not have all that is wanted."""
+        with ExitStack() as held:
+            judge: Judge | None = None
+            model: Patchcore | None = None
+            for layout in layouts:
+                found = self.journal.read(layout)
+                if found is None:
+                    if self._late():
+                        return
+                    if judge is None or model is None:
+                        model = view_model(view, self.options.weights)
+                        features = held.enter_context(seen(view, model, self.pictures, self.engine))
+                        judge = self._judge_of(features)
+                    found = judge(columns_of(model, layout.layers), layout.pca)
+                    self.journal.write(layout, found)
+                self.found[layout] = found
+                bar.update()
+                best = max(self._recipes(layout, found), key=lambda one: one.evidence.value)
+                bar.set_postfix_str(f"{view.backbone} {view.image_size[0]}x{view.image_size[1]}: {best.auroc:.3f}")
+
+    def _judge_of(self, features: Seen) -> Judge:
+        return Judge(features, self.folds, self.options.judged_bank, self.options.seed)
+
+    def _late(self) -> bool:
+        deadline = self.options.deadline
+        # The default is judged whatever the limit: there has to be something to choose from.
+        self.stopped = bool(self.found) and deadline is not None and time.monotonic() > deadline
+        return self.stopped
+
+    def _recipes(self, layout: Layout, found: Found) -> list[Judged]:
+        made = []
+        for place, share in enumerate(SHARES):
+            for rule, score in enumerate(RULES):
+                size = max(1, round(self.options.bank_size * share))
+                recipe = Recipe(layout=layout, score=score, bank_size=size)
+                made.append(self._judged(recipe, found, rule, place))
+        return made
+
+    def _judged(self, recipe: Recipe, found: Found, rule: int, share: int) -> Judged:
+        good, defects, located = found.good[rule, share], found.defects[rule, share], found.located[share]
+        sources = self.pictures.defects.sources
+        known = evidence(good, defects, sources, located)
+        labels = np.array([item.is_defective for item in self.pictures.real], np.bool_)
+        real = found.real[rule, share]
+        weighed: Evidence = combined(known, np.r_[good, real[~labels]], real[labels], _TRUST)
+        auroc = evidence(good, defects, sources).value
+        return Judged(recipe, weighed, auroc, float(located.mean()), operations(recipe))

@@ -1,0 +1,54 @@
+"""A recipe's graph, compiled and timed before anything is fitted: what its bank holds changes no time."""
+
+from __future__ import annotations
+
+import torch
+
+from patchcore_edge_runtime.images.preprocess import PreprocessSpec
+
+from ..data.evenly_spaced import evenly_chosen
+from ..models import Patchcore
+from ..models.feature_space import FeatureSpace
+from ..models.pre_processor import PreProcessor
+from ..models.weights import weights_file
+from ..plugins import Meter
+from .choice import Cost
+from .look import Pictures
+from .options import TuneOptions
+from .recipe import Recipe
+from .search import Search
+
+__all__ = ["timed"]
+
+_SHOWN = 16
+"""Images that ranges of INT8 are taken from: times do not depend on them."""
+
+
+def timed(recipe: Recipe, search: Search, pictures: Pictures, meter: Meter, options: TuneOptions) -> dict[str, Cost]:
+    """Precision → what a frame costs; those that the device computes in."""
+    model = _stand_in(recipe, search.found[recipe.layout].dimensions, options.train.weights)
+    dataset = pictures.dataset(evenly_chosen(list(pictures.good), _SHOWN), model.pre_processor.spec)
+    images = [dataset.image(place) for place in range(len(dataset))]
+    return {name: Cost(*figures) for name, figures in meter(model, images, options.device).items()}
+
+
+def _stand_in(recipe: Recipe, dimensions: int, weights: str | None) -> Patchcore:
+    layout = recipe.layout
+    height, width = layout.view.image_size
+    model = Patchcore(
+        layout.view.backbone,
+        layout.layers,
+        pre_trained=True,
+        pre_processor=PreProcessor(PreprocessSpec(height=height, width=width)),
+        post_processor=False,
+        weights=weights_file(layout.view.backbone, weights),
+        score=recipe.score,
+        patch_stride=layout.view.patch_stride,
+    )
+    length = model.model.embedding_dim
+    generator = torch.Generator().manual_seed(0)
+    if layout.pca is not None:
+        axes = torch.randn(length, dimensions, generator=generator)
+        model.model.feature_space = FeatureSpace(torch.zeros(length), axes)
+    model.model.memory_bank = torch.randn(recipe.bank_size, dimensions, generator=generator)
+    return model.eval()

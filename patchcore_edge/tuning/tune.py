@@ -1,0 +1,194 @@
+"""``tune``: from a folder of good images to a RUN folder whose recipe was found for the part."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchcore_edge_runtime.atomic_folder import require_replaceable
+from patchcore_edge_runtime.errors import ConfigError, DataError
+
+from ..data import DataModule, describe_batches, open_data
+from ..data.digests import FileDigests
+from ..data.photo_size import PhotoSizes, photo_sizes
+from ..engine import Engine
+from ..jobs.calibrate import CalibrationResult, calibrate_run
+from ..jobs.telling import telling
+from ..jobs.train import train_run
+from ..models.feature_extractor import layer_strides
+from ..plugins import Meter, load_meter
+from ..runs.checkpoint import RUN_FILE, RunFacts
+from .choice import Cost, Judged, choose, finalists
+from .grounds import JUDGED, found_folds, pictures_of
+from .journal import Journal
+from .look import Pictures, view_model
+from .options import TuneOptions, train_options
+from .outcome import Outcome
+from .recipe import RULES, Layout, Recipe, View, layer_sets, views
+from .search import Search, SearchOptions
+from .timing import timed
+from .tune_page import write_outcome
+
+__all__ = ["TuneResult", "tune_run"]
+
+_FINALISTS = 6
+_TRIED_SIDES = (384, 512, 256)
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a search found; as a string what a person should know of it.
+
+    Attributes:
+        outcome: recipes with what they were judged by, and the one that was chosen.
+        run: facts of the run that it left.
+        calibration: its thresholds.
+    """
+
+    outcome: Outcome
+    run: RunFacts
+    calibration: CalibrationResult
+
+    def __str__(self) -> str:
+        return f"{self.outcome}\n{self.calibration}"
+
+
+def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[str], None] | None = None) -> TuneResult:
+    """Find the recipe for the part under ``data``, fit by it on all good images, calibrate, and write the RUN folder.
+
+    Interrupted, it leaves what it has judged in a hidden folder beside ``folder``, and goes on from there when it is
+    called again with the same images and options.
+
+    Args:
+        data: MVTec layout, or a folder of good images.
+        folder: RUN to write; an earlier one is replaced.
+        options: what to try and what it may cost.
+        notify: takes sentences for a person.
+
+    Raises:
+        DataError: no data, or too few images that can be used.
+        ConfigError: an option that cannot be met, or no recipe within the limits.
+        CheckpointError: ``folder`` is taken by something else.
+    """
+    began = time.monotonic()
+    require_replaceable(folder, RUN_FILE)
+    meter, say = load_meter(), telling(notify)
+    module = open_data(data, group_by=options.train.group_by)
+    say(describe_batches(module.train))
+    photos = photo_sizes([item.path for item in module.train])
+    if photos is None:
+        raise DataError(f"{module.root} has no image that can be read; give photos of good parts.")
+    tried = _views(options, photos)
+    say(_plan(tried, photos, len(module.train)))
+    journal = Journal(folder.absolute().with_name(f".{folder.absolute().name}.tune"), _fingerprint(options, module))
+    deadline = None if options.time_limit is None else began + options.time_limit
+    sizes = [view.image_size for view in tried]
+    with pictures_of(module, max(sizes, key=lambda size: size[0] * size[1]), sizes[0]) as pictures:
+        search = _searched(tried, pictures, journal, options, deadline, len(module.train), say)
+        outcome = _chosen(search, pictures, meter, options, say)
+        say(f"{outcome.why} It is fitted on all {len(module.train)} good images now.")
+        facts = train_run(module, folder, train_options(options.train, outcome.chosen.recipe), notify)
+        calibration = calibrate_run(
+            folder, module, options.target_fpr, options.train.device, strict=options.train.strict, notify=notify
+        )
+        write_outcome(folder, outcome, pictures, str(data), options)
+    journal.discard()
+    return TuneResult(outcome, facts, calibration)
+
+
+def _views(options: TuneOptions, photos: PhotoSizes) -> list[View]:
+    """Of every backbone, the default first."""
+    default = photos.input_size(photos.default_side)
+    worth = [side for side in _TRIED_SIDES if side <= max(photos.side, photos.default_side) * 1.5]
+    sides = options.sides or tuple(dict.fromkeys([photos.default_side, *worth]))
+    sizes = list(dict.fromkeys([default, *(photos.input_size(side) for side in sides)]))
+    if options.sides:
+        sizes = [photos.input_size(side) for side in options.sides]
+    return [view for name in options.backbones for view in views(name, layer_strides(name), sizes)]
+
+
+def _plan(tried: list[View], photos: PhotoSizes, count: int) -> str:
+    shape = f"{photos.width}x{photos.height} pixels" if photos.one_shape else "of several shapes"
+    seen = f"{min(count, JUDGED)} of {count}" if count > JUDGED else str(count)
+    sizes = ", ".join(dict.fromkeys(f"{view.image_size[1]}x{view.image_size[0]}" for view in tried))
+    names = ", ".join(dict.fromkeys(view.backbone for view in tried))
+    return (
+        f"{count} good images, {shape}. Recipes are judged on {seen} of them, each by banks that have not seen it, and "
+        f"on synthetic defects made on them: {names} at {sizes} pixels (width x height)."
+    )
+
+
+def _searched(
+    tried: list[View],
+    pictures: Pictures,
+    journal: Journal,
+    options: TuneOptions,
+    deadline: float | None,
+    count: int,
+    say: Callable[[str], None],
+) -> Search:
+    first = tried[0]
+    default = Layout(view=first, layers=layer_sets(layer_strides(first.backbone))[0])
+    engine, seed = Engine(options.train.device, strict=options.train.strict), options.train.seed
+    model = view_model(first, options.train.weights)
+    grid = model.model.patch_grid(first.image_size)
+    parted = journal.folds() or found_folds(model, default, pictures, engine, seed, say)
+    journal.keep_folds(parted)
+    patches = grid[0] * grid[1]
+    rest = len(pictures.good) - len(parted[0])
+    search = Search(
+        pictures,
+        parted,
+        journal,
+        engine,
+        SearchOptions(
+            bank_size=options.train.bank_size(count * patches, model.model.embedding_dim),
+            judged_bank=options.train.bank_size(rest * patches, model.model.embedding_dim),
+            seed=seed,
+            weights=options.train.weights,
+            deadline=deadline,
+        ),
+    )
+    search.run(tried, say)
+    return search
+
+
+def _chosen(
+    search: Search, pictures: Pictures, meter: Meter, options: TuneOptions, say: Callable[[str], None]
+) -> Outcome:
+    judged = search.judged()
+    default = _default(judged)
+    named = finalists(judged, default, _FINALISTS)
+    say(f"{len(judged)} recipes were judged; the graphs of {len(named)} are compiled and timed on {options.device}.")
+    measured = [(one, timed(one.recipe, search, pictures, meter, options)) for one in named]
+    costs: list[tuple[Judged, Cost]] = [(one, of[options.precision]) for one, of in measured]
+    found = choose(costs, default, options.limits)
+    if found is None:
+        fastest = min(costs, key=lambda pair: pair[1].milliseconds)[1]
+        raise ConfigError(
+            f"No recipe keeps within the limits: the fastest takes {fastest.milliseconds:.1f} ms and "
+            f"{fastest.megabytes:.1f} MB; raise --budget-ms or --budget-mb, or give smaller --sizes."
+        )
+    chosen, why = found
+    return Outcome(judged, measured, default, chosen, why)
+
+
+def _default(judged: list[Judged]) -> Judged:
+    """What ``train`` does by itself: the first layout, by the first rule, with the whole bank."""
+    first: Recipe = judged[0].recipe
+    same = [one for one in judged if one.recipe.layout == first.layout and one.recipe.score is RULES[0]]
+    return max(same, key=lambda one: one.recipe.bank_size)
+
+
+def _fingerprint(options: TuneOptions, module: DataModule) -> str:
+    digest, digests = hashlib.sha256(), FileDigests()
+    train = options.train
+    facts = (train.weights, train.seed, train.group_by, train.coreset_size, train.bank_mb, train.coreset_sampling_ratio)
+    digest.update(json.dumps([*facts, options.sides, options.backbones]).encode())
+    for item in [*module.train, *module.validation]:
+        digest.update(f"{digests(item.path)} {item.label} {item.batch}".encode())
+    return digest.hexdigest()
