@@ -71,12 +71,10 @@ class Mahalanobis:
     Attributes:
         scores: in our form.
         bank: its vectors and their dimensions.
-        fit_seconds: of its three passes.
     """
 
     scores: Scores
     bank: tuple[int, int]
-    fit_seconds: float
 
 
 def mahalanobis_scores(
@@ -113,7 +111,6 @@ def mahalanobis_scores(
                 Mahalanobis(
                     _in_our_form(ours, found[f"scores_{fit['batch']}"], found[f"maps_{fit['batch']}"]),
                     tuple(fit["bank"]),
-                    fit["fit_seconds"],
                 )
                 for fit in facts["fits"]
             ]

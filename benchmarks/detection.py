@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -90,8 +90,11 @@ def works_of(seed: int, shared: Path | None) -> list[Work]:
     return sorted([*named, *works_by_module()], key=lambda work: work.name.split(",")[0])
 
 
-def measure(work: Work, seed: int, peer: Peer | None) -> Iterator[tuple[str, Figures]]:
-    """Each side's figures; without a peer, ours."""
+def measure(work: Work, seed: int, peer: Peer | None, wanted: Collection[str] = SIDES) -> Iterator[tuple[str, Figures]]:
+    """The figures of the sides that are wanted; without a peer, of ours.
+
+    What ``tune`` finds is not among them: see ``measure_tuned``.
+    """
     model, engine = work.model(), Engine("cpu", progress=False)
     model.seed = seed
     engine.fit(model, work.data)
@@ -102,11 +105,13 @@ def measure(work: Work, seed: int, peer: Peer | None) -> Iterator[tuple[str, Fig
     yield DEFAULT, figures(replace(ours, scores=ours.map_maxima), bank)
     if peer is None:
         return
-    yield PATCHCORE, figures(peer_scores(peer, model, dataset, ours).scores, bank)
-    sizes = [PEER_BATCH, ceil(len(work.data.train) / FULL_BANK_BATCHES)]
-    found = mahalanobis_scores(peer, model, work.data, ours, seed, sizes)
-    for name, one in zip((MAHALANOBIS, FULL_BANK), found, strict=True):
-        yield name, figures(one.scores, one.bank[0])
+    if PATCHCORE in wanted:
+        yield PATCHCORE, figures(peer_scores(peer, model, dataset, ours).scores, bank)
+    sizes = {MAHALANOBIS: PEER_BATCH, FULL_BANK: ceil(len(work.data.train) / FULL_BANK_BATCHES)}
+    sizes = {side: size for side, size in sizes.items() if side in wanted}
+    found = mahalanobis_scores(peer, model, work.data, ours, seed, list(sizes.values())) if sizes else []
+    for side, one in zip(sizes, found, strict=True):
+        yield side, figures(one.scores, one.bank[0])
 
 
 def measure_tuned(work: Work, seed: int, scratch: Path) -> Figures:
@@ -203,7 +208,7 @@ def main() -> None:
 def _fill(kept: Kept, work: Work, seed: int, peer: Peer | None, needed: Sequence[str], scratch: Path) -> None:
     missing = set(needed) - set(kept.load(work, seed))
     if missing - {TUNED}:
-        for side, found in measure(work, seed, peer):
+        for side, found in measure(work, seed, peer, missing):
             kept.add(work, seed, side, found)
             print(work.name, seed, side, found, flush=True)
     if TUNED in missing:

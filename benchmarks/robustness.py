@@ -35,7 +35,7 @@ from .held_out import write_page
 from .works import Work, all_works
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {"default": {}}
-"""What is fitted: options of ``train`` that differ from the default's."""
+"""What is fitted: by name, the fields of ``TrainOptions`` that differ from the default's."""
 IMAGES = 150
 """Most test images of either kind: they are judged more than twenty times."""
 BATCH = 16
