@@ -1,4 +1,7 @@
-"""Run by the peer's Python: python peer_tasks.py TASK JSON. Prints one line of JSON; imports nothing of ours."""
+"""Run by the peer's Python: python peer_tasks.py TASK JSON. Prints one line of JSON.
+
+Imports nothing of ours but ``peer_mahalanobis`` beside it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import time
 import warnings
 from pathlib import Path
 from typing import Any
+
+from peer_mahalanobis import export_mahalanobis, mahalanobis, normalised
 
 warnings.simplefilter("ignore")
 
@@ -67,11 +72,9 @@ def score(
     unused = model.feature_extractor.feature_extractor.load_state_dict(load_file(network), strict=False)
     model.memory_bank = load_file(bank)["bank"]
     pixels = np.load(frames, mmap_mode="r")
-    shift, scale = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (mean, std))
     scores, maps, distances, embeddings = [], [], [], []
     for start in range(0, len(pixels), 4):
-        rgb = torch.from_numpy(pixels[start : start + 4][..., ::-1].copy()).permute(0, 3, 1, 2)
-        images = (rgb.float() / 255 - shift) / scale
+        images = normalised(pixels[start : start + 4], mean, std)
         with torch.no_grad():
             found = model.eval()(images)
             patches = model.train()(images)
@@ -181,8 +184,10 @@ def imported() -> dict:
 TASKS: dict[str, Any] = {
     "coreset": coreset,
     "export_ir": export_ir,
+    "export_mahalanobis": export_mahalanobis,
     "fit": fit,
     "imported": imported,
+    "mahalanobis": mahalanobis,
     "score": score,
 }
 

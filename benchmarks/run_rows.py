@@ -122,7 +122,8 @@ def _measure(subject: Subject, peer: Peer, folder: Path) -> Latency:
         "int8": OpenVINOBackend(folder / "int8" / MODEL_XML, "CPU", "latency"),
         "exact": compiled(folder / "exact", fitted, None),
     }
-    alone, theirs = backbone_graph(folder / "exact"), _PeerGraph(peer, fitted, folder / "peer", subject)
+    alone = backbone_graph(folder / "exact")
+    theirs = PeerGraph(patchcore_ir(peer, fitted, folder / "peer", subject))
     frames = batches(subject.timed())
     deviation = max(abs(theirs.score(frame) / float(graphs["auto"].infer(frame)[0][0]) - 1) for frame in frames)
     if deviation > SAME_SCORE:
@@ -147,25 +148,30 @@ class _Alone:
         self._request.infer({"frame": frame}, share_inputs=True)
 
 
-class _PeerGraph:
+def patchcore_ir(peer: Peer, fitted: Patchcore, folder: Path, subject: Subject) -> Path:
+    """The peer's IR for batch 1 with the weights and the bank of a fitted model, in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bank = folder / "bank.safetensors"
+    save_file({"bank": fitted.model.memory_bank.contiguous()}, bank)
+    facts = peer.run(
+        "export_ir",
+        folder=folder,
+        backbone=subject.backbone,
+        layers=LAYERS,
+        network=save_network(fitted, folder / "network.safetensors"),
+        bank=bank,
+        size=subject.size,
+        neighbors=fitted.model.num_neighbors,
+    )
+    return Path(facts["xml"])
+
+
+class PeerGraph:
     """The peer's IR under the same OpenVINO and settings; a frame becomes what it takes, as its own inferencer does."""
 
-    def __init__(self, peer: Peer, fitted: Patchcore, folder: Path, subject: Subject) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        bank = folder / "bank.safetensors"
-        save_file({"bank": fitted.model.memory_bank.contiguous()}, bank)
-        facts = peer.run(
-            "export_ir",
-            folder=folder,
-            backbone=subject.backbone,
-            layers=LAYERS,
-            network=save_network(fitted, folder / "network.safetensors"),
-            bank=bank,
-            size=subject.size,
-            neighbors=fitted.model.num_neighbors,
-        )
+    def __init__(self, xml: Path) -> None:
         config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        self._request = ov.Core().compile_model(facts["xml"], "CPU", config).create_infer_request()
+        self._request = ov.Core().compile_model(xml, "CPU", config).create_infer_request()
 
     def __call__(self, frame: NDArray[np.uint8]) -> Any:
         image = np.ascontiguousarray(frame[..., ::-1].transpose(0, 3, 1, 2), np.float32) / 255

@@ -43,13 +43,13 @@ class Work:
         )
 
 
-def elpv(kind: str) -> DataModule:
+def elpv(kind: str, seed: int = 0) -> DataModule:
     """Solar cells: 300 good ones to fit on, all other good and all surely defective ones to test.
 
-    The good ones are shuffled (``random.Random(0)``); the defective ones keep the order of the package's list.
+    The good ones are shuffled (``random.Random(seed)``); the defective ones keep the order of the package's list.
     """
     good, defective = cell_files(kind)
-    random.Random(0).shuffle(good)
+    random.Random(seed).shuffle(good)
     test = [*map(ImageItem, good[TRAIN_IMAGES:]), *(ImageItem(path, "defective") for path in defective)]
     return DataModule(Path(f"ELPV {kind}"), [ImageItem(path) for path in good[:TRAIN_IMAGES]], test=test)
 
@@ -66,9 +66,9 @@ def data_of(name: str) -> DataModule:
     return elpv(name.removeprefix(ELPV)) if name.startswith(ELPV) else open_data(name)
 
 
-def all_works(shared: Path | None) -> list[Work]:
-    """Solar cells, and with the shared images and weights magnetic tiles as well."""
-    works = [Work(f"ELPV {kind}", elpv(kind)) for kind in ("mono", "poly")]
+def all_works(shared: Path | None, seed: int = 0) -> list[Work]:
+    """Solar cells, split by ``seed``, and with the shared images and weights magnetic tiles as well."""
+    works = [Work(f"ELPV {kind}", elpv(kind, seed)) for kind in ("mono", "poly")]
     if shared is not None:
         tile = Work(
             "magnetic tile",

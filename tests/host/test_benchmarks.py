@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from patchcore_edge.data import DataModule, MVTec
 from patchcore_edge.engine import Engine
-from patchcore_edge.metrics.evaluator import Scores, collect_scores
+from patchcore_edge.metrics.evaluator import Scores, collect_scores, evaluate
+from patchcore_edge.runs.checkpoint import load_calibration, load_run
 
 pytest.importorskip("elpv_dataset", reason="the benchmarks need the package elpv-dataset: pip install '.[demo]'")
 
-from benchmarks import held_out
+from benchmarks import corruptions, detection, detection_tuned, held_out, robustness
 from benchmarks.accuracy import _first_defects, rows_of, run
+from benchmarks.compare import mahalanobis_scores
 from benchmarks.int8_trials import with_bank_of
 from benchmarks.peer_anomalib import Pipeline, fit_and_score
 from benchmarks.quantization import _converted
@@ -115,3 +119,101 @@ def test_a_page_keeps_what_was_written_by_hand(tmp_path: Path, monkeypatch: pyte
     page.write_text(page.read_text(encoding="utf-8") + "\n- It means this.\n", encoding="utf-8")
     held_out.write_page("page.md", ["new\n"])
     assert page.read_text(encoding="utf-8") == "new\n\n## What it means\n\n- It means this.\n"
+
+
+def test_a_spread_is_the_mean_of_all_seeds_and_the_outermost_ones() -> None:
+    assert detection.spread([0.5, 0.75, 0.7], ".2f") == "0.65 (0.50–0.75)"
+    assert detection.spread([0.5, None], ".2f") == "–"
+
+
+def test_what_was_detected_is_kept_by_work_and_seed(work: Work, tmp_path: Path) -> None:
+    kept = detection.Kept(tmp_path)
+    found = dict(detection.measure(work, 1, None))
+    assert set(found) == {detection.REFERENCE, detection.DEFAULT}
+    for side, figures in found.items():
+        kept.add(work, 1, side, figures)
+    assert detection.Kept(tmp_path).load(work, 1) == found
+    assert kept.load(work, 2) == {}
+
+
+def test_a_row_has_the_seeds_that_it_was_measured_with(work: Work) -> None:
+    ours = detection.Figures(64, 0.9, 0.5, 0.6, None, None)
+    first = {detection.REFERENCE: ours, detection.FULL_BANK: replace(ours, bank=1000, image_auroc=0.8)}
+    rows = detection.section(work, [first, {detection.REFERENCE: replace(ours, bank=65)}]).splitlines()
+    assert [row.strip("| ").split(" | ")[:3] for row in rows[-2:]] == [
+        [detection.FULL_BANK, "1,000", "0.8000"],
+        [detection.REFERENCE, "64–65", "0.9000 (0.9000–0.9000)"],
+    ]
+
+
+def test_the_peer_is_given_the_pixels_that_ours_takes(work: Work, ours: Scores) -> None:
+    model = work.model()
+    maps = np.stack(ours.maps)
+
+    class Fake:
+        def run(self, task: str, **given: Any) -> dict[str, Any]:
+            assert task == "mahalanobis"
+            assert np.load(given["train"]).shape == (4, 64, 64, 3)
+            assert np.load(given["test"]).dtype == np.uint8
+            assert given["network"].is_file()
+            np.savez(given["output"], scores_2=ours.scores, maps_2=maps, scores_4=2 * ours.scores, maps_4=maps)
+            return {"fits": [{"batch": size, "bank": [64, 7]} for size in given["batch_sizes"]]}
+
+    first, second = mahalanobis_scores(Fake(), model, work.data, ours, 0, [2, 4])
+    np.testing.assert_array_equal(second.scores.scores, 2 * ours.scores)
+    assert first.bank == (64, 7)
+    assert evaluate(first.scores, None).pixel_auroc == evaluate(ours, None).pixel_auroc
+
+
+def test_tune_sees_training_images_alone(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def run(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(detection_tuned.subprocess, "run", run)
+    folder = detection_tuned.tuned(work, 3, tmp_path)
+    data = Path(asked[0][asked[0].index("tune") + 1])
+    assert [link.resolve() for link in sorted(data.iterdir())] == [item.path.resolve() for item in work.data.train]
+    assert asked[0][-2:] == ["--weights", str(work.weights)]
+    assert str(folder) in asked[0]
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_change_keeps_the_shape_and_changes_the_picture(colour: bool) -> None:
+    grey = np.uint8(np.add.outer(np.arange(64), np.arange(80)))
+    frame = np.stack([grey, grey[::-1], 255 - grey], 2) if colour else grey
+    for name, change in corruptions.conditions():
+        found = change(frame, np.random.default_rng(0))
+        assert (found.shape, found.dtype) == (frame.shape, np.uint8), name
+        assert np.array_equal(found, frame) == (name == "as they are"), name
+
+
+def test_changes_are_as_strong_as_published() -> None:
+    frame = np.full((64, 64), 100, np.uint8)
+    frame[:, 32:] = 200
+    chance = np.random.default_rng(0)
+    changes = dict(corruptions.conditions())
+    assert set(np.unique(changes["brightness 3"](frame, chance))) == {176, 255}  # cut off: 176.5 as the package has it
+    assert set(np.unique(changes["contrast 1"](frame, chance))) == {130, 170}
+    assert abs(changes["Gaussian noise 2"](frame, chance)[:, :32].std() - 0.12 * 255) < 1
+    blurred = changes["defocus 1"](frame, chance)[32].astype(int)
+    assert np.count_nonzero(np.diff(blurred)) == 7  # a disc of radius 3
+    spot = np.zeros((64, 64), np.uint8)
+    spot[28:36, 28:36] = 200
+    moved = changes["shifted by 10%"](spot, chance)
+    centre = np.array([axis @ moved.ravel() / moved.sum() for axis in np.indices(moved.shape).reshape(2, -1)])
+    np.testing.assert_allclose(np.sort(np.abs(centre - 31.5)), [0, 6.4], atol=0.05)
+
+
+def test_the_line_judges_changed_images(tiny_run: Path, tiny_data: Path) -> None:
+    model, _ = load_run(tiny_run)
+    calibration = load_calibration(tiny_run)
+    assert calibration is not None
+    items = robustness.tested(MVTec(tiny_data, ""))
+    as_it_is, *_ = (change for _, change in corruptions.conditions())
+    found = robustness.outcome(model, calibration, items, as_it_is)
+    assert (found.good_error, found.good_ok > 0.5, found.auroc > 0.9) == (0, True, True)
+    dark = robustness.outcome(model, calibration, items, lambda frame, _: np.zeros_like(frame))
+    assert (dark.good_ok, dark.good_error, dark.defects_stopped) == (0, 1, 1)
