@@ -72,7 +72,7 @@ def augmented(image: Image, options: AugmentOptions, seed: int = 0) -> list[Imag
         options: what the copies vary.
         seed: of how much.
     """
-    rng = np.random.default_rng([seed, zlib.crc32(np.ascontiguousarray(image))])
+    rng = np.random.default_rng([seed, zlib.crc32(image.tobytes())])
     shares = _spread_shares(rng, options.made, 5)
     return [_copy(image, options, number, share) for number, share in enumerate(shares, 1)]
 
