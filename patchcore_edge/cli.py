@@ -120,6 +120,7 @@ def train(
         outliers=_parse_outliers(outliers),
         patch_stride=patch_stride,
         patch_size=patch_size,
+        augment=_parse_augment(augment, augment_copies),
     )
     fitted = train_run(data, output, options, notify=typer.echo)
     held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
