@@ -53,8 +53,8 @@ HEAD = f"""# Few images
 Written by `python -m benchmarks.few_images --shared ../shared`.
 
 - `train --augment KINDS`: image AUROC (eq. 7) of banks from few good images, mean and standard deviation of
-  {len(SEEDS)} draws of the images; {TESTED} good and {TESTED} defective test images. Three copies of each image unless said
-  otherwise.
+  {len(SEEDS)} draws of the images; {TESTED} good and {TESTED} defective test images.
+- Three copies of each image where no number is given.
 - All banks of a number of images are of one size, {RATIO:.0%} of the images' own patches (`--coreset-size`).
 - *Dimmed*: the good test images with 10 % less light, the defective ones as they are: what a threshold of yesterday
   meets today. *Moved*: the good ones shifted by 2 % of the side to the right and down and turned by 2 degrees.
