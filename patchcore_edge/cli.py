@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 from pydantic import ValidationError
 
-from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
+from patchcore_edge_runtime.bundle.recipe import Augmentation, AugmentOptions, PcaOptions, ScoreRule
 from patchcore_edge_runtime.command import new_app, run_app
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.validation import first_fault
@@ -89,6 +89,16 @@ def train(
         typer.Option(help="Pixels from patch to patch, such as 8 or 16. Default: the first layer's."),
     ] = None,
     patch_size: Annotated[int, typer.Option(help="Cells of a layer averaged into one, per side: 1, 3, 5.")] = 3,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="Learn further pictures of each image too: brightness, contrast, shift, turn, and where a mirrored "
+            "part is as good flip-h, flip-v; comma separated."
+        ),
+    ] = None,
+    augment_copies: Annotated[
+        int | None, typer.Option(help="With --augment: so many further pictures of each image, 3 unless given.")
+    ] = None,
     outliers: Annotated[
         str, typer.Option(help="Images unlike the others: keep, drop, or how many of the least usual to drop.")
     ] = "keep",
@@ -121,13 +131,13 @@ def train(
         outliers=_parse_outliers(outliers),
         patch_stride=patch_stride,
         patch_size=patch_size,
+        augment=_parse_augment(augment, augment_copies),
     )
     fitted = train_run(data, output, options, notify=typer.echo)
     held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
-    typer.echo(
-        f"Fitted {len(fitted.train_sha256)} images{held_out}: {fitted.bank_size:,} of {fitted.patches:,} patches kept. "
-        f"Wrote {output}."
-    )
+    copies = f", {fitted.augment.made} augmented copies of each" if fitted.augment else ""
+    kept = f"{fitted.bank_size:,} of {fitted.patches:,} patches kept"
+    typer.echo(f"Fitted {len(fitted.train_sha256)} images{copies}{held_out}: {kept}. Wrote {output}.")
 
 
 @app.command()
@@ -288,6 +298,21 @@ def _parse_pca(dimensions: float | None, whitening: float) -> PcaOptions | None:
         return PcaOptions(dimensions=dimensions, whitening=whitening)
     except ValidationError as error:
         raise ConfigError(f"--pca and --whitening: {first_fault(error)}.") from None
+
+
+def _parse_augment(kinds: str | None, copies: int | None) -> AugmentOptions | None:
+    if kinds is None:
+        if copies is not None:
+            raise ConfigError("--augment-copies needs --augment; add --augment brightness,shift, say.")
+        return None
+    names = [name.strip() for name in kinds.split(",") if name.strip()]
+    known = [str(kind) for kind in Augmentation]
+    if not names or not set(names) <= set(known):
+        raise ConfigError(f"--augment is {kinds!r}; give some of {', '.join(known)}, comma separated.")
+    try:
+        return AugmentOptions.model_validate({"kinds": names} | ({} if copies is None else {"copies": copies}))
+    except ValidationError as error:
+        raise ConfigError(f"--augment-copies: {first_fault(error)}.") from None
 
 
 def _parse_outliers(text: str) -> Literal["keep", "drop"] | int:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
 from .data import Batch, DataModule, ImageDataset, prediction_items
+from .data.augmentation import Augmenter
 from .data.file_names import picture_names
 from .data.prefetch import prefetch
 from .fit.embedder import Embedder
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "resolve_device"]
 
 _log = logging.getLogger(__name__)
+_NO_COPIES = Augmenter(None)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -80,7 +82,8 @@ class Engine:
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
         """
-        with self.features(model, datamodule.dataset(datamodule.train, model.pre_processor.spec)) as store:
+        dataset = datamodule.dataset(datamodule.train, model.pre_processor.spec)
+        with self.features(model, dataset, augment=True) as store:
             model.fit(store.pool())
         if model.post_processor is None or model.post_processor.thresholds is not None:
             return
@@ -101,10 +104,13 @@ class Engine:
         dataset: ImageDataset,
         storage: FeatureStorageOptions | None = None,
         watch: Callable[[Batch], None] | None = None,
+        *,
+        augment: bool = False,
     ) -> Iterator[FeatureStore]:
         """The features of a dataset's images; what an earlier, interrupted call left in ``storage`` is used.
 
-        The store's ``images`` are the places of those that could be read; ``watch`` is given each decoded batch.
+        The store's ``images`` are the places of those that could be read; ``watch`` is given each decoded batch. With
+        ``augment`` an image's rows are followed by those of its copies, if the model augments.
 
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
@@ -113,13 +119,15 @@ class Engine:
         self._prepare(model)
         places = {item.path: place for place, item in enumerate(dataset.items)}
         largest = partial(self._largest_feature, model, dataset)
-        with open_store(model, len(dataset), storage or FeatureStorageOptions(), largest) as store:
+        copied = Augmenter(model.augment if augment else None, model.seed)
+        options = storage or FeatureStorageOptions()
+        with open_store(model, len(dataset), options, largest, copied.pictures - 1) as store:
             rest = dataset.part(range(store.next_image, len(dataset)))
-            embed = Embedder(model, len(rest))
-            for batch in self._batches(rest, "features", any_needed=not store.images):
+            embed = Embedder(model, len(rest) * copied.pictures)
+            for batch in self._batches(rest, "features", any_needed=not store.images, copied=copied):
                 store.append([places[path] for path in batch.image_path], embed(batch.image))
                 if watch is not None:
-                    watch(batch)
+                    watch(batch._replace(image=batch.image[:: copied.pictures]))
             yield store
 
     def _prepare(self, model: Patchcore) -> None:
@@ -242,11 +250,16 @@ class Engine:
             scored = model.validation_step(batch)
             yield _on_cpu(scored)
 
-    def _batches(self, dataset: ImageDataset, what: str, *, any_needed: bool = True) -> Iterator[Batch]:
+    def _batches(
+        self, dataset: ImageDataset, what: str, *, any_needed: bool = True, copied: Augmenter = _NO_COPIES
+    ) -> Iterator[Batch]:
+        """Batches of at most about ``batch_size`` pictures, each image followed by its copies."""
+        size = max(1, self.batch_size // copied.pictures)
+        decoded = dataset.batches(size, strict=self.strict, any_needed=any_needed)
         with tqdm(total=len(dataset), desc=what, unit="image", disable=None if self.progress else True) as bar:
-            for batch in prefetch(dataset.batches(self.batch_size, strict=self.strict, any_needed=any_needed)):
+            for batch in prefetch(batch._replace(image=copied(batch.image)) for batch in decoded):
                 yield batch._replace(image=batch.image.to(self.device))
-                bar.update(len(batch.image))
+                bar.update(len(batch.image_path))
 
 
 def _on_cpu(batch: Batch) -> Batch:

@@ -205,6 +205,7 @@ def _model_facts(fitted: Patchcore, facts: RunFacts) -> ModelFacts:
         pca=facts.pca,
         patch_stride=facts.patch_stride,
         patch_size=facts.patch_size,
+        augment=facts.augment,
     )
 
 

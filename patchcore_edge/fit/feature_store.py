@@ -38,7 +38,7 @@ class StoreHeader:
 
     Attributes:
         fingerprint: of the images and of everything that decides their features.
-        patches: rows per image.
+        patches: rows per image, those of its augmented copies included.
         dimensions: of a row.
         dtype: ``float16`` or ``float32``; a store that is gone on with keeps its own.
     """

@@ -59,20 +59,22 @@ class FitPlan:
 
     Attributes:
         images: to extract.
-        patches: per image.
+        patches: of one picture.
         dimensions: of a patch feature.
         bank_size: patches that the coreset keeps.
+        copies: augmented ones of each image.
     """
 
     images: int
     patches: int
     dimensions: int
     bank_size: int
+    copies: int = 0
 
     @property
     def rows(self) -> int:
-        """Patches of all images."""
-        return self.images * self.patches
+        """Patches of all pictures."""
+        return self.images * (1 + self.copies) * self.patches
 
     def fits(self, memory_limit: int | None) -> bool:
         """Whether float32 features fit into so many bytes; into half of what is free when None."""
@@ -94,8 +96,12 @@ class FitPlan:
         # Two floats per patch while the coreset is chosen, and the bank twice while it is put together.
         memory = _BASE + 8 * self.rows + 2 * bank + (self.store_bytes(4) if dtype_on_disk is None else 0)
         where = "in memory" if dtype_on_disk is None else f"on disk as {dtype_on_disk}"
+        copied, times = "", ""
+        if self.copies:
+            copied = f" with {self.copies} augmented {'copy' if self.copies == 1 else 'copies'} of each"
+            times = f", {1 + self.copies} times those of the images alone"
         return (
-            f"{self.images:,} images give {self.rows:,} patches x {self.dimensions}, kept {where}: "
+            f"{self.images:,} images{copied} give {self.rows:,} patches x {self.dimensions}{times}, kept {where}: "
             f"about {format_bytes(memory)} of memory and {format_bytes(disk_bytes)} of disk; "
             f"the bank will hold {self.bank_size:,} patches, {format_bytes(bank)}."
         )

@@ -82,23 +82,23 @@ def find_outliers(
     """Compare each image with the picks of the others.
 
     Args:
-        pool: ``[n * P, D]`` features, image after image.
+        pool: ``[n * P, D]`` features, image after image; each image's own before those of its copies where it has any.
         picks: rows of the coreset in the order they were picked; the first 1,024 are enough to tell what is far.
         paths: the n images.
         grid: rows and columns of an image's P patches.
         units: ``[n]`` what an image is not compared with: images of its own unit (part, batch); itself alone when None.
     """
-    patches = len(pool) // len(paths)
+    patches, rows_each = grid[0] * grid[1], len(pool) // len(paths)
     own_unit = torch.arange(len(paths)) if units is None or len(np.unique(units)) < 2 else torch.from_numpy(units)
     chosen = list(picks[:_PICKS])
-    owners = own_unit[torch.tensor(chosen) // patches]
+    owners = own_unit[torch.tensor(chosen) // rows_each]
     centers = pool_rows(pool, chosen)
     middle = centers.mean(0)
     centers = centers - middle
     weights, bias = -2 * centers, (centers * centers).sum(1)
     found = np.zeros((len(paths), patches), np.float32)
     for image in range(len(paths)):
-        rows = pool_rows(pool, slice(image * patches, (image + 1) * patches)) - middle
+        rows = pool_rows(pool, slice(image * rows_each, image * rows_each + patches)) - middle
         own = torch.where((owners == own_unit[image]).to(bias.device), torch.inf, bias)
         nearest = products(rows, weights, own).amin(1) + (rows * rows).sum(1)
         found[image] = nearest.clamp_(min=0).sqrt_().cpu().numpy()

@@ -44,7 +44,7 @@ class FeatureStorageOptions:
 
 @contextmanager
 def open_store(
-    model: Patchcore, images: int, storage: FeatureStorageOptions, largest: Callable[[], float]
+    model: Patchcore, images: int, storage: FeatureStorageOptions, largest: Callable[[], float], copies: int = 0
 ) -> Iterator[FeatureStore]:
     """A store of the right kind for so many images; nothing of it stays in memory or in temporary files.
 
@@ -53,14 +53,15 @@ def open_store(
         images: how many.
         storage: where the features may go.
         largest: gives the largest feature of some image; asked only where features go to disk.
+        copies: augmented ones of each image, whose rows come with its own.
 
     Raises:
         ConfigError: neither memory nor disk can hold the features.
     """
-    plan = _plan(model, images, storage)
+    plan = _plan(model, images, storage, copies)
     in_memory = plan.fits(storage.memory_limit)
     dtype = "float32" if in_memory else _disk_dtype(plan, storage.folder, largest)
-    header = StoreHeader(storage.fingerprint, plan.patches, plan.dimensions, dtype)
+    header = StoreHeader(storage.fingerprint, plan.patches * (1 + copies), plan.dimensions, dtype)
     disk = plan.store_bytes(np.dtype(dtype).itemsize)
     with ExitStack() as stack:
         folder = storage.folder
@@ -78,12 +79,12 @@ def open_store(
             yield store
 
 
-def _plan(model: Patchcore, images: int, storage: FeatureStorageOptions) -> FitPlan:
+def _plan(model: Patchcore, images: int, storage: FeatureStorageOptions, copies: int) -> FitPlan:
     rows, columns = model.model.patch_grid(model.pre_processor.spec.input_size)
     patches, dimensions = rows * columns, model.model.embedding_dim
-    pool = images * patches
+    pool = images * (1 + copies) * patches
     size = storage.bank_size(pool, dimensions) if storage.bank_size else None
-    return FitPlan(images, patches, dimensions, size or coreset_size(pool, model.coreset_sampling_ratio))
+    return FitPlan(images, patches, dimensions, size or coreset_size(pool, model.coreset_sampling_ratio), copies)
 
 
 def _disk_dtype(plan: FitPlan, folder: Path | None, largest: Callable[[], float]) -> str:

@@ -22,7 +22,7 @@ from patchcore_edge_runtime.bundle.recipe import PcaOptions
 from patchcore_edge_runtime.errors import DataError
 
 from ..models import PatchcoreModel
-from ..models.feature_space import FeatureSpace, pool_moments, pool_origin, projected
+from ..models.feature_space import FeatureSpace, Moments, pool_moments, pool_origin, projected
 from ..models.images_pool import ImagesPool
 from ..models.k_center_greedy import KCenterGreedy, Pool, pool_rows
 
@@ -65,14 +65,16 @@ class Scorer:
         """Per image."""
         return self.grid[0] * self.grid[1]
 
-    def rows(self, index: int) -> slice:
-        """Where an image's rows are in a pool."""
-        return slice(index * self.patches, (index + 1) * self.patches)
+    def image(self, pool: Pool, index: int, rows_each: int | None = None) -> Tensor:
+        """``[P, D]`` an image's own rows of a pool, on the model's device.
 
-    def image(self, pool: Pool, index: int) -> Tensor:
-        """``[P, D]`` an image's rows of a pool, on the model's device."""
-        rows = pool_rows(pool, self.rows(index))
-        return rows.to(self._model.memory_bank.device)
+        Args:
+            pool: image after image.
+            index: of the image.
+            rows_each: of an image in the pool, those of its copies included; its own alone when None.
+        """
+        first = index * (rows_each or self.patches)
+        return pool_rows(pool, slice(first, first + self.patches)).to(self._model.memory_bank.device)
 
     def __call__(self, rows: Tensor, bank: Tensor, space: FeatureSpace | None = None) -> tuple[float, float]:
         """Raw image score and map's maximum of ``[P, D]`` patches by a bank ``[M, k]``, in the bank's own space."""
@@ -145,46 +147,54 @@ def out_of_fold_scores(
     device: torch.device | None = None,
     pca: PcaOptions | None = None,
 ) -> OutOfFold:
-    """Raw image scores and map maxima, each from a bank that has not seen the image.
+    """Raw image scores and map maxima, each from a bank that has not seen the image, nor a copy of it.
+
+    Each bank is made as the run's own is: where the fit augments, from the other images and their copies. What is
+    scored are the images as they are.
 
     Args:
         scorer: of the fitted model.
-        pool: ``[n * P, D]`` features of the training images, image after image.
-        parted: the images of each fold.
+        pool: ``[n * r, D]`` features of the training images, image after image, each image's P own rows before those
+            of its augmented copies.
+        parted: the images of each fold; together all n.
         sampling_ratio: share of the other folds' patches that each bank keeps.
         seed: of the coresets.
         defects: gives ``[P, D]`` features of synthetic defects on a fold's images.
         device: where the coresets are chosen; the pool's when None.
         pca: the feature space of each fold's bank; the features as they are when None.
     """
-    n = len(pool) // scorer.patches
+    n = sum(map(len, parted))
+    rows_each = len(pool) // n
     scores, maxima = np.zeros(n, np.float32), np.zeros(n, np.float32)
     made: list[float] = []
-    for fold, space in zip(parted, _spaces(scorer, pool, parted, pca), strict=True):
+    for fold, space in zip(parted, _spaces(pool, rows_each, parted, pca), strict=True):
         others = np.setdiff1d(np.arange(n), fold)
-        rest = projected(ImagesPool(pool, others, scorer.patches), space)
+        rest = projected(ImagesPool(pool, others, rows_each), space)
         bank = KCenterGreedy(rest, sampling_ratio, seed, device=device).sample_coreset()
         for image in fold:
-            scores[image], maxima[image] = scorer(scorer.image(pool, int(image)), bank, space)
+            scores[image], maxima[image] = scorer(scorer.image(pool, int(image), rows_each), bank, space)
         made += [scorer(rows, bank, space)[0] for rows in defects(fold)]
     return OutOfFold(scores, maxima, np.array(made, np.float32))
 
 
 def _spaces(
-    scorer: Scorer, pool: Pool, parted: Sequence[NDArray[np.int64]], pca: PcaOptions | None
+    pool: Pool, rows_each: int, parted: Sequence[NDArray[np.int64]], pca: PcaOptions | None
 ) -> list[FeatureSpace | None]:
     """The feature space that each fold's other images give: sums of all images less those of the fold."""
     if pca is None:
         return [None for _ in parted]
     origin = pool_origin(pool)
-    of_folds = [reduce(add, (pool_moments(pool, origin, scorer.rows(int(i))) for i in fold)) for fold in parted]
+
+    def moments(image: int) -> Moments:
+        return pool_moments(pool, origin, slice(image * rows_each, (image + 1) * rows_each))
+
+    of_folds = [reduce(add, (moments(int(image)) for image in fold)) for fold in parted]
     whole = reduce(add, of_folds)
     return [(whole - fold).space(pca) for fold in of_folds]
 
 
 @torch.inference_mode()
 def unseen_bank(
-    scorer: Scorer,
     pool: Pool,
     units: NDArray[np.int64],
     size: int,
@@ -196,8 +206,7 @@ def unseen_bank(
     """A bank of a given size that has not seen some of the images, and those: what a graph is judged on.
 
     Args:
-        scorer: of the fitted model.
-        pool: ``[n * P, D]`` features of the training images.
+        pool: ``[n * r, D]`` features of the training images, those of an image's copies after its own.
         units: ``[n]`` what stays together; at least two different ones.
         size: of the bank; as many patches as there are where they are fewer.
         seed: decides which images, and of the coreset.
@@ -212,6 +221,6 @@ def unseen_bank(
             continue
         held.append(int(number))
     unseen = np.flatnonzero(np.isin(units, held))
-    rest = projected(ImagesPool(pool, np.flatnonzero(~np.isin(units, held)), scorer.patches), space)
+    rest = projected(ImagesPool(pool, np.flatnonzero(~np.isin(units, held)), len(pool) // len(units)), space)
     sampler = KCenterGreedy(rest, 1.0, seed, size=min(size, len(rest)), device=device)
     return sampler.sample_coreset(), unseen

@@ -23,6 +23,7 @@ from ..fit.feature_store import FeatureStore
 from ..metrics.evaluator import Scores, collect_scores
 from ..metrics.score_order import Shift, file_order, find_shift
 from ..models import Patchcore
+from ..models.images_pool import without_copies
 from ..models.k_center_greedy import Pool
 from ..runs.checkpoint import RunFacts
 from ..thresholds import Caught, GoodScores
@@ -109,7 +110,7 @@ class OutOfSample:
     def cross_fitted(self, items: Sequence[ImageItem]) -> Scored:
         """The training images, each by a bank that has not seen it, nor its part or batch."""
         good = _in_order(items)
-        with self._engine.features(self._model, self._files.dataset(good)) as store:
+        with self._engine.features(self._model, self._files.dataset(good), augment=True) as store:
             pool, used = _opened(store, good)
             parts = self._parts(pool, used)
             batches = tuple(item.batch for item in used if item.batch)
@@ -126,8 +127,8 @@ class OutOfSample:
     def _unseen(self, pool: Pool, units: NDArray[np.int64]) -> tuple[Tensor, dict[int, float]]:
         """A bank that has not seen some of the images, and those with their scores by it."""
         size, seed, space = len(self._model.model.memory_bank), self._facts.seed, self._model.model.feature_space
-        bank, unseen = unseen_bank(self._scorer, pool, units, size, seed, device=self._engine.device, space=space)
-        images = (self._scorer.image(pool, int(place)) for place in unseen)
+        bank, unseen = unseen_bank(pool, units, size, seed, device=self._engine.device, space=space)
+        images = (self._scorer.image(pool, int(place), len(pool) // len(units)) for place in unseen)
         scores = np.array([self._scorer(image, bank, space)[0] for image in images], np.float32)
         return bank, {int(unseen[place]): score for place, score in _spread(scores).items()}
 
@@ -135,7 +136,8 @@ class OutOfSample:
         batches = [item.batch for item in items if item.batch]
         digests = [self._files.digest(item.path) for item in items]
         hashes = [perceptual_hash(self._files.pixels(item.path)) for item in items]
-        parts = find_parts(pool, self._scorer.grid, digests, batches, hashes)
+        own = without_copies(pool, len(items), self._scorer.patches)
+        parts = find_parts(own, self._scorer.grid, digests, batches, hashes)
         self._notify(str(parts))
         return parts
 

@@ -6,14 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from patchcore_edge_runtime.atomic_folder import require_replaceable
-from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
+from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, ScoreRule
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 
@@ -21,19 +19,15 @@ from ..data import DataModule, ImageItem, describe_batches, open_data
 from ..data.digests import FileDigests
 from ..data.perceptual_hash import PictureHashes
 from ..engine import Engine
-from ..fit.copies import find_parts, shown_already
-from ..fit.outliers import Outliers, find_outliers
 from ..fit.storage import FeatureStorageOptions
 from ..models import Patchcore
-from ..models.feature_space import projected
-from ..models.images_pool import ImagesPool
 from ..models.k_center_greedy import Pool, coreset_size
 from ..models.pre_processor import PreProcessor
 from ..models.weights import weights_file
 from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
-from .cross_validation import units_of
+from .fitting import Fitted, Looks, fit_bank, held_but_shown
 from .telling import telling
 
 __all__ = ["OUTLIERS_FILE", "TrainOptions", "train_run"]
@@ -60,6 +54,7 @@ class TrainOptions:
         score: how an image's score comes from its patches; see ``ScoreRule``.
         pca: the feature space; the features as they are when None.
         patch_stride, patch_size: see ``PatchcoreModel``.
+        augment: what further pictures of each training image vary, which go into the pool too; none when absent.
         outliers: what becomes of training images that look unlike the others: ``keep`` them, ``drop`` those that stand
             out, or drop so many of the least usual ones.
 
@@ -85,6 +80,7 @@ class TrainOptions:
     score: str = ScoreRule.REFERENCE
     pca: PcaOptions | None = None
     outliers: Literal["keep", "drop"] | int = "keep"
+    augment: AugmentOptions | None = None
     patch_stride: int | None = None
     patch_size: int = 3
 
@@ -145,13 +141,14 @@ def train_run(
     )
     engine, hashes = Engine(options.device, strict=options.strict), PictureHashes()
     dataset = module.dataset(module.train, model.pre_processor.spec)
-    with engine.features(model, dataset, storage, hashes.watch) as store:
+    with engine.features(model, dataset, storage, hashes.watch, augment=True) as store:
         # Without the images that could not be read.
         used = [module.train[place] for place in store.images]
-        looks = _Looks(digest, hashes.of(dataset.part(store.images)))
-        found = _fit(model, store.pool(), used, options, looks, say)
+        looks = Looks(digest, hashes.of(dataset.part(store.images)))
+        fill = partial(_fill, model, options)
+        found = fit_bank(model, store.pool(), used, looks, fill, options.outliers, say)
         fitted = module.with_train(found.kept)
-        shown = _shown_already(engine, model, fitted, store.pool(), looks)
+        shown = held_but_shown(engine, model, fitted, store.pool(), looks)
         facts = save_fitted(
             folder, model, fitted, FitFindings(found.suspects, [*shown, *found.dropped], options.group_by), digest
         )
@@ -165,77 +162,10 @@ def train_run(
     return facts
 
 
-@dataclass(frozen=True)
-class _Looks:
-    """What tells pictures of one part: digests of the files, and perceptual hashes of the images used."""
-
-    digest: FileDigests
-    hashes: list[NDArray[np.bool_]]
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """What was fitted on, and what stood out.
-
-    Attributes:
-        kept: images that the bank is from.
-        dropped: images that were left out because they look unlike the others.
-        suspects: images among those kept that do.
-        outliers: how unlike the others each image is, the dropped ones included.
-    """
-
-    kept: list[ImageItem]
-    dropped: list[ImageItem]
-    suspects: list[ImageItem]
-    outliers: Outliers
-
-
-def _fit(
-    model: Patchcore,
-    pool: Pool,
-    items: list[ImageItem],
-    options: TrainOptions,
-    looks: _Looks,
-    say: Callable[[str], None],
-) -> _Fitted:
-    """Fill the memory bank; once more without the images that are to be dropped."""
-    _fill(model, pool, options)
-    grid = model.model.patch_grid(model.pre_processor.spec.input_size)
-    batches = tuple(item.batch for item in items if item.batch)
-    parts = find_parts(pool, grid, [looks.digest(item.path) for item in items], batches, looks.hashes)
-    say(str(parts))
-    seen, units = projected(pool, model.model.feature_space), units_of(parts.part, batches)
-    outliers = find_outliers(seen, model.coreset_rows, [item.path for item in items], grid, units)
-    dropped = set(outliers.worst(options.outliers))
-    if dropped:
-        rest = np.setdiff1d(np.arange(len(items)), list(dropped))
-        _fill(model, ImagesPool(pool, rest, grid[0] * grid[1]), options)
-    return _Fitted(
-        [item for place, item in enumerate(items) if place not in dropped],
-        [items[place] for place in sorted(dropped)],
-        [items[place] for place in outliers.suspects if place not in dropped],
-        outliers,
-    )
-
-
-def _fill(model: Patchcore, pool: Pool, options: TrainOptions) -> None:
+def _fill(model: Patchcore, options: TrainOptions, pool: Pool) -> None:
     model.coreset_sampling_ratio = options.ratio
     model.fit(pool, size=options.bank_size(*pool.shape), projection_eps=options.projection_eps)
     model.coreset_sampling_ratio = len(model.coreset_rows) / len(pool)
-
-
-def _shown_already(engine: Engine, model: Patchcore, module: DataModule, pool: Pool, looks: _Looks) -> list[ImageItem]:
-    """Images held out beside the training images that show a part which is among those."""
-    held = split_off(module)
-    if not held:
-        return []
-    fitted, spec = {looks.digest(item.path) for item in module.train}, model.pre_processor.spec
-    dataset, hashes = module.dataset(held, spec), PictureHashes()
-    with engine.features(model, dataset, watch=hashes.watch) as store:
-        used = [held[place] for place in store.images]
-        grid, others = model.model.patch_grid(spec.input_size), hashes.of(dataset.part(store.images))
-        seen = shown_already(pool, store.pool(), grid, looks.hashes, others)
-    return [item for item, known in zip(used, seen, strict=True) if known or looks.digest(item.path) in fitted]
 
 
 def _new_model(options: TrainOptions) -> Patchcore:
@@ -252,16 +182,18 @@ def _new_model(options: TrainOptions) -> Patchcore:
         seed=options.seed,
         score=options.score,
         pca=options.pca,
+        augment=options.augment,
         patch_stride=options.patch_stride,
         patch_size=options.patch_size,
     )
 
 
 def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule, digest_of: FileDigests) -> str:
-    """Of all that decides the features: images, weights, layers, preprocessing."""
+    """Of all that decides the features: images and their copies, weights, layers, preprocessing."""
     digest = hashlib.sha256()
     grid = (options.patch_stride, options.patch_size)
-    facts = (options.backbone, options.layers, grid, model.pre_processor.spec.model_dump(), options.strict)
+    copies = options.augment and (options.augment.model_dump(), options.seed)
+    facts = (options.backbone, options.layers, grid, model.pre_processor.spec.model_dump(), options.strict, copies)
     digest.update(json.dumps(facts).encode())
     for name, tensor in sorted(model.model.feature_extractor.state_dict().items()):
         digest.update(name.encode())
@@ -272,7 +204,7 @@ def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule, di
 
 
 def _report_outliers(
-    folder: Path, model: Patchcore, module: DataModule, found: _Fitted, say: Callable[[str], None]
+    folder: Path, model: Patchcore, module: DataModule, found: Fitted, say: Callable[[str], None]
 ) -> None:
     dataset, outliers = DataModule.dataset(module.train, model.pre_processor.spec), found.outliers
     page, title = folder / OUTLIERS_FILE, f"{folder.resolve().name}: training images that look least like the others"

@@ -40,11 +40,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
+from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, ScoreRule
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 from patchcore_edge_runtime.validation import first_fault
 
+from ..data.augmentation import Augmenter
 from ..data.batch import Batch
 from ..metrics.evaluator import Evaluator
 from .feature_space import pool_moments, pool_origin, projected
@@ -86,6 +87,7 @@ class Patchcore(nn.Module):
         pca: the feature space that ``fit`` finds; the features as they are when absent.
         patch_stride: pixels from patch to patch; as the first layer has them when absent.
         patch_size: side of the square of a layer's cells that are averaged into one: 1, 3, 5 …
+        augment: what further pictures of each training image vary, which go into the pool too; none when absent.
 
     Attributes:
         embeddings: ``[n, D]`` float32 per training step, until ``fit``.
@@ -114,6 +116,7 @@ class Patchcore(nn.Module):
         pca: PcaOptions | None = None,
         patch_stride: int | None = None,
         patch_size: int = 3,
+        augment: AugmentOptions | None = None,
     ) -> None:
         super().__init__()
         if not 0 < coreset_sampling_ratio <= 1:
@@ -133,7 +136,7 @@ class Patchcore(nn.Module):
             patch_stride=patch_stride,
             patch_size=patch_size,
         )
-        self.pca = pca
+        self.pca, self.augment = pca, augment
         extractor = self.model.feature_extractor
         if weights is not None:
             report_unused(weights, load_weights(extractor.network, weights))
@@ -214,8 +217,9 @@ class Patchcore(nn.Module):
     def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Tensor:
         """Embed a batch into the pool, ``self.embeddings``; returns a zero loss. Further arguments are ignored."""
         self.model.train()
+        images = Augmenter(self.augment, self.seed)(batch.image)
         with torch.inference_mode():
-            self.embeddings.append(self.model(self.pre_processor(batch.image)))
+            self.embeddings.append(self.model(self.pre_processor(images)))
         return torch.zeros(())
 
     def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Batch:

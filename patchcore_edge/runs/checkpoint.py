@@ -27,7 +27,7 @@ from torch import Tensor
 
 from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
-from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
+from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, ScoreRule
 from patchcore_edge_runtime.errors import CheckpointError
 from patchcore_edge_runtime.images.files import read_image, write_image
 from patchcore_edge_runtime.images.frame_check import FrameLimits
@@ -71,12 +71,13 @@ class RunFacts(BaseModel):
         left_out_sha256: digests of files that are neither: they show a part that is among the training images.
         suspect_sha256: digests of the training files that look unlike the others (``outliers.html``).
         group_by: pattern that finds an image's batch in its path; subfolders are batches without.
-        patches: how many the images gave.
+        patches: how many the images and their augmented copies gave.
         bank_size: how many of them the memory bank keeps.
         score: how an image's score comes from its patches.
         pca: what the feature space keeps; the features as they are when absent.
         patch_stride: pixels from patch to patch; as the first layer has them when absent.
         patch_size: side of the square of a layer's cells that are averaged into one.
+        augment: what the bank's further pictures of each image vary; none when absent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,6 +104,7 @@ class RunFacts(BaseModel):
     pca: PcaOptions | None = None
     patch_stride: PositiveInt | None = None
     patch_size: PositiveInt = 3
+    augment: AugmentOptions | None = None
     tools: dict[str, str]
 
 
@@ -164,6 +166,7 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
         pca=facts.pca,
         patch_stride=facts.patch_stride,
         patch_size=facts.patch_size,
+        augment=facts.augment,
     )
     try:
         model.model.load_state_dict(load_file(folder / MODEL_FILE))

@@ -17,7 +17,7 @@ from patchcore_edge.runs.checkpoint import load_run
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle, verify_bundle
 from patchcore_edge_runtime import Inspector
-from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
+from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, ScoreRule
 from patchcore_edge_runtime.images.files import read_image
 
 WHITE = PcaOptions(dimensions=0.99, whitening=0.5)
@@ -50,10 +50,12 @@ def test_a_recipe_exports_verifies_and_inspects(
     tiny_options: TrainOptions,
     tmp_path: Path,
 ) -> None:
-    options = replace(tiny_options, coreset_sampling_ratio=0.1, score=rule, pca=pca)
+    # Copies change what is in the bank and nothing in the graph.
+    augment = AugmentOptions(kinds=("brightness", "shift"), copies=1) if pca is None else None
+    options = replace(tiny_options, coreset_sampling_ratio=0.1, score=rule, pca=pca, augment=augment)
     run = plain_run(good_files, tmp_path, options)
     manifest = export_bundle(run, tmp_path / "bundle", graph)
-    assert (manifest.model.score, manifest.model.pca) == (rule, pca)
+    assert (manifest.model.score, manifest.model.pca, manifest.model.augment) == (rule, pca, augment)
     assert manifest.parity.passed, manifest.parity.failures
     assert verify_bundle(tmp_path / "bundle", run, None, "CPU").passed
 

@@ -20,7 +20,7 @@ from ..verdict import Thresholds
 from .calibration_facts import CalibrationFacts, ScoreStats, TradeOffPoint
 from .facts import Facts, Finite, NonNegative, Share, Text
 from .parity_report import OnnxParity, ParityReport, SeenParity
-from .recipe import PcaOptions, ScoreRule
+from .recipe import AugmentOptions, PcaOptions, ScoreRule
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -56,6 +56,7 @@ class ModelFacts(Facts):
         pca: what the feature space keeps; absent where distances are between the backbone's features.
         patch_stride: pixels of the model's input from patch to patch; as the first layer has them when absent.
         patch_size: side of the square of a layer's cells that are averaged into one.
+        augment: what the bank's further pictures of each image vary; absent where there are none.
     """
 
     backbone: Text
@@ -69,6 +70,7 @@ class ModelFacts(Facts):
     pca: PcaOptions | None = None
     patch_stride: PositiveInt | None = None
     patch_size: PositiveInt = 3
+    augment: AugmentOptions | None = None
 
 
 class SearchFacts(Facts):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["PcaOptions", "ScoreRule"]
+__all__ = ["AugmentOptions", "Augmentation", "PcaOptions", "ScoreRule"]
 
 
 class ScoreRule(StrEnum):
@@ -43,3 +43,52 @@ class PcaOptions(BaseModel):
         if self.dimensions >= 1 and self.dimensions != int(self.dimensions):
             raise ValueError("dimensions is a whole number, or a share below 1")
         return self
+
+
+class Augmentation(StrEnum):
+    """What further pictures of a good image show as good too.
+
+    Attributes:
+        BRIGHTNESS: less or more light.
+        CONTRAST: greys nearer to their mean, or farther from it.
+        SHIFT: the part a little aside.
+        TURN: the part a little turned.
+        FLIP_H: left and right exchanged.
+        FLIP_V: top and bottom exchanged.
+    """
+
+    BRIGHTNESS = "brightness"
+    CONTRAST = "contrast"
+    SHIFT = "shift"
+    TURN = "turn"
+    FLIP_H = "flip-h"
+    FLIP_V = "flip-v"
+
+
+class AugmentOptions(BaseModel):
+    """Augmentations of the bank: it is chosen from the good images and from copies of them.
+
+    Attributes:
+        kinds: what the copies vary, each copy all of them.
+        copies: of each image, at most; see ``made``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kinds: tuple[Augmentation, ...] = Field(min_length=1)
+    copies: int = Field(default=3, ge=1, le=100)
+
+    @field_validator("kinds")
+    @classmethod
+    def _in_order(cls, kinds: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
+        return tuple(kind for kind in Augmentation if kind in kinds)
+
+    @property
+    def flips(self) -> tuple[Augmentation, ...]:
+        """Those of the kinds that are exact."""
+        return tuple(kind for kind in self.kinds if kind in (Augmentation.FLIP_H, Augmentation.FLIP_V))
+
+    @property
+    def made(self) -> int:
+        """How many copies of each image there are: flips alone give no more than one, or three of both."""
+        return self.copies if len(self.flips) < len(self.kinds) else min(self.copies, 2 ** len(self.flips) - 1)
