@@ -12,9 +12,11 @@ __all__ = ["Cost", "Judged", "Limits", "choose", "finalists", "frontier"]
 
 _CLEARLY = 1.0
 """Standard errors of a difference (Breiman et al. 1984: the one-standard-error rule)."""
+_WORTH = 0.01
+"""What the default has to be beaten by besides: smaller gains on synthetic defects say nothing of real ones."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Judged:
     """A recipe and what is known of it.
 
@@ -74,12 +76,12 @@ def finalists(judged: Sequence[Judged], default: Judged, most: int) -> list[Judg
     best = steps[-1]
     # The cheapest that the best does not clearly beat, then what lies between in even steps.
     level = next(place for place, one in enumerate(steps) if not _beats(best, one))
-    wanted = [default, best, steps[level]]
+    wanted = list({id(one): one for one in (default, best, steps[level])}.values())
     rest = [one for one in steps if one not in wanted]
     count = max(0, most - len(wanted))
     if len(rest) > count:
         rest = [rest[round((place + 0.5) * len(rest) / count - 0.5)] for place in range(count)]
-    return list({id(one): one for one in [*wanted, *rest]}.values())
+    return [*wanted, *rest]
 
 
 def choose(measured: Sequence[tuple[Judged, Cost]], default: Judged, limits: Limits) -> tuple[Judged, str] | None:
@@ -90,7 +92,8 @@ def choose(measured: Sequence[tuple[Judged, Cost]], default: Judged, limits: Lim
     best = max(allowed, key=lambda pair: pair[0].evidence.value)[0]
     level = sorted((pair for pair in allowed if not _beats(best, pair[0])), key=lambda pair: pair[1].milliseconds)
     usual = next((pair for pair in allowed if pair[0] is default), None)
-    if usual is not None and not _beats(best, default):
+    gain = best.evidence.value - default.evidence.value
+    if usual is not None and (gain < _WORTH or not _beats(best, default)):
         cheaper = [pair for pair in level if pair[1].milliseconds < 0.8 * usual[1].milliseconds]
         if not cheaper:
             return default, "Nothing that was tried is clearly better than the default, so the default is taken."

@@ -44,10 +44,10 @@ class Journal:
         if not file.is_file():
             return None
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 good, defects, real, located = (arrays[name] for name in ("good", "defects", "real", "located"))
                 return Found(good, defects, real, located, int(arrays["dimensions"]))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
     def write(self, layout: Layout, found: Found) -> None:
@@ -57,9 +57,9 @@ class Journal:
     def folds(self) -> list[NDArray[np.int64]] | None:
         """The folds that were found before."""
         try:
-            with np.load(self._named("folds"), allow_pickle=False) as arrays:
+            with self._named("folds").open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 return [np.asarray(arrays[name], np.int64) for name in sorted(arrays.files)]
-        except (OSError, ValueError, zipfile.BadZipFile):
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
 
     def keep_folds(self, folds: Sequence[NDArray[np.int64]]) -> None:

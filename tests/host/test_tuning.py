@@ -1,0 +1,320 @@
+"""The recipe is found for the part: what is judged, how sure that is, and what is taken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import good_part, run_cli
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from patchcore_edge.data.photo_size import PhotoSizes, photo_sizes
+from patchcore_edge.models import Patchcore, PatchcoreModel
+from patchcore_edge.models.feature_extractor import layer_strides
+from patchcore_edge.models.feature_space import pool_moments, pool_origin
+from patchcore_edge.models.k_center_greedy import KCenterGreedy
+from patchcore_edge.runs.checkpoint import load_calibration, load_run
+from patchcore_edge.tuning.choice import Cost, Judged, Limits, choose, finalists, frontier
+from patchcore_edge.tuning.evidence import Evidence, combined, evidence
+from patchcore_edge.tuning.journal import Journal
+from patchcore_edge.tuning.judge import SHARES, Found, Judge, Seen
+from patchcore_edge.tuning.recipe import RULES, Layout, Recipe, View, layer_sets, views
+from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
+
+VIEW = View(backbone="resnet18", layers=("layer1", "layer2", "layer3"), image_size=(64, 64), patch_stride=8)
+
+
+def scores(rng: np.random.Generator, n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    good = rng.normal(size=n).astype(np.float32)
+    sources = np.sort(rng.integers(0, n, m))
+    return good, (rng.normal(size=m) + 1 + good[sources]).astype(np.float32), sources
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 40), st.integers(1, 80), st.integers(0, 1000))
+def test_the_measure_is_the_area_under_the_roc(n: int, m: int, seed: int) -> None:
+    good, defects, sources = scores(np.random.default_rng(seed), n, m)
+    found = evidence(good, defects, sources)
+    assert found.value == pytest.approx(roc_auc_score(np.r_[np.zeros(n), np.ones(m)], np.r_[good, defects]))
+
+
+def test_its_error_is_what_other_images_would_change() -> None:
+    drawn = [evidence(*scores(np.random.default_rng(seed), 60, 180)) for seed in range(300)]
+    assert np.mean([one.error for one in drawn]) == pytest.approx(np.std([one.value for one in drawn]), rel=0.15)
+
+
+def test_two_recipes_are_compared_on_the_same_images() -> None:
+    rng = np.random.default_rng(0)
+    good, defects, sources = scores(rng, 80, 240)
+    first = evidence(good, defects, sources)
+    second = evidence(good + rng.normal(0, 0.05, 80).astype(np.float32), defects, sources)
+    assert second.difference_error(first) < 0.3 * first.error
+    assert first.difference_error(first) == 0
+
+
+def test_labelled_defects_count_the_more_the_more_there_are() -> None:
+    rng = np.random.default_rng(0)
+    good, defects, sources = scores(rng, 100, 300)
+    synthetic = evidence(good, defects, sources)
+    plain = [combined(synthetic, good, np.full(count, 9, np.float32), 0.03).value for count in (0, 5, 100)]
+    assert plain[0] == synthetic.value < plain[1] < plain[2] < 1
+
+
+def recipe(bank: int = 100, pca: PcaOptions | None = None) -> Recipe:
+    return Recipe(layout=Layout(view=VIEW, layers=("layer2",), pca=pca), score=ScoreRule.MAP_MAX, bank_size=bank)
+
+
+def judged(value: float, estimate: float, spread: float = 0.0, seed: int = 0) -> Judged:
+    noise = np.random.default_rng(seed).normal(0, spread, 100) if spread else np.zeros(100)
+    return Judged(recipe(int(estimate)), Evidence(value, noise), value, value, estimate)
+
+
+def test_the_frontier_has_each_step_that_is_worth_its_time() -> None:
+    worse, cheap, middle, best = judged(0.7, 30), judged(0.8, 10), judged(0.85, 20), judged(0.9, 40)
+    assert frontier([worse, best, cheap, middle]) == [cheap, middle, best]
+
+
+def test_what_is_timed_has_the_default_the_best_and_steps_between() -> None:
+    steps = [judged(0.5 + place / 100, 10 + place) for place in range(30)]
+    default = judged(0.6, 50)
+    named = finalists([*steps, default], default, 6)
+    assert default in named
+    assert steps[-1] in named
+    assert len(named) == 6
+
+
+def test_the_cheaper_is_taken_where_the_better_is_no_clear_gain() -> None:
+    default, best, cheap = judged(0.70, 30), judged(0.90, 40), judged(0.895, 5, spread=0.1, seed=1)
+    costs = [(default, Cost(30, 5)), (best, Cost(40, 5)), (cheap, Cost(5, 5))]
+    found = choose(costs, default, Limits())
+    assert found is not None
+    assert found[0] is cheap
+
+
+def test_the_default_stays_unless_it_is_clearly_beaten() -> None:
+    default, best = judged(0.895, 30, spread=0.2), judged(0.90, 31)
+    found = choose([(default, Cost(30, 5)), (best, Cost(31, 5))], default, Limits())
+    assert found is not None
+    assert found[0] is default
+
+
+def test_a_budget_rules_out_what_costs_more() -> None:
+    default, best, small = judged(0.7, 30), judged(0.9, 40), judged(0.6, 5)
+    costs = [(default, Cost(30, 5)), (best, Cost(40, 5)), (small, Cost(5, 1))]
+    found = choose(costs, default, Limits(milliseconds=10))
+    assert found is not None
+    assert found[0] is small
+    assert choose(costs, default, Limits(megabytes=0.5)) is None
+
+
+def test_layers_are_tried_alone_and_together_from_fine_to_coarse() -> None:
+    sets = layer_sets(layer_strides("resnet18"))
+    assert sets[0] == ("layer2", "layer3")
+    assert {("layer2",), ("layer3",), ("layer1", "layer2"), ("layer1", "layer2", "layer3")} <= set(sets)
+    assert layer_sets(layer_strides("tf_efficientnet_lite0"))[0] == ("blocks.2", "blocks.4")
+    assert all(len(some) <= 3 for some in layer_sets(layer_strides("vit_small_patch14_dinov2.lvd142m")))
+
+
+def test_large_images_are_tried_with_patches_farther_apart() -> None:
+    made = views("resnet18", layer_strides("resnet18"), [(256, 256), (384, 384), (512, 512)])
+    assert [(one.image_size[0], one.patch_stride) for one in made] == [(256, 8), (384, 8), (384, 16), (512, 16)]
+
+
+def patches(images: int, seed: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).gamma(2.0, size=(images * 64, 6)).astype(np.float32))
+
+
+@pytest.mark.parametrize("pca", [None, PcaOptions(dimensions=4, whitening=0.5)])
+def test_a_recipe_is_judged_as_the_model_scores(pca: PcaOptions | None) -> None:
+    good, defects = patches(9, 0), patches(4, 1)
+    folds = [np.arange(0, 3), np.arange(3, 6), np.arange(6, 9)]
+    coverage = np.zeros((4, 64), np.float32)
+    coverage[:, 9] = 1
+    seen = Seen(good, defects, np.array([0, 3, 6, 8]), coverage, (8, 8), (64, 64), patches(2, 2))
+    found = Judge(seen, folds, 40, seed=0)(np.arange(6), pca)
+
+    model = PatchcoreModel(["layer2"], "resnet18", pre_trained=False).eval()
+    rest = good.reshape(9, 64, 6)[3:].reshape(-1, 6)
+    space = None if pca is None else pool_moments(rest, pool_origin(rest)).space(pca)
+    model.feature_space = space
+    for place, share in enumerate(SHARES):
+        seen_by = rest if space is None else space(rest)
+        model.memory_bank = KCenterGreedy(seen_by, 1.0, 0, size=round(40 * share)).sample_coreset()
+        for rule, score in enumerate(RULES):
+            model.score = score
+            expected = model.score_patches(good.reshape(9, 64, 6)[:3], (8, 8), (64, 64)).pred_score
+            assert torch.allclose(torch.from_numpy(found.good[rule, place, :3]), expected, rtol=1e-4), (share, score)
+    assert found.real.shape == (len(RULES), len(SHARES), 2)
+    assert ((found.located >= 0) & (found.located <= 1)).all()
+
+
+def test_a_smaller_bank_scores_higher_or_alike() -> None:
+    seen = Seen(patches(6, 0), patches(1, 1), np.zeros(1, np.int64), np.ones((1, 64), np.float32), (8, 8), (64, 64))
+    found = Judge(seen, [np.arange(3), np.arange(3, 6)], 64, seed=0)(np.arange(6), None)
+    largest = found.good[RULES.index(ScoreRule.PATCH_MAX)]
+    assert (np.diff(largest, axis=0) <= 1e-5).all()
+
+
+def test_what_was_judged_is_read_again_and_what_was_cut_short_is_not(tmp_path: Path) -> None:
+    journal, layout = Journal(tmp_path / "journal", "one"), recipe().layout
+    shape = (len(RULES), len(SHARES), 3)
+    found = Found(*(np.full(shape, place, np.float32) for place in range(3)), np.ones((4, 3), np.float32), 7)
+    assert journal.read(layout) is None
+    journal.write(layout, found)
+    again = journal.read(layout)
+    assert again is not None
+    assert (again.defects == found.defects).all()
+    assert again.dimensions == 7
+    assert Journal(tmp_path / "journal", "other").read(layout) is None
+    file = next((tmp_path / "journal").glob("*.npz"))
+    file.write_bytes(file.read_bytes()[:100])
+    assert journal.read(layout) is None
+    assert journal.folds() is None
+    journal.keep_folds([np.array([0, 2]), np.array([1])])
+    assert [fold.tolist() for fold in journal.folds() or []] == [[0, 2], [1]]
+
+
+def test_the_default_size_follows_the_photos(tmp_path: Path) -> None:
+    for place, shape in enumerate([(600, 800), (604, 800), (600, 790)]):
+        cv2.imwrite(str(tmp_path / f"{place}.png"), np.zeros((*shape, 3), np.uint8))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    found = photo_sizes(sorted(tmp_path.iterdir()))
+    assert found == PhotoSizes(600, 800, one_shape=True)
+    assert found.input_size(found.default_side) == (320, 448)
+    assert PhotoSizes(80, 80, one_shape=True).default_side == 224
+    assert PhotoSizes(300, 200, one_shape=False).input_size(256) == (256, 256)
+    assert photo_sizes([tmp_path / "broken.png"]) is None
+
+
+@pytest.fixture(scope="module")
+def good_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tune") / "good"
+    folder.mkdir()
+    for place in range(14):
+        cv2.imwrite(str(folder / f"{place:03d}.png"), good_part(place))
+    return folder
+
+
+@pytest.fixture
+def no_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs by the number of pixels and patches in place of compiled graphs, whose times are `test_meter.py`'s."""
+
+    def meter(model: Patchcore, images: list[np.ndarray], device: str) -> dict[str, tuple[float, float]]:
+        size = len(images[0]) + len(model.model.memory_bank) / 1000
+        return {"fp32": (size, 2.0), "int8": (size / 2, 1.0)}
+
+    monkeypatch.setattr("patchcore_edge.tuning.tune.load_meter", lambda: meter)
+
+
+def tuned(data: Path, run: Path, weights: Path, *words: object) -> tuple[int, str]:
+    done = run_cli(
+        *("tune", data, "-o", run, "--backbones", "resnet18", "--weights", weights, "--device", "cpu", "--sizes", 64),
+        *words,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_tune_leaves_a_calibrated_run_and_shows_what_it_tried(
+    good_folder: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    code, text = tuned(good_folder, tmp_path / "run", tiny_weights)
+    assert code == 0, text
+    document = json.loads((tmp_path / "run" / "tune.json").read_text(encoding="utf-8"))
+    chosen = Recipe.model_validate(document["chosen"]["recipe"])
+    model, facts = load_run(tmp_path / "run")
+    assert (facts.backbone, facts.layers, facts.pca) == ("resnet18", chosen.layout.layers, chosen.layout.pca)
+    assert (facts.score, facts.bank_size) == (chosen.score, chosen.bank_size)
+    assert facts.preprocess.input_size == (64, 64)
+    assert len(facts.train_sha256) == 14
+    assert load_calibration(tmp_path / "run") is not None
+    assert model.model.memory_bank.shape[0] == chosen.bank_size
+    assert {"fp32", "int8"} <= set(document["chosen"]["costs"])
+    page = (tmp_path / "run" / "tune.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "patchcore-edge train" in page
+    assert not list(tmp_path.glob(".run*"))
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_an_interrupted_search_goes_on_from_what_it_judged(
+    good_folder: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+    judge = Judge.__call__
+
+    def stopping(self: Judge, columns: np.ndarray, pca: PcaOptions | None) -> Found:
+        calls.append(pca)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return judge(self, columns, pca)
+
+    monkeypatch.setattr(Judge, "__call__", stopping)
+    code, _ = tuned(good_folder, tmp_path / "run", tiny_weights)
+    assert code == 130
+    assert not (tmp_path / "run").exists()
+    kept = len(list((tmp_path / ".run.tune").glob("*.npz")))
+    assert kept >= 4
+    before = len(calls)
+    code, text = tuned(good_folder, tmp_path / "run", tiny_weights)
+    assert code == 0, text
+    fresh = Journal(tmp_path / "other", "x")
+    assert fresh.folds() is None
+    total = len(json.loads((tmp_path / "run" / "tune.json").read_text(encoding="utf-8"))["recipes"])
+    layouts = total // (len(RULES) * len(SHARES))
+    # All but those that were kept (one file is the folds), and none twice.
+    assert len(calls) - before == layouts - (kept - 1)
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_a_budget_that_nothing_meets_is_one_sentence(good_folder: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    code, text = tuned(good_folder, tmp_path / "run", tiny_weights, "--budget-ms", 1e-6, "--time-limit", 0)
+    assert code == 2
+    assert "--budget-ms" in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_labelled_defects_of_the_validation_split_count(tiny_data: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    import shutil
+
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    shutil.copytree(tiny_data / "test/scratch", data / "validation/scratch")
+    code, text = tuned(data, tmp_path / "run", tiny_weights, "--time-limit", 0)
+    assert code == 0, text
+    document = json.loads((tmp_path / "run" / "tune.json").read_text(encoding="utf-8"))
+    assert document["labelled_images"] == 16
+    one = document["default"]
+    assert one["value"] != pytest.approx((one["image_auroc"] + one["located"]) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [("--sizes", "256,large"), ("--backbones", ""), ("--backbones", "resnet18,resnet34")])
+def test_options_that_cannot_be_met_are_refused_before_the_work(
+    wrong: tuple[str, str], good_folder: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    code, text = tuned(good_folder, tmp_path / "run", tiny_weights, *wrong)
+    assert code == 2, text
+    assert "Traceback" not in text
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_the_search_is_the_same_again(good_folder: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    found = []
+    for name in ("first", "second"):
+        code, text = tuned(good_folder, tmp_path / name, tiny_weights, "--time-limit", 0)
+        assert code == 0, text
+        document = json.loads((tmp_path / name / "tune.json").read_text(encoding="utf-8"))
+        found.append([replace_costs(one) for one in document["recipes"]])
+    assert found[0] == found[1]
+
+
+def replace_costs(one: dict) -> dict:
+    """Without what the machine decides."""
+    return {**one, "costs": {}}
