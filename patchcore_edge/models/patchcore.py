@@ -116,17 +116,14 @@ class Patchcore(nn.Module):
             raise ConfigError(f"The coreset sampling ratio is {coreset_sampling_ratio}; give a number in (0, 1].")
         if num_neighbors < 1:
             raise ConfigError(f"The number of neighbors is {num_neighbors}; give at least 1.")
-        self.model = PatchcoreModel(layers, backbone, pre_trained and weights is None, num_neighbors, score=score)
+        if not isinstance(pre_processor, PreProcessor):
+            pre_processor = PreProcessor(self.configure_pre_processor().spec, prepared=not pre_processor)
+        size, pre_trained = pre_processor.spec.input_size, pre_trained and weights is None
+        self.model = PatchcoreModel(layers, backbone, pre_trained, num_neighbors, score=score, image_size=size)
         self.pca = pca
         extractor = self.model.feature_extractor
         if weights is not None:
             report_unused(weights, load_weights(extractor.network, weights))
-        if not isinstance(pre_processor, PreProcessor):
-            pre_processor = PreProcessor(self.configure_pre_processor().spec, prepared=not pre_processor)
-        spec = pre_processor.spec
-        if extractor.fixed_size not in (None, spec.input_size):
-            height, width = extractor.fixed_size
-            raise ConfigError(f"{backbone} takes images of {height}x{width} pixels only; choose that image size.")
         self.pre_processor = pre_processor.completed(extractor.mean, extractor.std)
         self.post_processor = self.configure_post_processor() if post_processor is True else post_processor or None
         self.evaluator = Evaluator() if evaluator is True else evaluator or None

@@ -38,6 +38,7 @@ class PatchcoreModel(nn.Module):
         pre_trained: load ImageNet weights; where from, see ``patchcore_edge.models.weights``.
         num_neighbors: neighbours that re-weight the image score (b in eq. 7); 1 turns re-weighting off.
         score: how an image's score comes from its patches; see ``ScoreRule``.
+        image_size: (height, width) in pixels; only networks that take one size need it, see ``TimmFeatureExtractor``.
 
     Attributes:
         feature_extractor: ``[N,3,H,W]`` normalised images → layer → features.
@@ -76,13 +77,14 @@ class PatchcoreModel(nn.Module):
         num_neighbors: int = 9,
         *,
         score: ScoreRule | str = ScoreRule.REFERENCE,
+        image_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.score = ScoreRule(score)
         self.backbone = backbone
         self.layers = tuple(layers)
         self.num_neighbors = num_neighbors
-        self.feature_extractor = TimmFeatureExtractor(backbone, self.layers, pre_trained)
+        self.feature_extractor = TimmFeatureExtractor(backbone, self.layers, pre_trained, image_size=image_size)
         self.feature_pooler = nn.AvgPool2d(3, 1, 1)
         self.anomaly_map_generator = AnomalyMapGenerator()
         self.register_buffer("memory_bank", torch.empty(0))
