@@ -1,7 +1,4 @@
-"""Tables of positions in a transformer's weights, brought from one grid of patches to another.
-
-Interpolation is timm's, as it does it for the weights that it downloads.
-"""
+"""Tables of positions in a transformer's weights, brought from one grid of patches to another by timm's functions."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import logging
 from math import isqrt, prod
 from typing import Any
 
-from timm.layers import resample_abs_pos_embed, resample_abs_pos_embed_nhwc, resize_rel_pos_bias_table
+from timm.layers import resample_abs_pos_embed, resample_abs_pos_embed_nhwc, resize_rel_pos_bias_table_simple
 from torch import Tensor, nn
 
 __all__ = ["is_position_table", "resampled"]
@@ -83,7 +80,8 @@ def _relative(given: Tensor, wanted: Tensor, window: Grid) -> Tensor:
     if given.shape == wanted.shape and window[0] == window[1]:
         return given
     try:
-        return resize_rel_pos_bias_table(given, window, tuple(wanted.shape))
+        # Bicubic, as absolute positions are. timm's other function indexes in a way that torch is about to change.
+        return resize_rel_pos_bias_table_simple(given, window, tuple(wanted.shape))
     except (ValueError, RuntimeError, AssertionError):
         return given
 
