@@ -1,8 +1,9 @@
 """DINOv2-S at several image sizes, float32 and INT8, on this CPU: python -m benchmarks.transformers [--weights FILE]
 
 Prints a line per size: milliseconds a frame of the whole graph (median and quartiles, the graphs in turns), the layers
-that INT8 leaves in float, the error of its features, and how far its scores are from float32 torch's. Without a file of
-weights they are random, which does for time and not for the rest.
+that INT8 leaves in float, the error of its features, that with all layers but the first in INT8, smoothed and not, and
+how far its scores are from float32 torch's. Without a file of weights they are random, which does for time and not for
+the rest.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from patchcore_edge.models import Patchcore
 from patchcore_edge_export.convert.openvino import save
 from patchcore_edge_export.convert.quantize import Quantized, quantize
+from patchcore_edge_export.convert.recipe import Recipe
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 
@@ -44,6 +46,8 @@ class _Graphs:
     exact: OpenVINOBackend
     int8: OpenVINOBackend
     quantized: Quantized
+    whole: tuple[float, float]
+    """Error of the features with all layers but the first in INT8: smoothed, and not."""
 
 
 def main() -> None:
@@ -54,7 +58,10 @@ def main() -> None:
     given = parser.parse_args()
     origin = given.weights.name if given.weights else "random weights"
     print(f"{BACKBONE} ({origin}), {', '.join(LAYERS)}, bank {BANK:,}, exact search, on {machine()}\n")
-    print("| px | float32 | INT8 | layers in float | feature error | score deviation |\n|---|---|---|---|---|---|")
+    print(
+        "| px | float32 | INT8 | layers in float | feature error | with none of them | … unsmoothed | score deviation |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for size in given.sizes:
         with TemporaryDirectory() as scratch:
             print(_line(size, given.weights, Path(scratch)), flush=True)
@@ -73,7 +80,8 @@ def _line(size: int, weights: Path | None, scratch: Path) -> str:
     found = graphs.quantized
     return (
         f"| {size} | {times['float32'].spread()} | {times['int8'].spread()} | "
-        f"{len(found.float_layers)} of {found.layers} | {found.feature_error:.1%} | {worst:.1%} |"
+        f"{len(found.float_layers)} of {found.layers} | {found.feature_error:.1%} | "
+        f"{graphs.whole[0]:.1%} | {graphs.whole[1]:.1%} | {worst:.1%} |"
     )
 
 
@@ -93,9 +101,14 @@ def _graphs(fitted: Patchcore, ranges: list[NDArray[np.uint8]], scratch: Path) -
     exact = compiled(scratch / "float", fitted, None)
     core = ov.Core()
     core.set_property({"ENABLE_MMAP": False})
-    quantized = quantize(core.read_model(scratch / "float" / MODEL_XML), ranges, 1)
+    model = core.read_model(scratch / "float" / MODEL_XML)
+    quantized = quantize(model, ranges, 1)
+    smoothed, plain = (
+        quantize(model, ranges, 1, recipe).feature_error
+        for recipe in (Recipe(budget=None), Recipe(budget=None, smoothing=None))
+    )
     save(quantized.model, scratch / "int8.xml", compress_to_fp16=False)
-    return _Graphs(fitted, exact, OpenVINOBackend(scratch / "int8.xml", "CPU", "latency"), quantized)
+    return _Graphs(fitted, exact, OpenVINOBackend(scratch / "int8.xml", "CPU", "latency"), quantized, (smoothed, plain))
 
 
 if __name__ == "__main__":

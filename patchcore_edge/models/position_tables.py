@@ -58,40 +58,50 @@ def _grid(network: nn.Module, name: str) -> Grid | None:
 
 def _on_grid(network: nn.Module, name: str, given: Tensor) -> Tensor:
     """The tensor itself where it needs no change, or where none could make it fit."""
-    grid, wanted = _grid(network, name), network.state_dict(keep_vars=True)[name]
-    if grid is None or given.dim() != wanted.dim():
+    grid = _grid(network, name)
+    if grid is None:
+        return given
+    wanted = network.state_dict()[name]
+    if given.dim() != wanted.dim():
         return given
     if name.endswith(_RELATIVE):
         return _relative(given, wanted, grid)
+    return _absolute(given, wanted, grid, _trained_grid(network, name))
+
+
+def _absolute(given: Tensor, wanted: Tensor, grid: Grid, trained: Grid) -> Tensor:
+    """``[1, prefix + patches, C]``, as most have it, or ``[1, h, w, C]``."""
     if given.shape[-1] != wanted.shape[-1]:
         return given
     if given.dim() == 4:
-        same = given.shape == wanted.shape
-        return given if same else resample_abs_pos_embed_nhwc(given, list(grid))
+        nhwc: Tensor = resample_abs_pos_embed_nhwc(given, list(grid))
+        return nhwc
     prefix = wanted.shape[1] - prod(grid)
-    own = _own_grid(network, name, given.shape[1] - prefix)
-    if own is None or own == grid:
+    patches = given.shape[1] - prefix
+    side = isqrt(max(patches, 0))
+    # An equal number of patches may be another grid: that of the images trained with if it has as many, else a square.
+    own = trained if prod(trained) == patches else (side, side)
+    if patches < 1 or own == grid or prod(own) != patches:
         return given
-    return resample_abs_pos_embed(given, list(grid), list(own), num_prefix_tokens=prefix)
+    rows: Tensor = resample_abs_pos_embed(given, list(grid), list(own), num_prefix_tokens=prefix)
+    return rows
 
 
 def _relative(given: Tensor, wanted: Tensor, window: Grid) -> Tensor:
-    # Tables of files are taken to be of square windows, so that an equal number of numbers proves nothing.
+    """``[(2h-1)(2w-1) + others, heads]``; files are taken to be of square windows."""
     if given.shape == wanted.shape and window[0] == window[1]:
         return given
     try:
         # Bicubic, as absolute positions are. timm's other function indexes in a way that torch is about to change.
-        return resize_rel_pos_bias_table_simple(given, window, tuple(wanted.shape))
+        table: Tensor = resize_rel_pos_bias_table_simple(given, window, tuple(wanted.shape))
     except (ValueError, RuntimeError, AssertionError):
         return given
+    return table
 
 
-def _own_grid(network: nn.Module, name: str, patches: int) -> Grid | None:
-    """The grid that so many patches come from: that of the images trained with if it has as many, else a square."""
+def _trained_grid(network: nn.Module, name: str) -> Grid:
+    """Rows and columns of patches of the images that the weights were trained with."""
     config: Any = network.pretrained_cfg
-    patch = network.get_submodule(name.rpartition(".")[0]).patch_embed.patch_size
-    rows, columns = (int(side) // int(step) for side, step in zip(config["input_size"][1:], patch, strict=True))
-    if rows * columns == patches:
-        return rows, columns
-    side = isqrt(max(patches, 0))
-    return (side, side) if side > 0 and side * side == patches else None
+    module: Any = network.get_submodule(name.rpartition(".")[0])
+    height, width = module.patch_embed.patch_size
+    return int(config["input_size"][1]) // int(height), int(config["input_size"][2]) // int(width)
