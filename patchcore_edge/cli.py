@@ -59,7 +59,9 @@ def train(
     coreset_size: Annotated[int | None, typer.Option(help="Patches to keep, in place of a ratio.")] = None,
     bank_mb: Annotated[float | None, typer.Option(help="Memory bank's size in MB, in place of a ratio.")] = None,
     num_neighbors: Annotated[int, typer.Option(help="Neighbours that re-weight the score; 1 for none.")] = 9,
-    image_size: Annotated[str, typer.Option(help="Model input in pixels: SIZE or HEIGHTxWIDTH.")] = "256",
+    image_size: Annotated[
+        str, typer.Option(help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches.")
+    ] = "256",
     weights: Annotated[
         str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
     ] = None,

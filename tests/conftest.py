@@ -75,6 +75,24 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def transformer_weights(backbone: str, path: Path) -> Path:
+    """Random weights of a whole transformer, for the images that it was trained with.
+
+    As timm draws them, its blocks would add next to nothing. Here each layer keeps the variance of what it is given,
+    and what a block adds is a third of it: patches look at each other and still show what they are.
+    """
+    torch.manual_seed(0)
+    network = timm.create_model(backbone, pretrained=False)
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+            share = 0.3 if name.endswith(("attn.proj", "mlp.fc2")) else 1.0
+            torch.nn.init.normal_(module.weight, std=share * module.weight[0].numel() ** -0.5)
+        if isinstance(getattr(module, "gamma", None), torch.nn.Parameter):
+            torch.nn.init.ones_(module.gamma)
+    save_file(network.state_dict(), path)
+    return path
+
+
 def run_cli(*words: object, program: str = "patchcore_edge") -> subprocess.CompletedProcess[str]:
     """Run a command line up to its exit code, in this process: importing torch for each would take most of the time."""
     main = importlib.import_module(f"{program}.cli").main

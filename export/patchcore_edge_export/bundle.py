@@ -33,7 +33,7 @@ from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .build import BuildResult, CalibrationInputs, GraphOptions, build_graph
-from .convert.lowering import with_backbone_of
+from .convert.backbone import with_backbone_of
 from .convert.onnx import export_onnx
 from .convert.openvino import convert, save
 from .gate.deviation import Scales

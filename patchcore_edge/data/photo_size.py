@@ -17,8 +17,6 @@ from .evenly_spaced import evenly_chosen
 __all__ = ["PhotoSizes", "photo_sizes"]
 
 _LOOKED_AT = 32
-_STEP = 32
-"""Every backbone's strides divide it."""
 _LEAST_SIDE, _MOST_SIDE = 224, 384
 """What backbones were trained at, and 2.25 times the time of 256: more pixels find smaller defects."""
 _STRETCHED = 1.25
@@ -38,11 +36,14 @@ class PhotoSizes:
     width: int
     one_shape: bool
 
-    def input_size(self, side: int) -> tuple[int, int]:
-        """Height and width of about ``side`` x ``side`` pixels, in the photos' shape; multiples of 32."""
+    def input_size(self, side: int, step: int) -> tuple[int, int]:
+        """Height and width of about ``side`` x ``side`` pixels, in the photos' shape; multiples of ``step``."""
         ratio = self.width / self.height if self.one_shape else 1.0
-        height, width = side / math.sqrt(ratio), side * math.sqrt(ratio)
-        return _rounded(height), _rounded(width)
+        height, width = (max(round(pixels / step), 2) * step for pixels in (side / ratio**0.5, side * ratio**0.5))
+        return height, width
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height} pixels" if self.one_shape else "of several shapes"
 
     @property
     def side(self) -> int:
@@ -70,7 +71,3 @@ def photo_sizes(paths: Sequence[Path]) -> PhotoSizes | None:
     middle = float(np.median(ratios))
     spread = max(float(np.quantile(ratios, 0.9)) / middle, middle / float(np.quantile(ratios, 0.1)))
     return PhotoSizes(int(np.median(heights)), int(np.median(widths)), spread <= _STRETCHED)
-
-
-def _rounded(side: float) -> int:
-    return max(2 * _STEP, int(side / _STEP + 0.5) * _STEP)

@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from patchcore_edge_runtime.atomic_folder import require_replaceable
 from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, ScoreRule
-from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 
 from ..data import DataModule, ImageItem, describe_batches, open_data
 from ..data.digests import FileDigests
 from ..data.perceptual_hash import PictureHashes
+from ..data.photo_size import photo_sizes
 from ..engine import Engine
 from ..fit.storage import FeatureStorageOptions
 from ..models import Patchcore
+from ..models.feature_extractor import size_step
 from ..models.k_center_greedy import Pool, coreset_size
 from ..models.pre_processor import PreProcessor
 from ..models.weights import weights_file
@@ -41,6 +43,7 @@ class TrainOptions:
     """What ``train`` can be told.
 
     Attributes:
+        image_size: height and width in pixels; what suits the photos when None.
         coreset_sampling_ratio: share of the patches to keep, in (0, 1]; 0.01 when no size is given either.
         weights: a file, ``hub``, or None for what this machine has.
         strict: stop at an image that cannot be read.
@@ -66,7 +69,7 @@ class TrainOptions:
     layers: tuple[str, ...]
     coreset_sampling_ratio: float | None
     num_neighbors: int
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None
     weights: str | None
     seed: int
     device: str
@@ -131,6 +134,7 @@ def train_run(
 
     say = telling(notify)
     say(describe_batches(module.train + split_off(module)))
+    options = _sized(options, module, say)
     model, digest = _new_model(options), FileDigests()
     storage = FeatureStorageOptions(
         folder=folder.absolute().with_name(f".{folder.absolute().name}.features"),
@@ -168,7 +172,23 @@ def _fill(model: Patchcore, options: TrainOptions, pool: Pool) -> None:
     model.coreset_sampling_ratio = len(model.coreset_rows) / len(pool)
 
 
+def _sized(options: TrainOptions, module: DataModule, say: Callable[[str], None]) -> TrainOptions:
+    """The options with an image size: that which suits the photos, where none was asked for."""
+    if options.image_size is not None:
+        return options
+    photos = photo_sizes([item.path for item in module.train])
+    if photos is None:
+        raise DataError(f"None of the images under {module.root} can be read; give photos of good parts.")
+    height, width = photos.input_size(photos.default_side, size_step(options.backbone))
+    say(
+        f"The photos are {photos}; the model takes {width}x{height}, {height * width / 256**2:.2g} times the work of "
+        "256x256 (--image-size changes it)."
+    )
+    return replace(options, image_size=(height, width))
+
+
 def _new_model(options: TrainOptions) -> Patchcore:
+    assert options.image_size is not None
     height, width = options.image_size
     return Patchcore(
         options.backbone,

@@ -12,9 +12,13 @@ from torch.func import functional_call
 
 from patchcore_edge_runtime.errors import ConfigError
 
-from .weights import load_weights, local_weights
+from .image_size import META_ERRORS, meta_network, own_size, size_options
+from .weights import load_tensors, load_weights, local_weights
 
-__all__ = ["TimmFeatureExtractor", "layer_strides"]
+__all__ = ["TimmFeatureExtractor", "layer_strides", "size_step"]
+
+_USUAL_STEP = 32
+"""Pixels: the coarsest stride of convolutional networks."""
 
 
 class TimmFeatureExtractor(nn.Module):
@@ -24,24 +28,37 @@ class TimmFeatureExtractor(nn.Module):
         backbone: timm name of a network that supports ``features_only``.
         layers: names as timm's ``feature_info`` lists them, such as ``layer2`` or ``blocks.4``.
         pre_trained: load ImageNet weights: those ``patchcore_edge.models.weights`` finds here, else through timm.
+        image_size: (height, width) in pixels to build the network for, where it takes one size only, as most
+            transformers do; the size it was trained with when absent. Positions in the weights are resampled to it.
 
     Attributes:
         network: timm's feature network, cut after its last used layer.
         out_dims: layer → channels.
         mean, std: of the RGB channels on [0, 1] that the backbone was trained with.
-        fixed_size: the only height and width that the network takes, as most transformers have; else None.
+        fixed_size: the only height and width that the network takes, as built; None where it takes any.
 
     Raises:
-        ConfigError: no such backbone or layer, or no weights that fit.
+        ConfigError: no such backbone or layer, no weights that fit, or images of a size that it cannot be built for.
     """
 
-    def __init__(self, backbone: str, layers: Sequence[str], pre_trained: bool = True) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        layers: Sequence[str],
+        pre_trained: bool = True,
+        *,
+        image_size: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.layers = tuple(layers)
+        plain = meta_network(backbone)
+        options = size_options(backbone, plain, image_size)
+        options["out_indices"] = indices = _out_indices(backbone, plain, self.layers)
         local = local_weights(backbone) if pre_trained else None
-        indices = _out_indices(backbone, self.layers)
-        self.network = _network(backbone, indices, download=pre_trained and local is None)
-        _cut(self.network, _unused_modules(backbone, indices))
+        self.network = timm.create_model(backbone, features_only=True, **options)
+        if pre_trained and local is None:
+            load_tensors(self.network, _downloaded(backbone, indices), backbone)
+        _cut(self.network, _unused_modules(backbone, options))
         if local is not None:
             load_weights(self.network, local)
         # timm gives the features in the order of its own list, whatever the order of the indices.
@@ -50,8 +67,8 @@ class TimmFeatureExtractor(nn.Module):
         self.out_dims = dict(zip(self._order, self.network.feature_info.channels(), strict=True))
         self.mean = tuple(float(v) for v in self.network.pretrained_cfg["mean"])
         self.std = tuple(float(v) for v in self.network.pretrained_cfg["std"])
-        config = self.network.pretrained_cfg
-        self.fixed_size = tuple(config["input_size"][1:]) if config.get("fixed_input_size") else None
+        fixed = bool(self.network.pretrained_cfg.get("fixed_input_size"))
+        self.fixed_size = options.get("img_size", own_size(plain)) if fixed else None
         self.network.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> TimmFeatureExtractor:
@@ -77,23 +94,23 @@ class TimmFeatureExtractor(nn.Module):
         return {layer: features[layer] for layer in self.layers}
 
 
-def _network(backbone: str, indices: tuple[int, ...], *, download: bool) -> Any:
+def _downloaded(backbone: str, indices: tuple[int, ...]) -> dict[str, Tensor]:
+    """timm's weights, positions as they were trained."""
     try:
-        return timm.create_model(backbone, pretrained=download, features_only=True, out_indices=indices)
+        network = timm.create_model(backbone, pretrained=True, features_only=True, out_indices=indices)
     except Exception as error:
-        if not download:
-            raise
         # The hub's client raises whatever its transport meets.
         raise ConfigError(
             f"The weights of {backbone} could not be downloaded ({type(error).__name__}); give a file of weights."
         ) from error
+    return dict(network.state_dict())
 
 
-def _out_indices(backbone: str, layers: tuple[str, ...]) -> tuple[int, ...]:
+def _out_indices(backbone: str, network: nn.Module, layers: tuple[str, ...]) -> tuple[int, ...]:
     """The places of ``layers`` in timm's list, sorted."""
     if not layers:
         raise ConfigError("No layers were named; give at least one.")
-    known = _module_names(_meta_network(backbone))
+    known = _module_names(network)
     unknown = [layer for layer in layers if layer not in known]
     if unknown:
         raise ConfigError(f"{backbone} has no layer {unknown[0]!r}; its layers are {', '.join(known)}.")
@@ -106,34 +123,21 @@ def _module_names(network: nn.Module) -> list[str]:
     return [str(layer["module"]) for layer in info.info]
 
 
-def _meta_network(backbone: str, **options: Any) -> nn.Module:
-    """The network's structure on the meta device: no memory, no arithmetic, no random numbers."""
-    try:
-        with torch.device("meta"):
-            network: nn.Module = timm.create_model(backbone, features_only=True, **options)
-    except (RuntimeError, AttributeError, TypeError) as error:
-        raise ConfigError(
-            f"timm offers no features of a backbone {backbone!r} ({error}); choose one that has features_only."
-        ) from None
-    return network.eval()
-
-
-def _unused_modules(backbone: str, indices: tuple[int, ...]) -> list[str]:
+def _unused_modules(backbone: str, options: dict[str, Any]) -> list[str]:
     """Names of the modules that the features do not depend on.
 
     timm drops what follows the last layer for many families, but not for all: its EfficientNets keep and run every
     later block. What autograd does not reach from the features is not used. Where the structure cannot do without
     those modules (or cannot be traced without pixels), nothing is cut.
     """
-    network = _meta_network(backbone, out_indices=indices)
-    config: Any = network.pretrained_cfg
-    images = torch.empty(1, *config["input_size"], device="meta")
+    network = meta_network(backbone, **options)
+    images = torch.empty(1, 3, *options.get("img_size", own_size(network)), device="meta")
     try:
         features = network(images)
         unused = _untouched(network, _parameters_behind(features))
         _cut(network, unused)
         same = [one.shape for one in network(images)] == [one.shape for one in features]
-    except (RuntimeError, TypeError, IndexError, ValueError, AttributeError):
+    except META_ERRORS:
         return []
     return unused if same else []
 
@@ -177,5 +181,15 @@ def layer_strides(backbone: str) -> dict[str, int]:
     Raises:
         ConfigError: no such backbone.
     """
-    info: Any = _meta_network(backbone).feature_info
+    info: Any = meta_network(backbone).feature_info
     return {str(layer["module"]): int(layer["reduction"]) for layer in info.info}
+
+
+def size_step(backbone: str) -> int:
+    """What the sides of a default image size are multiples of, in pixels: 32, or the patches of a transformer.
+
+    Raises:
+        ConfigError: no such backbone.
+    """
+    strides = set(layer_strides(backbone).values())
+    return _USUAL_STEP if all(_USUAL_STEP % stride == 0 for stride in strides) else max(strides)

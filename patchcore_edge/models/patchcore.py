@@ -127,6 +127,9 @@ class Patchcore(nn.Module):
             raise ConfigError(
                 f"The patch size is {patch_size} and the stride {patch_stride}; give an odd size and a positive stride."
             )
+        if not isinstance(pre_processor, PreProcessor):
+            pre_processor = PreProcessor(self.configure_pre_processor().spec, prepared=not pre_processor)
+        size = pre_processor.spec.input_size
         self.model = PatchcoreModel(
             layers,
             backbone,
@@ -135,19 +138,14 @@ class Patchcore(nn.Module):
             score=score,
             patch_stride=patch_stride,
             patch_size=patch_size,
+            image_size=size,
         )
         self.pca, self.augment = pca, augment
         extractor = self.model.feature_extractor
         if weights is not None:
             report_unused(weights, load_weights(extractor.network, weights))
-        if not isinstance(pre_processor, PreProcessor):
-            pre_processor = PreProcessor(self.configure_pre_processor().spec, prepared=not pre_processor)
-        spec = pre_processor.spec
-        if extractor.fixed_size not in (None, spec.input_size):
-            height, width = extractor.fixed_size
-            raise ConfigError(f"{backbone} takes images of {height}x{width} pixels only; choose that image size.")
         if patch_stride is not None:
-            self.model.patch_grid(spec.input_size)  # refuses what does not fill the patches
+            self.model.patch_grid(size)  # refuses what does not fill the patches
         self.pre_processor = pre_processor.completed(extractor.mean, extractor.std)
         self.post_processor = self.configure_post_processor() if post_processor is True else post_processor or None
         self.evaluator = Evaluator() if evaluator is True else evaluator or None

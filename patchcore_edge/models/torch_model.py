@@ -41,6 +41,7 @@ class PatchcoreModel(nn.Module):
         score: how an image's score comes from its patches; see ``ScoreRule``.
         patch_stride: pixels from patch to patch; finer layers are averaged, coarser ones interpolated.
         patch_size: side of the square of a layer's cells that are averaged into one, odd.
+        image_size: (height, width) in pixels; only networks that take one size need it, see ``TimmFeatureExtractor``.
 
     Attributes:
         feature_extractor: ``[N,3,H,W]`` normalised images → layer → features.
@@ -81,6 +82,7 @@ class PatchcoreModel(nn.Module):
         score: ScoreRule | str = ScoreRule.REFERENCE,
         patch_stride: int | None = None,
         patch_size: int = 3,
+        image_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.score = ScoreRule(score)
@@ -88,7 +90,7 @@ class PatchcoreModel(nn.Module):
         self.backbone = backbone
         self.layers = tuple(layers)
         self.num_neighbors = num_neighbors
-        self.feature_extractor = TimmFeatureExtractor(backbone, self.layers, pre_trained)
+        self.feature_extractor = TimmFeatureExtractor(backbone, self.layers, pre_trained, image_size=image_size)
         self.feature_pooler = nn.AvgPool2d(patch_size, 1, patch_size // 2)
         self.anomaly_map_generator = AnomalyMapGenerator()
         self.register_buffer("memory_bank", torch.empty(0))

@@ -19,10 +19,13 @@ from torch import Tensor, nn
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
+from .position_tables import resampled
+
 __all__ = [
     "DEFAULT_BACKBONE",
     "DEFAULT_LAYERS",
     "HUB",
+    "load_tensors",
     "load_weights",
     "local_weights",
     "report_unused",
@@ -40,6 +43,8 @@ _EFFICIENTNET_PYTORCH = "_conv_stem.weight"
 """Tensor that tells a file of the ``efficientnet_pytorch`` family."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training frameworks put the tensors."""
+_GETTER = "model."
+"""What timm puts before all names of a transformer's feature network; files have it without."""
 _SHOWN = 5
 
 _log = logging.getLogger(__name__)
@@ -87,7 +92,8 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
     """Load a file into the used part of a backbone, by the tensors' names.
 
     A prefix that all names of the file share with nothing else (``module.``, ``backbone.``, a checkpoint's
-    ``model.encoder.``) is taken off, and timm's renaming of ``stages.0`` to ``stages_0`` is undone.
+    ``model.encoder.``) is taken off, and timm's renaming of ``stages.0`` to ``stages_0`` is undone. Positions of
+    transformers are resampled where the network is built for images of another size.
 
     Args:
         network: timm feature network, cut after its last used layer.
@@ -108,15 +114,30 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
             f"{path} lacks {len(missing)} of the {len(wanted)} tensors that the backbone uses, "
             f"among them {missing[0]}; give weights of this very backbone."
         )
-    tensors = {name: given[source] for name, source in found.items()}
+    load_tensors(network, {name: given[source] for name, source in found.items()}, str(path))
+    return [name for name in given if name not in set(found.values())]
+
+
+def load_tensors(network: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
+    """Load tensors by the network's own names; those not given stay as they are.
+
+    Args:
+        network: timm feature network.
+        tensors: positions of transformers may be of another grid of patches.
+        origin: where they come from, for a person.
+
+    Raises:
+        ConfigError: a tensor is of another shape.
+    """
+    wanted = network.state_dict()
+    tensors = resampled(network, tensors, origin)
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
             raise ConfigError(
-                f"{path}: {found[name]} has shape {tuple(tensor.shape)}, "
+                f"{origin}: {name} has shape {tuple(tensor.shape)}, "
                 f"the backbone needs {tuple(wanted[name].shape)}; give weights of this very backbone."
             )
     network.load_state_dict({**wanted, **tensors})
-    return [name for name in given if name not in set(found.values())]
 
 
 def report_unused(path: Path, unused: list[str]) -> None:
@@ -147,7 +168,8 @@ def _match(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, str
     """Wanted name → name in the file."""
     if _EFFICIENTNET_PYTORCH in given:
         return _by_order(wanted, given)
-    plain = {_plain(name): name for name in wanted}
+    wrapped = _GETTER if all(name.startswith(_GETTER) for name in wanted) else ""
+    plain = {_plain(name.removeprefix(wrapped)): name for name in wanted}
     prefixes: Counter[str] = Counter()
     for name in given:
         parts = name.split(".")

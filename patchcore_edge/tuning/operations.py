@@ -17,7 +17,7 @@ __all__ = ["operations"]
 @cache
 def _network(view: View) -> tuple[float, dict[str, int]]:
     """Operations of the network for a frame, and the length of each layer's features; no pixel is looked at."""
-    extractor = TimmFeatureExtractor(view.backbone, view.layers, pre_trained=False)
+    extractor = TimmFeatureExtractor(view.backbone, view.layers, pre_trained=False, image_size=view.image_size)
     tensors = [*extractor.named_parameters(), *extractor.named_buffers()]
     shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
     with FlopCounterMode(display=False) as counter:

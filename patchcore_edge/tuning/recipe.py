@@ -109,15 +109,13 @@ def views(backbone: str, strides: Mapping[str, int], sizes: Sequence[tuple[int, 
     # The second finest as the paper has it; the coarsest where images are large, as patches cost time too.
     usual, coarse = own[min(1, len(own) - 1)], own[-1]
     made: list[View] = []
-    for side in sizes:
-        # Transformers cut an image into whole patches.
-        height, width = (max(1, round(pixels / coarse)) * coarse for pixels in side)
+    for height, width in sizes:
         wanted = [usual] if height * width < _LARGE else [usual, coarse] if height * width < _HUGE else [coarse]
         made += [
             View(backbone=backbone, layers=layers, image_size=(height, width), patch_stride=stride)
             for stride in dict.fromkeys(wanted)
         ]
-    return list(dict.fromkeys(made))
+    return made
 
 
 def spaces() -> tuple[PcaOptions | None, ...]:

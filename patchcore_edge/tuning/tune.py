@@ -19,7 +19,7 @@ from ..engine import Engine
 from ..jobs.calibrate import CalibrationResult, calibrate_run
 from ..jobs.telling import telling
 from ..jobs.train import train_run
-from ..models.feature_extractor import layer_strides
+from ..models.feature_extractor import layer_strides, size_step
 from ..plugins import Meter, load_meter
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from .choice import Cost, Judged, choose, finalists
@@ -102,22 +102,21 @@ def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[s
 
 def _views(options: TuneOptions, photos: PhotoSizes) -> list[View]:
     """Of every backbone, the default first."""
-    default = photos.input_size(photos.default_side)
-    worth = [side for side in _TRIED_SIDES if side <= max(photos.side, photos.default_side) * 1.5]
-    sides = options.sides or tuple(dict.fromkeys([photos.default_side, *worth]))
-    sizes = list(dict.fromkeys([default, *(photos.input_size(side) for side in sides)]))
-    if options.sides:
-        sizes = [photos.input_size(side) for side in options.sides]
-    return [view for name in options.backbones for view in views(name, layer_strides(name), sizes)]
+    most = 1.5 * max(photos.side, photos.default_side)
+    sides = options.sides or (photos.default_side, *(side for side in _TRIED_SIDES if side <= most))
+    made = []
+    for name in options.backbones:
+        sizes = list(dict.fromkeys(photos.input_size(side, size_step(name)) for side in sides))
+        made += views(name, layer_strides(name), sizes)
+    return made
 
 
 def _plan(tried: list[View], photos: PhotoSizes, count: int) -> str:
-    shape = f"{photos.width}x{photos.height} pixels" if photos.one_shape else "of several shapes"
     seen = f"{min(count, JUDGED)} of {count}" if count > JUDGED else str(count)
     sizes = ", ".join(dict.fromkeys(f"{view.image_size[1]}x{view.image_size[0]}" for view in tried))
     names = ", ".join(dict.fromkeys(view.backbone for view in tried))
     return (
-        f"{count} good images, {shape}. Recipes are judged on {seen} of them, each by banks that have not seen it, and "
+        f"{count} good images, {photos}. Recipes are judged on {seen} of them, each by banks that have not seen it, and "
         f"on synthetic defects made on them: {names} at {sizes} pixels (width x height)."
     )
 

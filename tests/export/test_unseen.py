@@ -20,8 +20,8 @@ from patchcore_edge.runs.checkpoint import calibration_images, load_calibration,
 from patchcore_edge_export import graph_builder
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle, verify_bundle
-from patchcore_edge_export.convert.backbone import pools
-from patchcore_edge_export.convert.lowering import Lowering, with_backbone_of
+from patchcore_edge_export.convert.backbone import pools, with_backbone_of
+from patchcore_edge_export.convert.lowering import Lowering
 from patchcore_edge_runtime import Inspector
 from patchcore_edge_runtime.bundle.manifest import Manifest
 from patchcore_edge_runtime.errors import ParityError

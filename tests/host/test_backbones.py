@@ -231,16 +231,6 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
         Patchcore("resnet18")
 
 
-def test_a_backbone_of_one_size_refuses_others_before_any_work() -> None:
-    def build(size: tuple[int, int]) -> Patchcore:
-        spec = Patchcore.configure_pre_processor(size)
-        return Patchcore("vit_tiny_patch16_224", ["blocks.2"], pre_trained=False, pre_processor=spec)
-
-    assert build((224, 224)).pre_processor.spec.input_size == (224, 224)
-    with pytest.raises(ConfigError, match="224x224 pixels only"):
-        build((256, 256))
-
-
 def test_the_shared_resnet_loads_and_every_tensor_of_it_is_used(shared: Path, network: torch.nn.Module) -> None:
     assert load_weights(network, shared / "weights" / "resnet18_tv_in1k_to_layer3.safetensors") == []
 

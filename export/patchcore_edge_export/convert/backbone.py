@@ -11,12 +11,23 @@ from numpy.typing import NDArray
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.preprocess import Image
 
-__all__ = ["Features", "backbone_model", "backbone_operations", "feature_error", "is_layer", "pooled_features", "pools"]
+__all__ = [
+    "Features",
+    "backbone_model",
+    "backbone_operations",
+    "feature_error",
+    "is_layer",
+    "is_transformer",
+    "pooled_features",
+    "pools",
+    "with_backbone_of",
+]
 
 Features = list[NDArray[np.float32]]
 """Of each chosen layer, ``[images, C, h, w]``."""
 
 _LAYERS = ("Convolution", "GroupConvolution", "MatMul")
+_ATTENTION = ("ScaledDotProductAttention", "Softmax")
 _CONFIG = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
@@ -64,6 +75,11 @@ def is_layer(node: Any) -> bool:
     return node.get_type_name() in _LAYERS
 
 
+def is_transformer(model: ov.Model) -> bool:
+    """Whether a graph's backbone has attention."""
+    return any(node.get_type_name() in _ATTENTION for node in backbone_operations(model))
+
+
 def pooled_features(model: ov.Model, frames: list[Image]) -> Features:
     """The pooled features of each chosen layer, ``[frames * N, C, h, w]``."""
     compiled = ov.Core().compile_model(backbone_model(model), "CPU", _CONFIG)
@@ -78,3 +94,27 @@ def feature_error(reference: Features, features: Features) -> float:
         spread = np.linalg.norm(wanted - wanted.mean((0, 2, 3), keepdims=True))
         errors.append(float(np.linalg.norm(got - wanted) / max(float(spread), 1e-12)))
     return max(errors)
+
+
+def with_backbone_of(model: ov.Model, source: ov.Model) -> ov.Model:
+    """A copy of a graph whose backbone, up to the pooled features, is that of another graph of the same network."""
+    model, source = model.clone(), source.clone()
+    given = pools(source)
+    for own, other in zip(pools(model), given, strict=True):
+        for target in list(own.output(0).get_target_inputs()):
+            target.replace_source_output(other.output(0))
+    made = ov.Model(model.get_results(), source.get_parameters(), model.get_friendly_name())
+    _name_apart(made)
+    return made
+
+
+def _name_apart(model: ov.Model) -> None:
+    """Rename nodes of one graph that are called as nodes of the other are: by its name a node is known here."""
+    seen: set[str] = set()
+    nodes: list[Any] = model.get_ordered_ops()
+    for node in nodes:
+        name = node.get_friendly_name()
+        while name in seen:
+            name = f"{name}_"
+        node.set_friendly_name(name)
+        seen.add(name)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import openvino as ov
 
 from patchcore_edge_runtime.bundle.manifest import QuantizationFacts
 from patchcore_edge_runtime.images.preprocess import Image
 
-from .backbone import pools
+from .backbone import with_backbone_of
 from .quantize import Quantized, compress_weights, quantize
 from .recipe import compress_with
 
-__all__ = ["Lowering", "with_backbone_of"]
+__all__ = ["Lowering"]
 
 
 class Lowering:
@@ -52,27 +51,3 @@ class Lowering:
             images=len(self._train),
             feature_error=self._first.feature_error,
         )
-
-
-def with_backbone_of(model: ov.Model, source: ov.Model) -> ov.Model:
-    """A copy of a graph whose backbone, up to the pooled features, is that of another graph of the same network."""
-    model, source = model.clone(), source.clone()
-    given = pools(source)
-    for own, other in zip(pools(model), given, strict=True):
-        for target in list(own.output(0).get_target_inputs()):
-            target.replace_source_output(other.output(0))
-    made = ov.Model(model.get_results(), source.get_parameters(), model.get_friendly_name())
-    _name_apart(made)
-    return made
-
-
-def _name_apart(model: ov.Model) -> None:
-    """Rename nodes of one graph that are called as nodes of the other are: by its name a node is known here."""
-    seen: set[str] = set()
-    nodes: list[Any] = model.get_ordered_ops()
-    for node in nodes:
-        name = node.get_friendly_name()
-        while name in seen:
-            name = f"{name}_"
-        node.set_friendly_name(name)
-        seen.add(name)

@@ -7,6 +7,8 @@ What the recipe is and what was measured for it: docs/quantization.md. In short:
 - Ranges of activations are the extremes over the images. Means of extremes clip what is rare, and rare is the point.
 - Weights use half their range (NNCF's overflow fix): CPUs without VNNI add pairs of products in 16 bits, which
   saturate otherwise. Then such a CPU scores as any other.
+- In transformers few channels of the activations are large. NNCF divides them and multiplies the weights instead
+  (SmoothQuant), half as much as would make the activations even.
 - Each layer is quantized alone and the error of the features measured. Those that err most stay in float until the
   rest keep within ``ERROR_BUDGET``.
 """
@@ -24,7 +26,7 @@ from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.preprocess import Image
 
 from .backbone import backbone_operations, feature_error, is_layer, pooled_features
-from .recipe import ERROR_BUDGET, Recipe, compress_with, quantize_with
+from .recipe import ERROR_BUDGET, SMOOTHED, Recipe, compress_with, quantize_with
 
 __all__ = ["Quantized", "compress_weights", "quantize", "worst_layers"]
 
@@ -129,9 +131,10 @@ def _alone(quantized: ov.Model, original: ov.Model, name: str) -> ov.Model:
     for node in backbone_operations(model):
         if not is_layer(node) or node.get_friendly_name() == name:
             continue
-        source = node.input_value(0).get_node()
-        if source.get_type_name() == "FakeQuantize":
-            node.input(0).replace_source_output(source.input_value(0))
+        source = node.input_value(0)
+        while source.get_node().get_type_name() == "FakeQuantize" or SMOOTHED in source.get_node().get_friendly_name():
+            source = source.get_node().input_value(0)
+        node.input(0).replace_source_output(source)
         constant = weights[node.get_friendly_name()].input_value(1).get_node()
         if constant.get_type_name() == "Constant":
             node.input(1).replace_source_output(constant.output(0))

@@ -14,12 +14,15 @@ import openvino as ov
 from patchcore_edge.telemetry import unchanged_logging
 from patchcore_edge_runtime.images.preprocess import Image
 
-from .backbone import backbone_operations, is_layer
+from .backbone import backbone_model, backbone_operations, is_layer, is_transformer, with_backbone_of
 
-__all__ = ["ERROR_BUDGET", "Recipe", "compress_with", "quantize_with"]
+__all__ = ["ERROR_BUDGET", "SMOOTHED", "Recipe", "compress_with", "quantize_with"]
 
 ERROR_BUDGET = 0.10
 """Root of the summed squares of the layers' feature errors, relative to how much the features vary."""
+
+SMOOTHED = "nncf_smooth_quant"
+"""In the names of the products by which NNCF moves scales from activations into weights."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Recipe:
         bias_correction: None, ``fast`` or ``accurate``.
         float_sums: keep everything without weights in float.
         images: how many of the training images to take the ranges from.
+        smoothing: of transformers, whose activations are large in few channels: how much of that is moved into the
+            weights, from 0 to 1 (SmoothQuant's alpha); None for none.
         float_layers: further layers to keep in float, by name.
     """
 
@@ -44,6 +49,7 @@ class Recipe:
     bias_correction: str | None = None
     float_sums: bool = True
     images: int = 64
+    smoothing: float | None = 0.5
     float_layers: tuple[str, ...] = ()
 
 
@@ -56,6 +62,15 @@ def quantize_with(model: ov.Model, frames: list[Image], kept: Iterable[str], rec
         kept: layers to keep in float.
         recipe: how.
     """
+    if is_transformer(model):
+        # Smoothing minds no scope: it would scale the bank as well.
+        return with_backbone_of(model, _quantized(backbone_model(model), frames, kept, recipe, transformer=True))
+    return _quantized(model, frames, kept, recipe)
+
+
+def _quantized(
+    model: ov.Model, frames: list[Image], kept: Iterable[str], recipe: Recipe, *, transformer: bool = False
+) -> ov.Model:
     nncf = _nncf()
     from nncf.quantization import advanced_parameters as advanced
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
@@ -65,6 +80,9 @@ def quantize_with(model: ov.Model, frames: list[Image], kept: Iterable[str], rec
         overflow_fix={"all": fixes.ENABLE, "first": fixes.FIRST_LAYER, "none": fixes.DISABLE}[recipe.overflow_fix],
         disable_bias_correction=recipe.bias_correction is None,
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX if recipe.extremes else None,
+        smooth_quant_alphas=advanced.AdvancedSmoothQuantParameters(
+            matmul=-1 if recipe.smoothing is None else recipe.smoothing
+        ),
     )
     operations = backbone_operations(model)
     backbone = {node.get_friendly_name() for node in operations}
@@ -77,6 +95,7 @@ def quantize_with(model: ov.Model, frames: list[Image], kept: Iterable[str], rec
             model.clone(),
             nncf.Dataset(frames),
             subset_size=len(frames),
+            model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             fast_bias_correction=recipe.bias_correction != "accurate",
             ignored_scope=ignored,
             advanced_parameters=parameters,
