@@ -60,8 +60,12 @@ def train(
     bank_mb: Annotated[float | None, typer.Option(help="Memory bank's size in MB, in place of a ratio.")] = None,
     num_neighbors: Annotated[int, typer.Option(help="Neighbours that re-weight the score; 1 for none.")] = 9,
     image_size: Annotated[
-        str, typer.Option(help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches.")
-    ] = "256",
+        str | None,
+        typer.Option(
+            help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches. "
+            "Default: the photos' shape and pixels, up to those of 384x384."
+        ),
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
     ] = None,
@@ -79,7 +83,7 @@ def train(
     ] = None,
     score: Annotated[
         ScoreRule, typer.Option(help="How an image's score comes from its patches; reference is eq. 7 of the paper.")
-    ] = ScoreRule.REFERENCE,
+    ] = ScoreRule.MAP_MAX,
     pca: Annotated[
         float | None, typer.Option(help="Keep so many principal components of the features, or this share below 1.")
     ] = None,
@@ -117,7 +121,7 @@ def train(
         layers=_names(layers),
         coreset_sampling_ratio=coreset_sampling_ratio,
         num_neighbors=num_neighbors,
-        image_size=_parse_size(image_size),
+        image_size=None if image_size is None else _parse_size(image_size),
         weights=weights,
         seed=seed,
         device=device,

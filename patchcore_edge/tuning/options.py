@@ -64,7 +64,7 @@ def base_options(
         layers=DEFAULT_LAYERS,
         coreset_sampling_ratio=None,
         num_neighbors=9,
-        image_size=(256, 256),
+        image_size=None,
         weights=weights,
         seed=seed,
         device=device,

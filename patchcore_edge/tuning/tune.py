@@ -116,8 +116,8 @@ def _plan(tried: list[View], photos: PhotoSizes, count: int) -> str:
     sizes = ", ".join(dict.fromkeys(f"{view.image_size[1]}x{view.image_size[0]}" for view in tried))
     names = ", ".join(dict.fromkeys(view.backbone for view in tried))
     return (
-        f"{count} good images, {photos}. Recipes are judged on {seen} of them, each by banks that have not seen it, and "
-        f"on synthetic defects made on them: {names} at {sizes} pixels (width x height)."
+        f"{count} good images, {photos}. Recipes are judged on {seen} of them, each by banks that have not seen it, "
+        f"and on synthetic defects made on them: {names} at {sizes} pixels (width x height)."
     )
 
 
