@@ -33,7 +33,7 @@ def tuned(work: Work, seed: int, scratch: Path) -> Path:
 
 
 def _options(work: Work, seed: int) -> list[str]:
-    given = ["--backbone", work.backbone, "--seed", str(seed), "--device", "cpu"]
+    given = ["--backbones", work.backbone, "--seed", str(seed), "--device", "cpu"]
     return given if work.weights is None else [*given, "--weights", str(work.weights)]
 
 

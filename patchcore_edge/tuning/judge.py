@@ -151,6 +151,18 @@ class Judge:
                     real[:, :, places] = self._scored(distances)[0]
         return Found(good, defects, real, located, dimensions)
 
+    @torch.inference_mode()
+    def whole(self, columns: NDArray[np.int64], pca: PcaOptions | None) -> NDArray[np.float32]:
+        """``[R, S, r]`` scores of the labelled images by a bank of all good ones."""
+        assert self._seen.real is not None
+        bank = self._bank(ColumnsPool(self._seen.good, columns), np.zeros(0, np.int64), pca)
+        labelled = ColumnsPool(self._seen.real, columns)
+        count = len(labelled) // self._seen.patches
+        scores = np.zeros((len(RULES), len(SHARES), count), np.float32)
+        for places, distances in bank.distances(labelled, np.arange(count), self._seen.patches):
+            scores[:, :, places] = self._scored(distances)[0]
+        return scores
+
     def _bank(self, pool: Pool, fold: NDArray[np.int64], pca: PcaOptions | None) -> _Bank:
         others = ImagesPool(pool, np.setdiff1d(np.arange(self._seen.images), fold), self._seen.patches)
         rows = pool_rows(others, slice(0, len(others)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from .search import Search, SearchOptions
 from .timing import timed
 from .tune_page import write_outcome
 
-__all__ = ["TuneResult", "tune_run"]
+__all__ = ["TuneResult", "search_recipes", "tune_run"]
 
 _FINALISTS = 6
 _TRIED_SIDES = (384, 512, 256)
@@ -74,30 +75,66 @@ def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[s
         ConfigError: an option that cannot be met, or no recipe within the limits.
         CheckpointError: ``folder`` is taken by something else.
     """
-    began = time.monotonic()
     require_replaceable(folder, RUN_FILE)
-    meter, say = load_meter(), telling(notify)
-    module = open_data(data, group_by=options.train.group_by)
+    module, say, train = open_data(data, group_by=options.train.group_by), telling(notify), options.train
+    journal = _journal(folder, options, module)
+    with _grounds(module, options, say) as (tried, pictures):
+        outcome = _found(tried, pictures, journal, options, len(module.train), say)
+        say(f"{outcome.why} It is fitted on all {len(module.train)} good images now.")
+        facts = train_run(module, folder, train_options(train, outcome.chosen.recipe), notify)
+        calibration = calibrate_run(
+            folder, module, options.target_fpr, train.device, strict=train.strict, notify=notify
+        )
+        write_outcome(folder, outcome, pictures, str(data), options)
+    journal.discard()
+    return TuneResult(outcome, facts, calibration)
+
+
+def search_recipes(
+    data: Path, folder: Path, options: TuneOptions, notify: Callable[[str], None] | None = None
+) -> Outcome:
+    """The search alone: as ``tune_run``, but nothing is fitted on all images or written."""
+    module, say = open_data(data, group_by=options.train.group_by), telling(notify)
+    journal = _journal(folder, options, module)
+    with _grounds(module, options, say) as (tried, pictures):
+        outcome = _found(tried, pictures, journal, options, len(module.train), say)
+    journal.discard()
+    return outcome
+
+
+def _journal(folder: Path, options: TuneOptions, module: DataModule) -> Journal:
+    return Journal(folder.absolute().with_name(f".{folder.absolute().name}.tune"), _fingerprint(options, module))
+
+
+@contextmanager
+def _grounds(
+    module: DataModule, options: TuneOptions, say: Callable[[str], None]
+) -> Iterator[tuple[list[View], Pictures]]:
+    """What is tried, the default first, and the pictures to judge it on."""
     say(describe_batches(module.train))
     photos = photo_sizes([item.path for item in module.train])
     if photos is None:
         raise DataError(f"{module.root} has no image that can be read; give photos of good parts.")
     tried = _views(options, photos)
     say(_plan(tried, photos, len(module.train)))
-    journal = Journal(folder.absolute().with_name(f".{folder.absolute().name}.tune"), _fingerprint(options, module))
-    deadline = None if options.time_limit is None else began + options.time_limit
     sizes = [view.image_size for view in tried]
     with pictures_of(module, max(sizes, key=lambda size: size[0] * size[1]), sizes[0]) as pictures:
-        search = _searched(tried, pictures, journal, options, deadline, len(module.train), say)
-        outcome = _chosen(search, pictures, meter, options, say)
-        say(f"{outcome.why} It is fitted on all {len(module.train)} good images now.")
-        facts = train_run(module, folder, train_options(options.train, outcome.chosen.recipe), notify)
-        calibration = calibrate_run(
-            folder, module, options.target_fpr, options.train.device, strict=options.train.strict, notify=notify
-        )
-        write_outcome(folder, outcome, pictures, str(data), options)
-    journal.discard()
-    return TuneResult(outcome, facts, calibration)
+        yield tried, pictures
+
+
+def _found(
+    tried: list[View],
+    pictures: Pictures,
+    journal: Journal,
+    options: TuneOptions,
+    count: int,
+    say: Callable[[str], None],
+) -> Outcome:
+    # Before the work: without it nothing could be timed.
+    meter = load_meter()
+    deadline = None if options.time_limit is None else time.monotonic() + options.time_limit
+    search = _searched(tried, pictures, journal, options, deadline, count, say)
+    return _chosen(search, pictures, meter, options, say)
 
 
 def _views(options: TuneOptions, photos: PhotoSizes) -> list[View]:

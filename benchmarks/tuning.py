@@ -1,0 +1,136 @@
+"""Writes ``docs/tuning.md``: python -m benchmarks.tuning [--shared DIR] [--only NAME].
+
+How good the recipe is that ``tune`` chooses from good images alone: every layout of features that it judged is fitted
+on all training images as well and held against the labelled test images, which the search has never seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+
+from patchcore_edge.data import DataModule
+from patchcore_edge.engine import Engine
+from patchcore_edge.models import Patchcore
+from patchcore_edge.tuning.choice import Judged
+from patchcore_edge.tuning.judge import Judge, Seen
+from patchcore_edge.tuning.look import columns_of, view_model
+from patchcore_edge.tuning.options import TuneOptions, base_options
+from patchcore_edge.tuning.outcome import Outcome
+from patchcore_edge.tuning.recipe import RULES, Layout, View
+from patchcore_edge.tuning.tune import search_recipes
+
+from .held_out import write_page
+from .works import Work, all_works, works_by_module
+
+HEAD = """# Finding the recipe
+
+Written by `python -m benchmarks.tuning --shared ../shared` on the CPU: `tune` sees the training images and nothing
+else; then every layout of features that it judged is fitted on all of them and scores the labelled test images.
+
+| data | recipes | Spearman, synthetic against real | image AUROC: default | chosen | best of all | default | chosen |
+|---|---|---|---|---|---|---|---|
+"""
+FOOT = """
+- *Recipes*: layouts of features (size, layers, space) times score rules; each with the whole bank here.
+- *Spearman*: rank correlation between what `tune` made of the recipes, from unseen good images and synthetic defects,
+  and their image AUROC on the labelled test images.
+- *Chosen*: by `tune`'s own rule, without limits. *Best of all*: read off the test images; nobody could have chosen it.
+"""
+
+
+def real_aurocs(work: Work, layouts: list[Layout], bank_size: int, weights: str | None) -> dict[Layout, list[float]]:
+    """Image AUROC of the test images by layout, for each rule."""
+    found: dict[Layout, list[float]] = {}
+    labels = np.array([item.is_defective for item in work.data.test])
+    for view in dict.fromkeys(layout.view for layout in layouts):
+        judge, model = _final(work, view, bank_size, weights)
+        for layout in (one for one in layouts if one.view == view):
+            scores = judge.whole(columns_of(model, layout.layers), layout.pca)[:, -1]
+            found[layout] = [float(roc_auc_score(labels, one)) for one in scores]
+    return found
+
+
+def _final(work: Work, view: View, bank_size: int, weights: str | None) -> tuple[Judge, Patchcore]:
+    model = view_model(view, weights)
+    spec, engine = model.pre_processor.spec, Engine("cpu", progress=False)
+    pools = []
+    for items in (work.data.train, work.data.test):
+        with engine.features(model, DataModule.dataset(items, spec)) as store:
+            pools.append(torch.as_tensor(store.pool()[:]).clone())
+    grid = model.model.patch_grid(spec.input_size)
+    none = np.zeros((0, grid[0] * grid[1]), np.float32)
+    seen = Seen(pools[0], pools[0][:0], np.zeros(0, np.int64), none, grid, spec.input_size, pools[1])
+    return Judge(seen, [np.zeros(0, np.int64)], bank_size, 0), model
+
+
+def row(work: Work) -> str:
+    """The page's row of one work."""
+    weights = None if work.weights is None else str(work.weights)
+    train = base_options(weights=weights, seed=0, device="cpu", strict=False, group_by=None, outliers="keep")
+    options = TuneOptions(train=train, backbones=(work.backbone,))
+    with TemporaryDirectory() as folder:
+        outcome = search_recipes(_folder(work, Path(folder) / "data"), Path(folder) / "run", options, print)
+    whole = [one for one in outcome.judged if one.recipe.bank_size == outcome.default.recipe.bank_size]
+    layouts = list(dict.fromkeys(one.recipe.layout for one in whole))
+    real = real_aurocs(work, layouts, outcome.default.recipe.bank_size, weights)
+    return _row(work.name, outcome, whole, real)
+
+
+def _row(name: str, outcome: Outcome, whole: list[Judged], real: dict[Layout, list[float]]) -> str:
+    def of(one: Judged) -> float:
+        return real[one.recipe.layout][RULES.index(one.recipe.score)]
+
+    values = [of(one) for one in whole]
+    rho = float(spearmanr([one.evidence.value for one in whole], values).statistic)
+    best = whole[int(np.argmax(values))]
+    figures = [f"{rho:.2f}", *(f"{of(one):.4f}" for one in (outcome.default, outcome.chosen, best))]
+    words = [_short(one) for one in (outcome.default, outcome.chosen)]
+    return f"| {' | '.join([name, str(len(whole)), *figures, *words])} |"
+
+
+def _short(one: Judged) -> str:
+    layout = one.recipe.layout
+    height, width = layout.view.image_size
+    pca = "" if layout.pca is None else f", PCA {layout.pca.dimensions:g} a {layout.pca.whitening:g}"
+    return f"{width}x{height} /{layout.view.patch_stride}, {'+'.join(layout.layers)}{pca}, {one.recipe.score}"
+
+
+def _folder(work: Work, folder: Path) -> Path:
+    """The training images as a plain folder, in their order."""
+    folder.mkdir(parents=True)
+    for place, item in enumerate(work.data.train):
+        shutil.copy(item.path, folder / f"{place:04d}_{item.path.name}")
+    return folder
+
+
+def works(shared: Path | None) -> Iterator[Work]:
+    """One bank size each."""
+    yield from (work for work in [*all_works(shared), *works_by_module()] if work.ratio == 0.01)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shared", type=Path, help="folder with data/magnetic_tile and weights/")
+    parser.add_argument("--only", help="part of the name of the works to measure; writes no page")
+    given = parser.parse_args()
+    rows = []
+    for work in works(given.shared):
+        if given.only and given.only not in work.name:
+            continue
+        rows.append(row(work))
+        print(rows[-1], flush=True)
+        if not given.only:
+            write_page("tuning.md", [HEAD + "\n".join(rows) + "\n" + FOOT])
+
+
+if __name__ == "__main__":
+    main()
