@@ -63,7 +63,7 @@ def train(
         str | None,
         typer.Option(
             help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches. "
-            "Default: the photos' shape and pixels, up to those of 384x384."
+            "Default: the photos' shape, half their sides, at least 256x256's pixels and at most 384x384's."
         ),
     ] = None,
     weights: Annotated[
