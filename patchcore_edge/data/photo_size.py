@@ -57,19 +57,6 @@ class PhotoSizes:
         """
         return min(max(self.side // 2, _LEAST_SIDE), _MOST_SIDE)
 
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height} pixels" if self.one_shape else "of several shapes"
-
-    @property
-    def side(self) -> int:
-        """Of a square with as many pixels as a photo has."""
-        return int(math.sqrt(self.height * self.width))
-
-    @property
-    def default_side(self) -> int:
-        """As many pixels as the photos have, within what a frame may cost where nobody says."""
-        return min(max(self.side, _LEAST_SIDE), _MOST_SIDE)
-
 
 def photo_sizes(paths: Sequence[Path]) -> PhotoSizes | None:
     """Of up to 32 of some files, evenly chosen; None where none of them can be read."""

@@ -186,7 +186,7 @@ def test_the_default_size_follows_the_photos(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     found = photo_sizes(sorted(tmp_path.iterdir()))
     assert found == PhotoSizes(600, 800, one_shape=True)
-    assert found.input_size(found.default_side, 32) == (288, 416)
+    assert found.input_size(found.default_side, 32) == (288, 384)
     assert [PhotoSizes(side, side, one_shape=True).default_side for side in (80, 300, 700, 4000)] == [
         256,
         256,
