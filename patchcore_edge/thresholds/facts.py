@@ -188,7 +188,7 @@ def _warnings(facts: CalibrationFacts, threshold: float, suspects: frozenset[str
     if facts.synthetic_recall is not None and facts.synthetic_recall < _MOST:
         yield (
             f"Most synthetic defects would pass: the threshold catches {facts.synthetic_recall:.0%} of "
-            f"{facts.synthetic}. Try a higher --target-fpr, more good images, another backbone, a larger --image-size."
+            f"{facts.synthetic}. Try a higher --target-fpr, more good images, another recipe or another backbone."
         )
     if facts.n < _FEW_PARTS:
         yield (
