@@ -21,13 +21,21 @@ from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, Sco
 from patchcore_edge_runtime.images.files import read_image
 
 WHITE = PcaOptions(dimensions=0.99, whitening=0.5)
-RECIPES = [
-    (ScoreRule.MAP_MAX, None, GraphOptions(search="fast")),
-    (ScoreRule.MAP_MAX, WHITE, GraphOptions(precision="int8", search="fast")),
-    (ScoreRule.TOP_K, WHITE, GraphOptions(search="fast")),
-    (ScoreRule.PATCH_MAX, None, GraphOptions(precision="fp16", search="fast")),
-    (ScoreRule.REFERENCE, WHITE, GraphOptions()),
-]
+RECIPES = {
+    # Copies change what is in the bank and nothing in the graph.
+    "map's maximum, copies in the bank": (
+        {"score": ScoreRule.MAP_MAX, "augment": AugmentOptions(kinds=("brightness", "shift"), copies=1)},
+        GraphOptions(search="fast"),
+    ),
+    "map's maximum, whitened, INT8": (
+        {"score": ScoreRule.MAP_MAX, "pca": WHITE},
+        GraphOptions(precision="int8", search="fast"),
+    ),
+    "largest distances, whitened, patches farther apart": (
+        {"score": ScoreRule.TOP_K, "pca": WHITE, "layers": ("layer2",), "patch_stride": 16, "patch_size": 1},
+        GraphOptions(precision="fp16", search="fast"),
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +48,18 @@ def good_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return files
 
 
-@pytest.mark.parametrize(("rule", "pca", "graph"), RECIPES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_exports_verifies_and_inspects(
-    rule: ScoreRule,
-    pca: PcaOptions | None,
-    graph: GraphOptions,
+    name: str,
     good_files: list[Path],
     tiny_data: Path,
     tiny_options: TrainOptions,
     tmp_path: Path,
 ) -> None:
-    # Copies change what is in the bank and nothing in the graph.
-    augment = AugmentOptions(kinds=("brightness", "shift"), copies=1) if pca is None else None
-    options = replace(tiny_options, coreset_sampling_ratio=0.1, score=rule, pca=pca, augment=augment)
-    run = plain_run(good_files, tmp_path, options)
+    recipe, graph = RECIPES[name]
+    run = plain_run(good_files, tmp_path, replace(tiny_options, coreset_sampling_ratio=0.1, **recipe))
     manifest = export_bundle(run, tmp_path / "bundle", graph)
-    assert (manifest.model.score, manifest.model.pca, manifest.model.augment) == (rule, pca, augment)
+    assert {field: getattr(manifest.model, field) for field in recipe} == recipe
     assert manifest.parity.passed, manifest.parity.failures
     assert verify_bundle(tmp_path / "bundle", run, None, "CPU").passed
 
