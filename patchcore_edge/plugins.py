@@ -30,6 +30,7 @@ __all__ = [
     "COMMANDS",
     "EXPORTER",
     "METER",
+    "PRECISIONS",
     "Exporter",
     "Meter",
     "load_exporter",
@@ -46,6 +47,8 @@ EXPORTER = "patchcore_edge.exporter"
 
 METER = "patchcore_edge.meter"
 """Group of entry points: a ``Meter``; the one named ``openvino`` is used."""
+
+PRECISIONS = ("fp32", "bf16", "int8")
 
 _INSTALL = "run: pip install 'patchcore-edge[export]'"
 
@@ -71,16 +74,23 @@ class Exporter(Protocol):
 class Meter(Protocol):
     """What ``tune`` times graphs with."""
 
-    def __call__(self, model: Patchcore, images: Sequence[Image], device: str) -> dict[str, tuple[float, float]]:
-        """Compile the graph of a model with a bank, in each precision that the device computes in.
+    def __call__(
+        self,
+        model: Patchcore,
+        images: Sequence[Image],
+        device: str,
+        precisions: Sequence[str] = ("fp32", "bf16", "int8"),
+    ) -> dict[str, tuple[float, float]]:
+        """Compile the graph of a model with a bank, in some precisions.
 
         Args:
             model: its bank may hold anything: only sizes cost time.
             images: HxWx3 uint8 BGR of the model's size.
             device: OpenVINO's name.
+            precisions: of those that may be named; the device may have no ``bf16``.
 
         Returns:
-            ``fp32``, ``bf16`` where the device has it, ``int8`` → milliseconds a frame (median) and 2²⁰ bytes on disk.
+            precision → milliseconds a frame (median) and 2²⁰ bytes on disk.
         """
         ...
 

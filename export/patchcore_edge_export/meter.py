@@ -12,6 +12,7 @@ import numpy as np
 import openvino as ov
 
 from patchcore_edge.models import Patchcore
+from patchcore_edge.plugins import PRECISIONS
 from patchcore_edge_runtime.errors import DeviceError
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
@@ -28,7 +29,9 @@ __all__ = ["measure_graph"]
 _WARM, _FEWEST, _SECONDS = 3, 10, 1.0
 
 
-def measure_graph(model: Patchcore, images: Sequence[Image], device: str) -> dict[str, tuple[float, float]]:
+def measure_graph(
+    model: Patchcore, images: Sequence[Image], device: str, precisions: Sequence[str] = PRECISIONS
+) -> dict[str, tuple[float, float]]:
     """Compile and time the exact graph of a model, as ``patchcore_edge.plugins.Meter`` says.
 
     Raises:
@@ -39,16 +42,25 @@ def measure_graph(model: Patchcore, images: Sequence[Image], device: str) -> dic
         onnx, xml, low = (Path(scratch) / name for name in ("model.onnx", "fp32.xml", "int8.xml"))
         export_onnx(EdgeModel(model), onnx, 1, model.pre_processor.spec.input_size)
         convert(onnx, xml, Thresholds(image=1.0, pixel=1.0), compress_to_fp16=False)
-        found["fp32"] = (_median(_backend(xml, device, images[0])), _megabytes(xml))
-        if "BF16" in ov.Core().get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        if "fp32" in precisions:
+            found["fp32"] = (_median(_backend(xml, device, images[0])), _megabytes(xml))
+        if "bf16" in precisions and _has_bf16(device):
             found["bf16"] = (_median(_hinted(xml, device, images[0], "bf16")), _megabytes(xml))
-        core = ov.Core()
-        # Mapped into memory the file could not be removed on Windows.
-        core.set_property({"ENABLE_MMAP": False})
-        # Which layers stay in float is the export's to find out; it costs a little of the time that is won here.
-        save(quantize(core.read_model(xml), images, 1, Recipe(budget=None)).model, low, compress_to_fp16=False)
-        found["int8"] = (_median(_backend(low, device, images[0])), _megabytes(low))
+        if "int8" in precisions:
+            core = ov.Core()
+            # Mapped into memory the file could not be removed on Windows.
+            core.set_property({"ENABLE_MMAP": False})
+            # Which layers stay in float is the export's to find out; it costs a little of the time that is won here.
+            save(quantize(core.read_model(xml), images, 1, Recipe(budget=None)).model, low, compress_to_fp16=False)
+            found["int8"] = (_median(_backend(low, device, images[0])), _megabytes(low))
     return found
+
+
+def _has_bf16(device: str) -> bool:
+    try:
+        return "BF16" in ov.Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    except RuntimeError:
+        return False  # compiling says what is wrong with the device
 
 
 def _backend(xml: Path, device: str, image: Image) -> Callable[[], object]:

@@ -201,6 +201,8 @@ def _chosen(
     named = finalists(judged, default, _FINALISTS)
     say(f"{len(judged)} recipes were judged; the graphs of {len(named)} are compiled and timed on {options.device}.")
     measured = [(one, timed(one.recipe, search, pictures, meter, options)) for one in named]
+    if any(options.precision not in of for _, of in measured):
+        raise ConfigError(f"{options.device} does not compute in {options.precision}; give --precision fp32 or int8.")
     costs: list[tuple[Judged, Cost]] = [(one, of[options.precision]) for one, of in measured]
     found = choose(costs, default, options.limits)
     if found is None:

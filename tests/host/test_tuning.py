@@ -277,6 +277,15 @@ def test_an_interrupted_search_goes_on_from_what_it_judged(
 
 
 @pytest.mark.usefixtures("no_graphs")
+def test_a_precision_that_the_device_lacks_is_one_sentence(
+    good_folder: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    code, text = tuned(good_folder, tmp_path / "run", tiny_weights, "--precision", "bf16", "--time-limit", 0)
+    assert code == 2
+    assert "does not compute in bf16" in text
+
+
+@pytest.mark.usefixtures("no_graphs")
 def test_a_budget_that_nothing_meets_is_one_sentence(good_folder: Path, tiny_weights: Path, tmp_path: Path) -> None:
     code, text = tuned(good_folder, tmp_path / "run", tiny_weights, "--budget-ms", 1e-6, "--time-limit", 0)
     assert code == 2
