@@ -90,7 +90,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("train", "patchcore_edge.runs.checkpoint.save_file"),
         ("train", "patchcore_edge.jobs.fitting.find_outliers"),
         ("calibrate", "patchcore_edge.runs.checkpoint.write_image"),
-        ("eval", "patchcore_edge.reporting.report._jpeg"),
+        ("eval", "patchcore_edge.reporting.page.encode_image"),
         ("export", "patchcore_edge_export.bundle.write_golden"),
     ],
 )
