@@ -26,14 +26,15 @@ from .works import Work, all_works
 
 HEAD = """# Training images that are not clean
 
-Written by `python -m benchmarks.dirty --shared ../shared` on the CPU. A tenth of the training images is replaced by defective
-ones that are called good; they are taken out of the test images. Score: the map's maximum.
+Written by `python -m benchmarks.dirty --shared ../shared` on the CPU. A tenth of the training images is replaced by
+defective ones that are called good; they are taken out of the test images. Score: the map's maximum.
 
 | data | training images | `--outliers` | left out, of them defective | image AUROC | recall at 5 % |
 |---|---|---|---|---|---|
 """
 FOOT = """
-- `drop` leaves out what stands out from the others (a modified z-score above 3.5); a number as many of the least usual ones.
+- `drop` leaves out what stands out from the others (a modified z-score above 3.5); a number, as many of the least usual
+  ones.
 - *Clean* is what all others are to be compared with: the same good images, without the defective ones.
 """
 
