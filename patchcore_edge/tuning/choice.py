@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .evidence import Evidence
 from .recipe import Recipe
 
-__all__ = ["Cost", "Judged", "Limits", "choose", "finalists", "frontier"]
+__all__ = ["Cost", "Judged", "Limits", "choose", "finalists", "frontier", "worth"]
 
 _CLEARLY = 1.0
 """Standard errors of a difference (Breiman et al. 1984: the one-standard-error rule)."""
@@ -55,11 +55,17 @@ class Limits:
         return within and (self.megabytes is None or cost.megabytes <= self.megabytes)
 
 
-def frontier(judged: Sequence[Judged]) -> list[Judged]:
-    """From the cheapest up, each that is better than all cheaper ones."""
+def worth(one: Judged, default: Judged) -> float:
+    """What a recipe is surely worth: its value, less how unsure its difference to the default is."""
+    return one.evidence.value - one.evidence.difference_error(default.evidence)
+
+
+def frontier(judged: Sequence[Judged], default: Judged) -> list[Judged]:
+    """From the cheapest up, each that is worth more than all cheaper ones."""
     found: list[Judged] = []
-    for one in sorted(judged, key=lambda judged: (judged.estimate, -judged.evidence.value)):
-        if not found or one.evidence.value > found[-1].evidence.value:
+    worths = {id(one): worth(one, default) for one in judged}
+    for one in sorted(judged, key=lambda judged: (judged.estimate, -worths[id(judged)])):
+        if not found or worths[id(one)] > worths[id(found[-1])]:
             found.append(one)
     return found
 
@@ -72,7 +78,7 @@ def finalists(judged: Sequence[Judged], default: Judged, most: int) -> list[Judg
         default: what is taken where nothing clearly beats it.
         most: how many in all.
     """
-    steps = frontier(judged)
+    steps = frontier(judged, default)
     best = steps[-1]
     # The cheapest that the best does not clearly beat, then what lies between in even steps.
     level = next(place for place, one in enumerate(steps) if not _beats(best, one))
@@ -89,7 +95,7 @@ def choose(measured: Sequence[tuple[Judged, Cost]], default: Judged, limits: Lim
     allowed = [(one, cost) for one, cost in measured if limits.allow(cost)]
     if not allowed:
         return None
-    best = max(allowed, key=lambda pair: pair[0].evidence.value)[0]
+    best = max(allowed, key=lambda pair: worth(pair[0], default))[0]
     level = sorted((pair for pair in allowed if not _beats(best, pair[0])), key=lambda pair: pair[1].milliseconds)
     usual = next((pair for pair in allowed if pair[0] is default), None)
     gain = best.evidence.value - default.evidence.value

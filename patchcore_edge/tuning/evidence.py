@@ -4,6 +4,9 @@ The measure is the share of pairs of a defect and a good image in which the defe
 ROC curve). Its uncertainty, and that of a difference between two recipes on the same pictures, comes from each good
 image's influence with the defects made on it (the placements of DeLong, DeLong and Clarke-Pearson 1988, summed by
 image, as pictures of one part are no independent witnesses).
+
+Other images are not all that may come: the real defects are of a kind that nobody made. Each kind of synthetic defect
+tells of a recipe's gain by itself; how far the kinds disagree says how far a further one may lie from their mean.
 """
 
 from __future__ import annotations
@@ -26,10 +29,12 @@ class Evidence:
     Attributes:
         value: the measure.
         influence: ``[u]`` of each witness; their variance through u is that of the value.
+        kinds: ``[k]`` the measure by kind of defect.
     """
 
     value: float
     influence: _Floats
+    kinds: _Floats
 
     @property
     def error(self) -> float:
@@ -37,8 +42,14 @@ class Evidence:
         return _error(self.influence)
 
     def difference_error(self, other: Evidence) -> float:
-        """Standard error of the difference to a measure of the same pictures."""
-        return _error(self.influence - other.influence)
+        """Standard error of the difference to a measure of the same pictures.
+
+        That of other images, or of a further kind of defect, whichever is larger.
+        """
+        gains = self.kinds - other.kinds
+        count = len(gains)
+        of_kinds = float(gains.std(ddof=1) * np.sqrt(1 + 1 / count)) if count > 1 else 0.0
+        return max(_error(self.influence - other.influence), of_kinds)
 
 
 def evidence(
@@ -46,6 +57,7 @@ def evidence(
     defects: NDArray[np.float32],
     sources: NDArray[np.int64],
     located: NDArray[np.float32] | None = None,
+    kinds: NDArray[np.int64] | None = None,
 ) -> Evidence:
     """Of good images and defects made on them.
 
@@ -55,6 +67,7 @@ def evidence(
         sources: ``[m]`` the good image that each is on.
         located: ``[m]`` how well the map finds each, in [0, 1]; where it is given it has a quarter of the weight: a
             verdict is worth more than the picture that explains it.
+        kinds: ``[m]`` number of each defect's kind; all of one when None.
     """
     n, m = len(good), len(defects)
     of_defects = _below(good, defects)
@@ -65,7 +78,9 @@ def evidence(
         mean = float(located.mean())
         influence = (1 - _MAP) * influence + _MAP * np.bincount(sources, located - mean, n) * n / m
         value = (1 - _MAP) * value + _MAP * mean
-    return Evidence(value, influence)
+        of_defects = (1 - _MAP) * of_defects + _MAP * located
+    by_kind = [of_defects.mean()] if kinds is None else [of_defects[kinds == one].mean() for one in np.unique(kinds)]
+    return Evidence(value, influence, np.array(by_kind, np.float64))
 
 
 def combined(synthetic: Evidence, good: NDArray[np.float32], real: NDArray[np.float32], trust: float) -> Evidence:
@@ -93,7 +108,7 @@ def combined(synthetic: Evidence, good: NDArray[np.float32], real: NDArray[np.fl
         / len(synthetic.influence),
         second * (own - value) * count / len(real),
     ]
-    return Evidence(first * synthetic.value + second * value, influence)
+    return Evidence(first * synthetic.value + second * value, influence, first * synthetic.kinds + second * value)
 
 
 def _below(lower: NDArray[np.float32], upper: NDArray[np.float32]) -> _Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, preprocess
 
 from ..data.dataset import ImageDataset, ImageItem
-from ..data.synthetic_defects import SyntheticDefect, make_defects
+from ..data.synthetic_defects import KINDS, SyntheticDefect, make_defects
 
 __all__ = ["Defects", "made_defects"]
 
@@ -37,6 +37,11 @@ class Defects:
     def sources(self) -> NDArray[np.int64]:
         """``[m]`` the good image that each defect is on."""
         return np.array([defect.source for defect in self.defects], np.int64)
+
+    @property
+    def kinds(self) -> NDArray[np.int64]:
+        """``[m]`` number of each defect's kind."""
+        return np.array([KINDS.index(defect.kind) for defect in self.defects], np.int64)
 
     def dataset(self, spec: PreprocessSpec) -> ImageDataset:
         """Them as the model sees them."""

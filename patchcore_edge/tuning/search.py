@@ -73,6 +73,9 @@ class Search:
     found: dict[Layout, Found] = field(default_factory=dict)
     stopped: bool = False
 
+    def __post_init__(self) -> None:
+        self._sources, self._kinds = self.pictures.defects.sources, self.pictures.defects.kinds
+
     def run(self, views: Sequence[View], say: Callable[[str], None]) -> None:
         """Judge the layouts of some views: all of each backbone's first, the best of those at the others."""
         known: set[str] = set()
@@ -148,8 +151,8 @@ class Search:
 
     def _judged(self, recipe: Recipe, found: Found, rule: int, share: int) -> Judged:
         good, defects, located = found.good[rule, share], found.defects[rule, share], found.located[share]
-        sources = self.pictures.defects.sources
-        known = evidence(good, defects, sources, located)
+        sources = self._sources
+        known = evidence(good, defects, sources, located, self._kinds)
         labels = np.array([item.is_defective for item in self.pictures.real], np.bool_)
         real = found.real[rule, share]
         weighed: Evidence = combined(known, np.r_[good, real[~labels]], real[labels], _TRUST)

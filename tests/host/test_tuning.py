@@ -58,6 +58,18 @@ def test_two_recipes_are_compared_on_the_same_images() -> None:
     assert first.difference_error(first) == 0
 
 
+def test_what_the_kinds_of_defects_do_not_agree_on_is_no_clear_gain() -> None:
+    rng = np.random.default_rng(0)
+    good, sources, kinds = rng.normal(size=300).astype(np.float32), np.arange(300), np.arange(300) % 3
+    plain = (rng.normal(size=300) + 1).astype(np.float32)
+    one_kind = plain + np.where(kinds == 0, 0.9, 0).astype(np.float32)
+    all_kinds = plain + np.float32(0.3)
+    default, partly, wholly = (evidence(good, scores, sources, kinds=kinds) for scores in (plain, one_kind, all_kinds))
+    assert partly.value - default.value < partly.difference_error(default)
+    assert wholly.value - default.value > wholly.difference_error(default)
+    assert default.value == pytest.approx(default.kinds.mean())
+
+
 def test_labelled_defects_count_the_more_the_more_there_are() -> None:
     rng = np.random.default_rng(0)
     good, defects, sources = scores(rng, 100, 300)
@@ -72,12 +84,12 @@ def recipe(bank: int = 100, pca: PcaOptions | None = None) -> Recipe:
 
 def judged(value: float, estimate: float, spread: float = 0.0, seed: int = 0) -> Judged:
     noise = np.random.default_rng(seed).normal(0, spread, 100) if spread else np.zeros(100)
-    return Judged(recipe(int(estimate)), Evidence(value, noise), value, value, estimate)
+    return Judged(recipe(int(estimate)), Evidence(value, noise, np.array([value])), value, value, estimate)
 
 
 def test_the_frontier_has_each_step_that_is_worth_its_time() -> None:
     worse, cheap, middle, best = judged(0.7, 30), judged(0.8, 10), judged(0.85, 20), judged(0.9, 40)
-    assert frontier([worse, best, cheap, middle]) == [cheap, middle, best]
+    assert frontier([worse, best, cheap, middle], worse) == [cheap, middle, best]
 
 
 def test_what_is_timed_has_the_default_the_best_and_steps_between() -> None:
