@@ -10,10 +10,10 @@ from .recipe import Recipe
 
 __all__ = ["Cost", "Judged", "Limits", "choose", "finalists", "frontier", "worth"]
 
-_CLEARLY = 1.0
-"""Standard errors of a difference (Breiman et al. 1984: the one-standard-error rule)."""
-_WORTH = 0.01
-"""What the default has to be beaten by besides: smaller gains on synthetic defects say nothing of real ones."""
+_GAIN = 0.02
+"""What the default has to be beaten by, besides the error: of a gain on synthetic defects a part is real."""
+_LOSS = 0.01
+"""What may be lost, error included, for a cheaper recipe."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +80,8 @@ def finalists(judged: Sequence[Judged], default: Judged, most: int) -> list[Judg
     """
     steps = frontier(judged, default)
     best = steps[-1]
-    # The cheapest that the best does not clearly beat, then what lies between in even steps.
-    level = next(place for place, one in enumerate(steps) if not _beats(best, one))
+    # The cheapest that is as good as the best, then what lies between in even steps.
+    level = next(place for place, one in enumerate(steps) if _equals(one, best))
     wanted = list({id(one): one for one in (default, best, steps[level])}.values())
     rest = [one for one in steps if one not in wanted]
     count = max(0, most - len(wanted))
@@ -96,22 +96,21 @@ def choose(measured: Sequence[tuple[Judged, Cost]], default: Judged, limits: Lim
     if not allowed:
         return None
     best = max(allowed, key=lambda pair: worth(pair[0], default))[0]
-    level = sorted((pair for pair in allowed if not _beats(best, pair[0])), key=lambda pair: pair[1].milliseconds)
     usual = next((pair for pair in allowed if pair[0] is default), None)
-    gain = best.evidence.value - default.evidence.value
-    if usual is not None and (gain < _WORTH or not _beats(best, default)):
-        cheaper = [pair for pair in level if pair[1].milliseconds < 0.8 * usual[1].milliseconds]
-        if not cheaper:
-            return default, "Nothing that was tried is clearly better than the default, so the default is taken."
+    if usual is not None and not _beats(best, default):
+        best = default
+    level = sorted((pair for pair in allowed if _equals(pair[0], best)), key=lambda pair: pair[1].milliseconds)
     chosen = level[0][0]
-    if chosen is best:
-        return (
-            best,
-            f"It tells good parts from defects best of {len(allowed)} that were timed; nothing cheaper equals it.",
-        )
-    return chosen, "It is the fastest of those that the best is not clearly better than (one standard error)."
+    if chosen is not best:
+        return chosen, f"It is as good as what measured best and takes {level[0][1].milliseconds:.1f} ms a frame."
+    if chosen is default:
+        return chosen, "Nothing that was tried is clearly better than the default, so the default is taken."
+    return chosen, "It tells good parts from defects clearly better than the default, and nothing cheaper equals it."
 
 
-def _beats(one: Judged, other: Judged) -> bool:
-    gain = one.evidence.value - other.evidence.value
-    return gain > _CLEARLY * one.evidence.difference_error(other.evidence)
+def _beats(one: Judged, default: Judged) -> bool:
+    return worth(one, default) > default.evidence.value and one.evidence.value >= default.evidence.value + _GAIN
+
+
+def _equals(one: Judged, best: Judged) -> bool:
+    return worth(one, best) >= best.evidence.value - _LOSS
