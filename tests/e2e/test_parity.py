@@ -67,15 +67,21 @@ def fitted(request: pytest.FixtureRequest, photographs: list[Image]) -> Patchcor
 
 
 # Every pair of two options is among these, not every combination: an export takes seconds.
+# Half of the combinations with every change, the other half in `make test-slow`.
 CASES = [
     ("lite0", "fp32", "exact", 1),
-    ("lite0", "fp32", "fast", 3),
-    ("lite0", "fp16", "exact", 3),
     ("lite0", "fp16", "fast", 1),
     ("resnet18", "fp32", "fast", 3),
     ("resnet18", "fp16", "exact", 1),
-    ("random", "fp32", "exact", 3),
-    ("random", "fp16", "fast", 1),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (
+            ("lite0", "fp32", "fast", 3),
+            ("lite0", "fp16", "exact", 3),
+            ("random", "fp32", "exact", 3),
+            ("random", "fp16", "fast", 1),
+        )
+    ),
 ]
 
 

@@ -45,7 +45,7 @@ def run(photos: Path) -> Path:
     return run
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.slow), "int8"])
 def test_half_of_the_defects_are_found_and_good_tiles_pass(
     precision: str, run: Path, tests: Path, tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ from patchcore_edge_runtime.errors import ParityError
 CASES = [
     GraphOptions(),
     GraphOptions(precision="fp16", search="fast"),
-    GraphOptions(precision="int8"),
+    pytest.param(GraphOptions(precision="int8"), marks=pytest.mark.slow),
     GraphOptions(precision="int8", search="fast", batch=2),
     GraphOptions(precision="fp16", compress_weights=True),
 ]
