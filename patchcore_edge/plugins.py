@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
@@ -113,11 +113,8 @@ def load_exporter() -> Exporter:
     Raises:
         ConfigError: there is none, or something that it needs is not installed.
     """
-    found = entry_points(group=EXPORTER, name="openvino")
-    if not found:
-        raise ConfigError(f"The export package is not installed; {_INSTALL}")
-    with needs_export_extra():
-        return _loaded(next(iter(found)))
+    exporter: Exporter = _loaded(EXPORTER)
+    return exporter
 
 
 def load_meter() -> Meter:
@@ -126,11 +123,7 @@ def load_meter() -> Meter:
     Raises:
         ConfigError: there is none, or something that it needs is not installed.
     """
-    found = entry_points(group=METER, name="openvino")
-    if not found:
-        raise ConfigError(f"The export package is not installed; {_INSTALL}")
-    with needs_export_extra():
-        meter: Meter = next(iter(found)).load()
+    meter: Meter = _loaded(METER)
     return meter
 
 
@@ -147,9 +140,12 @@ def needs_export_extra() -> Iterator[None]:
         raise ConfigError(f"Exporting needs {error.name}, which is not installed; {_INSTALL}") from None
 
 
-def _loaded(plugin: EntryPoint) -> Exporter:
-    exporter: Exporter = plugin.load()
-    return exporter
+def _loaded(group: str) -> Any:
+    found = entry_points(group=group, name="openvino")
+    if not found:
+        raise ConfigError(f"The export package is not installed; {_INSTALL}")
+    with needs_export_extra():
+        return next(iter(found)).load()
 
 
 def _mount_refusal(app: typer.Typer, name: str, sentence: str) -> None:

@@ -26,12 +26,13 @@ from ..models.feature_space import FeatureSpace, Moments, pool_moments, pool_ori
 from ..models.images_pool import ImagesPool
 from ..models.k_center_greedy import KCenterGreedy, Pool, pool_rows
 
-__all__ = ["FOLDS", "OutOfFold", "Scorer", "folds", "out_of_fold_scores", "units_of", "unseen_bank"]
+__all__ = ["FOLDS", "OutOfFold", "Scorer", "folds", "out_of_fold_scores", "stretches_of", "units_of", "unseen_bank"]
 
 FOLDS = {100: 20, 1000: 10}
 """Up to so many images → folds, else 5. The fewer images there are, the more each is missed by a bank without it: with
 60 of them 5 folds give scores that are 5 % higher than 20 do. The more there are, the longer a bank takes."""
 _FEWEST_FOLDS = 5
+_STRETCHES = 10
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,12 @@ def folds(units: NDArray[np.int64], seed: int, count: int | None = None) -> list
         members[fold].append(int(numbers[place]))
         filled[fold] += sizes[place]
     return [np.flatnonzero(np.isin(units, fold)) for fold in members]
+
+
+def stretches_of(count: int) -> tuple[str, ...]:
+    """Names of ten stretches of so many files in order, fewer of few files: as if each were a batch."""
+    stretches = min(_STRETCHES, max(2, count // 3))
+    return tuple(f"stretch {place}" for place in np.arange(count) * stretches // count)
 
 
 @torch.inference_mode()

@@ -27,14 +27,13 @@ from ..models.images_pool import without_copies
 from ..models.k_center_greedy import Pool
 from ..runs.checkpoint import RunFacts
 from ..thresholds import Caught, GoodScores
-from .cross_validation import OutOfFold, Scorer, folds, out_of_fold_scores, units_of, unseen_bank
+from .cross_validation import OutOfFold, Scorer, folds, out_of_fold_scores, stretches_of, units_of, unseen_bank
 
 __all__ = ["OutOfSample", "Scored"]
 
 _DEFECTS = 384
 """Synthetic defects in all: a share of them is known to 2.5 points."""
 _PER_IMAGE = 3
-_STRETCHES = 10
 _DEFECT_SEED = 7
 
 _Floats = NDArray[np.float32]
@@ -118,7 +117,7 @@ class OutOfSample:
             shift = None if batches else _shift(used, found.scores)
             if shift is not None:
                 # Neighbours are alike: whole stretches of files are held out, as if each were a batch.
-                batches = tuple(f"stretch {place}" for place in _stretches(len(used)))
+                batches = stretches_of(len(used))
                 found = self._out_of_fold(pool, used, units_of(parts.part, batches))
             bank, kept = self._unseen(pool, units_of(parts.part, batches))
         known = self._good(used, found.scores, found.maxima, parts, batches)
@@ -199,12 +198,6 @@ def _in_order(items: Sequence[ImageItem]) -> list[ImageItem]:
 
 def _per_image(count: int) -> int:
     return min(max(_DEFECTS // max(count, 1), 1), _PER_IMAGE)
-
-
-def _stretches(count: int) -> NDArray[np.int64]:
-    """``[count]`` which of ten stretches of files each is in; fewer stretches of few files."""
-    stretches = min(_STRETCHES, max(2, count // 3))
-    return np.arange(count) * stretches // count
 
 
 def _shift(items: Sequence[ImageItem], scores: _Floats) -> Shift | None:

@@ -105,6 +105,8 @@ def choose(measured: Sequence[tuple[Judged, Cost]], default: Judged, limits: Lim
         return chosen, f"It is as good as what measured best and takes {level[0][1].milliseconds:.1f} ms a frame."
     if chosen is default:
         return chosen, "Nothing that was tried is clearly better than the default, so the default is taken."
+    if usual is None:
+        return chosen, "It tells good parts from defects best of those within the limits, which the default is not."
     return chosen, "It tells good parts from defects clearly better than the default, and nothing cheaper equals it."
 
 

@@ -17,7 +17,7 @@ from ..data.evenly_spaced import evenly_chosen
 from ..data.perceptual_hash import perceptual_hash
 from ..engine import Engine
 from ..fit.copies import find_parts
-from ..jobs.cross_validation import folds, units_of
+from ..jobs.cross_validation import folds, stretches_of, units_of
 from ..metrics.score_order import file_order, find_shift
 from ..models import Patchcore
 from ..models.k_center_greedy import Pool
@@ -33,7 +33,6 @@ JUDGED = 120
 _DEFECTS = 360
 _MOST_PER_IMAGE = 6
 _FOLDS = 3
-_STRETCHES = 10
 _CELL = 8
 """Pixels of the default size: side of the smallest defect."""
 
@@ -107,10 +106,7 @@ def found_folds(
     if shift is None:
         return parted
     say(f"{shift} Recipes are judged on stretches of files that no bank has seen.")
-    count = len(pictures.good)
-    stretches = min(_STRETCHES, max(2, count // 3))
-    named = tuple(f"stretch {place}" for place in np.arange(count) * stretches // count)
-    return folds(units_of(parts.part, named), seed, _FOLDS)
+    return folds(units_of(parts.part, stretches_of(len(pictures.good))), seed, _FOLDS)
 
 
 def _scores(

@@ -20,6 +20,7 @@ from ..models.anomaly_map import AnomalyMapGenerator
 from ..models.feature_space import FeatureSpace, pool_moments, pool_origin, projected
 from ..models.images_pool import ImagesPool
 from ..models.k_center_greedy import KCenterGreedy, Pool, pool_rows, products
+from ..models.neighbors import nearest
 from ..models.score_rule import patches_counted
 from ..models.upsampling import middles, upsampling
 from .recipe import RULES
@@ -240,9 +241,8 @@ class _Bank:
         for share, end in enumerate(self._ends):
             bank = self._vectors[:end]
             patch = patches[images, places[share]]
-            neighbor = bank[torch.cdist(patch, bank, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)]
-            around = torch.cdist(neighbor, bank, compute_mode="donot_use_mm_for_euclid_dist")
-            support = around.topk(min(_NEIGHBORS, end), largest=False).indices
+            neighbor = bank[nearest(bank, patch, 1)[1][:, 0]]
+            support = nearest(bank, neighbor, _NEIGHBORS)[1]
             weights = torch.linalg.vector_norm(patch.unsqueeze(1) - bank[support], dim=2).softmax(1)[:, 0]
             scores[share] = worst[share] * (1 - weights) if end > 1 else worst[share]
         return scores

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from patchcore_edge_runtime.bundle.recipe import ScoreRule
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec, preprocess
 
@@ -48,16 +49,19 @@ class Pictures:
         return ImageDataset(items, spec, lambda path: preprocess(self.files.pixels(path), spec))
 
 
-def view_model(view: View, weights: str | None) -> Patchcore:
-    """The network of a view, with all its layers and no bank."""
+def view_model(
+    view: View, weights: str | None, layers: Sequence[str] | None = None, score: ScoreRule = ScoreRule.REFERENCE
+) -> Patchcore:
+    """The network of a view, with some of its layers (all when None) and no bank."""
     height, width = view.image_size
     return Patchcore(
         view.backbone,
-        view.layers,
+        layers or view.layers,
         pre_trained=True,
         pre_processor=PreProcessor(PreprocessSpec(height=height, width=width)),
         post_processor=False,
         weights=weights_file(view.backbone, weights),
+        score=score,
         patch_stride=view.patch_stride,
     )
 

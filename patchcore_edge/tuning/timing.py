@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from patchcore_edge_runtime.images.preprocess import PreprocessSpec
-
 from ..data.evenly_spaced import evenly_chosen
 from ..models import Patchcore
 from ..models.feature_space import FeatureSpace
-from ..models.pre_processor import PreProcessor
-from ..models.weights import weights_file
 from ..plugins import Meter
 from .choice import Cost
-from .look import Pictures
+from .look import Pictures, view_model
 from .options import TuneOptions
 from .recipe import Recipe
 from .search import Search
@@ -34,17 +30,7 @@ def timed(recipe: Recipe, search: Search, pictures: Pictures, meter: Meter, opti
 
 def _stand_in(recipe: Recipe, dimensions: int, weights: str | None) -> Patchcore:
     layout = recipe.layout
-    height, width = layout.view.image_size
-    model = Patchcore(
-        layout.view.backbone,
-        layout.layers,
-        pre_trained=True,
-        pre_processor=PreProcessor(PreprocessSpec(height=height, width=width)),
-        post_processor=False,
-        weights=weights_file(layout.view.backbone, weights),
-        score=recipe.score,
-        patch_stride=layout.view.patch_stride,
-    )
+    model = view_model(layout.view, weights, layout.layers, recipe.score)
     length = model.model.embedding_dim
     generator = torch.Generator().manual_seed(0)
     if layout.pca is not None:

@@ -124,6 +124,7 @@ def test_a_budget_rules_out_what_costs_more() -> None:
     found = choose(costs, default, Limits(milliseconds=10))
     assert found is not None
     assert found[0] is small
+    assert "within the limits, which the default is not" in found[1]
     assert choose(costs, default, Limits(megabytes=0.5)) is None
 
 
