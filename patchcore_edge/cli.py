@@ -157,7 +157,9 @@ def tune(
         str | None,
         typer.Option(help="Sides in pixels to try, comma separated, the first as default; the photos' shape is kept."),
     ] = None,
-    budget_ms: Annotated[float | None, typer.Option(help="Milliseconds that a frame may take on --inference-device.")] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds a frame may take on --inference-device.")
+    ] = None,
     budget_mb: Annotated[float | None, typer.Option(help="Megabytes that the graph's files may have.")] = None,
     time_limit: Annotated[
         float | None, typer.Option(help="Minutes after which the search ends with what it has.")
