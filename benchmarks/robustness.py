@@ -24,7 +24,7 @@ from patchcore_edge.jobs.calibrate import calibrate_run
 from patchcore_edge.jobs.train import TrainOptions, train_run
 from patchcore_edge.models import Patchcore
 from patchcore_edge.runs.checkpoint import Calibration, load_calibration, load_run
-from patchcore_edge_runtime.bundle.recipe import ScoreRule
+from patchcore_edge_runtime.bundle.recipe import Augmentation, AugmentOptions, ScoreRule
 from patchcore_edge_runtime.images.files import read_image
 from patchcore_edge_runtime.images.frame_check import check_frame
 from patchcore_edge_runtime.images.preprocess import preprocess
@@ -34,7 +34,11 @@ from .corruptions import Change, conditions
 from .held_out import write_page
 from .works import Work, all_works
 
-RECIPES: Mapping[str, Mapping[str, Any]] = {"default": {}}
+PLACE_AND_LIGHT = (Augmentation.BRIGHTNESS, Augmentation.CONTRAST, Augmentation.SHIFT, Augmentation.TURN)
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "--augment brightness,contrast,shift,turn": {"augment": AugmentOptions(kinds=PLACE_AND_LIGHT)},
+}
 """What is fitted: by name, the fields of ``TrainOptions`` that differ from the default's."""
 IMAGES = 150
 """Most test images of either kind: they are judged more than twenty times."""

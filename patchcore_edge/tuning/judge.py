@@ -109,15 +109,24 @@ class Judge:
         folds: the good images of each fold.
         bank_size: of the whole bank.
         seed: of the coresets.
+        device: computes; the CPU when None.
     """
 
-    def __init__(self, seen: Seen, folds: Sequence[NDArray[np.int64]], bank_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        seen: Seen,
+        folds: Sequence[NDArray[np.int64]],
+        bank_size: int,
+        seed: int,
+        device: torch.device | None = None,
+    ) -> None:
         self._seen, self._folds, self._size, self._seed = seen, folds, bank_size, seed
+        self._device = torch.device("cpu") if device is None else device
         generator = AnomalyMapGenerator()
         height, width = (
             upsampling(generator, patches, pixels) for patches, pixels in zip(seen.grid, seen.image_size, strict=True)
         )
-        self._rows, self._columns = height, width.T.contiguous()
+        self._rows, self._columns = height.to(self._device), width.T.contiguous().to(self._device)
         self._centers = [middles(p, s) for p, s in zip(seen.grid, seen.image_size, strict=True)]
 
     @torch.inference_mode()
@@ -138,13 +147,16 @@ class Judge:
                 good[:, :, places] = scores
                 backgrounds.append(maps.flatten(2))
             background = (
-                torch.cat(backgrounds, 1).flatten(1).sort(1).values if backgrounds else torch.zeros(len(SHARES), 1)
+                torch.cat(backgrounds, 1).flatten(1).sort(1).values
+                if backgrounds
+                else torch.zeros(len(SHARES), 1, device=self._device)
             )
             own = np.flatnonzero(np.isin(seen.sources, fold))
             for places, distances in bank.distances(ColumnsPool(seen.defects, columns), own, seen.patches):
                 scores, maps = self._scored(distances)
                 defects[:, :, places] = scores
-                located[:, places] = _located(maps.flatten(2), background, torch.from_numpy(seen.coverage[places]))
+                coverage = torch.from_numpy(seen.coverage[places]).to(self._device)
+                located[:, places] = _located(maps.flatten(2), background, coverage)
             if number == 0 and seen.real is not None:
                 for places, distances in bank.distances(
                     ColumnsPool(seen.real, columns), np.arange(reals), seen.patches
@@ -166,7 +178,7 @@ class Judge:
 
     def _bank(self, pool: Pool, fold: NDArray[np.int64], pca: PcaOptions | None) -> _Bank:
         others = ImagesPool(pool, np.setdiff1d(np.arange(self._seen.images), fold), self._seen.patches)
-        rows = pool_rows(others, slice(0, len(others)))
+        rows = pool_rows(others, slice(0, len(others))).to(self._device)
         space = None if pca is None else pool_moments(rows, pool_origin(rows)).space(pca)
         seen = projected(rows, space)
         picks = KCenterGreedy(seen, 1.0, self._seed, size=self._size).select_coreset_idxs()
@@ -186,7 +198,7 @@ class Judge:
             ScoreRule.PATCH_MAX: distances.amax(2),
             ScoreRule.REFERENCE: worst,
         }
-        return torch.stack([by_rule[rule] for rule in RULES]).numpy(), maps
+        return torch.stack([by_rule[rule] for rule in RULES]).cpu().numpy(), maps
 
 
 class _Bank:
@@ -216,7 +228,7 @@ class _Bank:
         """Places of some images at a time, with ``[S, b, P]`` distances and ``[S, b]`` scores by eq. 7."""
         for start in range(0, len(images), _AT_A_TIME):
             places = images[start : start + _AT_A_TIME]
-            rows = pool_rows(ImagesPool(pool, places, patches), slice(None))
+            rows = pool_rows(ImagesPool(pool, places, patches), slice(None)).to(self._center.device)
             centred = (rows if self._space is None else self._space(rows)) - self._center
             distances = torch.cat([self._nearest(block) for block in torch.split(centred, self._step)], 1)
             distances = distances.reshape(len(SHARES), len(places), patches)
@@ -237,7 +249,7 @@ class _Bank:
         """Eq. 7 for the worst patch of each image (Roth et al. 2022)."""
         worst, places = distances.max(2)
         scores = torch.empty_like(worst)
-        images = torch.arange(patches.shape[0])
+        images = torch.arange(patches.shape[0], device=patches.device)
         for share, end in enumerate(self._ends):
             bank = self._vectors[:end]
             patch = patches[images, places[share]]
@@ -255,4 +267,4 @@ def _located(maps: Tensor, background: Tensor, coverage: Tensor) -> NDArray[np.f
     worth = (1 - rate / _FPR_LIMIT).clamp_min(0)
     # A defect smaller than a patch still has the patch that holds most of it.
     weights = torch.where(coverage >= 0.5 * coverage.amax(1, keepdim=True), coverage, 0.0)
-    return ((worth * weights).sum(2) / weights.sum(1).clamp_min(1e-9)).numpy()
+    return ((worth * weights).sum(2) / weights.sum(1).clamp_min(1e-9)).cpu().numpy()

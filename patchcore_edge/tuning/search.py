@@ -132,7 +132,7 @@ class Search:
                 bar.set_postfix_str(f"{view.backbone} {view.image_size[0]}x{view.image_size[1]}: {best.auroc:.3f}")
 
     def _judge_of(self, features: Seen) -> Judge:
-        return Judge(features, self.folds, self.options.judged_bank, self.options.seed)
+        return Judge(features, self.folds, self.options.judged_bank, self.options.seed, self.engine.device)
 
     def _late(self) -> bool:
         deadline = self.options.deadline
