@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -107,4 +108,8 @@ def train_command(base: TrainOptions, recipe: Recipe, data: Path) -> str:
         words += ["--weights", base.weights]
     if base.outliers != "keep":
         words += ["--outliers", str(base.outliers)]
-    return " ".join(words)
+    if base.group_by is not None:
+        words += ["--group-by", base.group_by]
+    if base.seed:
+        words += ["--seed", str(base.seed)]
+    return shlex.join(words)

@@ -12,7 +12,6 @@ from .choice import Cost
 from .look import Pictures, view_model
 from .options import TuneOptions
 from .recipe import Recipe
-from .search import Search
 
 __all__ = ["timed"]
 
@@ -20,9 +19,13 @@ _SHOWN = 16
 """Images that ranges of INT8 are taken from: times do not depend on them."""
 
 
-def timed(recipe: Recipe, search: Search, pictures: Pictures, meter: Meter, options: TuneOptions) -> dict[str, Cost]:
-    """Precision → what a frame costs; those that the device computes in."""
-    model = _stand_in(recipe, search.found[recipe.layout].dimensions, options.train.weights)
+def timed(recipe: Recipe, dimensions: int, pictures: Pictures, meter: Meter, options: TuneOptions) -> dict[str, Cost]:
+    """Precision → what a frame costs; those that the device computes in.
+
+    Args:
+        dimensions: of its feature space.
+    """
+    model = _stand_in(recipe, dimensions, options.train.weights)
     dataset = pictures.dataset(evenly_chosen(list(pictures.good), _SHOWN), model.pre_processor.spec)
     images = [dataset.image(place) for place in range(len(dataset))]
     return {name: Cost(*figures) for name, figures in meter(model, images, options.device).items()}

@@ -26,7 +26,7 @@ from ..runs.checkpoint import RUN_FILE, RunFacts
 from .choice import Cost, Judged, choose, finalists
 from .grounds import JUDGED, found_folds, pictures_of
 from .journal import Journal
-from .look import Pictures, view_model
+from .look import Pictures, columns_of, view_model
 from .options import TuneOptions, train_options
 from .outcome import Outcome
 from .recipe import RULES, Layout, Recipe, View, layer_sets, views
@@ -76,10 +76,12 @@ def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[s
         CheckpointError: ``folder`` is taken by something else.
     """
     require_replaceable(folder, RUN_FILE)
+    # Before the work: without it nothing could be timed.
+    meter = load_meter()
     module, say, train = open_data(data, group_by=options.train.group_by), telling(notify), options.train
     journal = _journal(folder, options, module)
     with _grounds(module, options, say) as (tried, pictures):
-        outcome = _found(tried, pictures, journal, options, len(module.train), say)
+        outcome = _found(tried, pictures, journal, meter, options, len(module.train), say)
         say(f"{outcome.why} It is fitted on all {len(module.train)} good images now.")
         facts = train_run(module, folder, train_options(train, outcome.chosen.recipe), notify)
         calibration = calibrate_run(
@@ -94,10 +96,11 @@ def search_recipes(
     data: Path, folder: Path, options: TuneOptions, notify: Callable[[str], None] | None = None
 ) -> Outcome:
     """The search alone: as ``tune_run``, but nothing is fitted on all images or written."""
+    meter = load_meter()
     module, say = open_data(data, group_by=options.train.group_by), telling(notify)
     journal = _journal(folder, options, module)
     with _grounds(module, options, say) as (tried, pictures):
-        outcome = _found(tried, pictures, journal, options, len(module.train), say)
+        outcome = _found(tried, pictures, journal, meter, options, len(module.train), say)
     journal.discard()
     return outcome
 
@@ -126,15 +129,19 @@ def _found(
     tried: list[View],
     pictures: Pictures,
     journal: Journal,
+    meter: Meter,
     options: TuneOptions,
     count: int,
     say: Callable[[str], None],
 ) -> Outcome:
-    # Before the work: without it nothing could be timed.
-    meter = load_meter()
     deadline = None if options.time_limit is None else time.monotonic() + options.time_limit
-    search = _searched(tried, pictures, journal, options, deadline, count, say)
-    return _chosen(search, pictures, meter, options, say)
+    search, usual, length = _prepared(tried, pictures, journal, options, deadline, count, say)
+    # First of all: a device that is not there, or does not compute so, is not to be found after the search.
+    costs = timed(usual, length, pictures, meter, options)
+    if options.precision not in costs:
+        raise ConfigError(f"{options.device} does not compute in {options.precision}; give --precision fp32 or int8.")
+    search.run(tried, say)
+    return _chosen(search, (usual, costs), pictures, meter, options, say)
 
 
 def _views(options: TuneOptions, photos: PhotoSizes) -> list[View]:
@@ -158,7 +165,7 @@ def _plan(tried: list[View], photos: PhotoSizes, count: int) -> str:
     )
 
 
-def _searched(
+def _prepared(
     tried: list[View],
     pictures: Pictures,
     journal: Journal,
@@ -166,7 +173,8 @@ def _searched(
     deadline: float | None,
     count: int,
     say: Callable[[str], None],
-) -> Search:
+) -> tuple[Search, Recipe, int]:
+    """The search, before it begins; the default recipe, and the length of its features."""
     first = tried[0]
     default = Layout(view=first, layers=layer_sets(layer_strides(first.backbone))[0])
     engine, seed = Engine(options.train.device, strict=options.train.strict), options.train.seed
@@ -189,20 +197,31 @@ def _searched(
             deadline=deadline,
         ),
     )
-    search.run(tried, say)
-    return search
+    usual = Recipe(layout=default, score=RULES[0], bank_size=search.options.bank_size)
+    return search, usual, len(columns_of(model, default.layers))
 
 
 def _chosen(
-    search: Search, pictures: Pictures, meter: Meter, options: TuneOptions, say: Callable[[str], None]
+    search: Search,
+    usual: tuple[Recipe, dict[str, Cost]],
+    pictures: Pictures,
+    meter: Meter,
+    options: TuneOptions,
+    say: Callable[[str], None],
 ) -> Outcome:
     judged = search.judged()
-    default = _default(judged)
+    default = next(one for one in judged if one.recipe == usual[0])
     named = finalists(judged, default, _FINALISTS)
     say(f"{len(judged)} recipes were judged; the graphs of {len(named)} are compiled and timed on {options.device}.")
-    measured = [(one, timed(one.recipe, search, pictures, meter, options)) for one in named]
-    if any(options.precision not in of for _, of in measured):
-        raise ConfigError(f"{options.device} does not compute in {options.precision}; give --precision fp32 or int8.")
+    measured = [
+        (
+            one,
+            usual[1]
+            if one is default
+            else timed(one.recipe, search.found[one.recipe.layout].dimensions, pictures, meter, options),
+        )
+        for one in named
+    ]
     costs: list[tuple[Judged, Cost]] = [(one, of[options.precision]) for one, of in measured]
     found = choose(costs, default, options.limits)
     if found is None:
@@ -213,13 +232,6 @@ def _chosen(
         )
     chosen, why = found
     return Outcome(judged, measured, default, chosen, why)
-
-
-def _default(judged: list[Judged]) -> Judged:
-    """What ``train`` does by itself: the first layout, by the first rule, with the whole bank."""
-    first: Recipe = judged[0].recipe
-    same = [one for one in judged if one.recipe.layout == first.layout and one.recipe.score is RULES[0]]
-    return max(same, key=lambda one: one.recipe.bank_size)
 
 
 def _fingerprint(options: TuneOptions, module: DataModule) -> str:

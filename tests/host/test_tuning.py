@@ -298,6 +298,16 @@ def test_a_precision_that_the_device_lacks_is_one_sentence(
     code, text = tuned(good_folder, tmp_path / "run", tiny_weights, "--precision", "bf16", "--time-limit", 0)
     assert code == 2
     assert "does not compute in bf16" in text
+    assert "recipes were judged" not in text
+
+
+def test_a_device_that_is_not_there_is_named_before_anything_is_judged(
+    good_folder: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    code, text = tuned(good_folder, tmp_path / "run", tiny_weights, "--inference-device", "NPU7", "--time-limit", 0)
+    assert code == 3
+    assert "NPU7" in text
+    assert "recipes were judged" not in text
 
 
 @pytest.mark.usefixtures("no_graphs")
