@@ -1,4 +1,4 @@
-.PHONY: venv lint test test-slow soak demo bench format clean
+.PHONY: venv lint test test-slow soak demo bench accuracy format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -39,6 +39,12 @@ demo: venv
 
 bench: venv
 	$(BIN)/python -m benchmarks.bench $(if $(ROW),--row $(ROW)) $(if $(wildcard ../shared),--shared ../shared)
+
+# What is detected, beside anomalib in a venv of its own: hours. PEER_PYTHON has anomalib 2.7.0.
+PAGES := few_images robustness dirty tuning recipes thresholds
+accuracy: venv
+	$(BIN)/python -m benchmarks.accuracy --tuned --time --shared ../shared --peer-python $(PEER_PYTHON)
+	for page in $(PAGES); do $(BIN)/python -m benchmarks.$$page --shared ../shared || exit 1; done
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache dist

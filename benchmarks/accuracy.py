@@ -1,159 +1,241 @@
-"""Writes ``docs/accuracy.md``: python -m benchmarks.accuracy [--shared DIR] [--peer-python PYTHON].
+"""Writes ``docs/accuracy.md``: python -m benchmarks.accuracy --shared DIR --peer-python PYTHON [--tuned] [--time].
 
-Fits, calibrates and tests every work of ``benchmarks.works`` on the CPU, and the solar cells by module as well; with a
-Python that has anomalib, its figures on the same pixels, weights and bank stand beside ours. Without, those that the
-page has stay.
+What anomalib 2.7.0's two PatchCores and ours detect, from the same pixels, weights and layers, with three seeds. What
+has been measured is kept in ``--scratch``, so that a run that was interrupted goes on; the page is written when all of
+it is there. ``--time`` measures the page's second table, on a machine that does nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import numpy as np
+from statistics import mean
 
 from patchcore_edge.data import DataModule
 from patchcore_edge.engine import Engine
-from patchcore_edge.jobs.calibrate import calibrate_run
-from patchcore_edge.metrics.evaluator import Evaluation, Scores, collect_scores, evaluate
+from patchcore_edge.metrics.evaluator import Scores, collect_scores, evaluate
 from patchcore_edge.models import Patchcore
-from patchcore_edge.runs.checkpoint import load_calibration
-from patchcore_edge.runs.fitted import save_fitted
-from patchcore_edge_runtime.verdict import Thresholds
 
-from .compare import peer_scores
+from .accuracy_time import time_table
+from .accuracy_tuned import tuned_model
+from .compare import mahalanobis_scores, peer_scores
 from .held_out import write_page
 from .peer import VERSION, Peer
-from .works import FIRST_DEFECTS, Work, all_works, works_by_module
+from .works import Work, all_works, works_by_module
 
-TARGET_FPR = 0.01
-PEER = "*anomalib*"
+SEEDS = (0, 1, 2)
+PATCHCORE = f"anomalib {VERSION}'s `Patchcore`"
+MAHALANOBIS = f"anomalib {VERSION}'s `MHPatchcore`"
+FULL_BANK = f"{MAHALANOBIS}, in 15 batches"
+REFERENCE = "ours, `--score reference`"
+DEFAULT = "ours, `--score map-max`"
+TUNED = "ours, `tune`"
+SIDES = (PATCHCORE, MAHALANOBIS, FULL_BANK, REFERENCE, DEFAULT, TUNED)
+PEER_BATCH = 32
+"""Training images a batch in anomalib's data modules, unless told otherwise."""
+FULL_BANK_BATCHES = 15
+"""0b1111: four blocks of 256 vectors remain, of which ``MHPatchcore`` keeps its 1,000."""
 
-HEAD = """# Accuracy
+HEAD = """# Accuracy, beside anomalib
 
-Written by `python -m benchmarks.accuracy --shared ../shared --peer-python PYTHON` (see there for what is fixed).
-All with the exact search of torch in float32, 9 neighbours, on the CPU.
+Written by `python -m benchmarks.accuracy --shared ../shared --peer-python PYTHON` on the CPU, in float32, with exact
+search and 9 neighbours. Each cell: the mean of seeds 0, 1 and 2, and the least and largest of them.
 
-| data | model | bank | images fitted; tested good, defective | image AUROC | recall at 1 % | recall at 5 % \
-| in use: rejected, recall | pixel AUROC | AUPRO | F1 |
-|---|---|---|---|---|---|---|---|---|---|---|
+More of the same, each page by a command of its own (`make accuracy` runs them all): [few images](few-images.md),
+[robustness](robustness.md), [training images that are not clean](dirty-data.md), [the recipe that `tune`
+finds](tuning.md), [recipes and what they cost](recipes.md), [thresholds](thresholds.md).
 """
+_COLUMNS = "| model | bank | image AUROC | recall at 1 % | recall at 5 % | pixel AUROC | AUPRO |\n" + "|---" * 7 + "|"
 
 FOOT = f"""
-- *Recall at 1 %, at 5 %*: share of the defective test images above the threshold at which at most 1 % and 5 % of the
-  good test images are rejected. Like *F1*, the best that any threshold reaches, it is read off the test images: a
-  property of the ranking, not a threshold to use.
-- *In use*: share of the good test images that the threshold of `calibrate --target-fpr {TARGET_FPR}` rejects, and share
-  of the defective ones that it finds. The threshold comes from the fitted images alone, cross-fitted.
+- *Same on all sides*: the pixels (uint8, resized by our preprocessing), the backbone's weights, its layers, the
+  normalisation that it was trained with, the test images, and the evaluator that all scores and maps go through.
+- *Seed*: ours and `Patchcore`: the coreset's first pick. `MHPatchcore`: the order of the training images, for nothing
+  else in it is random. All, on the random splits of ELPV: which 300 good cells are fitted on.
+- *{PATCHCORE}* gets our bank of the same seed: its own sampler is the same greedy selection, on a random projection,
+  and takes minutes. Both score by eq. 7, so that images rank the same, and the maps differ by their upsampling.
+  What a bank of its own changes: [differences](differences.md).
+- *{MAHALANOBIS}* fits itself, as it is by default: 99 % of the variance, shrinkage 0.07, up to 1,000 vectors. How many
+  it gets depends on the number of training batches alone: its blocks of 256 merge in pairs, so that as many remain as
+  that number has ones in binary. Batches of {PEER_BATCH} are its data modules' default; in {FULL_BANK_BATCHES} batches
+  (0b1111), measured with seed 0 alone, its bank is full.
+- *Recall at 1 %, at 5 %*: share of the defective images above the threshold at which at most 1 % and 5 % of the good
+  test images are rejected: a property of the ranking, read off the test images.
 - *AUPRO*: up to a false-positive rate of 0.3. ELPV has no masks.
-- {PEER}: {VERSION}'s `PatchcoreModel` on the very same pixels, weights, normalisation and bank; its maps measured
-  with our evaluator. See [differences](differences.md). Without PYTHON its rows stay as they were measured before.
-- **ELPV** (`elpv-dataset`): cells of defect probability 0 are good, of probability 1 defective.
+- **ELPV** (`elpv-dataset`) *by module*: fitted on the package's first modules, tested on later ones.
 - **Magnetic tile**: Huang, Qiu, Guo, Wang, Yuan, "Saliency of magnetic tile surface defects"; ResNet-18 with
   torchvision's ImageNet weights.
 """
 
 
-def run(work: Work, peer: Peer | None, before: dict[str, str]) -> list[str]:
-    """The table's rows for one work.
+@dataclass(frozen=True)
+class Figures:
+    """What one model detects on one work with one seed; None where the data cannot say."""
 
-    Args:
-        work: what to fit and test.
-        peer: measured on the same; when absent its rows come from ``before``.
-        before: the page's rows by their first and third column.
+    bank: int
+    image_auroc: float | None
+    recall_at_1: float | None
+    recall_at_5: float | None
+    pixel_auroc: float | None
+    aupro: float | None
+
+
+def works_of(seed: int, shared: Path | None) -> list[Work]:
+    """All works with a bank of 1 %, those of one name one after the other."""
+    named = [
+        replace(work, name=f"{work.name}, random split") if work.name.startswith("ELPV") else work
+        for work in all_works(shared, seed)
+        if work.ratio == 0.01
+    ]
+    return sorted([*named, *works_by_module()], key=lambda work: work.name.split(",")[0])
+
+
+def asked_of(seed: int) -> list[str]:
+    """The sides that the page needs with a seed: not what ``tune`` finds, and the full bank with the first alone."""
+    return [side for side in SIDES if side != TUNED and (side != FULL_BANK or seed == SEEDS[0])]
+
+
+def measure(work: Work, seed: int, peer: Peer | None, wanted: Collection[str] = SIDES) -> Iterator[tuple[str, Figures]]:
+    """The figures of the sides that are wanted; without a peer, of ours.
+
+    What ``tune`` finds is not among them: see ``measure_tuned``.
     """
-    model = work.model()
-    engine = Engine("cpu")
+    model, engine = work.model(), Engine("cpu", progress=False)
+    model.seed = seed
     engine.fit(model, work.data)
     dataset = DataModule.dataset(work.data.test, model.pre_processor.spec)
-    sides = {"": collect_scores(engine.stream(model, dataset), keep_maps=peer is not None)}
-    if peer is not None:
-        sides[PEER] = peer_scores(peer, model, dataset, sides[""]).scores
-    thresholds = _calibrated(model, work.data)
-    bank = f"{len(model.model.memory_bank):,} ({work.ratio:.0%})"
-    rows = []
-    for count in (None, FIRST_DEFECTS) if work.name.startswith("ELPV mono, random") else (None,):
-        name = work.name if count is None else f"{work.name}, first {count} defective"
-        for side, scores in sides.items():
-            # The peer has no threshold of this kind.
-            found = evaluate(_first_defects(scores, count), None if side else thresholds)
-            rows.append(_row(f"{name}, {side}" if side else name, work, bank, found))
-        if peer is None and (kept := before.get(_key(f"{name}, {PEER}", bank))):
-            rows.append(kept)
-    print("\n".join(rows), flush=True)
-    return rows
+    ours = collect_scores(engine.stream(model, dataset), keep_maps=peer is not None)
+    bank = len(model.model.memory_bank)
+    yield REFERENCE, figures(ours, bank)
+    yield DEFAULT, figures(replace(ours, scores=ours.map_maxima), bank)
+    if peer is None:
+        return
+    if PATCHCORE in wanted:
+        yield PATCHCORE, figures(peer_scores(peer, model, dataset, ours).scores, bank)
+    sizes = {MAHALANOBIS: PEER_BATCH, FULL_BANK: ceil(len(work.data.train) / FULL_BANK_BATCHES)}
+    sizes = {side: size for side, size in sizes.items() if side in wanted}
+    found = mahalanobis_scores(peer, model, work.data, ours, seed, list(sizes.values())) if sizes else []
+    for side, one in zip(sizes, found, strict=True):
+        yield side, figures(one.scores, one.bank[0])
 
 
-def _calibrated(model: Patchcore, data: DataModule) -> Thresholds:
-    """The thresholds that `calibrate` sets from the fitted images."""
-    with TemporaryDirectory() as folder:
-        save_fitted(Path(folder) / "run", model, data)
-        calibrate_run(Path(folder) / "run", data, TARGET_FPR, "cpu")
-        calibration = load_calibration(Path(folder) / "run")
-    assert calibration is not None
-    return calibration.thresholds
+def measure_tuned(work: Work, seed: int, scratch: Path) -> Figures:
+    """What the recipe that ``tune`` finds from the training images detects."""
+    model: Patchcore = tuned_model(work, seed, scratch)
+    dataset = DataModule.dataset(work.data.test, model.pre_processor.spec)
+    return figures(collect_scores(Engine("cpu", progress=False).stream(model, dataset)), len(model.model.memory_bank))
 
 
-def _first_defects(scores: Scores, count: int | None) -> Scores:
-    if count is None:
-        return scores
-    keep = [*np.flatnonzero(~scores.labels), *np.flatnonzero(scores.labels)[:count]]
-    return replace(
-        scores,
-        paths=[scores.paths[i] for i in keep],
-        kinds=[scores.kinds[i] for i in keep],
-        labels=scores.labels[keep],
-        scores=scores.scores[keep],
-        map_maxima=scores.map_maxima[keep],
-        map_medians=scores.map_medians[keep],
-        pixels=None,  # ELPV has no masks
+def figures(scores: Scores, bank: int) -> Figures:
+    """The metrics of the page."""
+    found = evaluate(scores, None)
+    return Figures(bank, found.image_auroc, found.recall_at_1, found.recall_at_5, found.pixel_auroc, found.aupro)
+
+
+def section(work: Work, found: Sequence[dict[str, Figures]]) -> str:
+    """A work's table.
+
+    Args:
+        found: the sides' figures, one dictionary a seed; a row has those of the seeds that it was measured with.
+    """
+    defective = sum(item.is_defective for item in work.data.test)
+    counts = (
+        f"{len(work.data.train)} images fitted, {len(work.data.test) - defective} good and {defective} defective tested"
     )
+    title = f"\n## {work.name}\n\n{work.backbone}, {' and '.join(work.layers)}, {work.size} px; {counts}.\n"
+    rows = [_row(side, [one[side] for one in found if side in one]) for side in SIDES if side in found[0]]
+    return "\n".join([title, _COLUMNS, *rows, ""])
 
 
-def _row(name: str, work: Work, bank: str, found: Evaluation) -> str:
-    shares = [_percent(found.recall_at_1), _percent(found.recall_at_5)]
-    in_use = "–" if found.recall is None else f"{_percent(found.false_reject_rate)}, {_percent(found.recall)}"
-    figures = [_four(value) for value in (found.pixel_auroc, found.aupro, found.image_f1_max)]
-    model = f"{work.backbone}, {work.size} px"
-    counts = f"{len(work.data.train)}; {found.good}, {found.defective}"
-    return f"| {' | '.join([name, model, bank, counts, _four(found.image_auroc), *shares, in_use, *figures])} |"
+def _row(side: str, found: Sequence[Figures]) -> str:
+    banks = sorted({one.bank for one in found})
+    cells = [side, "–".join(f"{bank:,}" for bank in dict.fromkeys((banks[0], banks[-1])))]
+    cells += [
+        spread([getattr(one, name) for one in found], ".1%" if name.startswith("recall") else ".4f")
+        for name in ("image_auroc", "recall_at_1", "recall_at_5", "pixel_auroc", "aupro")
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
-def _four(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+def spread(values: Sequence[float | None], form: str) -> str:
+    """Mean, least and largest, for people; a dash where there is no telling."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "–"
+    if len(known) == 1:
+        return f"{known[0]:{form}}"
+    return f"{mean(known):{form}} ({min(known):{form}}–{max(known):{form}})"
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+class Kept:
+    """What has been measured: a file for each work and seed, with the figures of its sides."""
 
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
 
-def _key(name: str, bank: str) -> str:
-    return f"{name} | {bank}"
+    def _file(self, work: Work, seed: int) -> Path:
+        return self._folder / f"{work.name.replace(', ', '_').replace(' ', '_')}_{seed}.json"
 
+    def load(self, work: Work, seed: int) -> dict[str, Figures]:
+        """By side."""
+        file = self._file(work, seed)
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return {side: Figures(**values) for side, values in found.items()}
 
-def rows_of(page: Path) -> dict[str, str]:
-    """The rows of a page's table by their first and third column; none where there is no page."""
-    lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
-    cells = {line: [cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")}
-    return {_key(columns[0], columns[2]): line for line, columns in cells.items() if len(columns) > 2}
+    def add(self, work: Work, seed: int, side: str, found: Figures) -> None:
+        """Put one side's figures with the others."""
+        both = {**self.load(work, seed), side: found}
+        text = json.dumps({name: asdict(values) for name, values in both.items()}, indent=1)
+        self._file(work, seed).write_text(text, encoding="utf-8")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, help="folder with data/magnetic_tile and weights/")
     parser.add_argument("--peer-python", type=Path, help=f"a Python that has anomalib {VERSION}")
+    parser.add_argument("--tuned", action="store_true", help="with rows of what `tune` finds")
+    parser.add_argument("--time", action="store_true", help="measure the times as well; the machine must be idle")
+    parser.add_argument("--only", default="", help="part of the name of the works to measure")
+    parser.add_argument("--scratch", type=Path, default=Path("demo/accuracy"), help="folder for what is measured")
     options = parser.parse_args()
-    peer = Peer(options.peer_python) if options.peer_python else None
-    before = rows_of(Path(__file__).resolve().parents[1] / "docs" / "accuracy.md")
-    works = [*all_works(options.shared), *works_by_module()]
-    rows: list[str] = []
-    for work in sorted(works, key=lambda work: work.name.split(",")[0]):
-        named = replace(work, name=f"{work.name}, random split") if work.name in ("ELPV mono", "ELPV poly") else work
-        rows += run(named, peer, before)
-        # After each work, for the last ones take long.
-        write_page("accuracy.md", [HEAD + "\n".join(rows) + "\n" + FOOT])
+    kept, peer = Kept(options.scratch), Peer(options.peer_python) if options.peer_python else None
+    for seed in SEEDS:
+        needed = [*(asked_of(seed) if peer else (REFERENCE, DEFAULT)), *([TUNED] if options.tuned else [])]
+        for work in works_of(seed, options.shared):
+            if options.only in work.name:
+                _fill(kept, work, seed, peer, needed, options.scratch)
+    times = options.scratch / "times.md"
+    if options.time and peer is not None and options.shared is not None:
+        times.write_text(time_table(peer, options.shared, options.scratch.resolve()), encoding="utf-8")
+    _write(kept, options.shared, times)
+
+
+def _fill(kept: Kept, work: Work, seed: int, peer: Peer | None, needed: Sequence[str], scratch: Path) -> None:
+    missing = set(needed) - set(kept.load(work, seed))
+    if missing - {TUNED}:
+        for side, found in measure(work, seed, peer, missing):
+            kept.add(work, seed, side, found)
+            print(work.name, seed, side, found, flush=True)
+    if TUNED in missing:
+        kept.add(work, seed, TUNED, measure_tuned(work, seed, scratch.resolve()))
+
+
+def _write(kept: Kept, shared: Path | None, times: Path) -> None:
+    """The page, where every work has its rows of both sides."""
+    works = works_of(0, shared)
+    found = [[kept.load(work, seed) for seed in SEEDS] for work in works]
+    whole = (set(asked_of(seed)) <= set(one) for seeds in found for seed, one in zip(SEEDS, seeds, strict=True))
+    if shared is None or not all(whole):
+        print("Not all of the page has been measured; it stays as it is.")
+        return
+    tables = [section(work, seeds) for work, seeds in zip(works, found, strict=True)]
+    write_page("accuracy.md", [HEAD, *tables, times.read_text(encoding="utf-8") if times.is_file() else "", FOOT])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from patchcore_edge.models import Patchcore
 from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from samples.demo.cells import TRAIN_IMAGES, cell_files, cells_by_module
 
-FIRST_DEFECTS = 200
 ELPV = "elpv:"
 
 

@@ -17,8 +17,7 @@ from patchcore_edge.runs.checkpoint import load_calibration, load_run
 
 pytest.importorskip("elpv_dataset", reason="the benchmarks need the package elpv-dataset: pip install '.[demo]'")
 
-from benchmarks import corruptions, detection, detection_tuned, held_out, robustness
-from benchmarks.accuracy import _first_defects, rows_of, run
+from benchmarks import accuracy, accuracy_tuned, corruptions, held_out, robustness
 from benchmarks.compare import mahalanobis_scores
 from benchmarks.int8_trials import with_bank_of
 from benchmarks.peer_anomalib import Pipeline, fit_and_score
@@ -61,13 +60,6 @@ def test_another_step_changes_scores_but_little(step: str, work: Work, ours: Sco
     np.testing.assert_allclose(scores.scores, ours.scores, rtol=0.3)
 
 
-def test_the_first_defects_keep_all_good_images(ours: Scores) -> None:
-    chosen = _first_defects(ours, 1)
-    assert chosen.labels.sum() == 1
-    assert (~chosen.labels).sum() == (~ours.labels).sum()
-    assert len(chosen.scores) == len(chosen.paths) == len(chosen.map_maxima)
-
-
 @pytest.mark.parametrize(("kind", "good", "defective"), [("mono", 588, 313), ("poly", 920, 402)])
 def test_the_solar_cells_are_all_there_and_split_once(kind: str, good: int, defective: int) -> None:
     data = elpv(kind)
@@ -82,17 +74,6 @@ def test_by_module_no_tested_cell_is_listed_before_a_fitted_one(kind: str, defec
     assert sum(item.is_defective for item in data.test) == defective
     assert sum(not item.is_defective for item in data.test) == sum(not item.is_defective for item in random_split.test)
     assert max(item.path.name for item in data.train) < min(item.path.name for item in data.test)
-
-
-def test_without_the_peer_its_rows_stay_as_they_were(work: Work, tmp_path: Path) -> None:
-    page = tmp_path / "accuracy.md"
-    assert rows_of(page) == {}
-    first = run(work, None, {})
-    assert len(first) == 1
-    cells = first[0].split(" | ")
-    peer = " | ".join(["| discs, *anomalib*", *cells[1:]])
-    page.write_text("# Accuracy\n\n" + "\n".join([*first, peer]) + "\n", encoding="utf-8")
-    assert run(work, None, rows_of(page)) == [*first, peer]
 
 
 def test_the_bank_is_embedded_anew_from_the_images_it_came_from(work: Work, tmp_path: Path) -> None:
@@ -122,27 +103,27 @@ def test_a_page_keeps_what_was_written_by_hand(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_spread_is_the_mean_of_all_seeds_and_the_outermost_ones() -> None:
-    assert detection.spread([0.5, 0.75, 0.7], ".2f") == "0.65 (0.50–0.75)"
-    assert detection.spread([0.5, None], ".2f") == "–"
+    assert accuracy.spread([0.5, 0.75, 0.7], ".2f") == "0.65 (0.50–0.75)"
+    assert accuracy.spread([0.5, None], ".2f") == "–"
 
 
 def test_what_was_detected_is_kept_by_work_and_seed(work: Work, tmp_path: Path) -> None:
-    kept = detection.Kept(tmp_path)
-    found = dict(detection.measure(work, 1, None))
-    assert set(found) == {detection.REFERENCE, detection.DEFAULT}
+    kept = accuracy.Kept(tmp_path)
+    found = dict(accuracy.measure(work, 1, None))
+    assert set(found) == {accuracy.REFERENCE, accuracy.DEFAULT}
     for side, figures in found.items():
         kept.add(work, 1, side, figures)
-    assert detection.Kept(tmp_path).load(work, 1) == found
+    assert accuracy.Kept(tmp_path).load(work, 1) == found
     assert kept.load(work, 2) == {}
 
 
 def test_a_row_has_the_seeds_that_it_was_measured_with(work: Work) -> None:
-    ours = detection.Figures(64, 0.9, 0.5, 0.6, None, None)
-    first = {detection.REFERENCE: ours, detection.FULL_BANK: replace(ours, bank=1000, image_auroc=0.8)}
-    rows = detection.section(work, [first, {detection.REFERENCE: replace(ours, bank=65)}]).splitlines()
+    ours = accuracy.Figures(64, 0.9, 0.5, 0.6, None, None)
+    first = {accuracy.REFERENCE: ours, accuracy.FULL_BANK: replace(ours, bank=1000, image_auroc=0.8)}
+    rows = accuracy.section(work, [first, {accuracy.REFERENCE: replace(ours, bank=65)}]).splitlines()
     assert [row.strip("| ").split(" | ")[:3] for row in rows[-2:]] == [
-        [detection.FULL_BANK, "1,000", "0.8000"],
-        [detection.REFERENCE, "64–65", "0.9000 (0.9000–0.9000)"],
+        [accuracy.FULL_BANK, "1,000", "0.8000"],
+        [accuracy.REFERENCE, "64–65", "0.9000 (0.9000–0.9000)"],
     ]
 
 
@@ -172,8 +153,8 @@ def test_tune_sees_training_images_alone(work: Work, tmp_path: Path, monkeypatch
         asked.append(words)
         return subprocess.CompletedProcess(words, 0, "", "")
 
-    monkeypatch.setattr(detection_tuned.subprocess, "run", run)
-    folder = detection_tuned.tuned(work, 3, tmp_path)
+    monkeypatch.setattr(accuracy_tuned.subprocess, "run", run)
+    folder = accuracy_tuned.tuned(work, 3, tmp_path)
     data = Path(asked[0][asked[0].index("tune") + 1])
     assert [link.resolve() for link in sorted(data.iterdir())] == [item.path.resolve() for item in work.data.train]
     assert asked[0][-2:] == ["--weights", str(work.weights)]

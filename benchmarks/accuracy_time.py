@@ -1,4 +1,4 @@
-"""The times of a frame on both sides, for ``docs/detection.md``: each graph at f32, batch 1, in turns."""
+"""The times of a frame on both sides, for ``docs/accuracy.md``: each graph at f32, batch 1, in turns."""
 
 from __future__ import annotations
 
