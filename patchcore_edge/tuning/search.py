@@ -156,5 +156,5 @@ class Search:
         labels = np.array([item.is_defective for item in self.pictures.real], np.bool_)
         real = found.real[rule, share]
         weighed: Evidence = combined(known, np.r_[good, real[~labels]], real[labels], _TRUST)
-        auroc = evidence(good, defects, sources).value
+        auroc = evidence(good, defects, sources, rate=1).value
         return Judged(recipe, weighed, auroc, float(located.mean()), operations(recipe))
