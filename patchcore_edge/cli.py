@@ -274,7 +274,9 @@ def evaluate(
         from .jobs.evaluate import evaluate_run
 
     path = report or run / "report.html"
-    found = evaluate_run(run, data, device, path, strict=strict, group_by=group_by, good=good or (), warn=_warn)
+    found = evaluate_run(
+        run, data, device, path, strict=strict, group_by=group_by, good=good or (), warn=_warn, notify=_note
+    )
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
         return
@@ -302,6 +304,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def main() -> None:
     """Entry point."""
     run_app(app)
+
+
+def _note(sentence: str) -> None:
+    typer.echo(sentence, err=True)
 
 
 def _warn(sentence: str) -> None:

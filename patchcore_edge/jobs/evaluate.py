@@ -36,6 +36,7 @@ def evaluate_run(
     group_by: str | None = None,
     good: Sequence[str] = (),
     warn: Callable[[str], None] | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Score the test images under ``data``, which needs no more than ``test``, and write the report.
 
@@ -48,6 +49,7 @@ def evaluate_run(
         group_by: pattern that finds a good image's batch in its path; the run's own when None.
         good: names of the folders, or labels, of good parts; the run's own when empty.
         warn: takes what a person has to know before trusting the figures, a sentence each.
+        notify: takes what a person may want to know of the data, likewise.
 
     Raises:
         DataError: there are no test images.
@@ -61,7 +63,7 @@ def evaluate_run(
     for sentence in calibration.facts.warnings if calibration is not None else ():
         say(sentence)
     module = _test_data(data, FolderRules(group_by or facts.group_by, tuple(good) or facts.good, facts.recursive))
-    tell_folders(module, say)
+    tell_folders(module, telling(notify))
     items = module.test
     if not items:
         where = f"{data} has no test images" if data.exists() else f"There is no folder {data}"
