@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import run_cli
 
-from patchcore_edge.data import Folder, ImageList, MVTec, open_data, prediction_items, test_items
+from patchcore_edge.data import Folder, ImageList, MVTec, open_data, prediction_items
 from patchcore_edge.data.good_names import sounds_good
 from patchcore_edge.engine import Engine
 from patchcore_edge.jobs.calibrate import calibrate_run
@@ -46,12 +46,9 @@ def test_good_parts_are_known_by_the_usual_names_of_their_folder(name: str, data
     assert counts(data) == (6, 6)
     assert {item.label for item in module.test} == {"good", "scratch"}
     assert f"{data / 'test' / name} is taken as the good parts." in module.describe_folders()
-    assert [item.path for item in test_items(data)] == [item.path for item in module.test]
 
 
-@pytest.mark.parametrize(
-    "name", ["scratch", "ng", "1", "crack", "pass_by", "normal_crack", "not good", "goodyear", "ioc"]
-)
+@pytest.mark.parametrize("name", ["scratch", "ng", "1", "crack", "pass_by", "normal_crack", "not good", "ioc"])
 def test_other_names_are_not_taken_for_good_parts(name: str) -> None:
     assert not sounds_good(name)
 
@@ -111,7 +108,7 @@ def test_what_a_layout_has_no_place_for_is_said(data: Path) -> None:
     assert all(path in text for path in found)
     # Also of the data with other training images, and without what tools left.
     assert module.with_train(module.train[:3]).left_out == module.left_out
-    assert [one.path.name for one in module.left_out if one.matters] == ["spare", "bad", "loose.png", "x.heic"]
+    assert [one.path.name for one in module.left_out if one.matters] == ["spare", "bad", "x.heic", "loose.png"]
 
 
 def test_train_without_folders_by_label_is_good_parts_and_validation_is_refused(data: Path) -> None:
@@ -181,9 +178,7 @@ def test_eval_says_that_test_images_were_trained_on(data: Path, tiny_run: Path, 
     shutil.copy(data / "train/good/004.png", data / "test/scratch/again.png")
     evaluate_run(tiny_run, data, "cpu", tmp_path / "report.html", warn=said.append)
     (sentence,) = [one for one in said if "trained on" in one]
-    assert sentence.startswith(
-        "The model was trained on 2 of these 14 test images (again.png, again.png), 1 of them labelled"
-    )
+    assert "trained on 2 of these 14 test images (again.png, again.png), 1 of them labelled as defects" in sentence
     assert sentence[:60] in (tmp_path / "report.html").read_text()
     for file in data.glob("test/*/again.png"):
         file.unlink()
@@ -197,8 +192,7 @@ def test_names_that_are_no_text_are_fitted_calibrated_and_recorded(
     data: Path, tiny_options: TrainOptions, tmp_path: Path
 ) -> None:
     for place in ("train/good", "validation/good", "test/good", "test/scratch"):
-        old = os.fsencode(data / place / "000.png")
-        os.rename(old, old.replace(b"000", b"Pr\xfcfling"))
+        (data / place / "000.png").rename(data / place / os.fsdecode(b"Pr\xfcfling.png"))
     (data / "test/scratch").rename(os.fsdecode(os.fsencode(data / "test") + b"/Kr\xe4tzer"))
     shutil.rmtree(data / "ground_truth")
     strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/Gut\xe4ile"))
@@ -235,9 +229,7 @@ def test_predictions_of_equal_names_are_a_picture_each_and_none_is_overwritten(
     assert len(engine.predict(model, tmp_path / "in", output=tmp_path / "in/out2", recursive=True)) == 1
 
 
-def test_the_command_line_says_what_it_took_and_left_out(
-    data: Path, tiny_options: TrainOptions, tmp_path: Path
-) -> None:
+def test_commands_say_what_they_took_and_left_out(data: Path, tiny_options: TrainOptions, tmp_path: Path) -> None:
     (data / "train/good").rename(data / "train/OK")
     (data / "train/OK/x.heic").touch()
     said: list[str] = []
