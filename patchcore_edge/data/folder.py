@@ -10,7 +10,7 @@ from patchcore_edge_runtime.images.files import image_files
 from .datamodule import DataModule, good_images
 from .dataset import ImageItem
 from .list_file import ImageList
-from .masks import mask_of
+from .masks import with_masks
 from .mvtec import MVTec
 from .split import hold_out
 
@@ -91,4 +91,5 @@ def _defective(folder: Path, masks: Path | None) -> list[ImageItem]:
     files = image_files(folder, recursive=True) if folder.is_dir() else []
     if not files:
         raise DataError(f"{folder} holds no images of defective parts; give the folder they are in.")
-    return [ImageItem(path, "defective", mask_of(path.relative_to(folder), masks)) for path in files]
+    items = [ImageItem(path, "defective") for path in files]
+    return items if masks is None else with_masks(items, folder, [masks])[0]

@@ -17,7 +17,7 @@ from patchcore_edge_runtime.images.files import image_files
 
 from .datamodule import DataModule, good_images
 from .dataset import ImageItem
-from .masks import mask_of
+from .masks import mask_folders, with_masks
 from .split import hold_out
 
 __all__ = ["CATEGORIES", "MVTec", "test_items"]
@@ -111,9 +111,5 @@ def _missing(root: Path, category: str) -> str:
 
 def _items(split: Path, masks: Path) -> list[ImageItem]:
     kinds = sorted(path for path in split.iterdir() if path.is_dir() and path != masks) if split.is_dir() else []
-    return [
-        ImageItem(path, kind.name, mask_of(path.relative_to(split), masks))
-        for kind in kinds
-        if kind.name != "good"
-        for path in image_files(kind)
-    ]
+    items = [ImageItem(path, kind.name) for kind in kinds if kind.name != "good" for path in image_files(kind)]
+    return with_masks(items, split, [masks] if masks.is_dir() else mask_folders(split))[0]
