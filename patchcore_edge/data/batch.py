@@ -16,8 +16,8 @@ class Batch(NamedTuple):
     Attributes:
         image: ``[N,H,W,3]`` uint8 BGR; whatever else the model's pre-processor takes does as well.
         gt_label: ``[N]`` bool, True for a defective part; None where nothing is known.
-        gt_mask: ``[N,H,W]`` bool defect masks, empty for good images and where ``has_mask`` is False; None where none is
-            known.
+        gt_mask: ``[N,H,W]`` bool defect masks, empty for good images and where ``has_mask`` is False; None where none
+            is known.
         image_path: the N files; empty for images that come from none.
         pred_score: ``[N]`` float32 raw scores; None before prediction.
         anomaly_map: ``[N,1,H,W]`` float32 raw maps; None before prediction.

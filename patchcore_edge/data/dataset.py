@@ -122,8 +122,8 @@ class ImageDataset:
     def batches(self, batch_size: int, *, strict: bool = False, any_needed: bool = True) -> Iterator[Batch]:
         """All images in order, ``batch_size`` at a time; those of a batch are its ``image_path``.
 
-        Masks of another size than their images are refused before the first. Files that cannot be read are left out, and
-        named and counted at the end.
+        Masks of another size than their images are refused before the first. Files that cannot be read are left out,
+        and named and counted at the end.
 
         Args:
             batch_size: images at a time; the last batch may be smaller.

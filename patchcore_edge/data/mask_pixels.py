@@ -180,7 +180,7 @@ def _values(file: Path) -> NDArray[Any]:
     if header is not None and header.is_transparent:
         return _opaque(file)
     pixels = read_image(file)
-    values = pixels.max(2) if pixels.ndim == 3 else pixels
+    values = pixels[..., :3].max(2) if pixels.ndim == 3 else pixels
     if values.dtype not in _WITH_FLOATS:
         values = values.astype(np.float32)
     # A palette may begin with a colour for the background.

@@ -2,9 +2,9 @@
 
 Masks lie in folders laid out as the images are, case aside. An image ``crack/003.jpg`` has the mask
 ``crack/003_mask.png`` or ``crack/003.png``; else one with another word or ending (``003_gt.bmp``, ``mask_003.tif``,
-``003.jpg.png``), or the folder ``crack/003/`` with several; else, where images or masks are not in folders by kind, one
-of such a name that no second has; else, where all names of a folder differ in nothing but numbers, the one of its number
-(``image3.png`` and ``mask3.png``).
+``003.jpg.png``), or the folder ``crack/003/`` with several; else, where images or masks are not in folders by kind,
+one of such a name that no second has; else, where all names of a folder differ in nothing but numbers, the one of its
+number (``image3.png`` and ``mask3.png``).
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ _TURNED_FORMATS = frozenset({"JPEG", "MPO", "PNG", "TIFF", "WEBP"})
 """What OpenCV turns upright by EXIF as it decodes."""
 _PNG_BITS = 24
 """Where a PNG's header has the bits of a channel."""
-_FAULTS = (OSError, ValueError, SyntaxError, TypeError, LookupError)
-"""What Pillow raises for files that are no picture, or half of one."""
+_FAULTS = (OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error, Warning)
+"""What Pillow raises for files that are no picture, or half of one; of warnings, where they are errors."""
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS = 256, 257, 258
 
 
@@ -61,7 +60,7 @@ def read_header(source: Path | bytes) -> PictureHeader | None:
     from PIL import Image as Pillow
 
     try:
-        with _opened(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        with Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             return _header(image)
     except (*_FAULTS, Pillow.DecompressionBombError):
         return None
@@ -81,22 +80,11 @@ def decoded_by_pillow(file: Path, choose: Callable[[Any], Any]) -> NDArray[Any] 
     from PIL import ImageOps
 
     try:
-        with _opened(file) as image:
+        with Pillow.open(file) as image:
             chosen = choose(image)
             return None if chosen is None else np.asarray(ImageOps.exif_transpose(chosen))
     except (*_FAULTS, Pillow.DecompressionBombError):
         raise DataError(f"{file} is not an image that can be decoded; take it out or replace it.") from None
-
-
-@contextmanager
-def _opened(source: io.BytesIO | Path) -> Iterator[Any]:
-    from PIL import Image as Pillow
-
-    with warnings.catch_warnings():
-        # Large pictures are no attack here, and odd tags are nobody's business.
-        warnings.simplefilter("ignore")
-        with Pillow.open(source) as image:
-            yield image
 
 
 def turned_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -121,12 +109,15 @@ def _header(image: Any) -> PictureHeader:
 
 
 def _orientation(image: Any) -> int:
-    # Not a PNG's own getexif: it decodes the picture.
     from PIL import Image as Pillow
 
     if image.format not in _TURNED_FORMATS:
         return 1
-    found = Pillow.Image.getexif(image).get(_ORIENTATION, 1)
+    try:
+        # Not a PNG's own getexif: it decodes the picture.
+        found = Pillow.Image.getexif(image).get(_ORIENTATION, 1)
+    except _FAULTS:
+        return 1
     return found if found in range(1, 9) else 1
 
 

@@ -1,0 +1,83 @@
+"""The report of one data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patchcore_edge_runtime.images.listing import describe_left_out
+from patchcore_edge_runtime.path_text import path_text
+
+from ..datamodule import DataModule
+from ..digests import FileDigests
+from .masks import look_at_masks
+from .names import Names, counted, plural
+from .pictures import look_at_pictures
+from .sentences import Sentences, mask_sentences, picture_sentences
+
+__all__ = ["DataReport", "report_data"]
+
+_LABEL_WIDTH = 12
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What a data set is; as a string what a person should know of it, a line for each thing.
+
+    Attributes:
+        root: folder or list.
+        rows: pairs of a word and what there is to say of it.
+        doubts: what a person should look at, a sentence each.
+        facts: the same for programs: plain values for JSON, with all names.
+    """
+
+    root: str
+    rows: tuple[tuple[str, str], ...]
+    doubts: tuple[str, ...]
+    facts: dict[str, Any]
+
+    def __str__(self) -> str:
+        lines = [f"{word:{_LABEL_WIDTH}} {text}" for word, text in self.rows]
+        return "\n".join([f"{self.root}:", *lines, *(f"Doubtful: {doubt}" for doubt in self.doubts)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"root": self.root, **self.facts, "doubts": list(self.doubts)}
+
+
+def report_data(
+    module: DataModule,
+    digests: FileDigests | None = None,
+    *,
+    pixels: bool | None = None,
+    decode_masks: bool = True,
+) -> DataReport:
+    """Look at all images of a data set: at their headers and bytes, and at pixels only where that costs little.
+
+    Args:
+        module: the data.
+        digests: of its files, where somebody else asks for them too.
+        pixels: whether pictures of one size are decoded to find equal pixels in different files; where they are small
+            when None.
+        decode_masks: look at what masks mark, and not only at their names and sizes.
+    """
+    everything = {"train": module.train, "validation": module.validation, "test": module.test}
+    roles = {role: items for role, items in everything.items() if items}
+    items = [item for some in roles.values() for item in some]
+    pictures = look_at_pictures([item.path for item in items], digests or FileDigests(), pixels=pixels)
+    masks = look_at_masks(items, module.matches, decode=decode_masks)
+    names = Names([*(item.path for item in items), *masks.paths])
+    folders = _folders(module)
+    of_pictures = picture_sentences(roles, pictures, names)
+    of_masks = mask_sentences(masks, names)
+    for role, some in roles.items():
+        folders.rows.append((role, _role(some)))
+    parts = (folders, of_pictures, of_masks)
+    return DataReport(
+        path_text(module.root),
+        tuple(row for part in parts for row in part.rows),
+        tuple(doubt for part in parts for doubt in part.doubts),
+        {key: value for part in parts for key, value in part.facts.items()},
+    )
