@@ -44,6 +44,15 @@ GroupOption = Annotated[
         "Default: each subfolder is a batch."
     ),
 ]
+GoodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--good",
+        metavar="NAME",
+        help="Name of the folder of good parts, where it is not called good, OK, normal …; several times for several.",
+    ),
+]
+RecursiveOption = Annotated[bool, typer.Option("--recursive/--no-recursive", help="Take the images in subfolders too.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
 
 
@@ -109,6 +118,8 @@ def train(
         str, typer.Option(help="Images unlike the others: keep, drop, or how many of the least usual to drop.")
     ] = "keep",
     group_by: GroupOption = None,
+    good: GoodOption = None,
+    recursive: RecursiveOption = True,
     strict: StrictOption = False,
 ) -> None:
     """Fit a memory bank on images of good parts; interrupted, it goes on when called again."""
@@ -132,6 +143,8 @@ def train(
         memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
         val_split_ratio=val_split_ratio,
         group_by=group_by,
+        good=tuple(good or ()),
+        recursive=recursive,
         score=score,
         pca=_parse_pca(pca, whitening),
         outliers=_parse_outliers(outliers),
@@ -178,6 +191,8 @@ def tune(
         str, typer.Option(help="Images unlike the others, in the last fit: keep, drop, or how many to drop.")
     ] = "keep",
     group_by: GroupOption = None,
+    good: GoodOption = None,
+    recursive: RecursiveOption = True,
     strict: StrictOption = False,
 ) -> None:
     """Find the recipe for the part, fit by it and calibrate; interrupted, it goes on when called again.
@@ -197,6 +212,8 @@ def tune(
             device=device,
             strict=strict,
             group_by=group_by,
+            good=tuple(good or ()),
+            recursive=recursive,
             outliers=_parse_outliers(outliers),
         ),
         backbones=_names(backbones),
@@ -224,6 +241,7 @@ def calibrate(
     ] = None,
     device: TorchDevice = "auto",
     group_by: GroupOption = None,
+    good: GoodOption = None,
     strict: StrictOption = False,
 ) -> None:
     """Set the thresholds from images that `train` has not seen, else from the training images.
@@ -234,7 +252,9 @@ def calibrate(
     with gc_paused():
         from .jobs.calibrate import calibrate_run
 
-    found = calibrate_run(run, data, target_fpr, device, strict=strict, group_by=group_by, notify=typer.echo)
+    found = calibrate_run(
+        run, data, target_fpr, device, strict=strict, group_by=group_by, good=good or (), notify=typer.echo
+    )
     typer.echo(str(found))
 
 
@@ -245,6 +265,7 @@ def evaluate(
     report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
     device: TorchDevice = "auto",
     group_by: GroupOption = None,
+    good: GoodOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -253,7 +274,7 @@ def evaluate(
         from .jobs.evaluate import evaluate_run
 
     path = report or run / "report.html"
-    found = evaluate_run(run, data, device, path, strict=strict, group_by=group_by, warn=_warn)
+    found = evaluate_run(run, data, device, path, strict=strict, group_by=group_by, good=good or (), warn=_warn)
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
         return

@@ -95,7 +95,7 @@ class Engine:
             )
             return
         held_out = datamodule.dataset(datamodule.validation, model.pre_processor.spec)
-        model.post_processor.calibrate(collect_scores(self.stream(model, held_out)), str(datamodule.root))
+        model.post_processor.calibrate(collect_scores(self.stream(model, held_out)), str(datamodule))
 
     @contextmanager
     def features(
@@ -174,6 +174,7 @@ class Engine:
         dataset: ImageDataset | None = None,
         data_path: str | Path | None = None,
         output: Path | None = None,
+        recursive: bool = True,
     ) -> list[Batch]:
         """Score images; all results are held, on the CPU. For more images than memory holds, see ``stream``.
 
@@ -183,6 +184,7 @@ class Engine:
                 three may be named.
             datamodule, dataset, data_path: as ``source``.
             output: folder for the visualizer's pictures; none are written when absent.
+            recursive: of a folder, its subfolders too.
 
         Raises:
             DataError: there are no images, or none that can be read.
@@ -193,7 +195,10 @@ class Engine:
             raise ConfigError("Give one thing to predict on: a datamodule, a dataset, a folder or an image.")
         chosen = given[0]
         if not isinstance(chosen, ImageDataset):
-            chosen = ImageDataset(prediction_items(chosen), model.pre_processor.spec)
+            own = () if output is None else (Path(output),)
+            chosen = ImageDataset(
+                prediction_items(chosen, recursive=recursive, leave_out=own), model.pre_processor.spec
+            )
         scored = list(self.stream(model, chosen))
         if output is not None and model.visualizer is not None:
             maxima = [batch.anomaly_map.amax((1, 2, 3)).numpy() for batch in scored if batch.anomaly_map is not None]

@@ -6,19 +6,22 @@ from .datamodule import DataModule
 from .dataset import ImageDataset, ImageItem
 from .folder import Folder, open_data
 from .list_file import ImageList
-from .mvtec import CATEGORIES, MVTec, test_items
+from .mvtec import CATEGORIES, MVTec, MVTecTest, test_items
 from .prediction import prediction_items
 from .split import hold_out
+from .splits import FolderRules
 
 __all__ = [
     "CATEGORIES",
     "Batch",
     "DataModule",
     "Folder",
+    "FolderRules",
     "ImageDataset",
     "ImageItem",
     "ImageList",
     "MVTec",
+    "MVTecTest",
     "describe_batches",
     "hold_out",
     "open_data",

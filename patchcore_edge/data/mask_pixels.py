@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError
-from patchcore_edge_runtime.images.files import image_files, read_image
+from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.images.listing import list_images
 
 from .picture_header import PictureHeader, decoded_by_pillow, read_header, turned_upright
 
@@ -144,7 +145,7 @@ def mask_files(mask: Path) -> list[Path]:
     Raises:
         DataError: the folder holds none.
     """
-    files = image_files(mask) if mask.is_dir() else [mask]
+    files = list(list_images(mask, recursive=False).files) if mask.is_dir() else [mask]
     if not files:
         raise DataError(f"{mask} holds no masks; put the masks of its photo there, or take it out.")
     return files

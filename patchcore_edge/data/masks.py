@@ -12,18 +12,16 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from patchcore_edge_runtime.images.files import IMAGE_SUFFIXES, image_files
+from patchcore_edge_runtime.images.formats import is_picture_name
+from patchcore_edge_runtime.images.listing import list_images
 
 from .dataset import ImageItem
 
-__all__ = ["MASK_FOLDERS", "Matches", "beside_photos", "mask_folders", "match_masks", "with_masks"]
-
-MASK_FOLDERS = frozenset({"ground_truth", "groundtruth", "ground-truth", "ground truth", "gt", "masks", "mask"})
-"""What folders of masks are called, in any case."""
+__all__ = ["Matches", "beside_photos", "match_masks", "with_masks"]
 
 _WORDS = r"(?:masks?|msk|gt|labels?|seg|segmentation|annotations?|anno|truth|ground_?truth|target)"
 _AFTER = re.compile(rf"(?:[_\-. ]+{_WORDS}|mask)$")
@@ -42,28 +40,22 @@ class Matches:
         masks: of the images that have one: a file, or a folder of files.
         left_over: masks that are no image's, files or folders.
         by_number: images whose mask was found by its number alone.
+        beside: masks that lay among the images.
     """
 
-    masks: dict[Path, Path]
-    left_over: list[Path]
-    by_number: list[Path]
+    masks: dict[Path, Path] = field(default_factory=dict)
+    left_over: list[Path] = field(default_factory=list)
+    by_number: list[Path] = field(default_factory=list)
+    beside: list[Path] = field(default_factory=list)
 
     def joined(self, other: Matches) -> Matches:
         """These and others."""
         return Matches(
-            self.masks | other.masks, [*self.left_over, *other.left_over], [*self.by_number, *other.by_number]
+            self.masks | other.masks,
+            [*self.left_over, *other.left_over],
+            [*self.by_number, *other.by_number],
+            [*self.beside, *other.beside],
         )
-
-
-def mask_folders(*places: Path) -> list[Path]:
-    """The folders of masks directly in some places."""
-    return [
-        path
-        for place in places
-        if place.is_dir()
-        for path in sorted(place.iterdir())
-        if path.name.lower() in MASK_FOLDERS and path.is_dir()
-    ]
 
 
 def beside_photos(files: Sequence[Path]) -> list[Path]:
@@ -73,18 +65,20 @@ def beside_photos(files: Sequence[Path]) -> list[Path]:
 
 
 def with_masks(items: Sequence[ImageItem], base: Path, roots: Iterable[Path]) -> tuple[list[ImageItem], Matches]:
-    """Items with their masks, and what was matched; an earlier folder of masks goes before a later one.
+    """Items with their masks, less those that are themselves masks of others, and what was matched.
 
     Args:
         items: of files below ``base``.
         base: folder whose subfolders are called as those of the masks.
-        roots: folders of masks.
+        roots: folders of masks; an earlier one goes before a later one.
     """
-    found = Matches({}, [], [])
-    for root in roots:
-        rest = [item.path for item in items if item.path not in found.masks]
-        found = found.joined(match_masks(rest, base, root))
-    return [replace(item, mask=found.masks.get(item.path, item.mask)) for item in items], found
+    beside = set(beside_photos([item.path for item in items]))
+    photos = [item for item in items if item.path not in beside]
+    found = Matches(beside=sorted(beside))
+    for root, masks in [*((root, None) for root in roots), (base, sorted(beside))]:
+        rest = [item.path for item in photos if item.path not in found.masks]
+        found = found.joined(match_masks(rest, base, root, masks))
+    return [replace(item, mask=found.masks.get(item.path, item.mask)) for item in photos], found
 
 
 def match_masks(images: Iterable[Path], base: Path, root: Path, masks: Iterable[Path] | None = None) -> Matches:
@@ -96,7 +90,7 @@ def match_masks(images: Iterable[Path], base: Path, root: Path, masks: Iterable[
         root: folder of the masks.
         masks: files below ``root``; all images there when absent.
     """
-    search = _Search(images, base, image_files(root, recursive=True) if masks is None else masks, root)
+    search = _Search(images, base, list_images(root).files if masks is None else masks, root)
     search.take(lambda image: (_place(image), _stem(image)), lambda mask: (_place(mask), _plain(mask)))
     search.take(lambda image: (_place(image), _stem(image)), lambda mask: (_place(mask), _bare(mask)))
     search.take_from_anywhere()
@@ -187,7 +181,7 @@ def _place(path: PurePath) -> tuple[str, ...]:
 
 def _stem(path: PurePath) -> str:
     """A name without the ending of an image."""
-    return (path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name).lower()
+    return (path.stem if is_picture_name(path) else path.name).lower()
 
 
 def _plain(mask: PurePath) -> str:

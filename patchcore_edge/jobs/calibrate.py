@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ..engine import Engine
 from ..runs.checkpoint import Calibration, RunFacts, load_run, save_calibration
 from ..thresholds import DEFAULT_FPR, calibrate_good, calibrate_on_defects, describe, require_rate
 from .out_of_sample import OutOfSample, Scored
-from .telling import telling
+from .telling import tell_folders, telling
 
 __all__ = ["CalibrationResult", "calibrate_run"]
 
@@ -49,6 +49,7 @@ def calibrate_run(
     *,
     strict: bool = False,
     group_by: str | None = None,
+    good: Sequence[str] = (),
     notify: Callable[[str], None] | None = None,
 ) -> CalibrationResult:
     """Set a run's thresholds.
@@ -65,6 +66,7 @@ def calibrate_run(
         device: torch's name.
         strict: stop at an image that cannot be read.
         group_by: pattern that finds an image's batch in its path; the run's own when None.
+        good: names of the folders of good parts; the run's own when empty.
         notify: takes a sentence for a person before the work.
 
     Raises:
@@ -77,17 +79,18 @@ def calibrate_run(
 
     say = telling(notify)
     model, facts = load_run(folder)
-    module = open_data(data, group_by=group_by or facts.group_by)
+    module = open_data(data, group_by=group_by or facts.group_by, good=good or facts.good, recursive=facts.recursive)
+    tell_folders(module, say)
     with DecodedFiles(module.validation or module.train, model.pre_processor.spec) as files:
         items, trained_on = _calibration_items(module, facts, files)
         say(describe_batches([item for item in items if not item.is_defective]))
         out_of_sample = OutOfSample(Engine(device, strict=strict), model, facts, files, say)
         if target_fpr is None and any(item.is_defective for item in items):
             scored = out_of_sample.labelled(items)
-            thresholds, found = _by_f1(scored, str(module.root))
+            thresholds, found = _by_f1(scored, str(module))
         else:
             scored = out_of_sample.cross_fitted(items) if trained_on else out_of_sample.held_out(items)
-            thresholds, found = calibrate_good(scored.good, target_fpr, str(module.root), scored.method, scored.caught)
+            thresholds, found = calibrate_good(scored.good, target_fpr, str(module), scored.method, scored.caught)
         result = CalibrationResult(thresholds, _with_shift(found, scored), scored)
         _save(folder, result, files)
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,16 @@ import numpy as np
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.verdict import Thresholds
 
-from ..data import DataModule, ImageDataset, ImageItem, open_data, test_items
+from ..data import DataModule, FolderRules, ImageDataset, ImageItem, MVTecTest, open_data
+from ..data.digests import FileDigests
+from ..data.file_names import some_names
 from ..engine import Engine
 from ..metrics.evaluator import Evaluation, Scores, collect_scores, evaluate
 from ..models import Patchcore
 from ..reporting.report import View, write_report
 from ..runs.checkpoint import Calibration, RunFacts, load_calibration, load_run
 from ..thresholds import describe
+from .telling import tell_folders, telling
 
 __all__ = ["evaluate_run"]
 
@@ -31,6 +34,7 @@ def evaluate_run(
     *,
     strict: bool = False,
     group_by: str | None = None,
+    good: Sequence[str] = (),
     warn: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Score the test images under ``data``, which needs no more than ``test``, and write the report.
@@ -42,7 +46,8 @@ def evaluate_run(
         report: HTML file to write.
         strict: stop at an image that cannot be read.
         group_by: pattern that finds a good image's batch in its path; the run's own when None.
-        warn: takes what a person has to know before trusting the run's threshold, a sentence each.
+        good: names of the folders, or labels, of good parts; the run's own when empty.
+        warn: takes what a person has to know before trusting the figures, a sentence each.
 
     Raises:
         DataError: there are no test images.
@@ -52,14 +57,17 @@ def evaluate_run(
     if report.is_dir():
         raise ConfigError(f"{report} is a folder; give the name of the file to write.")
     model, facts = load_run(folder)
-    calibration = load_calibration(folder)
-    if calibration is not None and warn is not None:
-        for sentence in calibration.facts.warnings:
-            warn(sentence)
-    items = _test_items(data, group_by or facts.group_by)
+    calibration, say = load_calibration(folder), telling(warn)
+    for sentence in calibration.facts.warnings if calibration is not None else ():
+        say(sentence)
+    module = _test_data(data, FolderRules(group_by or facts.group_by, tuple(good) or facts.good, facts.recursive))
+    tell_folders(module, say)
+    items = module.test
     if not items:
-        where = f"{data} has no test images" if data.is_dir() else f"There is no folder {data}"
+        where = f"{data} has no test images" if data.exists() else f"There is no folder {data}"
         raise DataError(f"{where}; put good test images into test/good and others into test/<defect>.")
+    seen = _seen(items, facts)
+    say(seen)
     dataset = DataModule.dataset(items, model.pre_processor.spec)
     scores = _known(collect_scores(Engine(device, strict=strict).stream(model, dataset)), items)
     thresholds = calibration.thresholds if calibration else None
@@ -73,12 +81,33 @@ def evaluate_run(
         _pixel_scale(scores, thresholds),
         partial(_views, Engine(device, strict=True), model, dataset),
         calibration.facts if calibration else None,
+        [seen] if seen else [],
     )
     return evaluation
 
 
-def _test_items(data: Path, group_by: str | None) -> list[ImageItem]:
-    return open_data(data).test if data.is_file() else test_items(data, group_by)
+def _test_data(data: Path, rules: FolderRules) -> DataModule:
+    return open_data(data, good=rules.good) if data.is_file() else MVTecTest(data, rules)
+
+
+def _seen(items: Sequence[ImageItem], facts: RunFacts) -> str:
+    """What has to be said where the model knows some of the images already; empty where it does not."""
+    digest, trained, held = FileDigests(), set(facts.train_sha256), set(facts.held_out_sha256)
+    known = [item for item in items if digest(item.path) in trained]
+    calibrated = sum(digest(item.path) in held for item in items)
+    if known:
+        defects = sum(item.is_defective for item in known)
+        bad = f", {defects} of them labelled as defects" if defects else ""
+        return (
+            f"The model was trained on {len(known)} of these {len(items)} test images ({some_names(known)}){bad}: it "
+            "knows them by heart, and what is measured on them flatters. Test with images that it has not seen."
+        )
+    if calibrated:
+        return (
+            f"{calibrated} of these {len(items)} test images were held out of the fit to calibrate with, so the "
+            "threshold may have been set by them; test with images of their own."
+        )
+    return ""
 
 
 def _known(scores: Scores, items: list[ImageItem]) -> Scores:

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patchcore_edge_runtime.path_text import path_text
+
 from ..data import ImageItem
 from ..data.decoded_files import DecodedFiles
 from ..data.evenly_spaced import evenly_chosen, evenly_spaced
@@ -88,7 +90,7 @@ class OutOfSample:
         by_path = {item.path: item for item in items}
         good = np.flatnonzero(~scores.labels)
         parts = [by_path[scores.paths[place]] for place in good]
-        known = GoodScores(scores.scores[good], scores.map_maxima[good], tuple(item.path.name for item in parts))
+        known = GoodScores(scores.scores[good], scores.map_maxima[good], _names(parts))
         caught = Caught(self._synthetic(parts), scores.scores[scores.labels])
         return Scored(parts, known, caught, "held-out", _spread(known.scores), all_scores=scores)
 
@@ -150,8 +152,8 @@ class OutOfSample:
     ) -> GoodScores:
         batches = batches or tuple(item.batch for item in items if item.batch)
         suspects = set(self._facts.suspect_sha256)
-        named = frozenset(item.path.name for item in items if self._files.digest(item.path) in suspects)
-        return GoodScores(scores, maxima, tuple(item.path.name for item in items), parts.part, batches, named)
+        named = frozenset(_names([item for item in items if self._files.digest(item.path) in suspects]))
+        return GoodScores(scores, maxima, _names(items), parts.part, batches, named)
 
     def _out_of_fold(self, pool: Pool, items: Sequence[ImageItem], units: NDArray[np.int64]) -> OutOfFold:
         per_image = _per_image(len(items))
@@ -201,10 +203,14 @@ def _per_image(count: int) -> int:
 
 
 def _shift(items: Sequence[ImageItem], scores: _Floats) -> Shift | None:
-    return find_shift(scores, [item.path.name for item in items])
+    return find_shift(scores, _names(items))
 
 
 def _spread(scores: _Floats) -> dict[int, float]:
     """Images to keep with their scores: least to most anomalous, both ends included."""
     order = np.argsort(scores, kind="stable")
     return {int(order[place]): float(scores[order[place]]) for place in evenly_spaced(len(order))}
+
+
+def _names(items: Sequence[ImageItem]) -> tuple[str, ...]:
+    return tuple(path_text(item.path.name) for item in items)

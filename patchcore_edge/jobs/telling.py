@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["telling"]
+from ..data import DataModule
+
+__all__ = ["tell_folders", "telling"]
 
 
 def telling(notify: Callable[[str], None] | None) -> Callable[[str], None]:
@@ -15,3 +17,9 @@ def telling(notify: Callable[[str], None] | None) -> Callable[[str], None]:
             notify(sentence)
 
     return tell
+
+
+def tell_folders(module: DataModule, say: Callable[[str], None]) -> None:
+    """What was left out of the data's folders, and what was taken as what."""
+    for sentence in module.describe_folders():
+        say(sentence)

@@ -15,8 +15,9 @@ from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, Sco
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 
-from ..data import DataModule, ImageItem, describe_batches, open_data
+from ..data import DataModule, FolderRules, ImageItem, describe_batches, open_data
 from ..data.digests import FileDigests
+from ..data.file_names import some_names
 from ..data.perceptual_hash import PictureHashes
 from ..data.photo_size import photo_sizes
 from ..engine import Engine
@@ -30,7 +31,7 @@ from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
 from .fitting import Fitted, Looks, fit_bank, held_but_shown
-from .telling import telling
+from .telling import tell_folders, telling
 
 __all__ = ["OUTLIERS_FILE", "TrainOptions", "train_run"]
 
@@ -54,6 +55,8 @@ class TrainOptions:
         val_split_ratio: share of the good images to keep out of the fit, for `calibrate`, in [0, 1); none where the
             data has a validation split of its own.
         group_by: pattern that finds an image's batch in its path; see ``with_batches``.
+        good: names of the folders of good parts; the usual ones are known.
+        recursive: look into subfolders too.
         score: how an image's score comes from its patches; see ``ScoreRule``.
         pca: the feature space; the features as they are when None.
         patch_stride, patch_size: see ``PatchcoreModel``.
@@ -80,6 +83,8 @@ class TrainOptions:
     memory_limit: int | None = None
     val_split_ratio: float = 0.0
     group_by: str | None = None
+    good: tuple[str, ...] = ()
+    recursive: bool = True
     score: str = ScoreRule.REFERENCE
     pca: PcaOptions | None = None
     outliers: Literal["keep", "drop"] | int = "keep"
@@ -99,6 +104,10 @@ class TrainOptions:
     def ratio(self) -> float:
         """The share of the patches to keep where no size is given."""
         return _DEFAULT_RATIO if self.coreset_sampling_ratio is None else self.coreset_sampling_ratio
+
+    def open(self, data: Path | DataModule) -> DataModule:
+        """The data as the options say; raises as ``open_data``."""
+        return open_data(data, self.val_split_ratio, self.seed, self.group_by, good=self.good, recursive=self.recursive)
 
     def bank_size(self, patches: int, dimensions: int) -> int:
         """Patches that the bank keeps of a pool of ``patches`` x ``dimensions``."""
@@ -130,9 +139,10 @@ def train_run(
     """
     # Not after an hour's work.
     require_replaceable(folder, RUN_FILE)
-    module = open_data(data, options.val_split_ratio, options.seed, options.group_by)
+    module = options.open(data)
 
     say = telling(notify)
+    tell_folders(module, say)
     say(describe_batches(module.train + split_off(module)))
     options = _sized(options, module, say)
     model, digest = _new_model(options), FileDigests()
@@ -153,9 +163,9 @@ def train_run(
         found = fit_bank(model, store.pool(), used, looks, fill, options.outliers, say)
         fitted = module.with_train(found.kept)
         shown = held_but_shown(engine, model, fitted, store.pool(), looks)
-        facts = save_fitted(
-            folder, model, fitted, FitFindings(found.suspects, [*shown, *found.dropped], options.group_by), digest
-        )
+        rules = FolderRules(options.group_by, options.good, options.recursive)
+        findings = FitFindings(found.suspects, [*shown, *found.dropped], rules)
+        facts = save_fitted(folder, model, fitted, findings, digest)
         if shown:
             say(
                 f"{len(shown)} of the images held out show parts that are among the training images; "
@@ -236,6 +246,4 @@ def _report_outliers(
 
 
 def _named(items: Sequence[ImageItem], count: int) -> str:
-    names = [item.path.name for item in items]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{len(names)} of {count} training images look unlike the others ({', '.join(names[:3])}{more})"
+    return f"{len(items)} of {count} training images look unlike the others ({some_names(items)})"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.path_text import path_text
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..data.batch import Batch
@@ -182,7 +183,7 @@ def collect_scores(
             maps.extend(raw)
             masks.extend(known)
     labels, scores, maxima, medians, has_mask = (np.concatenate(column) for column in zip(*columns, strict=True))
-    kinds = [path.parent.name for path in paths]
+    kinds = [path_text(path.parent.name) for path in paths]
     groups = [] if group_of is None else [group_of(path) for path in paths]
     # Of good pixels alone nothing can be measured.
     counted = pixels if (has_mask & labels).any() else None

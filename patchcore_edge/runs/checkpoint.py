@@ -71,6 +71,8 @@ class RunFacts(BaseModel):
         left_out_sha256: digests of files that are neither: they show a part that is among the training images.
         suspect_sha256: digests of the training files that look unlike the others (``outliers.html``).
         group_by: pattern that finds an image's batch in its path; subfolders are batches without.
+        good: names of the folders of good parts, where somebody said them.
+        recursive: whether subfolders were looked into.
         patches: how many the images and their augmented copies gave.
         bank_size: how many of them the memory bank keeps.
         score: how an image's score comes from its patches.
@@ -98,6 +100,8 @@ class RunFacts(BaseModel):
     left_out_sha256: tuple[str, ...] = ()
     suspect_sha256: tuple[str, ...] = ()
     group_by: str | None = None
+    good: tuple[str, ...] = ()
+    recursive: bool = True
     patches: PositiveInt
     bank_size: PositiveInt
     score: ScoreRule = ScoreRule.REFERENCE

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec
+from patchcore_edge_runtime.path_text import path_text
 
 from ..data import DataModule, ImageItem
 from ..data.decoded_files import DecodedFiles
@@ -102,7 +103,7 @@ def found_folds(
         if batches:
             return parted
         scores = _scores(pool, grid, spec.input_size, parted, columns_of(model, layout.layers), seed)
-    shift = find_shift(scores, [item.path.name for item in pictures.good])
+    shift = find_shift(scores, [path_text(item.path.name) for item in pictures.good])
     if shift is None:
         return parted
     say(f"{shift} Recipes are judged on stretches of files that no bank has seen.")

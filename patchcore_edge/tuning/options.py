@@ -57,6 +57,8 @@ def base_options(
     strict: bool,
     group_by: str | None,
     outliers: Literal["keep", "drop"] | int,
+    good: tuple[str, ...] = (),
+    recursive: bool = True,
 ) -> TrainOptions:
     """What a recipe is put into: all that ``train`` can be told besides."""
     return TrainOptions(
@@ -70,6 +72,8 @@ def base_options(
         device=device,
         strict=strict,
         group_by=group_by,
+        good=good,
+        recursive=recursive,
         outliers=outliers,
     )
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from patchcore_edge_runtime.atomic_folder import require_replaceable
 from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.path_text import path_text
 
-from ..data import DataModule, describe_batches, open_data
+from ..data import DataModule, describe_batches
 from ..data.digests import FileDigests
 from ..data.photo_size import PhotoSizes, photo_sizes
 from ..engine import Engine
@@ -76,7 +77,7 @@ def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[s
         CheckpointError: ``folder`` is taken by something else.
     """
     require_replaceable(folder, RUN_FILE)
-    module, say, train = open_data(data, group_by=options.train.group_by), telling(notify), options.train
+    module, say, train = options.train.open(data), telling(notify), options.train
     journal = _journal(folder, options, module)
     with _grounds(module, options, say) as (tried, pictures):
         outcome = _found(tried, pictures, journal, options, len(module.train), say)
@@ -85,7 +86,7 @@ def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[s
         calibration = calibrate_run(
             folder, module, options.target_fpr, train.device, strict=train.strict, notify=notify
         )
-        write_outcome(folder, outcome, pictures, str(data), options)
+        write_outcome(folder, outcome, pictures, path_text(data), options)
     journal.discard()
     return TuneResult(outcome, facts, calibration)
 
@@ -94,7 +95,7 @@ def search_recipes(
     data: Path, folder: Path, options: TuneOptions, notify: Callable[[str], None] | None = None
 ) -> Outcome:
     """The search alone: as ``tune_run``, but nothing is fitted on all images or written."""
-    module, say = open_data(data, group_by=options.train.group_by), telling(notify)
+    module, say = options.train.open(data), telling(notify)
     journal = _journal(folder, options, module)
     with _grounds(module, options, say) as (tried, pictures):
         outcome = _found(tried, pictures, journal, options, len(module.train), say)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -56,6 +57,10 @@ def run_app(app: typer.Typer) -> None:
 
     Exit codes: 0 done; 2 usage, configuration or data; 3 device or source; 4 bundle integrity or parity; 130 Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files and arrows must not end a command on a Windows console, or in a log that takes fewer letters.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except PatchcoreEdgeError as error:

@@ -30,6 +30,7 @@ class MaskFacts:
         left_over: masks that are no image's.
         by_number: images whose mask was found by its number alone.
         misfits: a sentence for each mask of another size than its photo.
+        beside: masks that lay among the photos.
         turned: masks that EXIF turns with their photos.
         doubtful: masks that fit photos which EXIF turns either way.
         unreadable: masks that cannot be read.
@@ -45,6 +46,7 @@ class MaskFacts:
     left_over: list[Path]
     by_number: list[Path]
     misfits: list[str]
+    beside: list[Path]
     turned: list[Path]
     doubtful: list[Path]
     unreadable: list[Path] = field(default_factory=list)
@@ -52,6 +54,11 @@ class MaskFacts:
     on_good: list[Path] = field(default_factory=list)
     mostly: list[Path] = field(default_factory=list)
     soft: list[Path] = field(default_factory=list)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Masks that may be named."""
+        return [*self.left_over, *self.beside, *self.turned, *self.doubtful]
 
 
 def look_at_masks(items: Sequence[ImageItem], matches: Matches, *, decode: bool) -> MaskFacts:
@@ -72,6 +79,7 @@ def look_at_masks(items: Sequence[ImageItem], matches: Matches, *, decode: bool)
         left_over=list(matches.left_over),
         by_number=list(matches.by_number),
         misfits=masks.misfits,
+        beside=list(matches.beside),
         turned=masks.turned,
         doubtful=masks.doubtful,
     )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from patchcore_edge_runtime.images.listing import describe_left_out
 from patchcore_edge_runtime.path_text import path_text
 
 from ..datamodule import DataModule
 from ..digests import FileDigests
+from .mask_sentences import mask_sentences
 from .masks import look_at_masks
-from .names import Names, counted, plural
+from .names import Names
 from .pictures import look_at_pictures
-from .sentences import Sentences, mask_sentences, picture_sentences
+from .sentences import folder_sentences, picture_sentences
 
 __all__ = ["DataReport", "report_data"]
 
@@ -69,12 +67,11 @@ def report_data(
     pictures = look_at_pictures([item.path for item in items], digests or FileDigests(), pixels=pixels)
     masks = look_at_masks(items, module.matches, decode=decode_masks)
     names = Names([*(item.path for item in items), *masks.paths])
-    folders = _folders(module)
-    of_pictures = picture_sentences(roles, pictures, names)
-    of_masks = mask_sentences(masks, names)
-    for role, some in roles.items():
-        folders.rows.append((role, _role(some)))
-    parts = (folders, of_pictures, of_masks)
+    parts = (
+        folder_sentences(module, roles),
+        picture_sentences(roles, pictures, names),
+        mask_sentences(masks, names),
+    )
     return DataReport(
         path_text(module.root),
         tuple(row for part in parts for row in part.rows),

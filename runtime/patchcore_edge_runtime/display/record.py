@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import FrameError
 from ..images.preprocess import Image, as_bgr8
 from ..inspection.result import InspectionResult
+from ..path_text import encodable
 from ..sources.base import Frame
 from .overlay import draw_overlay
 
@@ -54,8 +55,8 @@ class Record:
     def _facts(self) -> dict[str, Any]:
         return {
             "frame": self.frame.index,
-            "name": self.frame.name,
-            "part": self.frame.part,
+            "name": encodable(self.frame.name),
+            "part": encodable(self.frame.part),
             "time": round(self.frame.time, 6),
             **self.result.to_dict(),
         }

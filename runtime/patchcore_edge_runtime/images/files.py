@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, cannot_write
+from .formats import IMAGE_SUFFIXES
+from .listing import list_images
 from .preprocess import Image
 
 __all__ = [
@@ -24,20 +26,18 @@ __all__ = [
     "write_image",
 ]
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
 # Level 1: three times as fast as the default, a few percent larger.
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
 def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The image files of a folder by suffix, sorted by name; hidden files are left out."""
-    found = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(
-        path
-        for path in found
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    """The image files of a folder, sorted by name; ``list_images`` says what is left out too.
+
+    Raises:
+        DataError: the folder cannot be opened.
+    """
+    return list(list_images(folder, recursive=recursive, count=False).files)
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
