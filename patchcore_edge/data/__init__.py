@@ -4,12 +4,13 @@ from .batch import Batch
 from .batches import describe_batches
 from .datamodule import DataModule
 from .dataset import ImageDataset, ImageItem
-from .folder import Folder, open_data
+from .folder import Folder, open_data, open_tests, open_whole
 from .list_file import ImageList
 from .mvtec import CATEGORIES, MVTec, MVTecTest, test_items
 from .prediction import prediction_items
 from .split import hold_out
 from .splits import FolderRules
+from .visa import VisA
 
 __all__ = [
     "CATEGORIES",
@@ -22,9 +23,12 @@ __all__ = [
     "ImageList",
     "MVTec",
     "MVTecTest",
+    "VisA",
     "describe_batches",
     "hold_out",
     "open_data",
+    "open_tests",
+    "open_whole",
     "prediction_items",
     "test_items",
 ]

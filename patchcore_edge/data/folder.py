@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +11,18 @@ from patchcore_edge_runtime.images.listing import LeftOut, Listing, Why, list_im
 
 from .datamodule import DataModule, good_folder, good_images, require_images
 from .dataset import ImageItem
+from .file_names import some_names
 from .good_names import is_chosen
 from .list_file import ImageList
 from .masks import Matches, with_masks
-from .mvtec import MVTec
+from .mvtec import MVTec, MVTecTest
 from .split import hold_out
 from .splits import FolderRules, split_folder
+from .visa import VisA, is_visa
 
-__all__ = ["Folder", "open_data"]
+__all__ = ["Folder", "open_data", "open_tests", "open_whole"]
+
+_log = logging.getLogger(__name__)
 
 
 class Folder(DataModule):
@@ -68,6 +73,20 @@ class Folder(DataModule):
             test += defective
         left_out = [one for each in found for one in each.left_out]
         super().__init__(root, train, validation, test, left_out=left_out, matches=matches)
+        if mask_dir is not None:
+            self._log_masks()
+
+    def _log_masks(self) -> None:
+        """For programs: the commands' report says it to people."""
+        defective = [item for item in self.test if item.is_defective]
+        missing = [item for item in defective if item.mask is None]
+        if missing:
+            _log.warning(
+                "%d of %d defective images have no mask: %s.", len(missing), len(defective), some_names(missing)
+            )
+        if self.matches.left_over:
+            lost = [ImageItem(path) for path in self.matches.left_over]
+            _log.warning("%d masks are called like no image: %s.", len(lost), some_names(lost))
 
 
 def open_data(
@@ -79,7 +98,8 @@ def open_data(
     good: Sequence[str] = (),
     recursive: bool = True,
 ) -> DataModule:
-    """The data under ``path``: the MVTec AD layout where it has a ``train`` folder, else a folder of good images.
+    """The data under ``path``: the MVTec AD layout where it has a ``train`` folder, VisA's where it has
+    ``Data/Images``, else a folder of good images.
 
     Args:
         path: a folder, or a list of files (see ``ImageList``); a datamodule is taken as it is.
@@ -103,11 +123,37 @@ def open_data(
         return ImageList(path, val_split_ratio=val_split_ratio, seed=seed, good=good)
     if not path.is_dir():
         raise DataError(f"There is no folder {path}; give a folder of images of good parts.")
+    rules = FolderRules(group_by, tuple(good), recursive)
+    if is_visa(path):
+        return VisA(path, rules, val_split_ratio, seed)
     if split_folder(path, "train") is not None:
         return MVTec(
             path, "", val_split_ratio=val_split_ratio, seed=seed, group_by=group_by, good=good, recursive=recursive
         )
-    return _GoodBelow(path, val_split_ratio, seed, FolderRules(group_by, tuple(good), recursive))
+    return _GoodBelow(path, val_split_ratio, seed, rules)
+
+
+def open_tests(path: Path, rules: FolderRules) -> DataModule:
+    """The data under ``path`` for its test images, which is all that has to be there; others may be missing.
+
+    Raises:
+        DataError, ConfigError: as ``open_data``; of a folder without test images there are none.
+    """
+    if path.is_file() or is_visa(path):
+        found = open_data(path, good=rules.good)
+        return DataModule(found.root, [], test=found.test, notes=found.notes, matches=found.matches)
+    return MVTecTest(path, rules)
+
+
+def open_whole(path: Path, rules: FolderRules) -> DataModule:
+    """Whatever is under ``path``, to be looked at: as ``open_data``, or test images alone.
+
+    Raises:
+        DataError, ConfigError: as ``open_data``.
+    """
+    if split_folder(path, "test") is not None and split_folder(path, "train") is None:
+        return open_tests(path, rules)
+    return open_data(path, group_by=rules.group_by, good=rules.good, recursive=rules.recursive)
 
 
 class _GoodBelow(Folder):

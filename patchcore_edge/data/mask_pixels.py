@@ -190,12 +190,11 @@ def _values(file: Path) -> NDArray[Any]:
 
 def _opaque(file: Path) -> NDArray[np.float32]:
     """Colours as far as they cover; the cover itself, where all colours are black."""
-    pixels = decoded_by_pillow(file, lambda image: image.convert("RGBA")).astype(np.float32)
+    pixels = decoded_by_pillow(file, "RGBA").astype(np.float32)
     colour, cover = pixels[..., :3].max(2), pixels[..., 3] / 255
     covered = colour * cover
     return np.asarray(cover if cover.min() == 0 and not covered.any() else covered, np.float32)
 
 
 def _palette_numbers(file: Path, values: NDArray[Any]) -> NDArray[Any]:
-    numbers = decoded_by_pillow(file, lambda image: image if image.mode == "P" else None)
-    return values if numbers is None else np.where(numbers > 0, values, 0).astype(values.dtype)
+    return np.where(decoded_by_pillow(file, "P") > 0, values, 0).astype(values.dtype)

@@ -98,7 +98,7 @@ class MVTec(DataModule):
             _require_labels(found[-1])
         else:
             train, validation = hold_out(train, val_split_ratio, seed)
-        test = []
+        test: list[ImageItem] = []
         if where["test"] is not None:
             found.append(labelled_folders(where["test"], rules))
             test, more = _items(found[-1], mask_folders(folder, where["test"], "test"), group_by)

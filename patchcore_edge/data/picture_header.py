@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,12 +65,13 @@ def read_header(source: Path | bytes) -> PictureHeader | None:
         return None
 
 
-def decoded_by_pillow(file: Path, choose: Callable[[Any], Any]) -> NDArray[Any] | None:
+def decoded_by_pillow(file: Path, mode: str) -> NDArray[Any]:
     """Pixels of a file turned upright, where OpenCV does not tell what matters: palettes and what is transparent.
 
     Args:
         file: an image.
-        choose: is given Pillow's image and returns the one whose pixels are wanted, or None for none.
+        mode: Pillow's name of what is wanted: ``RGBA``, or ``P`` for the numbers of a palette's colours; those are 1
+            everywhere in a picture without palette.
 
     Raises:
         DataError: the file cannot be decoded.
@@ -81,8 +81,9 @@ def decoded_by_pillow(file: Path, choose: Callable[[Any], Any]) -> NDArray[Any] 
 
     try:
         with Pillow.open(file) as image:
-            chosen = choose(image)
-            return None if chosen is None else np.asarray(ImageOps.exif_transpose(chosen))
+            if mode == "P" and image.mode != "P":
+                return np.ones(1, np.uint8)
+            return np.asarray(ImageOps.exif_transpose(image.convert(mode)))
     except (*_FAULTS, Pillow.DecompressionBombError):
         raise DataError(f"{file} is not an image that can be decoded; take it out or replace it.") from None
 

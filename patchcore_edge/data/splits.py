@@ -82,7 +82,7 @@ def split_folder(root: Path, split: str) -> Path | None:
     """
     if not root.is_dir():
         return None
-    named = [path for path in _subfolders(root) if split_name(path.name) == split]
+    named = [path for path in subfolders(root) if split_name(path.name) == split]
     if len(named) > 1:
         names = " and ".join(path_text(path.name) for path in named)
         raise DataError(f"{root} has {names}; put the images of both into {root / split}.")
@@ -166,8 +166,8 @@ def mask_folders(root: Path, folder: Path, split: str) -> list[Path]:
         folder: of the split.
         split: ``validation`` or ``test``.
     """
-    found = [path for path in _subfolders(folder) if is_mask_folder(path)]
-    for path in _subfolders(root):
+    found = [path for path in subfolders(folder) if is_mask_folder(path)]
+    for path in subfolders(root):
         own = split_folder(path, split) if is_mask_folder(path) else None
         if own is not None:
             found.append(own)
@@ -176,7 +176,14 @@ def mask_folders(root: Path, folder: Path, split: str) -> list[Path]:
     return found
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def subfolder(root: Path, name: str) -> Path | None:
+    """The folder of a name directly in another, in small or capital letters; None unless there is exactly one."""
+    named = [path for path in subfolders(root) if path.name.lower() == name] if root.is_dir() else []
+    return named[0] if len(named) == 1 else None
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders directly in another that are not left behind by tools."""
     below = list_images(folder, recursive=False, count=False).left_out
     return [one.path for one in below if one.why is Why.SUBFOLDER]
 

@@ -31,8 +31,9 @@ def copy_doubts(same: _Groups, where: Mapping[Path, tuple[str, str]], names: Nam
     if torn := [[paths[0] for paths in parts.values()] for parts in labels if len(parts) > 1]:
         pictures = plural(len(torn), "picture has", "pictures have")
         yield f"{pictures} more than one label ({_equations(torn, names)})."
-    for role in dict.fromkeys(role for parts in roles for role in parts):
-        if within := [parts[role] for parts in roles if len(parts.get(role, ())) > 1]:
+    alike = [parts for parts, kinds in zip(roles, labels, strict=True) if len(kinds) == 1]
+    for role in dict.fromkeys(role for parts in alike for role in parts):
+        if within := [parts[role] for parts in alike if len(parts.get(role, ())) > 1]:
             images = plural(sum(len(paths) - 1 for paths in within), "image is a copy", "images are copies")
             yield f"{images} of another in {role} ({_equations(within, names)})."
 

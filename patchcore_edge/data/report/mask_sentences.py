@@ -31,7 +31,7 @@ def mask_sentences(masks: MaskFacts, names: Names) -> Sentences:
     found = {"defective": masks.defective, "found": masks.found, "misfits": masks.misfits, **facts}
     if not masks.defective and not masks.left_over:
         return Sentences([], list(_doubts(masks, names)), {"masks": found})
-    text = f"of {masks.found} of {plural(masks.defective, 'defective image')}"
+    text = f"{masks.found} of {plural(masks.defective, 'defective image has one', 'defective images have one')}"
     for paths, what in (
         (masks.beside, "beside their photos"),
         (masks.by_number, "found by their numbers alone"),

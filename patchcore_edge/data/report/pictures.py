@@ -85,7 +85,7 @@ def _pixels_digest(path: Path) -> str:
     if image.ndim == 3 and (image[..., :1] == image[..., 1:3]).all():
         image = image[..., :1] if image.shape[2] == 3 else image[..., [0, 3]]
     digest = hashlib.blake2b(f"{image.shape[:2]} {image.dtype}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.path_text import path_text
 
 from ..datamodule import DataModule
@@ -37,8 +38,22 @@ class DataReport:
     facts: dict[str, Any]
 
     def __str__(self) -> str:
-        lines = [f"{word:{_LABEL_WIDTH}} {text}" for word, text in self.rows]
-        return "\n".join([f"{self.root}:", *lines, *(f"Doubtful: {doubt}" for doubt in self.doubts)])
+        return "\n".join([self.rows_text, *(f"Doubtful: {doubt}" for doubt in self.doubts)])
+
+    @property
+    def rows_text(self) -> str:
+        """The rows alone, a line each below the root."""
+        return "\n".join([f"{self.root}:", *(f"  {word:{_LABEL_WIDTH}} {text}" for word, text in self.rows)])
+
+    def require_clear(self) -> None:
+        """Refuse what is doubtful.
+
+        Raises:
+            DataError: something is.
+        """
+        if self.doubts:
+            more = f", the first of {len(self.doubts)} doubts" if len(self.doubts) > 1 else ""
+            raise DataError(f"{self.root} is doubtful, and --strict stops at that: {self.doubts[0].rstrip('.')}{more}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -75,6 +90,6 @@ def report_data(
     return DataReport(
         path_text(module.root),
         tuple(row for part in parts for row in part.rows),
-        tuple(doubt for part in parts for doubt in part.doubts),
+        tuple(doubt[0].upper() + doubt[1:] for part in parts for doubt in part.doubts),
         {key: value for part in parts for key, value in part.facts.items()},
     )

@@ -49,14 +49,13 @@ def folder_sentences(module: DataModule, roles: Roles) -> Sentences:
     lost = [one for one in module.left_out if one.files]
     if lost:
         rows.append(("left out", describe_left_out(lost, module.root).partition(f"{module.root}: ")[2]))
-    serious = sum(one.files for one in lost if one.matters)
-    doubts = [f"{plural(serious, 'picture')} may be meant to be used and {'is' if serious == 1 else 'are'} left out."]
+    serious = [one for one in lost if one.matters]
     facts = {
         "images": {role: dict(labels[role]) for role in roles},
         "notes": list(module.notes),
         "left_out": [{"path": path_text(one.path), "why": one.why.value, "files": one.files} for one in lost],
     }
-    return Sentences(rows, doubts if serious else [], facts)
+    return Sentences(rows, [describe_left_out(serious, module.root)] if serious else [], facts)
 
 
 def picture_sentences(roles: Roles, pictures: PictureFacts, names: Names) -> Sentences:
@@ -68,7 +67,7 @@ def picture_sentences(roles: Roles, pictures: PictureFacts, names: Names) -> Sen
     rows = [("sizes", _sizes(sizes)), ("pixels", _of_all(kinds))]
     if turned:
         rows.append(("turned", f"{plural(len(turned), 'image')} upright by EXIF ({names.few(turned)})"))
-    rows.append(("same", _same(pictures, where, names)))
+    rows.append(("same", _same(pictures)))
     facts = {
         "sizes": dict(sizes),
         "pixels": dict(kinds),
@@ -99,16 +98,16 @@ def _picture_doubts(
     others = [path for path in rest if path in pictures.headers and pictures.headers[path].upright not in shapes]
     if len(shapes) == 1 and others:
         yield (
-            f"{plural(len(others), 'image')} outside of train have another size than all of train "
+            f"{plural(len(others), 'image has', 'images have')} another size than all of train "
             f"({names.few(others)}: {_size(pictures.headers[others[0]])})."
         )
 
 
-def _same(pictures: PictureFacts, where: Mapping[Path, tuple[str, str]], names: Names) -> str:
-    compared = "pixels" if pictures.by_pixels else "files (not pixels: decoding them all takes a while; --pixels does)"
+def _same(pictures: PictureFacts) -> str:
+    compared = "pixels" if pictures.by_pixels else "files (`patchcore-edge data --pixels` compares pixels)"
     if not pictures.same:
-        return f"no two have the same {compared}"
-    return f"{plural(len(pictures.same), 'picture')} more than once, by {compared}"
+        return f"no two are the same {compared}"
+    return f"{plural(len(pictures.same), 'picture')} more than once, by their {compared}"
 
 
 def _size(header: PictureHeader) -> str:
