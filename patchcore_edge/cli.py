@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -314,9 +313,8 @@ def evaluate(
         from .jobs.evaluate import evaluate_run
 
     path = report or run / "report.html"
-    say = partial(typer.echo, err=as_json)
     found = evaluate_run(
-        run, data, device, path, strict=strict, group_by=group_by, good=good or (), warn=_warn, notify=say
+        run, data, device, path, strict=strict, group_by=group_by, good=good or (), warn=_warn, notify=_note
     )
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
@@ -345,6 +343,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def main() -> None:
     """Entry point."""
     run_app(app)
+
+
+def _note(sentence: str) -> None:
+    typer.echo(sentence, err=True)
 
 
 def _warn(sentence: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -48,7 +48,9 @@ __all__ = ["export_bundle", "verify_bundle"]
 _TOOLS = ("torch", "timm", "onnx", "openvino", "opencv-python", "numpy", "nncf")
 
 
-def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | None = None) -> Manifest:
+def export_bundle(
+    run: Path, output: Path, options: GraphOptions, data: Path | None = None, good: Sequence[str] = ()
+) -> Manifest:
     """Export a calibrated run.
 
     Args:
@@ -56,6 +58,7 @@ def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | N
         output: bundle folder to write; an earlier bundle there is replaced.
         options: precision, search, batch and formats.
         data: labelled images for the gate to compare on besides the calibration images.
+        good: names of their folders of good parts; the run's own when empty.
 
     Returns:
         the manifest as written, its parity report included.
@@ -72,7 +75,7 @@ def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | N
     inputs = CalibrationInputs(
         train_samples(run),
         list(calibration.images.values()),
-        list(_labelled(data, fitted, facts)) if data else [],
+        list(_labelled(data, good, fitted, facts)) if data else [],
         unseen_model(run, fitted, calibration) if calibration.unseen_bank else None,
     )
     with atomic_folder(output, MANIFEST) as fresh:
@@ -84,7 +87,7 @@ def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | N
     return manifest
 
 
-def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> ParityReport:
+def verify_bundle(path: Path, run: Path, data: Path | None, device: str, good: Sequence[str] = ()) -> ParityReport:
     """Compare a bundle with its run on this machine; ``require_parity`` raises what comes out.
 
     Args:
@@ -92,6 +95,7 @@ def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> Pari
         run: the run it was exported from.
         data: images to compare on, all splits but the training one; the run's calibration images when absent.
         device: OpenVINO's name.
+        good: names of the folders of good parts; the run's own when empty.
 
     Raises:
         BundleError: the bundle is damaged or of another run.
@@ -105,7 +109,7 @@ def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> Pari
     graph = OpenVINOBackend(bundle.model_xml, device, "latency")
     onnx = ONNXRuntimeBackend(onnx_file) if onnx_file.is_file() else None
     with ExitStack() as held:
-        samples = _labelled(data, fitted, facts) if data else _calibration_samples(run, fitted)
+        samples = _labelled(data, good, fitted, facts) if data else _calibration_samples(run, fitted)
         trials = [Trial(fitted, graph, samples, onnx)]
         if data is None:
             trials += _stand_in(bundle, run, fitted, device, Path(held.enter_context(TemporaryDirectory())))
@@ -166,9 +170,10 @@ def _calibration_samples(run: Path, fitted: Patchcore) -> list[Sample]:
     return gate_samples(images, cell=patch_cell(fitted), seen=seen) if images else []
 
 
-def _labelled(data: Path, fitted: Patchcore, facts: RunFacts) -> Iterator[Sample]:
+def _labelled(data: Path, good: Sequence[str], fitted: Patchcore, facts: RunFacts) -> Iterator[Sample]:
     """All splits but the training one, or a plain folder of good images."""
-    module, seen = open_data(data), set(facts.train_sha256)
+    module = open_data(data, good=good or facts.good, recursive=facts.recursive)
+    seen = set(facts.train_sha256)
     items = module.validation + module.test or module.train
     dataset = DataModule.dataset(items, fitted.pre_processor.spec)
     for index, item in enumerate(items):

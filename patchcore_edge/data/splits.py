@@ -102,7 +102,7 @@ def labelled_folders(split: Path, rules: FolderRules, *, only_good: bool = False
         DataError: none of the folders is known to be that of the good parts, or more than one is.
     """
     found = Labelled(split)
-    top = list_images(split, recursive=False, count=False)
+    top = list_images(split, recursive=False)
     folders = [one.path for one in top.left_out if one.why is Why.SUBFOLDER]
     found.left_out += [one for one in top.left_out if one.why is not Why.SUBFOLDER]
     listings = [list_images(folder, recursive=rules.recursive) for folder in folders if not is_mask_folder(folder)]

@@ -35,7 +35,7 @@ def tell_data(
     Args:
         module: the data.
         say: takes the report's lines.
-        warn: takes what was taken as what and what is doubtful; ``say`` when None.
+        warn: takes what is doubtful, a sentence each; ``say`` when None.
         digests: of the files, where the work asks for them too.
         decode_masks: see ``report_data``.
         strict: make what is doubtful an error.
@@ -46,7 +46,7 @@ def tell_data(
     # Not their pixels: the work decodes the images anyway, and finds what shows one part.
     report = report_data(module, digests, pixels=False, decode_masks=decode_masks)
     say(report.rows_text)
-    for sentence in (*module.notes, *report.doubts):
-        (warn or say)(sentence)
+    for doubt in report.doubts:
+        (warn or say)(doubt)
     if strict:
         report.require_clear()

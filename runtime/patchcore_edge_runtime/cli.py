@@ -68,6 +68,9 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     min_defect_area: Annotated[float | None, typer.Option(help="Smallest defect that counts, in frame pixels.")] = None,
     inference_num_threads: ThreadsOption = None,
     every_ms: Annotated[float | None, typer.Option(help="Inspect the newest frame every so many milliseconds.")] = None,
+    recursive: Annotated[
+        bool | None, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too; so unless told.")
+    ] = None,
     wait: Annotated[
         bool | None, typer.Option("--wait/--no-wait", help="Wait for a camera that is not there at the start.")
     ] = None,
@@ -98,6 +101,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "inspect.min_defect_area": min_defect_area,
         "trigger.mode": None if every_ms is None else "interval",
         "trigger.every_ms": every_ms,
+        "source.recursive": recursive,
         "source.wait": wait,
         "hot_swap": hot_swap,
         "cache_dir": cache_dir,
@@ -165,18 +169,23 @@ def predict(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results.jsonl and annotated images.")],
     device: DeviceOption = "CPU",
     roi: RoiOption = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Inspect images or a video in one pass: a JSONL line and an annotated image for each."""
     from .inspection.inspector import Inspector
     from .line.loop import run_loop
     from .sinks import JsonlSink, OverlaySink
+    from .sinks.jsonl import new_results_file
     from .sources import open_source
     from .system import stop_signals
 
-    with closing(open_source(source)) as frames, stop_signals(frames.stop):
+    results_file = new_results_file(output)
+    with closing(open_source(source, recursive=recursive, leave_out=[output])) as frames, stop_signals(frames.stop):
         inspector = Inspector(model, device, roi=_parse_roi(roi))
-        with closing(JsonlSink(output / "results.jsonl")) as results:
+        with closing(JsonlSink(results_file)) as results:
             status = run_loop(frames, inspector, [results, OverlaySink(output)])
     _print_summary(status.snapshot(), as_json)
 

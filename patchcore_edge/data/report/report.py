@@ -14,7 +14,7 @@ from .mask_sentences import mask_sentences
 from .masks import look_at_masks
 from .names import Names
 from .pictures import look_at_pictures
-from .sentences import folder_sentences, picture_sentences
+from .sentences import folder_sentences, picture_sentences, role_sentences
 
 __all__ = ["DataReport", "report_data"]
 
@@ -83,9 +83,10 @@ def report_data(
     masks = look_at_masks(items, module.matches, decode=decode_masks)
     names = Names([*(item.path for item in items), *masks.paths])
     parts = (
-        folder_sentences(module, roles),
+        role_sentences(roles),
         picture_sentences(roles, pictures, names),
         mask_sentences(masks, names),
+        folder_sentences(module),
     )
     return DataReport(
         path_text(module.root),

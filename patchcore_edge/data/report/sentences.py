@@ -18,7 +18,7 @@ from .copies import copy_doubts
 from .names import Names, counted, plural
 from .pictures import PictureFacts
 
-__all__ = ["Roles", "Sentences", "folder_sentences", "picture_sentences"]
+__all__ = ["Roles", "Sentences", "folder_sentences", "picture_sentences", "role_sentences"]
 
 Roles = Mapping[str, Sequence[ImageItem]]
 """``train``, ``validation`` and ``test``, as far as there are any, with their images."""
@@ -41,17 +41,21 @@ class Sentences:
     facts: dict[str, Any]
 
 
-def folder_sentences(module: DataModule, roles: Roles) -> Sentences:
-    """The images by role and label, and what is left out."""
+def role_sentences(roles: Roles) -> Sentences:
+    """The images by role and label."""
     labels = {role: Counter(str(item.label) for item in items) for role, items in roles.items()}
     rows = [(role, f"{plural(len(items), 'image')}: {counted(labels[role])}") for role, items in roles.items()]
-    rows += [("taken as", note) for note in module.notes]
+    return Sentences(rows, [], {"images": {role: dict(labels[role]) for role in roles}})
+
+
+def folder_sentences(module: DataModule) -> Sentences:
+    """What was taken as what, and what is left out."""
+    rows = [("taken as", note) for note in module.notes]
     lost = [one for one in module.left_out if one.files]
     if lost:
         rows.append(("left out", describe_left_out(lost, module.root).partition(f"{module.root}: ")[2]))
     serious = [one for one in lost if one.matters]
     facts = {
-        "images": {role: dict(labels[role]) for role in roles},
         "notes": list(module.notes),
         "left_out": [{"path": path_text(one.path), "why": one.why.value, "files": one.files} for one in lost],
     }

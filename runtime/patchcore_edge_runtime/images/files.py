@@ -14,6 +14,7 @@ from ..errors import ConfigError, DataError, cannot_write
 from .formats import IMAGE_SUFFIXES
 from .listing import list_images
 from .preprocess import Image
+from .whole import is_whole
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -65,12 +66,14 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         path: the file's name, for the error.
 
     Raises:
-        DataError: it is no image that OpenCV can decode.
+        DataError: it is no image that OpenCV can decode, or a part of one.
     """
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
     image = _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
     if image is None:
         raise DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
+    if not is_whole(memoryview(data), image):  # type: ignore[arg-type]
+        raise DataError(f"{os.fspath(path)} breaks off before the end of its picture; copy it again.")
     return image
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 from functools import cache
-from pathlib import PurePath
 
 import cv2
 import numpy as np
@@ -87,14 +86,19 @@ _SAMPLES = {
 
 def is_readable_name(name: str | os.PathLike[str]) -> bool:
     """Whether a file of that name is a picture that the decoder at hand reads; the file itself is not looked at."""
-    suffix = PurePath(name).suffix.lower()
+    suffix = _suffix(name)
     return suffix in _ALWAYS or (suffix in _BY_BUILD and _decodes(_BY_BUILD[suffix]))
 
 
 def is_picture_name(name: str | os.PathLike[str]) -> bool:
     """Whether a file of that name is a picture, read here or not."""
-    suffix = PurePath(name).suffix.lower()
+    suffix = _suffix(name)
     return suffix in IMAGE_SUFFIXES or suffix in UNREAD_SUFFIXES
+
+
+def _suffix(name: str | os.PathLike[str]) -> str:
+    # Not PurePath: of ten thousand names it takes a tenth of a second.
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
 
 
 @cache

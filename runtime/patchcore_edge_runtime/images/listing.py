@@ -15,7 +15,7 @@ from ..path_text import path_text
 from ..system import is_hidden
 from .formats import is_picture_name, is_readable_name
 
-__all__ = ["LeftOut", "Listing", "Why", "describe_left_out", "is_left_behind", "list_images"]
+__all__ = ["LeftOut", "Listing", "Why", "describe_left_out", "is_left_behind", "list_images", "why_left_out"]
 
 
 class Why(StrEnum):
@@ -97,6 +97,21 @@ _SHOWN = 3
 _OF_A_RUN = ({"run.json", "model.safetensors"}, {"manifest.json", "model.xml"})
 _RESULTS = "results.jsonl"
 _OVERLAY = re.compile(r"\d{6}_.*\.png", re.DOTALL)
+
+
+def why_left_out(names: Sequence[str], *, any_ending: bool = False) -> Why | None:
+    """Why a file is left out, by the names of the folders from the top folder down to it, and its own; None if not.
+
+    Args:
+        names: of the folders and, last, of the file.
+        any_ending: take the file whatever its ending.
+    """
+    *folders, name = names
+    if any(is_left_behind(folder, folder=True) for folder in folders) or is_left_behind(name, folder=False):
+        return Why.LEFT_BEHIND
+    if any_ending or is_readable_name(name):
+        return None
+    return Why.FORMAT if is_picture_name(name) else Why.NO_IMAGE
 
 
 def list_images(
@@ -204,13 +219,12 @@ class _Walk:
 
 
 def _why_not_file(entry: os.DirEntry[str]) -> Why | None:
-    if is_left_behind(entry.name, folder=False) or is_hidden(entry):
+    if is_hidden(entry):
         return Why.LEFT_BEHIND
-    if not _is_file(entry):
-        return Why.LINK if entry.is_symlink() else Why.NO_IMAGE
-    if is_readable_name(entry.name):
-        return None
-    return Why.FORMAT if is_picture_name(entry.name) else Why.NO_IMAGE
+    why = why_left_out([entry.name])
+    if why is Why.LEFT_BEHIND or _is_file(entry):
+        return why
+    return Why.LINK if entry.is_symlink() else Why.NO_IMAGE
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -9,10 +9,10 @@ from typing import BinaryIO, ClassVar
 from pydantic import NonNegativeFloat, NonNegativeInt
 
 from ..display.record import Record
-from ..errors import MAKE_ROOM, cannot_write
+from ..errors import MAKE_ROOM, ConfigError, cannot_write
 from .base import SinkContext, SinkSettings
 
-__all__ = ["JsonlSettings", "JsonlSink"]
+__all__ = ["JsonlSettings", "JsonlSink", "new_results_file"]
 
 _TAIL_BYTES = 1 << 20
 
@@ -94,6 +94,18 @@ class JsonlSink:
             return
         self._file, self._size = self._open(), 0
         self._file.truncate(0)
+
+
+def new_results_file(folder: Path) -> Path:
+    """``results.jsonl`` in a folder, for results of one pass.
+
+    Raises:
+        ConfigError: an earlier pass left its results there, which would be lost or mixed with the new ones.
+    """
+    path = folder / "results.jsonl"
+    if path.exists():
+        raise ConfigError(f"{folder} holds the results of an earlier run; give another folder, or remove that one.")
+    return path
 
 
 def _numbered(path: Path, number: int) -> Path:
