@@ -8,6 +8,7 @@ from .folder import Folder, open_data, open_tests, open_whole
 from .list_file import ImageList
 from .mvtec import CATEGORIES, MVTec, MVTecTest, test_items
 from .prediction import prediction_items
+from .report import DataReport, report_data
 from .split import hold_out
 from .splits import FolderRules
 from .visa import VisA
@@ -16,6 +17,7 @@ __all__ = [
     "CATEGORIES",
     "Batch",
     "DataModule",
+    "DataReport",
     "Folder",
     "FolderRules",
     "ImageDataset",
@@ -30,5 +32,6 @@ __all__ = [
     "open_tests",
     "open_whole",
     "prediction_items",
+    "report_data",
     "test_items",
 ]

@@ -141,7 +141,9 @@ def open_tests(path: Path, rules: FolderRules) -> DataModule:
     """
     if path.is_file() or is_visa(path):
         found = open_data(path, good=rules.good)
-        return DataModule(found.root, [], test=found.test, notes=found.notes, matches=found.matches)
+        same = found.with_train([])
+        same.validation = []
+        return same
     return MVTecTest(path, rules)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.files import read_image
 from patchcore_edge_runtime.images.listing import list_images
+from patchcore_edge_runtime.path_text import path_text
 
 from .picture_header import PictureHeader, decoded_by_pillow, read_header, turned_upright
 
@@ -156,8 +157,8 @@ _REMEDY = "Masks are not stretched: draw them on the photos that are there, or t
 
 def _misfit(mask: Path, size: tuple[int, ...], photo: Path, photo_size: tuple[int, ...]) -> str:
     return (
-        f"The mask {mask} has {size[1]}x{size[0]} pixels and its photo {photo} {photo_size[1]}x{photo_size[0]} "
-        "(width x height)."
+        f"The mask {path_text(mask)} has {size[1]}x{size[0]} pixels and its photo {path_text(photo)} "
+        f"{photo_size[1]}x{photo_size[0]} (width x height)."
     )
 
 

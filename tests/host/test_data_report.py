@@ -294,6 +294,12 @@ def mvtec_ad_2(root: Path) -> None:
         mask(root / f"test_public/ground_truth/bad/{place:03d}_overexposed_mask.png")
 
 
+def mvtec_ad_2_masks_beside(root: Path) -> None:
+    mvtec_ad_2(root)
+    shutil.rmtree(root / "test_private")
+    shutil.move(root / "test_public/ground_truth", root / "ground_truth")
+
+
 def mvtec_loco(root: Path) -> None:
     for place in range(3):
         photo(root / f"train/good/{place:03d}.png")
@@ -323,7 +329,13 @@ def kolektor(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("layout", "counts"),
-    [(mvtec_ad_2, (3, 3, 6)), (mvtec_loco, (3, 3, 9)), (btech, (3, 0, 6)), (kolektor, (3, 0, 6))],
+    [
+        (mvtec_ad_2, (3, 3, 6)),
+        (mvtec_ad_2_masks_beside, (3, 3, 6)),
+        (mvtec_loco, (3, 3, 9)),
+        (btech, (3, 0, 6)),
+        (kolektor, (3, 0, 6)),
+    ],
 )
 def test_public_layouts_are_read_as_they_come(
     layout: Callable[[Path], None], counts: tuple[int, ...], tmp_path: Path
@@ -395,6 +407,14 @@ def test_visa_is_read_as_it_comes(visa: Path) -> None:
     assert {item.path for item in by_list.train} == {item.path for item in data.train}
     assert {(item.path, item.mask) for item in by_list.test} == {(item.path, item.mask) for item in data.test}
     assert len(open_data(visa / "image_anno.csv").test) == 3
+
+
+def test_a_folder_of_many_parts_is_no_folder_of_good_images(tmp_path: Path) -> None:
+    for part in ("bottle", "screw"):
+        photo(tmp_path / part / "train/good/0.png")
+        photo(tmp_path / part / "test/crack/0.png")
+    with pytest.raises(DataError, match="holds a folder bottle/test/crack, which does not sound like good parts"):
+        open_data(tmp_path)
 
 
 def test_a_list_of_several_objects_is_no_data_of_one_model(visa: Path) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.files import read_image
@@ -82,11 +84,15 @@ def _pixels_digest(path: Path) -> str:
         image = read_image(path)
     except DataError:
         return ""
-    if image.ndim == 3 and (image[..., :1] == image[..., 1:3]).all():
-        image = image[..., :1] if image.shape[2] == 3 else image[..., [0, 3]]
-    digest = hashlib.blake2b(f"{image.shape[:2]} {image.dtype}".encode(), digest_size=16)
+    if image.ndim == 3 and image.shape[2] == 3 and _is_grey(image[0]) and _is_grey(image):
+        image = image[..., 0]
+    digest = hashlib.sha256(f"{image.shape[:2]} {image.dtype}".encode())
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
+
+
+def _is_grey(pixels: NDArray[Any]) -> bool:
+    return bool((pixels[..., :1] == pixels[..., 1:]).all())
 
 
 def _decoded_header(path: Path) -> PictureHeader | None:
