@@ -7,7 +7,8 @@
 <category>/test/good/*.png, test/<defect>/*.png
 <category>/ground_truth/<defect>/<name>_mask.png        optional
 
-Folders are found in small and capital letters and by their usual names (``val``, ``OK``, ``normal`` …, see ``splits``).
+Folders are found in small and capital letters and by their usual names (``val``, ``OK``, ``normal`` …, see ``splits``),
+masks by theirs (see ``masks``): so MVTec LOCO, MVTec AD 2 and BTech are read as they come.
 """
 
 from __future__ import annotations

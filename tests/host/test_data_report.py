@@ -108,11 +108,11 @@ DOUBTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no mask": (
         lambda root: (root / "ground_truth/crack/1_mask.png").unlink(),
-        r"1 defective image without a mask \(.*crack/1\.png\)",
+        r"1 defective image has no mask \(.*crack/1\.png\)",
     ),
     "a mask too many": (
         lambda root: mask(root / "ground_truth/crack/8_mask.png"),
-        r"1 mask that no image is called like \(.*8_mask\.png\)",
+        r"1 mask is called like no image \(.*8_mask\.png\)",
     ),
     "a mask of another size": (
         lambda root: mask(root / "ground_truth/crack/1_mask.png", (30, 20)),
@@ -189,7 +189,7 @@ def test_every_job_says_the_report_first_and_strict_stops_it(
 ) -> None:
     data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
     (data / "ground_truth" / "scratch" / "000_mask.png").unlink()
-    expected = "1 defective image without a mask"
+    expected = "1 defective image has no mask"
 
     def said(job: Callable[..., object], *, strict: bool) -> tuple[list[str], list[str]]:
         lines: list[str] = []

@@ -44,9 +44,9 @@ def mask_sentences(masks: MaskFacts, names: Names) -> Sentences:
 
 def _doubts(masks: MaskFacts, names: Names) -> Iterator[str]:
     if masks.missing and (masks.found or masks.left_over):
-        yield f"{plural(len(masks.missing), 'defective image')} without a mask ({names.few(masks.missing)})."
+        yield f"{plural(len(masks.missing), 'defective image has', 'defective images have')} no mask ({names.few(masks.missing)})."
     if masks.left_over:
-        yield f"{plural(len(masks.left_over), 'mask')} that no image is called like ({names.few(masks.left_over)})."
+        yield f"{plural(len(masks.left_over), 'mask is', 'masks are')} called like no image ({names.few(masks.left_over)})."
     if masks.misfits:
         rest = f"; so it is with {len(masks.misfits)} masks" if len(masks.misfits) > 1 else ""
         yield f"{masks.misfits[0].rstrip('.')}{rest}."
