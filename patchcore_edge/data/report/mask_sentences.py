@@ -43,27 +43,27 @@ def mask_sentences(masks: MaskFacts, names: Names) -> Sentences:
 
 
 def _doubts(masks: MaskFacts, names: Names) -> Iterator[str]:
-    if masks.missing and (masks.found or masks.left_over):
-        yield f"{plural(len(masks.missing), 'defective image has', 'defective images have')} no mask ({names.few(masks.missing)})."
-    if masks.left_over:
-        yield f"{plural(len(masks.left_over), 'mask is', 'masks are')} called like no image ({names.few(masks.left_over)})."
-    if masks.misfits:
-        rest = f"; so it is with {len(masks.misfits)} masks" if len(masks.misfits) > 1 else ""
-        yield f"{masks.misfits[0].rstrip('.')}{rest}."
-    if masks.doubtful:
-        yield (
-            f"{plural(len(masks.doubtful), 'mask')} would fit their EXIF-turned photos as stored and as turned "
-            f"({names.few(masks.doubtful)}); they are taken as drawn on the upright photo."
-        )
+    # Where there are no masks at all none is expected.
+    missing = masks.missing if masks.found or masks.left_over else []
     for paths, one, many in (
+        (missing, "defective image has no mask", "defective images have no mask"),
+        (masks.left_over, "mask is called like no image", "masks are called like no image"),
         (masks.unreadable, "image has a mask that cannot be read", "images have masks that cannot be read"),
         (masks.empty, "defective image has a mask that marks nothing", "defective images have masks that mark nothing"),
         (masks.on_good, "good image has a mask that marks something", "good images have masks that mark something"),
         (
             masks.mostly,
-            "mask marks more than half of its photo: black marks and white does not?",
-            "masks mark more than half of their photos: black marks and white does not?",
+            "mask marks more than half of its photo: does black mark, and white not?",
+            "masks mark more than half of their photos: does black mark, and white not?",
         ),
     ):
         if paths:
             yield f"{plural(len(paths), one, many)} ({names.few(paths)})."
+    if masks.misfits:
+        rest = f"; so it is with {len(masks.misfits)} masks" if len(masks.misfits) > 1 else ""
+        yield f"{masks.misfits[0].rstrip('.')}{rest}."
+    if masks.doubtful:
+        yield (
+            f"{plural(len(masks.doubtful), 'mask')} would fit EXIF-turned photos as stored and as turned "
+            f"({names.few(masks.doubtful)}); they are taken as drawn on the upright photo."
+        )
