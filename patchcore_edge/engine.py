@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,11 +152,12 @@ class Engine:
 
         Raises:
             DataError: there are no test images, or none that can be read.
-            ConfigError: the model was built without an evaluator.
+            ConfigError: the model was built without an evaluator, or pictures of an earlier call lie in ``output``.
         """
         if model.evaluator is None:
             raise ConfigError("The model has no evaluator; build it with evaluator=True.")
         dataset = datamodule.dataset(prediction_items(datamodule), model.pre_processor.spec)
+        names = _places(dataset, output)
         scores = collect_scores(self.stream(model, dataset))
         if scores.pixels is not None and scores.pixel_images < len(scores.labels):
             _log.warning(
@@ -166,7 +167,6 @@ class Engine:
             )
         if output is not None and model.visualizer is not None:
             middle = _middle(model, scores.map_maxima)
-            names = picture_names([item.path for item in dataset.items])
             for batch in self.stream(model, dataset, "pictures"):
                 model.visualizer.save(batch, middle, output, names)
         return model.evaluator(scores, None if model.post_processor is None else model.post_processor.thresholds)
@@ -194,7 +194,7 @@ class Engine:
 
         Raises:
             DataError: there are no images, or none that can be read.
-            ConfigError: not exactly one source was given.
+            ConfigError: not exactly one source was given, or pictures of an earlier call lie in ``output``.
         """
         given = [one for one in (source, datamodule, dataset, data_path) if one is not None]
         if len(given) != 1:
@@ -205,11 +205,11 @@ class Engine:
             chosen = ImageDataset(
                 prediction_items(chosen, recursive=recursive, leave_out=own), model.pre_processor.spec
             )
+        names = _places(chosen, output)
         scored = list(self.stream(model, chosen))
         if output is not None and model.visualizer is not None:
             maxima = [batch.anomaly_map.amax((1, 2, 3)).numpy() for batch in scored if batch.anomaly_map is not None]
             middle = _middle(model, np.concatenate(maxima))
-            names = picture_names([item.path for item in chosen.items])
             for batch in scored:
                 model.visualizer.save(batch, middle, output, names)
         return scored
@@ -271,6 +271,21 @@ class Engine:
             for batch in prefetch(batch._replace(image=copied(batch.image)) for batch in decoded):
                 yield batch._replace(image=batch.image.to(self.device))
                 bar.update(len(batch.image_path))
+
+
+def _places(dataset: ImageDataset, output: Path | None) -> dict[Path, PurePath]:
+    """What the picture of each file is called below ``output``; none where there is no such folder.
+
+    Raises:
+        ConfigError: a file of that name is there: a picture of another image, or the image itself.
+    """
+    if output is None:
+        return {}
+    names = picture_names([item.path for item in dataset.items])
+    for name in names.values():
+        if (Path(output) / name).exists():
+            raise ConfigError(f"{Path(output) / name} is there already; give a new folder for the pictures.")
+    return names
 
 
 def _on_cpu(batch: Batch) -> Batch:

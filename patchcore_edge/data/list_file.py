@@ -78,8 +78,9 @@ class ImageList(DataModule):
 def _good_labels(file: Path, rows: Sequence[dict[str, str]], chosen: Sequence[str]) -> tuple[list[str], list[str]]:
     """The labels of good parts, and what to say of them."""
     labels = sorted({row["label"] for row in rows if row.get("label")})
-    some_empty = any(not row.get("label") for row in rows)
-    if not labels or (some_empty and not chosen and not any(map(sounds_good, labels))):
+    # Rows without a label are of good parts; one that is to train on and has another label is refused by its line.
+    told = any(not row.get("label") or split_name(row.get("split") or "") == "train" for row in rows)
+    if not labels or (told and not chosen and not any(map(sounds_good, labels))):
         return [], []
     found = good_among(labels, chosen, f"The column label of {file}", "leave it empty where parts are good")
     spelled = " and ".join(found)

@@ -10,7 +10,7 @@ from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.listing import LeftOut, Listing, Why, describe_left_out, list_images
 from patchcore_edge_runtime.path_text import path_text
 
-from .good_names import GOOD, good_among, sounds_good
+from .good_names import GOOD, good_among, is_chosen, sounds_good
 
 __all__ = [
     "FolderRules",
@@ -124,7 +124,8 @@ def _good_names(
 ) -> list[str]:
     names = [listing.folder.name for listing in filled]
     empty = [listing for listing in listings if not listing.files and sounds_good(listing.folder.name)]
-    if empty and not only_good and not any(map(sounds_good, names)) and not chosen:
+    named = any(sounds_good(name) or is_chosen(name, chosen) for name in names)
+    if empty and not only_good and not named:
         lost = describe_left_out([one for one in empty[0].left_out if one.matters], empty[0].folder)
         if lost:
             raise DataError(f"{empty[0].folder} holds no images that can be used. {lost}")

@@ -208,7 +208,8 @@ class _Walk:
         return True
 
     def _leave(self, path: Path, why: Why, is_folder: bool) -> None:
-        self.left_out.append(LeftOut(path, why, _pictures_below(path) if is_folder and self._count else 1))
+        files = _pictures_below(path, all_of_them=why is Why.LEFT_BEHIND) if is_folder and self._count else 1
+        self.left_out.append(LeftOut(path, why, files))
 
     def _why_not(self, entry: os.DirEntry[str], folder: Path) -> Why | None:
         if is_left_behind(entry.name, folder=True) or is_hidden(entry):
@@ -258,5 +259,10 @@ def _is_result(names: Collection[str]) -> bool:
     return _RESULTS in names and bool(pictures) and all(_OVERLAY.fullmatch(name) for name in pictures)
 
 
-def _pictures_below(folder: Path) -> int:
-    return sum(is_picture_name(name) for _, _, names in os.walk(folder) for name in names)
+def _pictures_below(folder: Path, *, all_of_them: bool) -> int:
+    count = 0
+    for _, below, names in os.walk(folder):
+        if not all_of_them:
+            below[:] = [name for name in below if not is_left_behind(name, folder=True)]
+        count += sum(is_picture_name(n) and (all_of_them or not is_left_behind(n, folder=False)) for n in names)
+    return count

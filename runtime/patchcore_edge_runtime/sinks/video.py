@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import PositiveFloat, field_validator
 
 from ..display.record import Record
-from ..errors import ConfigError
+from ..errors import ConfigError, cannot_write
 from .base import SinkContext, SinkSettings, make_folder
 from .budget import ByteBudget
 
@@ -29,7 +29,7 @@ _MIN_FREE_BYTES = 16 << 20
 
 
 class VideoFileSettings(SinkSettings):
-    """``[sinks.video_file]``: the one file ``path``, written anew at each start."""
+    """``[sinks.video_file]``: the one file ``path``; that of an earlier start is kept as ``path`` with a number."""
 
     path: Path
     fps: PositiveFloat | None = None
@@ -75,6 +75,7 @@ class VideoSink:
             raise ConfigError(f"The disk of {self._path} is full; make room or choose another place.")
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
+            _keep_earlier(self._path)
             codec = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, self._size)
             if not self._writer.isOpened():
@@ -88,6 +89,19 @@ class VideoSink:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
+
+
+def _keep_earlier(path: Path) -> None:
+    """Give a recording that is there another name: ``line.mp4`` becomes ``line.1.mp4``, a later one ``line.2.mp4``."""
+    if not path.exists():
+        return
+    number = 1
+    while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    try:
+        path.rename(kept)
+    except OSError as error:
+        raise cannot_write(path, error) from None
 
 
 class VideoSettings(SinkSettings):
