@@ -52,6 +52,11 @@ class DataModule:
     def __str__(self) -> str:
         return path_text(self.root)
 
+    def describe_folders(self) -> list[str]:
+        """What a person has to know of how the folders were read, a sentence each; none where there is nothing."""
+        left_out = describe_left_out(self.left_out, self.root)
+        return [*self.notes, *([left_out] if left_out else [])]
+
     def with_train(self, train: Sequence[ImageItem]) -> DataModule:
         """The same data with other training images."""
         return DataModule(

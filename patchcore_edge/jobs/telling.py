@@ -46,6 +46,8 @@ def tell_data(
     # Not their pixels: the work decodes the images anyway, and finds what shows one part.
     report = report_data(module, digests, pixels=False, decode_masks=decode_masks)
     say(report.rows_text)
+    for note in report.notes:
+        say(note)
     for doubt in report.doubts:
         (warn or say)(doubt)
     if strict:

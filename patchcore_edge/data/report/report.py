@@ -28,17 +28,19 @@ class DataReport:
     Attributes:
         root: folder or list.
         rows: pairs of a word and what there is to say of it.
+        notes: what was guessed, and what is left out as nobody means it to be used, a sentence each.
         doubts: what a person should look at, a sentence each.
         facts: the same for programs: plain values for JSON, with all names.
     """
 
     root: str
     rows: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
     doubts: tuple[str, ...]
     facts: dict[str, Any]
 
     def __str__(self) -> str:
-        return "\n".join([self.rows_text, *(f"Doubtful: {doubt}" for doubt in self.doubts)])
+        return "\n".join([self.rows_text, *self.notes, *(f"Doubtful: {doubt}" for doubt in self.doubts)])
 
     @property
     def rows_text(self) -> str:
@@ -91,6 +93,7 @@ def report_data(
     return DataReport(
         path_text(module.root),
         tuple(row for part in parts for row in part.rows),
+        tuple(note for part in parts for note in part.notes),
         tuple(doubt[0].upper() + doubt[1:] for part in parts for doubt in part.doubts),
         {key: value for part in parts for key, value in part.facts.items()},
     )

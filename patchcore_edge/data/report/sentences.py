@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,13 @@ class Sentences:
         rows: pairs of a word and what there is to say of it.
         doubts: sentences.
         facts: plain values for JSON.
+        notes: sentences on what was guessed, and on what is left out and was hardly meant to be used.
     """
 
     rows: list[tuple[str, str]]
     doubts: list[str]
     facts: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
 
 
 def role_sentences(roles: Roles) -> Sentences:
@@ -49,17 +51,15 @@ def role_sentences(roles: Roles) -> Sentences:
 
 
 def folder_sentences(module: DataModule) -> Sentences:
-    """What was taken as what, and what is left out."""
-    rows = [("taken as", note) for note in module.notes]
+    """What was taken as what, and what is left out: what a person may have meant to be used is doubtful."""
     lost = [one for one in module.left_out if one.files]
-    if lost:
-        rows.append(("left out", describe_left_out(lost, module.root).partition(f"{module.root}: ")[2]))
-    serious = [one for one in lost if one.matters]
+    serious, rest = ([one for one in lost if one.matters is matters] for matters in (True, False))
     facts = {
         "notes": list(module.notes),
         "left_out": [{"path": path_text(one.path), "why": one.why.value, "files": one.files} for one in lost],
     }
-    return Sentences(rows, [describe_left_out(serious, module.root)] if serious else [], facts)
+    notes = [*module.notes, *([describe_left_out(rest, module.root)] if rest else [])]
+    return Sentences([], [describe_left_out(serious, module.root)] if serious else [], facts, notes)
 
 
 def picture_sentences(roles: Roles, pictures: PictureFacts, names: Names) -> Sentences:
