@@ -21,10 +21,16 @@ from .plugins import mount_commands
 
 app = new_app("Fit PatchCore on photos of good parts and export it for the line PC.")
 
-DataArgument = Annotated[Path, typer.Argument(help="MVTec AD layout, or a folder of good images.")]
-DataOption = Annotated[Path, typer.Option("--data", help="MVTec AD layout, or a folder of good images.")]
+_LAYOUTS = "MVTec AD layout or VisA's, a folder of good images, or a list of files (CSV); see docs/data.md."
+DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS)]
+DataOption = Annotated[Path, typer.Option("--data", help=_LAYOUTS)]
 RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
-TestData = Annotated[Path, typer.Option("--data", help="MVTec AD layout; test/good and test/<defect> are enough.")]
+TestData = Annotated[
+    Path,
+    typer.Option(
+        "--data", help="MVTec AD layout, of which test/good and test/<defect> are enough; VisA's; or a list (CSV)."
+    ),
+]
 TorchDevice = Annotated[str, typer.Option("--device", "-d", help="torch device: auto, cpu, cuda, xpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -53,7 +59,40 @@ GoodOption = Annotated[
     ),
 ]
 RecursiveOption = Annotated[bool, typer.Option("--recursive/--no-recursive", help="Take the images in subfolders too.")]
-StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Stop where anything about the data is doubtful, or an image cannot be read."),
+]
+
+
+@app.command()
+def data(
+    data: DataArgument,
+    pixels: Annotated[
+        bool | None,
+        typer.Option(
+            "--pixels/--no-pixels",
+            help="Decode pictures of one size to find equal pixels in different files. Default: where they are small.",
+        ),
+    ] = None,
+    group_by: GroupOption = None,
+    good: GoodOption = None,
+    recursive: RecursiveOption = True,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 where anything is doubtful.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is there before any work: images by role, what is left out, sizes, depths, copies, masks, doubts.
+
+    The other commands say the same lines first.
+    """
+    from .data import FolderRules, open_whole
+    from .data.report import report_data
+
+    module = open_whole(data, FolderRules(group_by, tuple(good or ()), recursive))
+    found = report_data(module, pixels=pixels)
+    typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
+    if strict:
+        found.require_clear()
 
 
 @app.command()
@@ -152,7 +191,7 @@ def train(
         patch_size=patch_size,
         augment=_parse_augment(augment, augment_copies),
     )
-    fitted = train_run(data, output, options, notify=typer.echo)
+    fitted = train_run(data, output, options, notify=typer.echo, warn=_warn)
     held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
     copies = f", {fitted.augment.made} augmented copies of each" if fitted.augment else ""
     kept = f"{fitted.bank_size:,} of {fitted.patches:,} patches kept"
@@ -224,7 +263,7 @@ def tune(
         device=inference_device,
         target_fpr=target_fpr,
     )
-    typer.echo(str(tune_run(data, output, options, notify=typer.echo)))
+    typer.echo(str(tune_run(data, output, options, notify=typer.echo, warn=_warn)))
     typer.echo(f"Wrote {output}; {output / 'tune.html'} shows what was tried.")
 
 
@@ -253,7 +292,7 @@ def calibrate(
         from .jobs.calibrate import calibrate_run
 
     found = calibrate_run(
-        run, data, target_fpr, device, strict=strict, group_by=group_by, good=good or (), notify=typer.echo
+        run, data, target_fpr, device, strict=strict, group_by=group_by, good=good or (), notify=typer.echo, warn=_warn
     )
     typer.echo(str(found))
 

@@ -159,6 +159,12 @@ class Engine:
         dataset = datamodule.dataset(prediction_items(datamodule), model.pre_processor.spec)
         names = _places(dataset, output)
         scores = collect_scores(self.stream(model, dataset))
+        if scores.pixels is not None and scores.pixel_images < len(scores.labels):
+            _log.warning(
+                "The pixel metrics are over %d of %d images: of the others no mask says which pixels are defective.",
+                scores.pixel_images,
+                len(scores.labels),
+            )
         if output is not None and model.visualizer is not None:
             middle = _middle(model, scores.map_maxima)
             for batch in self.stream(model, dataset, "pictures"):

@@ -31,15 +31,16 @@ def require_good_parts(listing: Listing) -> None:
         DataError: a folder's name says that its parts are not good, or that only its parts are.
     """
     folder = listing.folder
-    below = (path.relative_to(folder).parts for path in listing.files)
-    for name in sorted({parts[0] for parts in below if len(parts) > 1}):
+    below = {path.parent.relative_to(folder) for path in listing.files}
+    for name in sorted({place.parts[0] for place in below if place.parts}):
         if sounds_good(name, number=False):
             raise DataError(f"{folder} holds a folder {name}; give {folder / name}, if the good parts are there.")
-        if sounds_bad(name):
-            raise DataError(
-                f"{folder} holds a folder {name}, which does not sound like good parts; "
-                "give a folder that holds good parts only."
-            )
+    # At any depth: what holds the data of many parts has their test images and masks further down.
+    for place in sorted(place for place in below if any(map(sounds_bad, place.parts))):
+        raise DataError(
+            f"{folder} holds a folder {place.as_posix()}, which does not sound like good parts; "
+            "give a folder that holds good parts only."
+        )
 
 
 def with_batches(items: Sequence[ImageItem], folder: Path, pattern: str | None) -> list[ImageItem]:

@@ -12,6 +12,7 @@ from patchcore_edge_runtime.path_text import path_text
 
 from .batches import require_good_parts, with_batches
 from .dataset import ImageDataset, ImageItem
+from .masks import Matches
 
 __all__ = ["DataModule", "good_folder", "good_images", "require_images"]
 
@@ -26,6 +27,7 @@ class DataModule:
         test: good and defective images, for reporting only.
         left_out: files and folders under the root that are in no split, and why.
         notes: sentences on what was taken as what.
+        matches: which masks were found, and how.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class DataModule:
         *,
         left_out: Sequence[LeftOut] = (),
         notes: Sequence[str] = (),
+        matches: Matches | None = None,
     ) -> None:
         self.root = root
         self.train = list(train)
@@ -44,6 +47,7 @@ class DataModule:
         self.test = list(test)
         self.left_out = tuple(left_out)
         self.notes = tuple(notes)
+        self.matches = matches or Matches()
 
     def __str__(self) -> str:
         return path_text(self.root)
@@ -55,7 +59,15 @@ class DataModule:
 
     def with_train(self, train: Sequence[ImageItem]) -> DataModule:
         """The same data with other training images."""
-        return DataModule(self.root, train, self.validation, self.test, left_out=self.left_out, notes=self.notes)
+        return DataModule(
+            self.root,
+            train,
+            self.validation,
+            self.test,
+            left_out=self.left_out,
+            notes=self.notes,
+            matches=self.matches,
+        )
 
     @staticmethod
     def dataset(items: Sequence[ImageItem], spec: PreprocessSpec) -> ImageDataset:

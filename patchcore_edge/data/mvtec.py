@@ -7,7 +7,8 @@
 <category>/test/good/*.png, test/<defect>/*.png
 <category>/ground_truth/<defect>/<name>_mask.png        optional
 
-Folders are found in small and capital letters and by their usual names (``val``, ``OK``, ``normal`` …, see ``splits``).
+Folders are found in small and capital letters and by their usual names (``val``, ``OK``, ``normal`` …, see ``splits``),
+masks by theirs (see ``masks``): so MVTec LOCO, MVTec AD 2 and BTech are read as they come.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from .batches import with_batches
 from .datamodule import DataModule, good_images
 from .dataset import ImageItem
 from .good_names import is_chosen
-from .masks import mask_of
+from .masks import Matches, with_masks
 from .split import hold_out
-from .splits import FolderRules, Labelled, is_mask_folder, labelled_folders, split_folder
+from .splits import FolderRules, Labelled, is_mask_folder, labelled_folders, mask_folders, split_folder
 
 __all__ = ["CATEGORIES", "MVTec", "MVTecTest", "test_items"]
 
@@ -90,21 +91,23 @@ class MVTec(DataModule):
         learned = labelled_folders(where["train"], rules, only_good=True)
         if not learned.good:
             raise DataError(_no_good_images(Path(root), category, learned))
-        train, found = _items(learned, None, group_by), [learned]
+        (train, matches), found = _items(learned, [], group_by), [learned]
         if where["validation"] is not None:
             found.append(labelled_folders(where["validation"], rules))
-            validation = _items(found[-1], where["validation"] / "ground_truth", group_by)
+            validation, more = _items(found[-1], mask_folders(folder, where["validation"], "validation"), group_by)
+            matches = matches.joined(more)
             _require_labels(found[-1])
         else:
             train, validation = hold_out(train, val_split_ratio, seed)
-        test = []
+        test: list[ImageItem] = []
         if where["test"] is not None:
             found.append(labelled_folders(where["test"], rules))
-            test = _items(found[-1], folder / "ground_truth", group_by)
+            test, more = _items(found[-1], mask_folders(folder, where["test"], "test"), group_by)
+            matches = matches.joined(more)
         _require_chosen(folder, rules, found)
         left_out = [*_unused(folder, where.values()), *(one for labelled in found for one in labelled.left_out)]
         notes = [note for labelled in found for note in labelled.notes]
-        super().__init__(folder, train, validation, test, left_out=left_out, notes=notes)
+        super().__init__(folder, train, validation, test, left_out=left_out, notes=notes, matches=matches)
 
 
 class MVTecTest(DataModule):
@@ -125,8 +128,8 @@ class MVTecTest(DataModule):
             return
         found = labelled_folders(test, rules)
         _require_chosen(root, rules, [found])
-        items = _items(found, root / "ground_truth", rules.group_by)
-        super().__init__(root, [], test=items, left_out=found.left_out, notes=found.notes)
+        items, matches = _items(found, mask_folders(root, test, "test"), rules.group_by)
+        super().__init__(root, [], test=items, left_out=found.left_out, notes=found.notes, matches=matches)
 
 
 def test_items(folder: Path, group_by: str | None = None) -> list[ImageItem]:  # noqa: PT028 - it is no test
@@ -182,13 +185,10 @@ def _no_good_images(root: Path, category: str, train: Labelled) -> str:
     return f"{train.folder} holds no images of good parts. {lost}" if lost else _missing(root, category)
 
 
-def _items(found: Labelled, masks: Path | None, group_by: str | None) -> list[ImageItem]:
-    """The images of a split, good ones first."""
+def _items(found: Labelled, masks: Iterable[Path], group_by: str | None) -> tuple[list[ImageItem], Matches]:
+    """The images of a split, good ones first, with their masks."""
     good = [item for listing in found.good for item in good_images(listing, group_by)]
     if len(found.good) > 1:
         good = with_batches(good, found.folder, group_by)
-    return good + [
-        ImageItem(path, path_text(listing.folder.name), mask_of(path.relative_to(found.folder), masks))
-        for listing in found.others
-        for path in listing.files
-    ]
+    others = [ImageItem(path, path_text(listing.folder.name)) for listing in found.others for path in listing.files]
+    return with_masks([*good, *others], found.folder, masks)

@@ -12,14 +12,22 @@ from patchcore_edge_runtime.path_text import path_text
 
 from .good_names import GOOD, good_among, is_chosen, sounds_good
 
-__all__ = ["FolderRules", "Labelled", "is_mask_folder", "labelled_folders", "split_folder", "split_name"]
+__all__ = [
+    "FolderRules",
+    "Labelled",
+    "is_mask_folder",
+    "labelled_folders",
+    "mask_folders",
+    "split_folder",
+    "split_name",
+]
 
 _SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid"),
-    "test": ("test", "testing"),
+    "test": ("test", "testing", "test_public"),
 }
-_MASK_FOLDERS = frozenset({"ground_truth", "groundtruth", "ground truth", "gt", "mask", "masks"})
+_MASK_FOLDERS = frozenset({"ground_truth", "groundtruth", "ground-truth", "ground truth", "gt", "mask", "masks"})
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,7 @@ def split_folder(root: Path, split: str) -> Path | None:
     """
     if not root.is_dir():
         return None
-    below = list_images(root, recursive=False, count=False).left_out
-    named = [one.path for one in below if one.why is Why.SUBFOLDER and split_name(one.path.name) == split]
+    named = [path for path in subfolders(root) if split_name(path.name) == split]
     if len(named) > 1:
         names = " and ".join(path_text(path.name) for path in named)
         raise DataError(f"{root} has {names}; put the images of both into {root / split}.")
@@ -150,6 +157,36 @@ def _take_top(found: Labelled, top: Listing, only_good: bool) -> None:
         )
     else:
         found.left_out += [LeftOut(path, Why.UNUSED) for path in top.files]
+
+
+def mask_folders(root: Path, folder: Path, split: str) -> list[Path]:
+    """The folders of a split's masks: in its own folder, and beside it, where those of the test images usually are.
+
+    Args:
+        root: of the data.
+        folder: of the split.
+        split: ``validation`` or ``test``.
+    """
+    found = [path for path in subfolders(folder) if is_mask_folder(path)]
+    for path in subfolders(root):
+        own = split_folder(path, split) if is_mask_folder(path) else None
+        if own is not None:
+            found.append(own)
+        elif is_mask_folder(path) and split == "test":
+            found.append(path)
+    return found
+
+
+def subfolder(root: Path, name: str) -> Path | None:
+    """The folder of a name directly in another, in small or capital letters; None unless there is exactly one."""
+    named = [path for path in subfolders(root) if path.name.lower() == name] if root.is_dir() else []
+    return named[0] if len(named) == 1 else None
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders directly in another that are not left behind by tools."""
+    below = list_images(folder, recursive=False, count=False).left_out
+    return [one.path for one in below if one.why is Why.SUBFOLDER]
 
 
 def is_mask_folder(folder: Path) -> bool:

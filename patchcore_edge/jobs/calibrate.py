@@ -17,7 +17,7 @@ from ..engine import Engine
 from ..runs.checkpoint import Calibration, RunFacts, load_run, save_calibration
 from ..thresholds import DEFAULT_FPR, calibrate_good, calibrate_on_defects, describe, require_rate
 from .out_of_sample import OutOfSample, Scored
-from .telling import tell_folders, telling
+from .telling import tell_data, telling
 
 __all__ = ["CalibrationResult", "calibrate_run"]
 
@@ -51,6 +51,7 @@ def calibrate_run(
     group_by: str | None = None,
     good: Sequence[str] = (),
     notify: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> CalibrationResult:
     """Set a run's thresholds.
 
@@ -60,7 +61,7 @@ def calibrate_run(
 
     Args:
         folder: RUN.
-        data: with a validation split, or good images.
+        data: with a validation split, or good images; of a datamodule no report is made.
         target_fpr: share of good parts that may be called NG; when None and there are no labelled defects, a rate of at
             most 5 % that the images support.
         device: torch's name.
@@ -68,6 +69,7 @@ def calibrate_run(
         group_by: pattern that finds an image's batch in its path; the run's own when None.
         good: names of the folders of good parts; the run's own when empty.
         notify: takes a sentence for a person before the work.
+        warn: takes what is doubtful about the data, a sentence each; ``notify`` when None.
 
     Raises:
         ConfigError: the rate is not in (0, 1), or the images do not give thresholds.
@@ -80,7 +82,8 @@ def calibrate_run(
     say = telling(notify)
     model, facts = load_run(folder)
     module = open_data(data, group_by=group_by or facts.group_by, good=good or facts.good, recursive=facts.recursive)
-    tell_folders(module, say)
+    if module is not data:
+        tell_data(module, say, warn, decode_masks=any(item.is_defective for item in module.validation), strict=strict)
     with DecodedFiles(module.validation or module.train, model.pre_processor.spec) as files:
         items, trained_on = _calibration_items(module, facts, files)
         say(describe_batches([item for item in items if not item.is_defective]))

@@ -12,7 +12,7 @@ import numpy as np
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.verdict import Thresholds
 
-from ..data import DataModule, FolderRules, ImageDataset, ImageItem, MVTecTest, open_data
+from ..data import DataModule, FolderRules, ImageDataset, ImageItem, open_tests
 from ..data.digests import FileDigests
 from ..data.file_names import some_names
 from ..engine import Engine
@@ -21,7 +21,7 @@ from ..models import Patchcore
 from ..reporting.report import View, write_report
 from ..runs.checkpoint import Calibration, RunFacts, load_calibration, load_run
 from ..thresholds import describe
-from .telling import tell_folders, telling
+from .telling import tell_data, telling
 
 __all__ = ["evaluate_run"]
 
@@ -49,7 +49,7 @@ def evaluate_run(
         group_by: pattern that finds a good image's batch in its path; the run's own when None.
         good: names of the folders, or labels, of good parts; the run's own when empty.
         warn: takes what a person has to know before trusting the figures, a sentence each.
-        notify: takes what a person may want to know of the data, likewise.
+        notify: takes what there is, before the work.
 
     Raises:
         DataError: there are no test images.
@@ -62,18 +62,21 @@ def evaluate_run(
     calibration, say = load_calibration(folder), telling(warn)
     for sentence in calibration.facts.warnings if calibration is not None else ():
         say(sentence)
-    module = _test_data(data, FolderRules(group_by or facts.group_by, tuple(good) or facts.good, facts.recursive))
-    tell_folders(module, telling(notify))
+    module = open_tests(data, FolderRules(group_by or facts.group_by, tuple(good) or facts.good, facts.recursive))
     items = module.test
     if not items:
         where = f"{data} has no test images" if data.exists() else f"There is no folder {data}"
         raise DataError(f"{where}; put good test images into test/good and others into test/<defect>.")
-    seen = _seen(items, facts)
+    digests = FileDigests()
+    tell_data(module, telling(notify), say, digests, decode_masks=True, strict=strict)
+    seen = _seen(items, facts, digests)
     say(seen)
     dataset = DataModule.dataset(items, model.pre_processor.spec)
     scores = _known(collect_scores(Engine(device, strict=strict).stream(model, dataset)), items)
     thresholds = calibration.thresholds if calibration else None
     evaluation = evaluate(scores, thresholds)
+    unmasked = _unmasked(evaluation)
+    say(unmasked)
     write_report(
         report,
         f"{facts.name}: {data}",
@@ -83,18 +86,14 @@ def evaluate_run(
         _pixel_scale(scores, thresholds),
         partial(_views, Engine(device, strict=True), model, dataset),
         calibration.facts if calibration else None,
-        [seen] if seen else [],
+        [sentence for sentence in (seen, unmasked) if sentence],
     )
     return evaluation
 
 
-def _test_data(data: Path, rules: FolderRules) -> DataModule:
-    return open_data(data, good=rules.good) if data.is_file() else MVTecTest(data, rules)
-
-
-def _seen(items: Sequence[ImageItem], facts: RunFacts) -> str:
+def _seen(items: Sequence[ImageItem], facts: RunFacts, digest: FileDigests) -> str:
     """What has to be said where the model knows some of the images already; empty where it does not."""
-    digest, trained, held = FileDigests(), set(facts.train_sha256), set(facts.held_out_sha256)
+    trained, held = set(facts.train_sha256), set(facts.held_out_sha256)
     known = [item for item in items if digest(item.path) in trained]
     calibrated = sum(digest(item.path) in held for item in items)
     if known:
@@ -110,6 +109,20 @@ def _seen(items: Sequence[ImageItem], facts: RunFacts) -> str:
             "threshold may have been set by them; test with images of their own."
         )
     return ""
+
+
+def _unmasked(evaluation: Evaluation) -> str:
+    """What the pixel metrics are not over; empty where they are over all images."""
+    if evaluation.pixel_auroc is None:
+        none = "There are no pixel metrics: no defective image has a mask that says which of its pixels are defective."
+        return none if evaluation.defective else ""
+    if evaluation.pixel_images == evaluation.images:
+        return ""
+    return (
+        f"The pixel metrics are over {evaluation.pixel_images} of {evaluation.images} images, with "
+        f"{evaluation.pixel_masks} of {evaluation.defective} defective ones: of the others it is not known which "
+        "pixels are defective."
+    )
 
 
 def _known(scores: Scores, items: list[ImageItem]) -> Scores:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..data import DataModule
+from ..data.digests import FileDigests
+from ..data.report import report_data
 
-__all__ = ["tell_folders", "telling"]
+__all__ = ["tell_data", "telling"]
 
 
 def telling(notify: Callable[[str], None] | None) -> Callable[[str], None]:
@@ -19,7 +21,34 @@ def telling(notify: Callable[[str], None] | None) -> Callable[[str], None]:
     return tell
 
 
-def tell_folders(module: DataModule, say: Callable[[str], None]) -> None:
-    """What was left out of the data's folders, and what was taken as what."""
-    for sentence in module.describe_folders():
-        say(sentence)
+def tell_data(
+    module: DataModule,
+    say: Callable[[str], None],
+    warn: Callable[[str], None] | None,
+    digests: FileDigests | None = None,
+    *,
+    decode_masks: bool = False,
+    strict: bool = False,
+) -> None:
+    """The data report before the work.
+
+    Args:
+        module: the data.
+        say: takes the report's lines.
+        warn: takes what is doubtful, a sentence each; ``say`` when None.
+        digests: of the files, where the work asks for them too.
+        decode_masks: see ``report_data``.
+        strict: make what is doubtful an error.
+
+    Raises:
+        DataError: something is doubtful, with ``strict``.
+    """
+    # Not their pixels: the work decodes the images anyway, and finds what shows one part.
+    report = report_data(module, digests, pixels=False, decode_masks=decode_masks)
+    say(report.rows_text)
+    for note in report.notes:
+        say(note)
+    for doubt in report.doubts:
+        (warn or say)(doubt)
+    if strict:
+        report.require_clear()

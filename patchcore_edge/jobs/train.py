@@ -31,7 +31,7 @@ from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
 from .fitting import Fitted, Looks, fit_bank, held_but_shown
-from .telling import tell_folders, telling
+from .telling import tell_data, telling
 
 __all__ = ["OUTLIERS_FILE", "TrainOptions", "train_run"]
 
@@ -119,7 +119,11 @@ class TrainOptions:
 
 
 def train_run(
-    data: Path | DataModule, folder: Path, options: TrainOptions, notify: Callable[[str], None] | None = None
+    data: Path | DataModule,
+    folder: Path,
+    options: TrainOptions,
+    notify: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> RunFacts:
     """Fit on the good images under ``data`` and write the RUN folder.
 
@@ -127,10 +131,11 @@ def train_run(
     called again with the same images and options.
 
     Args:
-        data: MVTec layout, or a folder of good images.
+        data: see ``open_data``; of a datamodule no report is made.
         folder: RUN to write; an earlier one is replaced.
         options: what to fit.
-        notify: takes sentences for a person: what the fit will need, which images stand out.
+        notify: takes sentences for a person: what is there, what the fit will need, which images stand out.
+        warn: takes what is doubtful about the data, a sentence each; ``notify`` when None.
 
     Raises:
         DataError: no data, or an image that cannot be used.
@@ -141,11 +146,12 @@ def train_run(
     require_replaceable(folder, RUN_FILE)
     module = options.open(data)
 
-    say = telling(notify)
-    tell_folders(module, say)
+    say, digest = telling(notify), FileDigests()
+    if module is not data:
+        tell_data(module, say, warn, digest, strict=options.strict)
     say(describe_batches(module.train + split_off(module)))
     options = _sized(options, module, say)
-    model, digest = _new_model(options), FileDigests()
+    model = _new_model(options)
     storage = FeatureStorageOptions(
         folder=folder.absolute().with_name(f".{folder.absolute().name}.features"),
         fingerprint=_fingerprint(model, options, module, digest),

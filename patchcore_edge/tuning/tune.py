@@ -19,7 +19,7 @@ from ..data.digests import FileDigests
 from ..data.photo_size import PhotoSizes, photo_sizes
 from ..engine import Engine
 from ..jobs.calibrate import CalibrationResult, calibrate_run
-from ..jobs.telling import telling
+from ..jobs.telling import tell_data, telling
 from ..jobs.train import train_run
 from ..models.feature_extractor import layer_strides, size_step
 from ..plugins import Meter, load_meter
@@ -59,7 +59,13 @@ class TuneResult:
         return f"{self.outcome}\n{self.calibration}"
 
 
-def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[str], None] | None = None) -> TuneResult:
+def tune_run(
+    data: Path,
+    folder: Path,
+    options: TuneOptions,
+    notify: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> TuneResult:
     """Find the recipe for the part under ``data``, fit by it on all good images, calibrate, and write the RUN folder.
 
     Interrupted, it leaves what it has judged in a hidden folder beside ``folder``, and goes on from there when it is
@@ -70,9 +76,10 @@ def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[s
         folder: RUN to write; an earlier one is replaced.
         options: what to try and what it may cost.
         notify: takes sentences for a person.
+        warn: takes what is doubtful about the data, a sentence each; ``notify`` when None.
 
     Raises:
-        DataError: no data, or too few images that can be used.
+        DataError: no data, or too few images that can be used; or something is doubtful, where that is to be refused.
         ConfigError: an option that cannot be met, or no recipe within the limits.
         CheckpointError: ``folder`` is taken by something else.
     """
@@ -80,7 +87,9 @@ def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[s
     # Before the work: without it nothing could be timed.
     meter = load_meter()
     module, say, train = options.train.open(data), telling(notify), options.train
-    journal = _journal(folder, options, module)
+    digests = FileDigests()
+    tell_data(module, say, warn, digests, strict=train.strict)
+    journal = _journal(folder, options, module, digests)
     with _grounds(module, options, say) as (tried, pictures):
         outcome = _found(tried, pictures, journal, meter, options, len(module.train), say)
         say(f"{outcome.why} It is fitted on all {len(module.train)} good images now.")
@@ -99,15 +108,16 @@ def search_recipes(
     """The search alone: as ``tune_run``, but nothing is fitted on all images or written."""
     meter = load_meter()
     module, say = options.train.open(data), telling(notify)
-    journal = _journal(folder, options, module)
+    journal = _journal(folder, options, module, FileDigests())
     with _grounds(module, options, say) as (tried, pictures):
         outcome = _found(tried, pictures, journal, meter, options, len(module.train), say)
     journal.discard()
     return outcome
 
 
-def _journal(folder: Path, options: TuneOptions, module: DataModule) -> Journal:
-    return Journal(folder.absolute().with_name(f".{folder.absolute().name}.tune"), _fingerprint(options, module))
+def _journal(folder: Path, options: TuneOptions, module: DataModule, digests: FileDigests) -> Journal:
+    hidden = folder.absolute().with_name(f".{folder.absolute().name}.tune")
+    return Journal(hidden, _fingerprint(options, module, digests))
 
 
 @contextmanager
@@ -235,8 +245,8 @@ def _chosen(
     return Outcome(judged, measured, default, chosen, why)
 
 
-def _fingerprint(options: TuneOptions, module: DataModule) -> str:
-    digest, digests = hashlib.sha256(), FileDigests()
+def _fingerprint(options: TuneOptions, module: DataModule, digests: FileDigests) -> str:
+    digest = hashlib.sha256()
     train = options.train
     facts = (train.weights, train.seed, train.group_by, train.coreset_size, train.bank_mb, train.coreset_sampling_ratio)
     digest.update(json.dumps([*facts, options.sides, options.backbones]).encode())

@@ -147,12 +147,12 @@ def test_a_list_names_images_labels_splits_and_batches(tiny_data: Path, tmp_path
     assert {item.batch for item in data.train} == {"day0", "day1"}
     assert all(item.mask is not None and item.is_defective for item in data.test)
 
-    for text, what in (("image\na.png\n", "it needs path"), ("path\nnone.png\n", "line 2: there is no file")):
+    for text, what in (("photo\na.png\n", "it needs path"), ("path\nnone.png\n", "line 2: there is no file")):
         file.write_text(text)
         with pytest.raises(DataError, match=what):
             open_data(file)
-    file.write_text("path,label,split\ntrain/good/000.png,scratch,train\n")
-    with pytest.raises(DataError, match="line 2"):
+    file.write_text("path,label,split\ntrain/good/001.png,good,train\ntrain/good/000.png,scratch,train\n")
+    with pytest.raises(DataError, match="line 3"):
         open_data(file)
 
 
