@@ -52,7 +52,7 @@ def train(
     data: DataArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
     backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_efficientnet_lite0",
-    layers: Annotated[str, typer.Option(help="Layers by timm's names, comma separated.")] = "blocks.2,blocks.4",
+    layers: Annotated[str, typer.Option(help="Layers by timm's names, comma separated, in any order.")] = "blocks.2,blocks.4",
     coreset_sampling_ratio: Annotated[
         float | None, typer.Option(help="Share of the patches to keep, in (0, 1]; 0.01 unless a size is given.")
     ] = None,
@@ -288,7 +288,8 @@ def _warn(sentence: str) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """The names of a comma-separated set; one that is named twice counts once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def _side(text: str) -> int:
@@ -313,7 +314,7 @@ def _parse_augment(kinds: str | None, copies: int | None) -> AugmentOptions | No
         if copies is not None:
             raise ConfigError("--augment-copies needs --augment; add --augment brightness,shift, say.")
         return None
-    names = [name.strip() for name in kinds.split(",") if name.strip()]
+    names = _names(kinds)
     known = [str(kind) for kind in Augmentation]
     if not names or not set(names) <= set(known):
         raise ConfigError(f"--augment is {kinds!r}; give some of {', '.join(known)}, comma separated.")

@@ -213,7 +213,7 @@ def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule, di
     digest = hashlib.sha256()
     grid = (options.patch_stride, options.patch_size)
     copies = options.augment and (options.augment.model_dump(), options.seed)
-    facts = (options.backbone, options.layers, grid, model.pre_processor.spec.model_dump(), options.strict, copies)
+    facts = (options.backbone, model.model.layers, grid, model.pre_processor.spec.model_dump(), options.strict, copies)
     digest.update(json.dumps(facts).encode())
     for name, tensor in sorted(model.model.feature_extractor.state_dict().items()):
         digest.update(name.encode())

@@ -72,7 +72,7 @@ class Patchcore(nn.Module):
 
     Args:
         backbone: timm name.
-        layers: names of the backbone's layers.
+        layers: names of the backbone's layers; a set, whose order does not matter.
         pre_trained: load ImageNet weights.
         coreset_sampling_ratio: fraction of the patches that the memory bank keeps, in (0, 1].
         num_neighbors: neighbours that re-weight the image score.

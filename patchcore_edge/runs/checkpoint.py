@@ -168,6 +168,11 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
         patch_size=facts.patch_size,
         augment=facts.augment,
     )
+    if model.model.layers != facts.layers:
+        # Of an earlier version, whose banks held the features in the order in which the layers were named.
+        raise CheckpointError(
+            f"{folder} was fitted with the layers {', '.join(facts.layers)} in an order that no longer counts; train anew."
+        )
     try:
         model.model.load_state_dict(load_file(folder / MODEL_FILE))
     except (OSError, SafetensorError, RuntimeError):
