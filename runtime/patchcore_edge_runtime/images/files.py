@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, cannot_write
 from .preprocess import Image
+from .transparency import with_alpha
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -44,7 +45,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Decode an image file as the cameras of this project deliver it.
 
     Returns:
-        HxW or HxWx3 (BGR) or HxWx4 (BGRA), uint8 or uint16, turned upright by its EXIF orientation.
+        HxW or HxWx3 (BGR) or, where a pixel of it is not opaque, HxWx4 (BGRA); uint8 or uint16, turned upright by its
+        EXIF orientation.
 
     Raises:
         DataError: the file is missing or no image that OpenCV can decode.
@@ -65,13 +67,16 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         path: the file's name, for the error.
 
     Raises:
-        DataError: it is no image that OpenCV can decode.
+        DataError: it is no image that OpenCV can decode, or has transparency that OpenCV cannot.
     """
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
     image = _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
     if image is None:
         raise DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
-    return image
+    whole = with_alpha(data, image, _decode)
+    if whole is None:
+        raise DataError(f"{os.fspath(path)} has transparency that cannot be decoded; save it without, or as PNG.")
+    return whole
 
 
 def decode_bgr8(data: NDArray[np.uint8]) -> Image | None:
