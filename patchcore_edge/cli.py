@@ -18,6 +18,15 @@ from patchcore_edge_runtime.validation import first_fault
 from . import __version__
 from .gc_paused import gc_paused
 from .plugins import mount_commands
+from .sight_options import (
+    BitDepthOption,
+    IgnoreMaskOption,
+    RoiOption,
+    as_masks,
+    as_roi,
+    parse_depth,
+    parse_size,
+)
 
 app = new_app("Fit PatchCore on photos of good parts and export it for the line PC.")
 
@@ -52,7 +61,9 @@ def train(
     data: DataArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
     backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_efficientnet_lite0",
-    layers: Annotated[str, typer.Option(help="Layers by timm's names, comma separated, in any order.")] = "blocks.2,blocks.4",
+    layers: Annotated[
+        str, typer.Option(help="Layers by timm's names, comma separated, in any order.")
+    ] = "blocks.2,blocks.4",
     coreset_sampling_ratio: Annotated[
         float | None, typer.Option(help="Share of the patches to keep, in (0, 1]; 0.01 unless a size is given.")
     ] = None,
@@ -62,8 +73,8 @@ def train(
     image_size: Annotated[
         str | None,
         typer.Option(
-            help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches. "
-            "Default: the photos' shape, half their sides, at least 256x256's pixels and at most 384x384's."
+            help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches. Default, auto: the "
+            "photos' shape, half their sides, about 256x256's pixels at least and 384x384's at most."
         ),
     ] = None,
     weights: Annotated[
@@ -108,12 +119,16 @@ def train(
     outliers: Annotated[
         str, typer.Option(help="Images unlike the others: keep, drop, or how many of the least usual to drop.")
     ] = "keep",
+    bit_depth: BitDepthOption = None,
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
     strict: StrictOption = False,
 ) -> None:
     """Fit a memory bank on images of good parts; interrupted, it goes on when called again."""
     with gc_paused():
         from .fit.memory_plan import parse_bytes
+        from .jobs.sight import SightOptions
         from .jobs.train import TrainOptions, train_run
 
     options = TrainOptions(
@@ -121,7 +136,7 @@ def train(
         layers=_names(layers),
         coreset_sampling_ratio=coreset_sampling_ratio,
         num_neighbors=num_neighbors,
-        image_size=None if image_size is None else _parse_size(image_size),
+        image_size=parse_size(image_size),
         weights=weights,
         seed=seed,
         device=device,
@@ -138,6 +153,7 @@ def train(
         patch_stride=patch_stride,
         patch_size=patch_size,
         augment=_parse_augment(augment, augment_copies),
+        sight=SightOptions(parse_depth(bit_depth), as_roi(roi), as_masks(ignore_mask)),
     )
     fitted = train_run(data, output, options, notify=typer.echo)
     held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
@@ -177,6 +193,9 @@ def tune(
     outliers: Annotated[
         str, typer.Option(help="Images unlike the others, in the last fit: keep, drop, or how many to drop.")
     ] = "keep",
+    bit_depth: BitDepthOption = None,
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
     strict: StrictOption = False,
 ) -> None:
@@ -186,6 +205,7 @@ def tune(
     synthetic defects made on them; labelled defects in validation/ count too. RUN/tune.html shows what was found.
     """
     with gc_paused():
+        from .jobs.sight import SightOptions
         from .tuning.choice import Limits
         from .tuning.options import TuneOptions, base_options
         from .tuning.tune import tune_run
@@ -198,6 +218,7 @@ def tune(
             strict=strict,
             group_by=group_by,
             outliers=_parse_outliers(outliers),
+            sight=SightOptions(parse_depth(bit_depth), as_roi(roi), as_masks(ignore_mask)),
         ),
         backbones=_names(backbones),
         sides=tuple(_side(text) for text in _names(sizes or "")),
@@ -223,6 +244,8 @@ def calibrate(
         ),
     ] = None,
     device: TorchDevice = "auto",
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
     strict: StrictOption = False,
 ) -> None:
@@ -233,8 +256,12 @@ def calibrate(
     """
     with gc_paused():
         from .jobs.calibrate import calibrate_run
+        from .jobs.sight import SightOptions
 
-    found = calibrate_run(run, data, target_fpr, device, strict=strict, group_by=group_by, notify=typer.echo)
+    sight = SightOptions(None, as_roi(roi), as_masks(ignore_mask))
+    found = calibrate_run(
+        run, data, target_fpr, device, strict=strict, group_by=group_by, sight=sight, notify=typer.echo
+    )
     typer.echo(str(found))
 
 
@@ -244,6 +271,8 @@ def evaluate(
     data: TestData,
     report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
     device: TorchDevice = "auto",
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
@@ -251,9 +280,11 @@ def evaluate(
     """Measure a run on the test images and write a report, with the metrics as JSON beside it."""
     with gc_paused():
         from .jobs.evaluate import evaluate_run
+        from .jobs.sight import SightOptions
 
     path = report or run / "report.html"
-    found = evaluate_run(run, data, device, path, strict=strict, group_by=group_by, warn=_warn)
+    sight = SightOptions(None, as_roi(roi), as_masks(ignore_mask))
+    found = evaluate_run(run, data, device, path, strict=strict, group_by=group_by, sight=sight, warn=_warn)
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
         return
@@ -332,10 +363,3 @@ def _parse_outliers(text: str) -> Literal["keep", "drop"] | int:
     if text.isdecimal():
         return int(text)
     raise ConfigError(f"--outliers is {text!r}; give keep, drop or a number of images.")
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--image-size {text!r} is not SIZE or HEIGHTxWIDTH in pixels, such as 224 or 256x384.")
-    return int(parts[0]), int(parts[-1])

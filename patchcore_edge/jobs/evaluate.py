@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,15 @@ import numpy as np
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.verdict import Thresholds
 
-from ..data import DataModule, ImageDataset, ImageItem, open_data, test_items
+from ..data import Batch, DataModule, ImageDataset, ImageItem, open_data, test_items
 from ..engine import Engine
 from ..metrics.evaluator import Evaluation, Scores, collect_scores, evaluate
 from ..models import Patchcore
 from ..reporting.report import View, write_report
-from ..runs.checkpoint import Calibration, RunFacts, load_calibration, load_run
+from ..runs.checkpoint import Calibration, RunFacts, load_calibrated
 from ..thresholds import describe
+from .sight import SightOptions, look_otherwise
+from .telling import telling
 
 __all__ = ["evaluate_run"]
 
@@ -31,6 +33,7 @@ def evaluate_run(
     *,
     strict: bool = False,
     group_by: str | None = None,
+    sight: SightOptions | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Score the test images under ``data``, which needs no more than ``test``, and write the report.
@@ -42,6 +45,7 @@ def evaluate_run(
         report: HTML file to write.
         strict: stop at an image that cannot be read.
         group_by: pattern that finds a good image's batch in its path; the run's own when None.
+        sight: what of the images counts besides what the run has.
         warn: takes what a person has to know before trusting the run's threshold, a sentence each.
 
     Raises:
@@ -51,8 +55,7 @@ def evaluate_run(
     """
     if report.is_dir():
         raise ConfigError(f"{report} is a folder; give the name of the file to write.")
-    model, facts = load_run(folder)
-    calibration = load_calibration(folder)
+    model, facts, calibration = load_calibrated(folder)
     if calibration is not None and warn is not None:
         for sentence in calibration.facts.warnings:
             warn(sentence)
@@ -60,8 +63,12 @@ def evaluate_run(
     if not items:
         where = f"{data} has no test images" if data.is_dir() else f"There is no folder {data}"
         raise DataError(f"{where}; put good test images into test/good and others into test/<defect>.")
+    look_otherwise(model, sight, items, "figures", telling(warn))
     dataset = DataModule.dataset(items, model.pre_processor.spec)
-    scores = _known(collect_scores(Engine(device, strict=strict).stream(model, dataset)), items)
+    unseen = _Unseen()
+    scores = _known(collect_scores(unseen.watch(Engine(device, strict=strict).stream(model, dataset))), items)
+    if warn is not None and (model.pre_processor.spec.roi is not None or model.hidden is not None):
+        unseen.tell(warn)
     thresholds = calibration.thresholds if calibration else None
     evaluation = evaluate(scores, thresholds)
     write_report(
@@ -75,6 +82,28 @@ def evaluate_run(
         calibration.facts if calibration else None,
     )
     return evaluation
+
+
+class _Unseen:
+    """Counts defective images whose marked defect lies where nothing is inspected."""
+
+    def __init__(self) -> None:
+        self._marked: list[Path] = []
+
+    def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if batch.gt_label is not None and batch.gt_mask is not None:
+                nothing = batch.gt_label & ~batch.gt_mask.flatten(1).any(1)
+                self._marked += [path for path, one in zip(batch.image_path, nothing.tolist(), strict=True) if one]
+            yield batch
+
+    def tell(self, warn: Callable[[str], None]) -> None:
+        if self._marked:
+            names = ", ".join(path.name for path in self._marked[:3])
+            warn(
+                f"{len(self._marked)} defective images have their whole defect where nothing is inspected (--roi, "
+                f"--ignore-mask), and cannot be found by it: {names}{', …' if len(self._marked) > 3 else ''}."
+            )
 
 
 def _test_items(data: Path, group_by: str | None) -> list[ImageItem]:

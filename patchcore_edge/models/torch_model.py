@@ -48,6 +48,7 @@ class PatchcoreModel(PatchEmbedder):
         anomaly_map_generator: patch scores → smooth map of the image's size.
         memory_bank: ``[M, D]`` float32 patch features, in the feature space where one is set; empty until fitted or
             loaded.
+        ignored: ``[P]`` bool, the patches that have no score; empty where all have one.
 
     Example:
         >>> import torch
@@ -70,6 +71,7 @@ class PatchcoreModel(PatchEmbedder):
     memory_bank: Tensor
     space_mean: Tensor
     space_axes: Tensor
+    ignored: Tensor
 
     def __init__(
         self,
@@ -92,6 +94,8 @@ class PatchcoreModel(PatchEmbedder):
         self.register_buffer("memory_bank", torch.empty(0))
         self.register_buffer("space_mean", torch.empty(0))
         self.register_buffer("space_axes", torch.empty(0))
+        # Not in the checkpoint: it follows from polygons, which are.
+        self.register_buffer("ignored", torch.empty(0, dtype=torch.bool), persistent=False)
 
     def forward(self, input_tensor: Tensor) -> Tensor | InferenceBatch:
         """Embed in training mode, score in evaluation mode.
@@ -147,10 +151,15 @@ class PatchcoreModel(PatchEmbedder):
         batch = len(patches)
         rows = self.project(patches.flatten(0, 1))
         distances, locations = (one.reshape(batch, -1) for one in self.nearest_neighbors(rows, 1))
+        distances = self.counted(distances)
         anomaly_map = self.anomaly_map_generator(distances.reshape(batch, 1, *grid), image_size)
         if self.score is ScoreRule.REFERENCE:
             return InferenceBatch(self.compute_anomaly_score(distances, locations, rows), anomaly_map)
         return InferenceBatch(ruled_scores(self.score, distances, anomaly_map), anomaly_map)
+
+    def counted(self, distances: Tensor) -> Tensor:
+        """``[..., P]`` distances of an image's patches, 0 where nothing counts."""
+        return distances.masked_fill(self.ignored, 0) if len(self.ignored) else distances
 
     @property
     def feature_space(self) -> FeatureSpace | None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from patchcore_edge_runtime.errors import ConfigError
 
+from ..jobs.sight import SightOptions
 from ..jobs.train import TrainOptions
 from ..models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from .choice import Limits
@@ -60,6 +61,7 @@ def base_options(
     strict: bool,
     group_by: str | None,
     outliers: Literal["keep", "drop"] | int,
+    sight: SightOptions | None = None,
 ) -> TrainOptions:
     """What a recipe is put into: all that ``train`` can be told besides."""
     return TrainOptions(
@@ -74,6 +76,7 @@ def base_options(
         strict=strict,
         group_by=group_by,
         outliers=outliers,
+        sight=sight or SightOptions(),
     )
 
 
@@ -108,6 +111,12 @@ def train_command(base: TrainOptions, recipe: Recipe, data: Path) -> str:
         words += ["--pca", f"{layout.pca.dimensions:g}", "--whitening", f"{layout.pca.whitening:g}"]
     if base.weights is not None:
         words += ["--weights", base.weights]
+    if base.sight.bit_depth is not None:
+        words += ["--bit-depth", str(base.sight.bit_depth)]
+    if base.sight.roi is not None:
+        words += ["--roi", ",".join(map(str, base.sight.roi))]
+    for polygon in base.sight.ignore_masks:
+        words += ["--ignore-mask", f"'{' '.join(f'{x:g},{y:g}' for x, y in polygon)}'"]
     if base.outliers != "keep":
         words += ["--outliers", str(base.outliers)]
     return " ".join(words)

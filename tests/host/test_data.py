@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from conftest import TINY_BACKBONE, spawn_cli
+from PIL import Image
 
 from patchcore_edge.data import CATEGORIES, Folder, ImageDataset, ImageItem, MVTec, hold_out, prediction_items
 from patchcore_edge.data.decoded_files import DecodedFiles

@@ -24,7 +24,17 @@ from ..errors import FrameError
 from .geometry import Roi
 from .resize import Image, resize
 
-__all__ = ["FULL_DEPTH", "MIN_SIDE", "BitDepth", "Image", "PreprocessSpec", "as_bgr8", "crop_roi", "preprocess", "visible"]
+__all__ = [
+    "FULL_DEPTH",
+    "MIN_SIDE",
+    "BitDepth",
+    "Image",
+    "PreprocessSpec",
+    "as_bgr8",
+    "crop_roi",
+    "preprocess",
+    "visible",
+]
 
 MIN_SIDE = 8
 """Smallest height and width in pixels that a frame may have."""
@@ -195,8 +205,8 @@ def _require_depth(frame: NDArray[Any], bit_depth: int) -> None:
     highest, largest = int(visible(frame).max()), (1 << bit_depth) - 1
     if highest > largest:
         raise FrameError(
-            f"A pixel has the value {highest} where {bit_depth} bits end at {largest}; check the camera's pixel format, "
-            "or fit with another --bit-depth."
+            f"A pixel has the value {highest} where {bit_depth} bits end at {largest}; check the camera's pixel "
+            "format, or fit with another --bit-depth."
         )
 
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["with_alpha"]
+__all__ = ["is_plain_8_bit", "with_alpha"]
 
 _JPEG, _PNG, _TIFF = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAX_CHUNKS = 1000
@@ -40,20 +40,33 @@ def with_alpha(
         return upright
     if head == _PNG:
         colour_type, bits, key = _png_transparency(data)
-        if colour_type not in _WITH_ALPHA and key is None:
-            return upright
         if colour_type == _GREY and key is not None:
             return _keyed(upright, int.from_bytes(key[:2], "big"), bits)
-    stored = decode(data, cv2.IMREAD_UNCHANGED)
+        if colour_type not in _WITH_ALPHA and key is None:
+            return upright
+    stored, tiff = decode(data, cv2.IMREAD_UNCHANGED), head[:4] in _TIFF
     if stored is None or stored.ndim != 3 or stored.shape[2] != 4:
         # OpenCV gives grey TIFFs without their alpha.
-        return None if head[:4] in _TIFF and _tiff_samples(data) == 2 else upright
+        return None if tiff and _tiff_samples(data) == 2 else upright
     if (stored[..., 3] == np.iinfo(stored.dtype).max).all():
         return upright
-    if head[:4] in _TIFF and stored.dtype == np.uint8:
-        # libtiff's RGBA interface gives colours that are multiplied by alpha already.
-        return _turned(_divided(stored), stored, upright)
-    return _turned(stored, stored, upright)
+    # libtiff's RGBA interface gives colours that are multiplied by alpha already.
+    return _turned(_divided(stored) if tiff and stored.dtype == np.uint8 else stored, stored, upright)
+
+
+def is_plain_8_bit(head: NDArray[np.uint8]) -> bool:
+    """Whether the first 4,096 bytes of a file, say, tell that it is an opaque picture of 8 bits a sample or fewer.
+
+    So JPEGs and most PNGs; what cannot be told from them has to be decoded.
+    """
+    start = head[:8].tobytes()
+    if start.startswith(_JPEG):
+        return True
+    if start != _PNG:
+        return False
+    colour_type, bits, key = _png_transparency(head)
+    # A chunk of transparency may come after what is at hand; then the pixels do too.
+    return bits <= 8 and colour_type not in _WITH_ALPHA and key is None and b"IDAT" in head.tobytes()
 
 
 def _png_transparency(data: NDArray[np.uint8]) -> tuple[int, int, bytes | None]:
