@@ -194,7 +194,7 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
     if model.model.layers != facts.layers:
         # Of an earlier version, whose banks held the features in the order in which the layers were named.
         raise CheckpointError(
-            f"{folder} was fitted with the layers {', '.join(facts.layers)} in an order that counts no more; train anew."
+            f"{folder} was fitted with layers in an order that counts no more ({', '.join(facts.layers)}); train anew."
         )
     try:
         model.model.load_state_dict(load_file(folder / MODEL_FILE))
