@@ -19,6 +19,7 @@ from patchcore_edge.runs.checkpoint import load_run
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle, verify_bundle
 from patchcore_edge_runtime import IgnoreMask, Inspector, LineRules
+from patchcore_edge_runtime.benchmark import benchmark
 from patchcore_edge_runtime.bundle.bundle import Bundle, write_manifest
 from patchcore_edge_runtime.errors import ConfigError
 
@@ -49,6 +50,12 @@ def test_the_line_looks_at_what_the_fit_looked_at_and_scores_the_same(seen: tupl
     assert result.pred_score == pytest.approx(expected, rel=1e-4)
     assert not result.anomaly_map[:20, :40].any()
     assert not result.anomaly_map[64:].any()
+
+
+def test_a_benchmark_measures_frames_that_have_the_region(seen: tuple[Path, Path]) -> None:
+    found = benchmark(seen[1], "CPU", "latency", seconds=0.1)
+    assert found["frame"] == [80, 80]
+    assert found["errors"] == 0
 
 
 def test_a_frame_of_another_size_is_an_error_as_the_region_lies_elsewhere_in_it(seen: tuple[Path, Path]) -> None:

@@ -65,7 +65,7 @@ class FastSearch(nn.Module):
     point_offsets: Tensor
     smoothing_rows: Tensor
     smoothing_columns: Tensor
-    counts: Tensor
+    counted: Tensor
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class FastSearch(nn.Module):
         self.some_count = counted is not None and not bool(counted.all())
         self.most = int(counted.sum()) if counted is not None else 1 << 30
         if counted is not None and self.some_count:
-            self.register_buffer("counts", counted.float()[None])
+            self.register_buffer("counted", counted.float()[None])
         self.smooths = smoothing is not None
         if smoothing is not None:
             self.register_buffer("smoothing_rows", smoothing[0])
@@ -115,7 +115,7 @@ class FastSearch(nn.Module):
         refined = self.refine(pick(patches, places), pick(rows.points, places))
         distances = torch.minimum(background, refined.worst.unsqueeze(1)).scatter(1, places, refined.distances)
         if self.some_count:
-            distances = distances * self.counts
+            distances = distances * self.counted
         return refined._replace(distances=distances)
 
     def ranked(self, estimates: Tensor) -> Tensor:
@@ -128,12 +128,12 @@ class FastSearch(nn.Module):
 
     def _behind(self, ranks: Tensor) -> Tensor:
         """The same with places that do not count behind all others."""
-        return ranks * self.counts + (self.counts - 1) if self.some_count else ranks
+        return ranks * self.counted + (self.counted - 1) if self.some_count else ranks
 
     def _nearest(self, points: PointSet, rows: CoarseRows) -> Tensor:
         """``[N, P]`` estimates of all patches of an image, 0 where nothing counts."""
         found: Tensor = points.nearest(rows)
-        return found * self.counts if self.some_count else found
+        return found * self.counted if self.some_count else found
 
     def estimate(self, rows: CoarseRows) -> tuple[Tensor, Tensor]:
         """``[N, P]`` rows → ``[N, P]`` estimated distances, as places are chosen by and as the map shows them."""
