@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,7 @@ class PhotoSizes:
     height: int
     width: int
     one_shape: bool
-    sizes: tuple[tuple[int, int], ...] = ()
+    sizes: tuple[tuple[int, int], ...] = field(default=(), compare=False)
 
     def input_size(self, side: int, step: int) -> tuple[int, int]:
         """Height and width of about ``side`` x ``side`` pixels, in the photos' shape; multiples of ``step``.

@@ -19,7 +19,7 @@ from ..models import Patchcore
 from ..reporting.report import View, write_report
 from ..runs.checkpoint import Calibration, RunFacts, load_calibrated
 from ..thresholds import describe
-from .sight import SightOptions, look_otherwise
+from .sight import SightOptions, look_otherwise, looked_at
 from .telling import telling
 
 __all__ = ["evaluate_run"]
@@ -141,7 +141,7 @@ def _facts_table(model: Patchcore, facts: RunFacts, calibration: Calibration | N
     held_out = f", {len(facts.held_out_sha256)} held out" if facts.held_out_sha256 else ""
     return {
         "backbone": f"{facts.backbone}, layers {', '.join(facts.layers)}",
-        "input": f"{facts.preprocess.input_size[1]} x {facts.preprocess.input_size[0]} pixels",
+        "input": f"{facts.preprocess.input_size[1]} x {facts.preprocess.input_size[0]} pixels of {looked_at(model)}",
         "memory bank": f"{len(bank):,} x {bank.shape[1]} ({facts.coreset_sampling_ratio:.2%} of the patches)",
         "neighbours": str(facts.num_neighbors),
         "trained on": f"{len(facts.train_sha256)} images of {facts.train_data}{held_out}",

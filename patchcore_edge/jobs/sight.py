@@ -19,7 +19,7 @@ from ..models import Patchcore
 from ..models.ignored import ignored_cells
 from ..runs.checkpoint import ViewFacts
 
-__all__ = ["Sight", "SightOptions", "found_sight", "look_otherwise"]
+__all__ = ["Sight", "SightOptions", "found_sight", "look_otherwise", "looked_at"]
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,13 @@ def look_otherwise(
     )
     model.look_at(other, masks)
     return ViewFacts(roi=other.roi, frame_size=other.frame_size, ignore_masks=masks)
+
+
+def looked_at(model: Patchcore) -> str:
+    """What of a frame a model looks at, and what 16 bits are to it, in a few words."""
+    spec = model.pre_processor.spec
+    depth = f", {spec.bit_depth} bits" if spec.bit_depth is not None else ""
+    return f"{_described(spec.roi, model.ignore_masks)}{depth}"
 
 
 def _described(roi: Roi | None, masks: Masks) -> str:
