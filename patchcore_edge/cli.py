@@ -18,6 +18,15 @@ from patchcore_edge_runtime.validation import first_fault
 from . import __version__
 from .gc_paused import gc_paused
 from .plugins import mount_commands
+from .sight_options import (
+    BitDepthOption,
+    IgnoreMaskOption,
+    RoiOption,
+    as_masks,
+    as_roi,
+    parse_depth,
+    parse_size,
+)
 
 app = new_app("Fit PatchCore on photos of good parts and export it for the line PC.")
 
@@ -100,7 +109,9 @@ def train(
     data: DataArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
     backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_efficientnet_lite0",
-    layers: Annotated[str, typer.Option(help="Layers by timm's names, comma separated.")] = "blocks.2,blocks.4",
+    layers: Annotated[
+        str, typer.Option(help="Layers by timm's names, comma separated, in any order.")
+    ] = "blocks.2,blocks.4",
     coreset_sampling_ratio: Annotated[
         float | None, typer.Option(help="Share of the patches to keep, in (0, 1]; 0.01 unless a size is given.")
     ] = None,
@@ -110,8 +121,8 @@ def train(
     image_size: Annotated[
         str | None,
         typer.Option(
-            help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches. "
-            "Default: the photos' shape, half their sides, at least 256x256's pixels and at most 384x384's."
+            help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches. Default, auto: the "
+            "photos' shape, half their sides, about 256x256's pixels at least and 384x384's at most."
         ),
     ] = None,
     weights: Annotated[
@@ -156,6 +167,9 @@ def train(
     outliers: Annotated[
         str, typer.Option(help="Images unlike the others: keep, drop, or how many of the least usual to drop.")
     ] = "keep",
+    bit_depth: BitDepthOption = None,
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
     good: GoodOption = None,
     recursive: RecursiveOption = True,
@@ -164,6 +178,7 @@ def train(
     """Fit a memory bank on images of good parts; interrupted, it goes on when called again."""
     with gc_paused():
         from .fit.memory_plan import parse_bytes
+        from .jobs.sight import SightOptions
         from .jobs.train import TrainOptions, train_run
 
     options = TrainOptions(
@@ -171,7 +186,7 @@ def train(
         layers=_names(layers),
         coreset_sampling_ratio=coreset_sampling_ratio,
         num_neighbors=num_neighbors,
-        image_size=None if image_size is None else _parse_size(image_size),
+        image_size=parse_size(image_size),
         weights=weights,
         seed=seed,
         device=device,
@@ -190,6 +205,7 @@ def train(
         patch_stride=patch_stride,
         patch_size=patch_size,
         augment=_parse_augment(augment, augment_copies),
+        sight=SightOptions(parse_depth(bit_depth), as_roi(roi), as_masks(ignore_mask)),
     )
     fitted = train_run(data, output, options, notify=typer.echo, warn=_warn)
     held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
@@ -229,6 +245,9 @@ def tune(
     outliers: Annotated[
         str, typer.Option(help="Images unlike the others, in the last fit: keep, drop, or how many to drop.")
     ] = "keep",
+    bit_depth: BitDepthOption = None,
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
     good: GoodOption = None,
     recursive: RecursiveOption = True,
@@ -240,6 +259,7 @@ def tune(
     synthetic defects made on them; labelled defects in validation/ count too. RUN/tune.html shows what was found.
     """
     with gc_paused():
+        from .jobs.sight import SightOptions
         from .tuning.choice import Limits
         from .tuning.options import TuneOptions, base_options
         from .tuning.tune import tune_run
@@ -254,6 +274,7 @@ def tune(
             good=tuple(good or ()),
             recursive=recursive,
             outliers=_parse_outliers(outliers),
+            sight=SightOptions(parse_depth(bit_depth), as_roi(roi), as_masks(ignore_mask)),
         ),
         backbones=_names(backbones),
         sides=tuple(_side(text) for text in _names(sizes or "")),
@@ -279,6 +300,8 @@ def calibrate(
         ),
     ] = None,
     device: TorchDevice = "auto",
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
     good: GoodOption = None,
     strict: StrictOption = False,
@@ -290,9 +313,17 @@ def calibrate(
     """
     with gc_paused():
         from .jobs.calibrate import calibrate_run
+        from .jobs.sight import SightOptions
 
+    sight = SightOptions(None, as_roi(roi), as_masks(ignore_mask))
     found = calibrate_run(
-        run, data, target_fpr, device, strict=strict, group_by=group_by, good=good or (), notify=typer.echo, warn=_warn
+        *(run, data, target_fpr, device),
+        strict=strict,
+        group_by=group_by,
+        good=good or (),
+        sight=sight,
+        notify=typer.echo,
+        warn=_warn,
     )
     typer.echo(str(found))
 
@@ -303,6 +334,8 @@ def evaluate(
     data: TestData,
     report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
     device: TorchDevice = "auto",
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
     good: GoodOption = None,
     strict: StrictOption = False,
@@ -311,10 +344,18 @@ def evaluate(
     """Measure a run on the test images and write a report, with the metrics as JSON beside it."""
     with gc_paused():
         from .jobs.evaluate import evaluate_run
+        from .jobs.sight import SightOptions
 
     path = report or run / "report.html"
+    sight = SightOptions(None, as_roi(roi), as_masks(ignore_mask))
     found = evaluate_run(
-        run, data, device, path, strict=strict, group_by=group_by, good=good or (), warn=_warn, notify=_note
+        *(run, data, device, path),
+        strict=strict,
+        group_by=group_by,
+        good=good or (),
+        sight=sight,
+        warn=_warn,
+        notify=_note,
     )
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
@@ -354,7 +395,8 @@ def _warn(sentence: str) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """The names of a comma-separated set; one that is named twice counts once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def _side(text: str) -> int:
@@ -379,7 +421,7 @@ def _parse_augment(kinds: str | None, copies: int | None) -> AugmentOptions | No
         if copies is not None:
             raise ConfigError("--augment-copies needs --augment; add --augment brightness,shift, say.")
         return None
-    names = [name.strip() for name in kinds.split(",") if name.strip()]
+    names = _names(kinds)
     known = [str(kind) for kind in Augmentation]
     if not names or not set(names) <= set(known):
         raise ConfigError(f"--augment is {kinds!r}; give some of {', '.join(known)}, comma separated.")
@@ -397,10 +439,3 @@ def _parse_outliers(text: str) -> Literal["keep", "drop"] | int:
     if text.isdecimal():
         return int(text)
     raise ConfigError(f"--outliers is {text!r}; give keep, drop or a number of images.")
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--image-size {text!r} is not SIZE or HEIGHTxWIDTH in pixels, such as 224 or 256x384.")
-    return int(parts[0]), int(parts[-1])

@@ -20,6 +20,7 @@ from patchcore_edge_runtime.errors import ConfigError, DataError
 from .data import Batch, DataModule, ImageDataset, prediction_items
 from .data.augmentation import Augmenter
 from .data.file_names import picture_names
+from .data.pixel_facts import pixel_facts
 from .data.prefetch import prefetch
 from .fit.embedder import Embedder
 from .fit.feature_store import FeatureStore
@@ -77,11 +78,13 @@ class Engine:
     def fit(self, model: Patchcore, datamodule: DataModule) -> None:
         """Fill the model's memory bank from the training images, and set its thresholds from validation images.
 
-        Without validation images it has none, which is logged: it then scores and labels nothing.
+        Without validation images it has none, which is logged: it then scores and labels nothing. Where the model says
+        no bit depth, the one that the images use is found, logged and kept in its preprocessing.
 
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
         """
+        _find_depth(model, datamodule)
         dataset = datamodule.dataset(datamodule.train, model.pre_processor.spec)
         with self.features(model, dataset, augment=True) as store:
             model.fit(store.pool())
@@ -286,6 +289,16 @@ def _places(dataset: ImageDataset, output: Path | None) -> dict[Path, PurePath]:
         if (Path(output) / name).exists():
             raise ConfigError(f"{Path(output) / name} is there already; give a new folder for the pictures.")
     return names
+
+
+def _find_depth(model: Patchcore, datamodule: DataModule) -> None:
+    spec = model.pre_processor.spec
+    if spec.bit_depth is not None:
+        return
+    facts = pixel_facts([item.path for item in [*datamodule.train, *datamodule.validation]])
+    model.look_at(spec.model_copy(update={"bit_depth": facts.bit_depth}), model.ignore_masks)
+    for sentence in facts.sentences(facts.bit_depth):
+        _log.warning(sentence)
 
 
 def _on_cpu(batch: Batch) -> Batch:

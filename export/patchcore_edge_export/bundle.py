@@ -19,8 +19,8 @@ from patchcore_edge.runs.checkpoint import (
     Calibration,
     RunFacts,
     calibration_images,
+    load_calibrated,
     load_calibration,
-    load_run,
     train_samples,
     unseen_model,
 )
@@ -67,8 +67,7 @@ def export_bundle(
         CheckpointError: the run is no checkpoint or has no calibration.
         ParityError: the graph does not score as the run does; nothing is written.
     """
-    fitted, facts = load_run(run)
-    calibration = load_calibration(run)
+    fitted, facts, calibration = load_calibrated(run)
     if calibration is None:
         raise CheckpointError(f"{run} has no thresholds yet; run `patchcore-edge calibrate {run} --data DATA` first.")
     images = list(calibration_images(run, calibration).values())
@@ -102,8 +101,8 @@ def verify_bundle(path: Path, run: Path, data: Path | None, device: str, good: S
     """
     bundle = Bundle.load(path)
     manifest = bundle.manifest
-    fitted, facts = load_run(run)
-    if manifest.model != _model_facts(fitted, facts) or manifest.preprocess != facts.preprocess:
+    fitted, facts, _ = load_calibrated(run)
+    if manifest.model != _model_facts(fitted, facts) or manifest.preprocess != fitted.pre_processor.spec:
         raise BundleError(f"{path} was not exported from {run}; give the run it came from.")
     onnx_file = path / "model.onnx"
     graph = OpenVINOBackend(bundle.model_xml, device, "latency")
@@ -142,7 +141,7 @@ def _stand_in(bundle: Bundle, run: Path, fitted: Patchcore, device: str, scratch
     graph = with_backbone_of(core.read_model(xml), core.read_model(bundle.model_xml))
     save(graph, xml, compress_to_fp16=False)
     images = list(calibration_images(run, calibration).values())
-    samples = gate_samples(images, cell=patch_cell(model))
+    samples = gate_samples(images, cell=patch_cell(model), hidden=model.hidden)
     return [Trial(model, OpenVINOBackend(xml, device, "latency"), samples)]
 
 
@@ -167,7 +166,7 @@ def _calibration_samples(run: Path, fitted: Patchcore) -> list[Sample]:
     calibration = load_calibration(run)
     images = list(calibration_images(run, calibration).values()) if calibration else []
     seen = calibration is not None and calibration.unseen_bank
-    return gate_samples(images, cell=patch_cell(fitted), seen=seen) if images else []
+    return gate_samples(images, cell=patch_cell(fitted), hidden=fitted.hidden, seen=seen) if images else []
 
 
 def _labelled(data: Path, good: Sequence[str], fitted: Patchcore, facts: RunFacts) -> Iterator[Sample]:
@@ -211,6 +210,7 @@ def _model_facts(fitted: Patchcore, facts: RunFacts) -> ModelFacts:
         patch_stride=facts.patch_stride,
         patch_size=facts.patch_size,
         augment=facts.augment,
+        ignore_masks=fitted.ignore_masks,
     )
 
 
@@ -228,7 +228,7 @@ def _manifest(
         name=facts.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         batch=options.batch,
-        preprocess=facts.preprocess,
+        preprocess=fitted.pre_processor.spec,
         model=_model_facts(fitted, facts),
         precision=options.precision,
         search=built.search,

@@ -1,7 +1,8 @@
 """Labelled image files, decoded and preprocessed on demand.
 
-Files become pixels by ``read_image`` (turned upright by EXIF; alpha dropped; palettes resolved) and model inputs by
-``preprocess`` (grey repeated to three channels, 16 bit divided by 257, resized). Any other depth is an error.
+Files become pixels by ``read_image`` (turned upright by EXIF; palettes resolved) and model inputs by ``preprocess``
+(region of interest cut out, 16 bits by the declared depth, transparency laid on black, grey repeated to three channels,
+resized). Any other depth is an error.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class ImageItem:
 
 
 def decoded(path: Path, spec: PreprocessSpec, data: bytes | None = None) -> tuple[Image, tuple[int, int]]:
-    """The model-size uint8 BGR pixels of a file, and the height and width that it has itself.
+    """The model-size uint8 BGR pixels of a file, and the height and width of what the model looks at in it.
 
     Args:
         path: image file.
@@ -61,9 +62,12 @@ def decoded(path: Path, spec: PreprocessSpec, data: bytes | None = None) -> tupl
     """
     frame = read_image(path) if data is None else decode_image(data, path)
     try:
-        return preprocess(frame, spec), (int(frame.shape[0]), int(frame.shape[1]))
+        image = preprocess(frame, spec)
     except FrameError as error:
         raise DataError(f"{path}: {error}") from None
+    if spec.roi is not None:
+        return image, (spec.roi[3], spec.roi[2])
+    return image, (int(frame.shape[0]), int(frame.shape[1]))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,16 @@ import numpy as np
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.verdict import Thresholds
 
-from ..data import DataModule, FolderRules, ImageDataset, ImageItem, open_tests
+from ..data import Batch, DataModule, FolderRules, ImageDataset, ImageItem, open_tests
 from ..data.digests import FileDigests
 from ..data.file_names import some_names
 from ..engine import Engine
 from ..metrics.evaluator import Evaluation, Scores, collect_scores, evaluate
 from ..models import Patchcore
 from ..reporting.report import View, write_report
-from ..runs.checkpoint import Calibration, RunFacts, load_calibration, load_run
+from ..runs.checkpoint import Calibration, RunFacts, load_calibrated
 from ..thresholds import describe
+from .sight import SightOptions, look_otherwise, looked_at
 from .telling import tell_data, telling
 
 __all__ = ["evaluate_run"]
@@ -35,6 +36,7 @@ def evaluate_run(
     strict: bool = False,
     group_by: str | None = None,
     good: Sequence[str] = (),
+    sight: SightOptions | None = None,
     warn: Callable[[str], None] | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -48,6 +50,7 @@ def evaluate_run(
         strict: stop at an image that cannot be read.
         group_by: pattern that finds a good image's batch in its path; the run's own when None.
         good: names of the folders, or labels, of good parts; the run's own when empty.
+        sight: what of the images counts besides what the run has.
         warn: takes what a person has to know before trusting the figures, a sentence each.
         notify: takes what there is, before the work.
 
@@ -58,8 +61,8 @@ def evaluate_run(
     """
     if report.is_dir():
         raise ConfigError(f"{report} is a folder; give the name of the file to write.")
-    model, facts = load_run(folder)
-    calibration, say = load_calibration(folder), telling(warn)
+    model, facts, calibration = load_calibrated(folder)
+    say = telling(warn)
     for sentence in calibration.facts.warnings if calibration is not None else ():
         say(sentence)
     module = open_tests(data, FolderRules(group_by or facts.group_by, tuple(good) or facts.good, facts.recursive))
@@ -71,8 +74,12 @@ def evaluate_run(
     tell_data(module, telling(notify), say, digests, decode_masks=True, strict=strict)
     seen = _seen(items, facts, digests)
     say(seen)
+    look_otherwise(model, sight, items, "figures", say)
     dataset = DataModule.dataset(items, model.pre_processor.spec)
-    scores = _known(collect_scores(Engine(device, strict=strict).stream(model, dataset)), items)
+    unseen = _Unseen()
+    scores = _known(collect_scores(unseen.watch(Engine(device, strict=strict).stream(model, dataset))), items)
+    if warn is not None and (model.pre_processor.spec.roi is not None or model.hidden is not None):
+        unseen.tell(warn)
     thresholds = calibration.thresholds if calibration else None
     evaluation = evaluate(scores, thresholds)
     unmasked = _unmasked(evaluation)
@@ -125,6 +132,28 @@ def _unmasked(evaluation: Evaluation) -> str:
     )
 
 
+class _Unseen:
+    """Counts defective images whose marked defect lies where nothing is inspected."""
+
+    def __init__(self) -> None:
+        self._marked: list[Path] = []
+
+    def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if batch.gt_label is not None and batch.gt_mask is not None:
+                nothing = batch.gt_label & ~batch.gt_mask.flatten(1).any(1)
+                self._marked += [path for path, one in zip(batch.image_path, nothing.tolist(), strict=True) if one]
+            yield batch
+
+    def tell(self, warn: Callable[[str], None]) -> None:
+        if self._marked:
+            names = ", ".join(path.name for path in self._marked[:3])
+            warn(
+                f"{len(self._marked)} defective images have their whole defect where nothing is inspected (--roi, "
+                f"--ignore-mask), and cannot be found by it: {names}{', …' if len(self._marked) > 3 else ''}."
+            )
+
+
 def _known(scores: Scores, items: list[ImageItem]) -> Scores:
     """The scores with each image's label and batch: what its folder is called may be either."""
     found = {item.path: item for item in items}
@@ -156,7 +185,7 @@ def _facts_table(model: Patchcore, facts: RunFacts, calibration: Calibration | N
     held_out = f", {len(facts.held_out_sha256)} held out" if facts.held_out_sha256 else ""
     return {
         "backbone": f"{facts.backbone}, layers {', '.join(facts.layers)}",
-        "input": f"{facts.preprocess.input_size[1]} x {facts.preprocess.input_size[0]} pixels",
+        "input": f"{facts.preprocess.input_size[1]} x {facts.preprocess.input_size[0]} pixels of {looked_at(model)}",
         "memory bank": f"{len(bank):,} x {bank.shape[1]} ({facts.coreset_sampling_ratio:.2%} of the patches)",
         "neighbours": str(facts.num_neighbors),
         "trained on": f"{len(facts.train_sha256)} images of {facts.train_data}{held_out}",

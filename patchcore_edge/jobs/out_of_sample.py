@@ -128,7 +128,9 @@ class OutOfSample:
     def _unseen(self, pool: Pool, units: NDArray[np.int64]) -> tuple[Tensor, dict[int, float]]:
         """A bank that has not seen some of the images, and those with their scores by it."""
         size, seed, space = len(self._model.model.memory_bank), self._facts.seed, self._model.model.feature_space
-        bank, unseen = unseen_bank(pool, units, size, seed, device=self._engine.device, space=space)
+        bank, unseen = unseen_bank(
+            pool, units, size, seed, device=self._engine.device, space=space, counted=self._model.counted_rows
+        )
         images = (self._scorer.image(pool, int(place), len(pool) // len(units)) for place in unseen)
         scores = np.array([self._scorer(image, bank, space)[0] for image in images], np.float32)
         return bank, {int(unseen[place]): score for place, score in _spread(scores).items()}
@@ -166,7 +168,9 @@ class OutOfSample:
 
         ratio, seed, device = self._model.coreset_sampling_ratio, self._facts.seed, self._engine.device
         parted = folds(units, seed)
-        return out_of_fold_scores(self._scorer, pool, parted, ratio, seed, defects, device, self._model.pca)
+        return out_of_fold_scores(
+            self._scorer, pool, parted, ratio, seed, defects, device, self._model.pca, self._model.counted_rows
+        )
 
     def _synthetic(self, items: Sequence[ImageItem]) -> _Floats:
         """Scores of synthetic defects on some good images, by the run's own bank."""
@@ -180,7 +184,7 @@ class OutOfSample:
     def _embedded(self, embed: Embedder, items: Sequence[ImageItem], per_image: int) -> Iterator[Tensor]:
         """``[P, D]`` features of the defects on some images."""
         images = [self._files.pixels(item.path) for item in items]
-        for defect in make_defects(images, per_image, _DEFECT_SEED):
+        for defect in make_defects(images, per_image, _DEFECT_SEED, hidden=self._model.hidden):
             yield embed(torch.from_numpy(defect.image)[None].to(self._engine.device))
 
     def _defective(self, items: Sequence[ImageItem]) -> _Floats:

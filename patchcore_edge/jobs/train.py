@@ -5,25 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from patchcore_edge_runtime.atomic_folder import require_replaceable
 from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, ScoreRule
-from patchcore_edge_runtime.errors import ConfigError, DataError
-from patchcore_edge_runtime.images.preprocess import PreprocessSpec
+from patchcore_edge_runtime.errors import ConfigError
 
 from ..data import DataModule, FolderRules, ImageItem, describe_batches, open_data
 from ..data.digests import FileDigests
 from ..data.file_names import some_names
 from ..data.perceptual_hash import PictureHashes
-from ..data.photo_size import photo_sizes
 from ..engine import Engine
 from ..fit.storage import FeatureStorageOptions
 from ..models import Patchcore
 from ..models.feature_extractor import size_step
+from ..models.images_pool import counted_only
 from ..models.k_center_greedy import Pool, coreset_size
 from ..models.pre_processor import PreProcessor
 from ..models.weights import weights_file
@@ -31,6 +30,7 @@ from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
 from .fitting import Fitted, Looks, fit_bank, held_but_shown
+from .sight import Sight, SightOptions, found_sight
 from .telling import tell_data, telling
 
 __all__ = ["OUTLIERS_FILE", "TrainOptions", "train_run"]
@@ -45,6 +45,7 @@ class TrainOptions:
 
     Attributes:
         image_size: height and width in pixels; what suits the photos when None.
+        sight: what of the photos counts, and what 16 bits mean.
         coreset_sampling_ratio: share of the patches to keep, in (0, 1]; 0.01 when no size is given either.
         weights: a file, ``hub``, or None for what this machine has.
         strict: stop at an image that cannot be read.
@@ -91,6 +92,7 @@ class TrainOptions:
     augment: AugmentOptions | None = None
     patch_stride: int | None = None
     patch_size: int = 3
+    sight: SightOptions = field(default_factory=SightOptions)
 
     def __post_init__(self) -> None:
         given = [v for v in (self.coreset_sampling_ratio, self.coreset_size, self.bank_mb) if v is not None]
@@ -150,8 +152,9 @@ def train_run(
     if module is not data:
         tell_data(module, say, warn, digest, strict=options.strict)
     say(describe_batches(module.train + split_off(module)))
-    options = _sized(options, module, say)
-    model = _new_model(options)
+    sight = found_sight([*module.train, *module.validation], options.sight, say)
+    size = sight.input_size(options.image_size, size_step(options.backbone), say)
+    model = _new_model(options, sight, size)
     storage = FeatureStorageOptions(
         folder=folder.absolute().with_name(f".{folder.absolute().name}.features"),
         fingerprint=_fingerprint(model, options, module, digest),
@@ -184,35 +187,19 @@ def train_run(
 
 def _fill(model: Patchcore, options: TrainOptions, pool: Pool) -> None:
     model.coreset_sampling_ratio = options.ratio
-    model.fit(pool, size=options.bank_size(*pool.shape), projection_eps=options.projection_eps)
-    model.coreset_sampling_ratio = len(model.coreset_rows) / len(pool)
+    rows = len(counted_only(pool, model.counted_rows))
+    model.fit(pool, size=options.bank_size(rows, pool.shape[1]), projection_eps=options.projection_eps)
+    model.coreset_sampling_ratio = len(model.coreset_rows) / rows
 
 
-def _sized(options: TrainOptions, module: DataModule, say: Callable[[str], None]) -> TrainOptions:
-    """The options with an image size: that which suits the photos, where none was asked for."""
-    if options.image_size is not None:
-        return options
-    photos = photo_sizes([item.path for item in module.train])
-    if photos is None:
-        raise DataError(f"None of the images under {module.root} can be read; give photos of good parts.")
-    height, width = photos.input_size(photos.default_side, size_step(options.backbone))
-    say(
-        f"The photos are {photos}; the model takes {width}x{height}, {height * width / 256**2:.2g} times the work of "
-        "256x256 (--image-size changes it)."
-    )
-    return replace(options, image_size=(height, width))
-
-
-def _new_model(options: TrainOptions) -> Patchcore:
-    assert options.image_size is not None
-    height, width = options.image_size
+def _new_model(options: TrainOptions, sight: Sight, size: tuple[int, int]) -> Patchcore:
     return Patchcore(
         options.backbone,
         options.layers,
         pre_trained=True,
         coreset_sampling_ratio=options.ratio,
         num_neighbors=options.num_neighbors,
-        pre_processor=PreProcessor(PreprocessSpec(height=height, width=width)),
+        pre_processor=PreProcessor(sight.spec(size)),
         post_processor=False,  # thresholds are `calibrate`'s
         weights=weights_file(options.backbone, options.weights),
         seed=options.seed,
@@ -221,6 +208,7 @@ def _new_model(options: TrainOptions) -> Patchcore:
         augment=options.augment,
         patch_stride=options.patch_stride,
         patch_size=options.patch_size,
+        ignore_masks=sight.ignore_masks,
     )
 
 
@@ -229,7 +217,7 @@ def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule, di
     digest = hashlib.sha256()
     grid = (options.patch_stride, options.patch_size)
     copies = options.augment and (options.augment.model_dump(), options.seed)
-    facts = (options.backbone, options.layers, grid, model.pre_processor.spec.model_dump(), options.strict, copies)
+    facts = (options.backbone, model.model.layers, grid, model.pre_processor.spec.model_dump(), options.strict, copies)
     digest.update(json.dumps(facts).encode())
     for name, tensor in sorted(model.model.feature_extractor.state_dict().items()):
         digest.update(name.encode())

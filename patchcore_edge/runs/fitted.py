@@ -86,6 +86,7 @@ def save_fitted(
         patch_stride=model.model.patch_stride,
         patch_size=model.model.patch_size,
         augment=model.augment,
+        ignore_masks=model.ignore_masks,
         patches=model.pool_size,
         bank_size=len(model.model.memory_bank),
         tools={"patchcore-edge": __version__, **{name: version(name) for name in ("torch", "timm", "opencv-python")}},

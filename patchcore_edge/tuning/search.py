@@ -121,7 +121,7 @@ class Search:
                     if self._late():
                         return
                     if judge is None or model is None:
-                        model = view_model(view, self.options.weights)
+                        model = view_model(view, self.options.weights, self.pictures.sight)
                         features = held.enter_context(seen(view, model, self.pictures, self.engine))
                         judge = self._judge_of(features)
                     found = judge(columns_of(model, layout.layers), layout.pca)

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchcore_edge_runtime.atomic_folder import require_replaceable
-from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.path_text import path_text
 
 from ..data import DataModule, describe_batches
 from ..data.digests import FileDigests
-from ..data.photo_size import PhotoSizes, photo_sizes
+from ..data.photo_size import PhotoSizes
 from ..engine import Engine
 from ..jobs.calibrate import CalibrationResult, calibrate_run
+from ..jobs.sight import found_sight
 from ..jobs.telling import tell_data, telling
 from ..jobs.train import train_run
 from ..models.feature_extractor import layer_strides, size_step
@@ -126,13 +127,11 @@ def _grounds(
 ) -> Iterator[tuple[list[View], Pictures]]:
     """What is tried, the default first, and the pictures to judge it on."""
     say(describe_batches(module.train))
-    photos = photo_sizes([item.path for item in module.train])
-    if photos is None:
-        raise DataError(f"{module.root} has no image that can be read; give photos of good parts.")
-    tried = _views(options, photos)
-    say(_plan(tried, photos, len(module.train)))
+    sight = found_sight([*module.train, *module.validation], options.train.sight, say)
+    tried = _views(options, sight.photos)
+    say(_plan(tried, sight.photos, len(module.train)))
     sizes = [view.image_size for view in tried]
-    with pictures_of(module, max(sizes, key=lambda size: size[0] * size[1]), sizes[0]) as pictures:
+    with pictures_of(module, max(sizes, key=lambda size: size[0] * size[1]), sizes[0], sight) as pictures:
         yield tried, pictures
 
 
@@ -189,7 +188,7 @@ def _prepared(
     first = tried[0]
     default = Layout(view=first, layers=layer_sets(layer_strides(first.backbone))[0])
     engine, seed = Engine(options.train.device, strict=options.train.strict), options.train.seed
-    model = view_model(first, options.train.weights)
+    model = view_model(first, options.train.weights, pictures.sight)
     grid = model.model.patch_grid(first.image_size)
     parted = journal.folds() or found_folds(model, default, pictures, engine, seed, say)
     journal.keep_folds(parted)
@@ -249,7 +248,9 @@ def _fingerprint(options: TuneOptions, module: DataModule, digests: FileDigests)
     digest = hashlib.sha256()
     train = options.train
     facts = (train.weights, train.seed, train.group_by, train.coreset_size, train.bank_mb, train.coreset_sampling_ratio)
-    digest.update(json.dumps([*facts, options.sides, options.backbones]).encode())
+    sight = train.sight
+    seen = (sight.bit_depth, sight.roi, sight.ignore_masks)
+    digest.update(json.dumps([*facts, options.sides, options.backbones, seen]).encode())
     for item in [*module.train, *module.validation]:
         digest.update(f"{digests(item.path)} {item.label} {item.batch}".encode())
     return digest.hexdigest()

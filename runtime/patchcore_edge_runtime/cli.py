@@ -261,13 +261,9 @@ def main() -> None:
 
 
 def _parse_roi(text: str | None) -> Roi | None:
-    if text is None:
-        return None
-    parts = text.split(",")
-    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
-        raise ConfigError(f"--roi {text!r} is not X,Y,WIDTH,HEIGHT in pixels, such as 170,90,300,300.")
-    x, y, width, height = (int(part) for part in parts)
-    return x, y, width, height
+    from .images.geometry import parse_roi
+
+    return None if text is None else parse_roi(text)
 
 
 def _outputs(results: Path | None, save_ng: Path | None, save_video: Path | None) -> dict[str, Any]:

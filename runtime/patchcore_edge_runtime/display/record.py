@@ -42,7 +42,7 @@ class Record:
     def picture(self) -> Image:
         """The frame as HxWx3 uint8 BGR, not to be changed; a grey field where there is none that can be shown."""
         try:
-            return _blank() if self.frame.image is None else as_bgr8(self.frame.image)
+            return _blank() if self.frame.image is None else as_bgr8(self.frame.image, self.result.preprocess.depth)
         except FrameError:
             return _blank()
 

@@ -14,6 +14,7 @@ from ..errors import ConfigError, DataError, cannot_write
 from .formats import IMAGE_SUFFIXES
 from .listing import list_images
 from .preprocess import Image
+from .transparency import with_alpha
 from .whole import is_whole
 
 __all__ = [
@@ -45,7 +46,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Decode an image file as the cameras of this project deliver it.
 
     Returns:
-        HxW or HxWx3 (BGR) or HxWx4 (BGRA), uint8 or uint16, turned upright by its EXIF orientation.
+        HxW or HxWx3 (BGR) or, where a pixel of it is not opaque, HxWx4 (BGRA); uint8 or uint16, turned upright by its
+        EXIF orientation.
 
     Raises:
         DataError: the file is missing or no image that OpenCV can decode.
@@ -66,7 +68,7 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         path: the file's name, for the error.
 
     Raises:
-        DataError: it is no image that OpenCV can decode, or a part of one.
+        DataError: it is no image that OpenCV can decode, or a part of one, or has transparency that OpenCV cannot.
     """
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
     image = _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
@@ -74,7 +76,10 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         raise DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
     if not is_whole(memoryview(data), image):  # type: ignore[arg-type]
         raise DataError(f"{os.fspath(path)} breaks off before the end of its picture; copy it again.")
-    return image
+    whole = with_alpha(data, image, _decode)
+    if whole is None:
+        raise DataError(f"{os.fspath(path)} has transparency that cannot be decoded; save it without, or as PNG.")
+    return whole
 
 
 def decode_bgr8(data: NDArray[np.uint8]) -> Image | None:
