@@ -26,7 +26,7 @@ __all__ = ["Search", "SearchOptions"]
 
 _CARRIED = 8
 """Layouts that are tried at a further size: the best ones of the sizes before."""
-_TRUST = 0.03
+_TRUST = 0.05
 """Standard deviation between what synthetic and real defects make of a recipe's gain (docs/tuning.md)."""
 
 

@@ -80,7 +80,7 @@ def test_a_fit_on_12_bits_is_the_fit_on_the_same_8_bits(
     assert any("12 bits are taken, 0 to 4,095" in sentence for sentence in said)
     banks = [load_run(run)[0].model.memory_bank for run in (tmp_path / "run", tiny_run)]
     assert torch.equal(*banks)
-    cv2.imwrite(str(data / "other.png"), np.full((80, 80), 5000, np.uint16))
+    cv2.imwrite(str(data / "other.png"), np.full((80, 80, 3), 5000, np.uint16))
     with pytest.raises(DataError, match=r"other\.png: A pixel has the value 5000 where 12 bits end"):
         train_run(data, tmp_path / "run", replace(tiny_options, strict=True, sight=SightOptions(bit_depth=12)))
 
