@@ -75,7 +75,9 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     show: Annotated[bool, typer.Option(help="Show the annotated frames in a window; q or Esc ends.")] = False,
     save_ng: Annotated[Path | None, typer.Option(help="Folder for NG, WARN and ERROR frames.")] = None,
     results: Annotated[Path | None, typer.Option(help="JSONL file to append a line per frame to.")] = None,
-    save_video: Annotated[Path | None, typer.Option(help="Annotated video (.mp4) to write.")] = None,
+    save_video: Annotated[
+        Path | None, typer.Option(help="Annotated video (.mp4) to write; where it is there, the next gets a number.")
+    ] = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,12 +121,15 @@ def check(
         bool, typer.Option("--json", help="Print the settings as JSON, with all that is implied.")
     ] = False,
 ) -> None:
-    """Check a line's file: every key, the sinks, the bundle and its self-test on the device; starts nothing."""
+    """Check a line's file: every key, where the sinks write, the bundle and its self-test; starts nothing."""
     from .line.config_file import load_line
     from .line.runner import open_inspector
+    from .sinks.check import check_sinks
     from .sources import without_password
 
     line = load_line(config, {}, os.environ)
+    for note in check_sinks(line.sinks, line.folder):
+        typer.echo(f"note: {note}", err=True)
     inspector = open_inspector(line)
     uri = without_password(line.source.uri) if "://" in line.source.uri else line.source.uri
     if as_json:
@@ -165,18 +170,26 @@ def predict(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results.jsonl and annotated images.")],
     device: DeviceOption = "CPU",
     roi: RoiOption = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier run's results and annotated images in the folder.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Inspect images or a video in one pass: a JSONL line and an annotated image for each."""
     from .inspection.inspector import Inspector
     from .line.loop import run_loop
     from .sinks import JsonlSink, OverlaySink
+    from .sinks.one_pass import one_pass_folder
     from .sources import open_source
     from .system import stop_signals
 
-    with closing(open_source(source)) as frames, stop_signals(frames.stop):
+    with (
+        closing(open_source(source)) as frames,
+        stop_signals(frames.stop),
+        one_pass_folder(output, overwrite=overwrite) as begin,
+    ):
         inspector = Inspector(model, device, roi=_parse_roi(roi))
-        with closing(JsonlSink(output / "results.jsonl")) as results:
+        with closing(JsonlSink(begin())) as results:
             status = run_loop(frames, inspector, [results, OverlaySink(output)])
     _print_summary(status.snapshot(), as_json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from .errors import PatchcoreEdgeError
 __all__ = ["new_app", "run_app"]
 
 _INTERRUPTED = 130
+_NOBODY_READS = (errno.EPIPE, errno.EIO)
 
 
 class _Command(TyperCommand):
@@ -65,7 +67,10 @@ def run_app(app: typer.Typer) -> None:
         if end.code == _INTERRUPTED:  # typer's way to say Ctrl-C, without a word to the person who pressed it
             print("stopped.", file=sys.stderr)
         raise
-    except BrokenPipeError:
-        # The reader of our output has gone (`… | head`); Python would complain once more while closing stdout.
+    except OSError as error:
+        if error.errno not in _NOBODY_READS:
+            raise
+        # The reader of our output has gone (`… | head`, a terminal that was closed); Python would complain once more
+        # while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import time
@@ -20,16 +21,17 @@ from .budget import ByteBudget
 
 __all__ = ["VideoFileSettings", "VideoSegmentSink", "VideoSettings", "VideoSink"]
 
+_LOG = logging.getLogger(__name__)
 _DEFAULT_FPS = 10.0
 # What OpenCV puts MPEG-4 into.
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".avi", ".mkv")
-_SEGMENT = re.compile(r"(\d{8}T\d{6}Z)\.mp4")
+_SEGMENT = re.compile(r"(\d{8}T\d{6}Z(?:-\d+)?)\.mp4")
 # OpenCV says nothing when the disk is full, so stop before it is.
 _MIN_FREE_BYTES = 16 << 20
 
 
 class VideoFileSettings(SinkSettings):
-    """``[sinks.video_file]``: the one file ``path``, written anew at each start."""
+    """``[sinks.video_file]``: one file for each run: ``path``, or where that is an earlier run's, ``<name>-2.mp4``."""
 
     path: Path
     fps: PositiveFloat | None = None
@@ -46,7 +48,7 @@ class VideoSink:
     """Writes the overlay of every frame as MPEG-4; frames of another size are scaled to the first one's.
 
     Args:
-        path: ``.mp4`` file to write.
+        path: ``.mp4`` file to write; one that is there already is left alone, and this one gets a number.
         fps: frames per second of the recording; 10 where the source does not know.
 
     Raises:
@@ -57,11 +59,13 @@ class VideoSink:
     pictures: ClassVar[bool] = True
 
     def __init__(self, path: Path, fps: float = 0.0) -> None:
-        self._path = path
+        make_folder(path.parent)
+        self._path = _free_name(path)
+        if self._path != path:
+            _LOG.warning("%s is there already; this video is written to %s.", path, self._path.name)
         self._fps = fps or _DEFAULT_FPS
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
-        make_folder(path.parent)
 
     @classmethod
     def from_settings(cls, settings: VideoFileSettings, context: SinkContext) -> VideoSink:
@@ -127,7 +131,8 @@ class VideoSegmentSink:
         if self._video is not None and time.monotonic() - self._start > self._seconds:
             self.close()
         if self._video is None:
-            self._path = self._folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.mp4"
+            # A clock that was set back brings the same second again.
+            self._path = _free_name(self._folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.mp4")
             self._start = time.monotonic()
             self._video = VideoSink(self._path, self._fps)
         self._video.write(record)
@@ -140,3 +145,12 @@ class VideoSegmentSink:
             if self._path.is_file():
                 self._budget.add([self._path])
                 self._budget.make_room(0)
+
+
+def _free_name(path: Path) -> Path:
+    """``path``, or the first of ``<name>-2.mp4`` and so on that is not there."""
+    number, free = 1, path
+    while free.is_file() and free.stat().st_size:
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free

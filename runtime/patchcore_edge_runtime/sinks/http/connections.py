@@ -36,8 +36,13 @@ _LOG_SECONDS = 60.0
 class Connection(Protocol):
     """What ``Places`` needs to know of a connection."""
 
-    host: str
-    is_answered: bool
+    @property
+    def host(self) -> str:
+        """Address of the client."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether a request of this connection is in hand."""
 
     def end(self) -> None:
         """Close it at once."""
@@ -133,16 +138,17 @@ class _Bounded(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.places.leave(self)
-        self._request_due, self._reading_due = _cancelled(self._request_due), _cancelled(self._reading_due)
+        _cancel(self._request_due)
+        _cancel(self._reading_due)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.is_answered:
-            self._request_due = _cancelled(self._request_due)
+            _cancel(self._request_due)
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()  # type: ignore[misc] - uvicorn's
+        super().on_response_complete()  # type: ignore[misc]  # uvicorn's
         if not self.is_answered:
             self._await_request()
 
@@ -152,14 +158,14 @@ class _Bounded(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._reading_due = _cancelled(self._reading_due)
+        _cancel(self._reading_due)
 
     def end(self) -> None:
         # Not close(), which waits for the client to take what it is still to get.
         self.transport.abort()
 
     def _await_request(self) -> None:
-        _cancelled(self._request_due)
+        _cancel(self._request_due)
         self._request_due = self.loop.call_later(_HEADER_SECONDS, self.end)
 
 
@@ -170,7 +176,7 @@ def bounded_protocol(places: Places) -> type[asyncio.Protocol]:
     return type("BoundedProtocol", (_Bounded, H11Protocol), {"places": places})
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
 
