@@ -27,7 +27,9 @@ from patchcore_edge_runtime.sinks.video import VideoSegmentSink
 from patchcore_edge_runtime.verdict import Verdict
 
 TESTS = Path(__file__).resolve().parents[1]
-posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows moves and deletes no open file, and has no setrlimit")
+posix = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows moves and deletes no open file, and has no setrlimit"
+)
 
 
 def frames(*files: Path) -> list[int]:
@@ -419,7 +421,9 @@ def test_another_process_is_named_and_leaves_no_lock_when_it_is_killed(kind: str
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
-        with pytest.raises(ConfigError, match=rf"place is in use by line 3 \(process {other.pid} on .+, since \d{{4}}-"):
+        with pytest.raises(
+            ConfigError, match=rf"place is in use by line 3 \(process {other.pid} on .+, since \d{{4}}-"
+        ):
             open_sinks(tables, SinkContext(folder=tmp_path))
         assert f"process {other.pid}" in str(PlaceLock.holder(tmp_path / "place"))
         other.kill()

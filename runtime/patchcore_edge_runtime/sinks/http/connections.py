@@ -19,6 +19,9 @@ from ...errors import ConfigError
 __all__ = ["Places", "bounded_protocol", "descriptor_limit", "listen", "places_for"]
 
 _LOG = logging.getLogger(__name__)
+# Of single requests: what is wrong with one, its client is told, who could fill the log with it.
+_REQUESTS = logging.getLogger(f"{__name__}.requests")
+_REQUESTS.setLevel(logging.ERROR)
 _MOST = 96
 _FEWEST = 8
 # One client, which may be a proxy for all, never has every place.
@@ -29,7 +32,8 @@ _HEADER_SECONDS = 5.0
 _STALL_SECONDS = 5.0
 # Small, so that one who does not read is noticed: what waits in the system's buffers looks as if it were read.
 _SEND_BUFFER = 64 << 10
-_BACKLOG = 64
+# Connections that the system keeps until they are accepted.
+_BACKLOG = 128
 _LOG_SECONDS = 60.0
 
 
@@ -121,6 +125,7 @@ class _Bounded(asyncio.Protocol):
     cycle: Any
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
+    logger: logging.Logger
     _request_due: asyncio.TimerHandle | None = None
     _reading_due: asyncio.TimerHandle | None = None
 
@@ -131,6 +136,7 @@ class _Bounded(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.logger = _REQUESTS
         peer = transport.get_extra_info("peername")
         self.host = str(peer[0]) if peer else ""
         self._await_request()
@@ -185,6 +191,10 @@ class _Listener(socket.socket):
     """Gives back what would take one of the last descriptors: the system always hands out the smallest free number."""
 
     first_reserved: int | None = None
+
+    def listen(self, _accepted_at_once: int = 0, /) -> None:
+        # asyncio has one number for both.
+        super().listen(_BACKLOG)
 
     def accept(self) -> tuple[socket.socket, Any]:
         connection, address = super().accept()
