@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -216,6 +217,25 @@ def test_a_database_taken_away_is_noticed_before_the_next_row(
     assert rows(path) == [2, 3]
     assert old is None or rows(old) == [0, 1], "what was in the journal is in the file that was moved"
     assert "was deleted, moved or replaced" in caplog.text
+
+
+@posix
+def test_a_spool_taken_away_is_noticed_before_the_next_record(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", 10)
+    for text in ("a", "b"):
+        spool.append(text)
+    number = spool.oldest(1)[0][0]
+    old = moved(tmp_path / "spool.db")
+    spool.append("c")
+    # Delivered meanwhile: it is not in this file, which counts from one again.
+    spool.remove(number)
+    assert [text for _, text in spool.oldest(10)] == ["c"]
+    assert len(spool) == 1
+    spool.close()
+    assert old is not None
+    old = Spool(old, 10)
+    assert [text for _, text in old.oldest(10)] == ["a", "b"]
+    old.close()
 
 
 def locked(path: Path) -> sqlite3.Connection:
@@ -451,6 +471,19 @@ def test_what_a_lock_file_says_is_not_believed_to_be_ours(tmp_path: Path) -> Non
             PlaceLock(place)
 
 
+@posix
+def test_a_file_in_a_folder_that_cannot_be_locked_is_written_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("patchcore_edge_runtime.sinks.place_lock._take", no_locks)
+    tables = {"jsonl": read_table("jsonl", {"path": "r.jsonl"})}
+    open_sinks(tables, SinkContext(folder=tmp_path)).close()
+    assert "r.jsonl cannot be locked (No locks available)" in caplog.text
+
+
 # --- videos
 
 
@@ -473,6 +506,20 @@ def test_a_video_of_an_earlier_run_is_kept_and_the_next_gets_a_number(
         sink.close()
     assert [playable(tmp_path / name) for name in ("line.mp4", "line-2.mp4", "line-3.mp4")] == [1, 2, 3]
     assert "this video is written to line-3.mp4" in caplog.text
+
+
+@posix
+def test_a_video_taken_away_is_noticed_and_can_be_played(tmp_path: Path) -> None:
+    path = tmp_path / "line.mp4"
+    sink = VideoSink(path)
+    sink.write(make_record(size=(64, 48)))
+    old = moved(path)
+    for index in range(2):
+        sink.write(make_record(index=index, size=(64, 48)))
+    sink.close()
+    assert old is not None
+    old = old.rename(tmp_path / "old.mp4")
+    assert (playable(old), playable(path)) == (1, 2)
 
 
 def test_a_clock_that_was_set_back_overwrites_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

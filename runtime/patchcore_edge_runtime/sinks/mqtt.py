@@ -144,7 +144,7 @@ class MqttSink:
                 for number, text in self._spool.oldest(_BATCH):
                     if not self._deliver(text):
                         break
-                    self._spool.remove(number, text)
+                    self._spool.remove(number)
                     self.last_error = ""
             except ConfigError as error:
                 self.last_error = str(error)

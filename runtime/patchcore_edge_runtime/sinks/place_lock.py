@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ..errors import ConfigError, cannot_write
+from ..errors import ConfigError
 
 __all__ = ["PlaceLock"]
 
@@ -53,7 +53,7 @@ class PlaceLock:
         holder: how people call the one who holds it.
 
     Raises:
-        ConfigError: somebody else holds it, who is named, or its folder cannot be written to.
+        ConfigError: somebody else holds it, who is named. Where nothing can be locked the log says so.
     """
 
     def __init__(self, place: Path, holder: str = "") -> None:
@@ -66,8 +66,7 @@ class PlaceLock:
                 f"{place} is in use by {_who(self._path)}; stop that one, or give this one a place of its own."
             ) from None
         except OSError as error:
-            if error.errno not in _UNKNOWN:
-                raise cannot_write(place, error) from None
+            # Whether it can be written to the sink itself finds out: a file may be, in a folder that may not.
             _LOG.warning("%s cannot be locked (%s); see to it that nobody else writes there.", place, error.strerror)
             return
         with suppress(OSError):

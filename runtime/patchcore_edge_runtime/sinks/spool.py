@@ -10,6 +10,8 @@ from .database import Database
 __all__ = ["Spool"]
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS spool (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT);"
+# Texts of one file; another one, begun when the first was damaged or taken away, counts from one again.
+_NUMBERS = 1 << 40
 _DELETE_OLDEST = "DELETE FROM spool WHERE id IN (SELECT id FROM spool ORDER BY id LIMIT ?)"
 
 
@@ -22,7 +24,7 @@ class Spool:
     """
 
     def __init__(self, path: Path | None, limit: int) -> None:
-        self._limit, self._count = limit, 0
+        self._limit, self._count, self._file = limit, 0, -1
         self._database = Database(path, _SCHEMA, self._count_texts)
 
     def __len__(self) -> int:
@@ -44,22 +46,27 @@ class Spool:
 
     def oldest(self, count: int) -> list[tuple[int, str]]:
         """Up to ``count`` texts with their numbers, the oldest first."""
-        return self._database.run(
-            lambda database: database.execute("SELECT id, text FROM spool ORDER BY id LIMIT ?", [count]).fetchall()
-        )
 
-    def remove(self, number: int, text: str) -> None:
-        """Take a text out; nothing happens when it has gone already, and another file has another under its number."""
+        def select(database: sqlite3.Connection) -> list[tuple[int, str]]:
+            found = database.execute("SELECT id, text FROM spool ORDER BY id LIMIT ?", [count]).fetchall()
+            return [(number + self._file * _NUMBERS, text) for number, text in found]
+
+        return self._database.run(select)
+
+    def remove(self, number: int) -> None:
+        """Take a text out; nothing happens when it has gone already, or the file that it was in."""
+
+        def delete(database: sqlite3.Connection) -> int:
+            file, row = divmod(number, _NUMBERS)
+            return database.execute("DELETE FROM spool WHERE id = ? AND ? = ?", [row, file, self._file]).rowcount
+
         with self._database.alone:
-            self._count -= self._database.run(
-                lambda database: (
-                    database.execute("DELETE FROM spool WHERE id = ? AND text = ?", [number, text]).rowcount
-                )
-            )
+            self._count -= self._database.run(delete)
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
     def _count_texts(self, database: sqlite3.Connection) -> None:
+        self._file += 1
         self._count = int(database.execute("SELECT count(*) FROM spool").fetchone()[0])

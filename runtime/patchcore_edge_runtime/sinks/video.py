@@ -77,6 +77,9 @@ class VideoSink:
         picture = record.overlay
         if shutil.disk_usage(self._path.parent).free < _MIN_FREE_BYTES:
             raise ConfigError(f"The disk of {self._path} is full; make room or choose another place.")
+        if self._writer is not None and not self._path.exists():
+            _LOG.warning("%s was deleted or moved; a new one is begun there.", self._path)
+            self.close()
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
             codec = cv2.VideoWriter.fourcc(*"mp4v")
