@@ -76,7 +76,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     save_ng: Annotated[Path | None, typer.Option(help="Folder for NG, WARN and ERROR frames.")] = None,
     results: Annotated[Path | None, typer.Option(help="JSONL file to append a line per frame to.")] = None,
     save_video: Annotated[
-        Path | None, typer.Option(help="Annotated video (.mp4) to write; where it is there, the next gets a number.")
+        Path | None, typer.Option(help="Annotated video (.mp4) to write; an earlier one is kept under a number.")
     ] = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,

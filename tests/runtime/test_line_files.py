@@ -210,7 +210,7 @@ def test_two_runs_of_a_line_keep_the_results_and_the_video_of_both(
         done = run_cli("run", "-m", tiny_bundle, "-s", tiny_data / "test" / kind, *words, program=RUNTIME)
         assert done.returncode == 0, done.stderr
     assert lines(tmp_path / "r.jsonl") == [*range(6), *range(6)]
-    assert [frames_of(tmp_path / name) for name in ("v.mp4", "v-2.mp4")] == [6, 6]
+    assert [frames_of(tmp_path / name) for name in ("v.1.mp4", "v.mp4")] == [6, 6]
 
 
 def test_predict_refuses_a_folder_with_earlier_results_and_replaces_them_when_told(

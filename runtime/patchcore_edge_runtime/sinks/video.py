@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import PositiveFloat, field_validator
 
 from ..display.record import Record
-from ..errors import ConfigError
+from ..errors import ConfigError, cannot_write
 from .base import SinkContext, SinkSettings, make_folder
 from .budget import ByteBudget
 
@@ -25,13 +25,13 @@ _LOG = logging.getLogger(__name__)
 _DEFAULT_FPS = 10.0
 # What OpenCV puts MPEG-4 into.
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".avi", ".mkv")
-_SEGMENT = re.compile(r"(\d{8}T\d{6}Z(?:-\d+)?)\.mp4")
+_SEGMENT = re.compile(r"(\d{8}T\d{6}Z(?:\.\d+)?)\.mp4")
 # OpenCV says nothing when the disk is full, so stop before it is.
 _MIN_FREE_BYTES = 16 << 20
 
 
 class VideoFileSettings(SinkSettings):
-    """``[sinks.video_file]``: one file for each run: ``path``, or where that is an earlier run's, ``<name>-2.mp4``."""
+    """``[sinks.video_file]``: the one file ``path``; that of an earlier start is kept as ``path`` with a number."""
 
     path: Path
     fps: PositiveFloat | None = None
@@ -48,7 +48,7 @@ class VideoSink:
     """Writes the overlay of every frame as MPEG-4; frames of another size are scaled to the first one's.
 
     Args:
-        path: ``.mp4`` file to write; one that is there already is left alone, and this one gets a number.
+        path: ``.mp4`` file to write.
         fps: frames per second of the recording; 10 where the source does not know.
 
     Raises:
@@ -59,13 +59,11 @@ class VideoSink:
     pictures: ClassVar[bool] = True
 
     def __init__(self, path: Path, fps: float = 0.0) -> None:
-        make_folder(path.parent)
-        self._path = _free_name(path)
-        if self._path != path:
-            _LOG.warning("%s is there already; this video is written to %s.", path, self._path.name)
+        self._path = path
         self._fps = fps or _DEFAULT_FPS
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        make_folder(path.parent)
 
     @classmethod
     def from_settings(cls, settings: VideoFileSettings, context: SinkContext) -> VideoSink:
@@ -82,6 +80,7 @@ class VideoSink:
             self.close()
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
+            _keep_earlier(self._path)
             codec = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, self._size)
             if not self._writer.isOpened():
@@ -95,6 +94,24 @@ class VideoSink:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
+
+
+def _keep_earlier(path: Path) -> None:
+    """Give a recording that is there another name: ``line.mp4`` becomes ``line.1.mp4``, a later one ``line.2.mp4``."""
+    if not path.exists():
+        return
+    try:
+        path.rename(_free_name(path))
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def _free_name(path: Path) -> Path:
+    free, number = path, 0
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}.{number}{path.suffix}")
+    return free
 
 
 class VideoSettings(SinkSettings):
@@ -148,12 +165,3 @@ class VideoSegmentSink:
             if self._path.is_file():
                 self._budget.add([self._path])
                 self._budget.make_room(0)
-
-
-def _free_name(path: Path) -> Path:
-    """``path``, or the first of ``<name>-2.mp4`` and so on that is not there."""
-    number, free = 1, path
-    while free.is_file() and free.stat().st_size:
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
