@@ -9,6 +9,7 @@ DEPENDENCIES = [
     "ImageHash>=4.3",  # copies that were saved again, brightened or shot with noise
     "jinja2>=3.1",  # report.html
     "matplotlib>=3.9",  # plots in the report
+    "pillow>=11",  # headers of image files without their pixels; palettes and transparency of masks
     "psutil>=7",  # free memory on every platform, before a fit
     "safetensors>=0.5",  # checkpoints without pickle
     "scikit-learn>=1.6",  # metrics, and scipy with it

@@ -18,13 +18,28 @@ from patchcore_edge_runtime.validation import first_fault
 from . import __version__
 from .gc_paused import gc_paused
 from .plugins import mount_commands
+from .sight_options import (
+    BitDepthOption,
+    IgnoreMaskOption,
+    RoiOption,
+    as_masks,
+    as_roi,
+    parse_depth,
+    parse_size,
+)
 
 app = new_app("Fit PatchCore on photos of good parts and export it for the line PC.")
 
-DataArgument = Annotated[Path, typer.Argument(help="MVTec AD layout, or a folder of good images.")]
-DataOption = Annotated[Path, typer.Option("--data", help="MVTec AD layout, or a folder of good images.")]
+_LAYOUTS = "MVTec AD layout or VisA's, a folder of good images, or a list of files (CSV); see docs/data.md."
+DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS)]
+DataOption = Annotated[Path, typer.Option("--data", help=_LAYOUTS)]
 RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
-TestData = Annotated[Path, typer.Option("--data", help="MVTec AD layout; test/good and test/<defect> are enough.")]
+TestData = Annotated[
+    Path,
+    typer.Option(
+        "--data", help="MVTec AD layout, of which test/good and test/<defect> are enough; VisA's; or a list (CSV)."
+    ),
+]
 TorchDevice = Annotated[str, typer.Option("--device", "-d", help="torch device: auto, cpu, cuda, xpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -44,7 +59,49 @@ GroupOption = Annotated[
         "Default: each subfolder is a batch."
     ),
 ]
-StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be read.")]
+GoodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--good",
+        metavar="NAME",
+        help="Name of the folder of good parts, where it is not called good, OK, normal …; several times for several.",
+    ),
+]
+RecursiveOption = Annotated[bool, typer.Option("--recursive/--no-recursive", help="Take the images in subfolders too.")]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Stop where anything about the data is doubtful, or an image cannot be read."),
+]
+
+
+@app.command()
+def data(
+    data: DataArgument,
+    pixels: Annotated[
+        bool | None,
+        typer.Option(
+            "--pixels/--no-pixels",
+            help="Decode pictures of one size to find equal pixels in different files. Default: where they are small.",
+        ),
+    ] = None,
+    group_by: GroupOption = None,
+    good: GoodOption = None,
+    recursive: RecursiveOption = True,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 where anything is doubtful.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is there before any work: images by role, what is left out, sizes, depths, copies, masks, doubts.
+
+    The other commands say the same lines first.
+    """
+    from .data import FolderRules, open_whole
+    from .data.report import report_data
+
+    module = open_whole(data, FolderRules(group_by, tuple(good or ()), recursive))
+    found = report_data(module, pixels=pixels)
+    typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
+    if strict:
+        found.require_clear()
 
 
 @app.command()
@@ -52,7 +109,9 @@ def train(
     data: DataArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
     backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_efficientnet_lite0",
-    layers: Annotated[str, typer.Option(help="Layers by timm's names, comma separated.")] = "blocks.2,blocks.4",
+    layers: Annotated[
+        str, typer.Option(help="Layers by timm's names, comma separated, in any order.")
+    ] = "blocks.2,blocks.4",
     coreset_sampling_ratio: Annotated[
         float | None, typer.Option(help="Share of the patches to keep, in (0, 1]; 0.01 unless a size is given.")
     ] = None,
@@ -62,8 +121,8 @@ def train(
     image_size: Annotated[
         str | None,
         typer.Option(
-            help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches. "
-            "Default: the photos' shape, half their sides, at least 256x256's pixels and at most 384x384's."
+            help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches. Default, auto: the "
+            "photos' shape, half their sides, about 256x256's pixels at least and 384x384's at most."
         ),
     ] = None,
     weights: Annotated[
@@ -108,12 +167,18 @@ def train(
     outliers: Annotated[
         str, typer.Option(help="Images unlike the others: keep, drop, or how many of the least usual to drop.")
     ] = "keep",
+    bit_depth: BitDepthOption = None,
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
+    good: GoodOption = None,
+    recursive: RecursiveOption = True,
     strict: StrictOption = False,
 ) -> None:
     """Fit a memory bank on images of good parts; interrupted, it goes on when called again."""
     with gc_paused():
         from .fit.memory_plan import parse_bytes
+        from .jobs.sight import SightOptions
         from .jobs.train import TrainOptions, train_run
 
     options = TrainOptions(
@@ -121,7 +186,7 @@ def train(
         layers=_names(layers),
         coreset_sampling_ratio=coreset_sampling_ratio,
         num_neighbors=num_neighbors,
-        image_size=None if image_size is None else _parse_size(image_size),
+        image_size=parse_size(image_size),
         weights=weights,
         seed=seed,
         device=device,
@@ -132,14 +197,17 @@ def train(
         memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
         val_split_ratio=val_split_ratio,
         group_by=group_by,
+        good=tuple(good or ()),
+        recursive=recursive,
         score=score,
         pca=_parse_pca(pca, whitening),
         outliers=_parse_outliers(outliers),
         patch_stride=patch_stride,
         patch_size=patch_size,
         augment=_parse_augment(augment, augment_copies),
+        sight=SightOptions(parse_depth(bit_depth), as_roi(roi), as_masks(ignore_mask)),
     )
-    fitted = train_run(data, output, options, notify=typer.echo)
+    fitted = train_run(data, output, options, notify=typer.echo, warn=_warn)
     held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
     copies = f", {fitted.augment.made} augmented copies of each" if fitted.augment else ""
     kept = f"{fitted.bank_size:,} of {fitted.patches:,} patches kept"
@@ -177,7 +245,12 @@ def tune(
     outliers: Annotated[
         str, typer.Option(help="Images unlike the others, in the last fit: keep, drop, or how many to drop.")
     ] = "keep",
+    bit_depth: BitDepthOption = None,
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
+    good: GoodOption = None,
+    recursive: RecursiveOption = True,
     strict: StrictOption = False,
 ) -> None:
     """Find the recipe for the part, fit by it and calibrate; interrupted, it goes on when called again.
@@ -186,6 +259,7 @@ def tune(
     synthetic defects made on them; labelled defects in validation/ count too. RUN/tune.html shows what was found.
     """
     with gc_paused():
+        from .jobs.sight import SightOptions
         from .tuning.choice import Limits
         from .tuning.options import TuneOptions, base_options
         from .tuning.tune import tune_run
@@ -197,7 +271,10 @@ def tune(
             device=device,
             strict=strict,
             group_by=group_by,
+            good=tuple(good or ()),
+            recursive=recursive,
             outliers=_parse_outliers(outliers),
+            sight=SightOptions(parse_depth(bit_depth), as_roi(roi), as_masks(ignore_mask)),
         ),
         backbones=_names(backbones),
         sides=tuple(_side(text) for text in _names(sizes or "")),
@@ -207,7 +284,7 @@ def tune(
         device=inference_device,
         target_fpr=target_fpr,
     )
-    typer.echo(str(tune_run(data, output, options, notify=typer.echo)))
+    typer.echo(str(tune_run(data, output, options, notify=typer.echo, warn=_warn)))
     typer.echo(f"Wrote {output}; {output / 'tune.html'} shows what was tried.")
 
 
@@ -223,7 +300,10 @@ def calibrate(
         ),
     ] = None,
     device: TorchDevice = "auto",
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
+    good: GoodOption = None,
     strict: StrictOption = False,
 ) -> None:
     """Set the thresholds from images that `train` has not seen, else from the training images.
@@ -233,8 +313,18 @@ def calibrate(
     """
     with gc_paused():
         from .jobs.calibrate import calibrate_run
+        from .jobs.sight import SightOptions
 
-    found = calibrate_run(run, data, target_fpr, device, strict=strict, group_by=group_by, notify=typer.echo)
+    sight = SightOptions(None, as_roi(roi), as_masks(ignore_mask))
+    found = calibrate_run(
+        *(run, data, target_fpr, device),
+        strict=strict,
+        group_by=group_by,
+        good=good or (),
+        sight=sight,
+        notify=typer.echo,
+        warn=_warn,
+    )
     typer.echo(str(found))
 
 
@@ -244,16 +334,29 @@ def evaluate(
     data: TestData,
     report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
     device: TorchDevice = "auto",
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
     group_by: GroupOption = None,
+    good: GoodOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a run on the test images and write a report, with the metrics as JSON beside it."""
     with gc_paused():
         from .jobs.evaluate import evaluate_run
+        from .jobs.sight import SightOptions
 
     path = report or run / "report.html"
-    found = evaluate_run(run, data, device, path, strict=strict, group_by=group_by, warn=_warn)
+    sight = SightOptions(None, as_roi(roi), as_masks(ignore_mask))
+    found = evaluate_run(
+        *(run, data, device, path),
+        strict=strict,
+        group_by=group_by,
+        good=good or (),
+        sight=sight,
+        warn=_warn,
+        notify=_note,
+    )
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
         return
@@ -283,12 +386,17 @@ def main() -> None:
     run_app(app)
 
 
+def _note(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+
+
 def _warn(sentence: str) -> None:
     typer.echo(f"Warning: {sentence}", err=True)
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """The names of a comma-separated set; one that is named twice counts once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def _side(text: str) -> int:
@@ -313,7 +421,7 @@ def _parse_augment(kinds: str | None, copies: int | None) -> AugmentOptions | No
         if copies is not None:
             raise ConfigError("--augment-copies needs --augment; add --augment brightness,shift, say.")
         return None
-    names = [name.strip() for name in kinds.split(",") if name.strip()]
+    names = _names(kinds)
     known = [str(kind) for kind in Augmentation]
     if not names or not set(names) <= set(known):
         raise ConfigError(f"--augment is {kinds!r}; give some of {', '.join(known)}, comma separated.")
@@ -331,10 +439,3 @@ def _parse_outliers(text: str) -> Literal["keep", "drop"] | int:
     if text.isdecimal():
         return int(text)
     raise ConfigError(f"--outliers is {text!r}; give keep, drop or a number of images.")
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--image-size {text!r} is not SIZE or HEIGHTxWIDTH in pixels, such as 224 or 256x384.")
-    return int(parts[0]), int(parts[-1])

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from patchcore_edge_runtime.errors import ConfigError, DataError
 from .data import Batch, DataModule, ImageDataset, prediction_items
 from .data.augmentation import Augmenter
 from .data.file_names import picture_names
+from .data.pixel_facts import pixel_facts
 from .data.prefetch import prefetch
 from .fit.embedder import Embedder
 from .fit.feature_store import FeatureStore
@@ -77,11 +78,13 @@ class Engine:
     def fit(self, model: Patchcore, datamodule: DataModule) -> None:
         """Fill the model's memory bank from the training images, and set its thresholds from validation images.
 
-        Without validation images it has none, which is logged: it then scores and labels nothing.
+        Without validation images it has none, which is logged: it then scores and labels nothing. Where the model says
+        no bit depth, the one that the images use is found, logged and kept in its preprocessing.
 
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
         """
+        _find_depth(model, datamodule)
         dataset = datamodule.dataset(datamodule.train, model.pre_processor.spec)
         with self.features(model, dataset, augment=True) as store:
             model.fit(store.pool())
@@ -95,7 +98,7 @@ class Engine:
             )
             return
         held_out = datamodule.dataset(datamodule.validation, model.pre_processor.spec)
-        model.post_processor.calibrate(collect_scores(self.stream(model, held_out)), str(datamodule.root))
+        model.post_processor.calibrate(collect_scores(self.stream(model, held_out)), str(datamodule))
 
     @contextmanager
     def features(
@@ -152,15 +155,21 @@ class Engine:
 
         Raises:
             DataError: there are no test images, or none that can be read.
-            ConfigError: the model was built without an evaluator.
+            ConfigError: the model was built without an evaluator, or pictures of an earlier call lie in ``output``.
         """
         if model.evaluator is None:
             raise ConfigError("The model has no evaluator; build it with evaluator=True.")
         dataset = datamodule.dataset(prediction_items(datamodule), model.pre_processor.spec)
+        names = _places(dataset, output)
         scores = collect_scores(self.stream(model, dataset))
+        if scores.pixels is not None and scores.pixel_images < len(scores.labels):
+            _log.warning(
+                "The pixel metrics are over %d of %d images: of the others no mask says which pixels are defective.",
+                scores.pixel_images,
+                len(scores.labels),
+            )
         if output is not None and model.visualizer is not None:
             middle = _middle(model, scores.map_maxima)
-            names = picture_names([item.path for item in dataset.items])
             for batch in self.stream(model, dataset, "pictures"):
                 model.visualizer.save(batch, middle, output, names)
         return model.evaluator(scores, None if model.post_processor is None else model.post_processor.thresholds)
@@ -174,6 +183,7 @@ class Engine:
         dataset: ImageDataset | None = None,
         data_path: str | Path | None = None,
         output: Path | None = None,
+        recursive: bool = True,
     ) -> list[Batch]:
         """Score images; all results are held, on the CPU. For more images than memory holds, see ``stream``.
 
@@ -183,22 +193,26 @@ class Engine:
                 three may be named.
             datamodule, dataset, data_path: as ``source``.
             output: folder for the visualizer's pictures; none are written when absent.
+            recursive: of a folder, its subfolders too.
 
         Raises:
             DataError: there are no images, or none that can be read.
-            ConfigError: not exactly one source was given.
+            ConfigError: not exactly one source was given, or pictures of an earlier call lie in ``output``.
         """
         given = [one for one in (source, datamodule, dataset, data_path) if one is not None]
         if len(given) != 1:
             raise ConfigError("Give one thing to predict on: a datamodule, a dataset, a folder or an image.")
         chosen = given[0]
         if not isinstance(chosen, ImageDataset):
-            chosen = ImageDataset(prediction_items(chosen), model.pre_processor.spec)
+            own = () if output is None else (Path(output),)
+            chosen = ImageDataset(
+                prediction_items(chosen, recursive=recursive, leave_out=own), model.pre_processor.spec
+            )
+        names = _places(chosen, output)
         scored = list(self.stream(model, chosen))
         if output is not None and model.visualizer is not None:
             maxima = [batch.anomaly_map.amax((1, 2, 3)).numpy() for batch in scored if batch.anomaly_map is not None]
             middle = _middle(model, np.concatenate(maxima))
-            names = picture_names([item.path for item in chosen.items])
             for batch in scored:
                 model.visualizer.save(batch, middle, output, names)
         return scored
@@ -260,6 +274,31 @@ class Engine:
             for batch in prefetch(batch._replace(image=copied(batch.image)) for batch in decoded):
                 yield batch._replace(image=batch.image.to(self.device))
                 bar.update(len(batch.image_path))
+
+
+def _places(dataset: ImageDataset, output: Path | None) -> dict[Path, PurePath]:
+    """What the picture of each file is called below ``output``; none where there is no such folder.
+
+    Raises:
+        ConfigError: a file of that name is there: a picture of another image, or the image itself.
+    """
+    if output is None:
+        return {}
+    names = picture_names([item.path for item in dataset.items])
+    for name in names.values():
+        if (Path(output) / name).exists():
+            raise ConfigError(f"{Path(output) / name} is there already; give a new folder for the pictures.")
+    return names
+
+
+def _find_depth(model: Patchcore, datamodule: DataModule) -> None:
+    spec = model.pre_processor.spec
+    if spec.bit_depth is not None:
+        return
+    facts = pixel_facts([item.path for item in [*datamodule.train, *datamodule.validation]])
+    model.look_at(spec.model_copy(update={"bit_depth": facts.bit_depth}), model.ignore_masks)
+    for sentence in facts.sentences(facts.bit_depth):
+        _log.warning(sentence)
 
 
 def _on_cpu(batch: Batch) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,8 +19,8 @@ from patchcore_edge.runs.checkpoint import (
     Calibration,
     RunFacts,
     calibration_images,
+    load_calibrated,
     load_calibration,
-    load_run,
     train_samples,
     unseen_model,
 )
@@ -48,7 +48,9 @@ __all__ = ["export_bundle", "verify_bundle"]
 _TOOLS = ("torch", "timm", "onnx", "openvino", "opencv-python", "numpy", "nncf")
 
 
-def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | None = None) -> Manifest:
+def export_bundle(
+    run: Path, output: Path, options: GraphOptions, data: Path | None = None, good: Sequence[str] = ()
+) -> Manifest:
     """Export a calibrated run.
 
     Args:
@@ -56,6 +58,7 @@ def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | N
         output: bundle folder to write; an earlier bundle there is replaced.
         options: precision, search, batch and formats.
         data: labelled images for the gate to compare on besides the calibration images.
+        good: names of their folders of good parts; the run's own when empty.
 
     Returns:
         the manifest as written, its parity report included.
@@ -64,15 +67,14 @@ def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | N
         CheckpointError: the run is no checkpoint or has no calibration.
         ParityError: the graph does not score as the run does; nothing is written.
     """
-    fitted, facts = load_run(run)
-    calibration = load_calibration(run)
+    fitted, facts, calibration = load_calibrated(run)
     if calibration is None:
         raise CheckpointError(f"{run} has no thresholds yet; run `patchcore-edge calibrate {run} --data DATA` first.")
     images = list(calibration_images(run, calibration).values())
     inputs = CalibrationInputs(
         train_samples(run),
         list(calibration.images.values()),
-        list(_labelled(data, fitted, facts)) if data else [],
+        list(_labelled(data, good, fitted, facts)) if data else [],
         unseen_model(run, fitted, calibration) if calibration.unseen_bank else None,
     )
     with atomic_folder(output, MANIFEST) as fresh:
@@ -84,7 +86,7 @@ def export_bundle(run: Path, output: Path, options: GraphOptions, data: Path | N
     return manifest
 
 
-def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> ParityReport:
+def verify_bundle(path: Path, run: Path, data: Path | None, device: str, good: Sequence[str] = ()) -> ParityReport:
     """Compare a bundle with its run on this machine; ``require_parity`` raises what comes out.
 
     Args:
@@ -92,20 +94,21 @@ def verify_bundle(path: Path, run: Path, data: Path | None, device: str) -> Pari
         run: the run it was exported from.
         data: images to compare on, all splits but the training one; the run's calibration images when absent.
         device: OpenVINO's name.
+        good: names of the folders of good parts; the run's own when empty.
 
     Raises:
         BundleError: the bundle is damaged or of another run.
     """
     bundle = Bundle.load(path)
     manifest = bundle.manifest
-    fitted, facts = load_run(run)
-    if manifest.model != _model_facts(fitted, facts) or manifest.preprocess != facts.preprocess:
+    fitted, facts, _ = load_calibrated(run)
+    if manifest.model != _model_facts(fitted, facts) or manifest.preprocess != fitted.pre_processor.spec:
         raise BundleError(f"{path} was not exported from {run}; give the run it came from.")
     onnx_file = path / "model.onnx"
     graph = OpenVINOBackend(bundle.model_xml, device, "latency")
     onnx = ONNXRuntimeBackend(onnx_file) if onnx_file.is_file() else None
     with ExitStack() as held:
-        samples = _labelled(data, fitted, facts) if data else _calibration_samples(run, fitted)
+        samples = _labelled(data, good, fitted, facts) if data else _calibration_samples(run, fitted)
         trials = [Trial(fitted, graph, samples, onnx)]
         if data is None:
             trials += _stand_in(bundle, run, fitted, device, Path(held.enter_context(TemporaryDirectory())))
@@ -138,7 +141,7 @@ def _stand_in(bundle: Bundle, run: Path, fitted: Patchcore, device: str, scratch
     graph = with_backbone_of(core.read_model(xml), core.read_model(bundle.model_xml))
     save(graph, xml, compress_to_fp16=False)
     images = list(calibration_images(run, calibration).values())
-    samples = gate_samples(images, cell=patch_cell(model))
+    samples = gate_samples(images, cell=patch_cell(model), hidden=model.hidden)
     return [Trial(model, OpenVINOBackend(xml, device, "latency"), samples)]
 
 
@@ -163,12 +166,13 @@ def _calibration_samples(run: Path, fitted: Patchcore) -> list[Sample]:
     calibration = load_calibration(run)
     images = list(calibration_images(run, calibration).values()) if calibration else []
     seen = calibration is not None and calibration.unseen_bank
-    return gate_samples(images, cell=patch_cell(fitted), seen=seen) if images else []
+    return gate_samples(images, cell=patch_cell(fitted), hidden=fitted.hidden, seen=seen) if images else []
 
 
-def _labelled(data: Path, fitted: Patchcore, facts: RunFacts) -> Iterator[Sample]:
+def _labelled(data: Path, good: Sequence[str], fitted: Patchcore, facts: RunFacts) -> Iterator[Sample]:
     """All splits but the training one, or a plain folder of good images."""
-    module, seen = open_data(data), set(facts.train_sha256)
+    module = open_data(data, good=good or facts.good, recursive=facts.recursive)
+    seen = set(facts.train_sha256)
     items = module.validation + module.test or module.train
     dataset = DataModule.dataset(items, fitted.pre_processor.spec)
     for index, item in enumerate(items):
@@ -206,6 +210,7 @@ def _model_facts(fitted: Patchcore, facts: RunFacts) -> ModelFacts:
         patch_stride=facts.patch_stride,
         patch_size=facts.patch_size,
         augment=facts.augment,
+        ignore_masks=fitted.ignore_masks,
     )
 
 
@@ -223,7 +228,7 @@ def _manifest(
         name=facts.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         batch=options.batch,
-        preprocess=facts.preprocess,
+        preprocess=fitted.pre_processor.spec,
         model=_model_facts(fitted, facts),
         precision=options.precision,
         search=built.search,

@@ -22,6 +22,10 @@ __all__ = ["Format", "Precision", "Search", "register"]
 
 
 RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
+GoodOption = Annotated[
+    list[str] | None,
+    typer.Option("--good", metavar="NAME", help="Name of the folder of good parts in --data; see `eval`."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -74,6 +78,7 @@ def export(
     data: Annotated[
         Path | None, typer.Option("--data", help="Labelled images: the gate compares image AUROC before and after.")
     ] = None,
+    good: GoodOption = None,
     force: Annotated[bool, typer.Option("--force", help="Write the bundle even when the gate refuses it.")] = False,
 ) -> None:
     """Export a calibrated run to an OpenVINO bundle, behind a gate that compares it with torch."""
@@ -82,7 +87,7 @@ def export(
         from .bundle import export_bundle
 
     options = GraphOptions(precision.value, search.value, batch, format_ is Format.ONNX, force, compress_weights)
-    manifest = export_bundle(run, output, options, data)
+    manifest = export_bundle(run, output, options, data, good or ())
     typer.echo(f"Search: {manifest.search} ({manifest.search_facts.reason}).")
     _print_parity(manifest.parity)
     for warning in manifest.calibration.warnings:
@@ -96,6 +101,7 @@ def verify(
     data: Annotated[
         Path | None, typer.Option("--data", help="Images to compare on; the run's calibration images by default.")
     ] = None,
+    good: GoodOption = None,
     device: Annotated[str, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU.")] = "CPU",
     as_json: JsonOption = False,
 ) -> None:
@@ -104,7 +110,7 @@ def verify(
         from .bundle import verify_bundle
         from .gate.parity import require_parity
 
-    facts = verify_bundle(bundle, run, data, device)
+    facts = verify_bundle(bundle, run, data, device, good or ())
     if as_json:
         typer.echo(json.dumps(facts.model_dump()))
     else:

@@ -81,7 +81,7 @@ class GraphBuilder:
         self._lowering: Lowering | None = None
         if options.precision == "int8" or options.compress_weights:
             self._lowering = Lowering(compressed=options.compress_weights, train=inputs.train, batch=options.batch)
-        self._samples = gate_samples(images, cell=patch_cell(fitted))
+        self._samples = gate_samples(images, cell=patch_cell(fitted), hidden=fitted.hidden)
 
     def build_and_check(self, plan: FastPlan | None, why: str) -> BuildResult:
         """The graph of a plan, of exact search without one; ``why`` that plan."""
@@ -113,7 +113,7 @@ class GraphBuilder:
         """What the written graph itself is shown, besides what a stand-in for it was."""
         samples = list(self._inputs.labelled)
         if self._inputs.unseen is not None:
-            samples += gate_samples(self._images, seen=True)
+            samples += gate_samples(self._images, hidden=self._fitted.hidden, seen=True)
         yield Trial(self._torch, graph, samples, onnx)
 
     def _write(self, model: Patchcore, plan: FastPlan | None, xml: Path, onnx_file: Path) -> ONNXRuntimeBackend:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from patchcore_edge.data.synthetic_defects import make_defects
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.images.preprocess import Image
@@ -38,24 +41,27 @@ class Sample:
     seen: bool = False
 
 
-def gate_samples(images: Sequence[Image], *, cell: int = 8, seen: bool = False) -> list[Sample]:
+def gate_samples(
+    images: Sequence[Image], *, cell: int = 8, hidden: NDArray[np.bool_] | None = None, seen: bool = False
+) -> list[Sample]:
     """Good images and synthetic defects on them: three on each of some images, and more where images are few.
 
     Args:
         images: good images, HxWx3 uint8 BGR of the model's size.
         cell: side of a cell of the patch grid, pixels.
+        hidden: HxW bool, where nothing counts.
         seen: the memory bank holds patches of the images. Then a few of them do, with a defect each: what their
             scores are is decided by the coreset's radius, and tells nothing of how good and defective parts stay apart.
     """
     if seen:
         some = some_of(images, _SEEN)
-        made = make_defects(some, 1, _GATE_SEED, cell=cell)
+        made = make_defects(some, 1, _GATE_SEED, cell=cell, hidden=hidden)
         return [Sample(image, seen=True) for image in some] + [
             Sample(defect.image, synthetic=True, seen=True) for defect in made
         ]
     some = some_of(images, _SYNTHETIC // _PER_IMAGE)
     each = max(_PER_IMAGE, ceil(_SYNTHETIC / max(1, len(some))))
-    made = make_defects(some, each, _GATE_SEED, cell=cell)
+    made = make_defects(some, each, _GATE_SEED, cell=cell, hidden=hidden)
     return [Sample(image) for image in images] + [Sample(defect.image, synthetic=True) for defect in made]
 
 

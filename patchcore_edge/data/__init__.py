@@ -4,24 +4,34 @@ from .batch import Batch
 from .batches import describe_batches
 from .datamodule import DataModule
 from .dataset import ImageDataset, ImageItem
-from .folder import Folder, open_data
+from .folder import Folder, open_data, open_tests, open_whole
 from .list_file import ImageList
-from .mvtec import CATEGORIES, MVTec, test_items
+from .mvtec import CATEGORIES, MVTec, MVTecTest, test_items
 from .prediction import prediction_items
+from .report import DataReport, report_data
 from .split import hold_out
+from .splits import FolderRules
+from .visa import VisA
 
 __all__ = [
     "CATEGORIES",
     "Batch",
     "DataModule",
+    "DataReport",
     "Folder",
+    "FolderRules",
     "ImageDataset",
     "ImageItem",
     "ImageList",
     "MVTec",
+    "MVTecTest",
+    "VisA",
     "describe_batches",
     "hold_out",
     "open_data",
+    "open_tests",
+    "open_whole",
     "prediction_items",
+    "report_data",
     "test_items",
 ]

@@ -16,12 +16,14 @@ class Batch(NamedTuple):
     Attributes:
         image: ``[N,H,W,3]`` uint8 BGR; whatever else the model's pre-processor takes does as well.
         gt_label: ``[N]`` bool, True for a defective part; None where nothing is known.
-        gt_mask: ``[N,H,W]`` bool defect masks; None where the data has none.
+        gt_mask: ``[N,H,W]`` bool defect masks, empty for good images and where ``has_mask`` is False; None where none
+            is known.
         image_path: the N files; empty for images that come from none.
         pred_score: ``[N]`` float32 raw scores; None before prediction.
         anomaly_map: ``[N,1,H,W]`` float32 raw maps; None before prediction.
         pred_label: ``[N]`` bool, True for a defective part; None without thresholds.
         pred_mask: ``[N,H,W]`` bool; None without thresholds.
+        has_mask: ``[N]`` bool, whether ``gt_mask`` says which pixels are defective; None where it does for all.
     """
 
     image: Tensor
@@ -32,3 +34,4 @@ class Batch(NamedTuple):
     anomaly_map: Tensor | None = None
     pred_label: Tensor | None = None
     pred_mask: Tensor | None = None
+    has_mask: Tensor | None = None

@@ -1,4 +1,4 @@
-"""Which batch (lot, day, camera, cavity) an image belongs to, and which files below a folder are images of parts.
+"""Which batch (lot, day, camera, cavity) an image belongs to, and which subfolders are no batches.
 
 Promises hold for parts like those that were calibrated with, and parts of one batch are more alike than parts of two.
 A batch is a subfolder, or what a pattern finds in a path, or a column of a list (``list_file``).
@@ -13,38 +13,34 @@ from dataclasses import replace
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
-from patchcore_edge_runtime.images.files import image_files
+from patchcore_edge_runtime.images.listing import Listing
+from patchcore_edge_runtime.path_text import path_text
 
 from .dataset import ImageItem
+from .good_names import sounds_bad, sounds_good
 
-__all__ = ["describe_batches", "part_files", "with_batches"]
+__all__ = ["describe_batches", "require_good_parts", "with_batches"]
 
-_GOOD = frozenset({"good", "ok", "normal", "pass", "passed", "io"})
-_NOT_GOOD = re.compile(r"(ng|nok|nio|bad|test|masks?|ground_truth|(defect|anomal|abnormal|fail|reject|scrap).*)")
-_TOOLS = re.compile(r"(\..*|@.*|__macosx|\$.*|lost\+found|system volume information)")
 _SHOWN = 6
 
 
-def part_files(folder: Path) -> list[Path]:
-    """The images below a folder of good parts; folders that tools leave behind are passed over.
+def require_good_parts(listing: Listing) -> None:
+    """See that the subfolders of a folder of good parts may be batches of them.
 
     Raises:
         DataError: a folder's name says that its parts are not good, or that only its parts are.
     """
-    files = [
-        path
-        for path in image_files(folder, recursive=True)
-        if not any(_TOOLS.fullmatch(part.lower()) for part in path.relative_to(folder).parts[:-1])
-    ]
-    for name in sorted({path.relative_to(folder).parts[0] for path in files if path.parent != folder}):
-        if name.lower() in _GOOD:
+    folder = listing.folder
+    below = {path.parent.relative_to(folder) for path in listing.files}
+    for name in sorted({place.parts[0] for place in below if place.parts}):
+        if sounds_good(name, number=False):
             raise DataError(f"{folder} holds a folder {name}; give {folder / name}, if the good parts are there.")
-        if _NOT_GOOD.fullmatch(name.lower()):
-            raise DataError(
-                f"{folder} holds a folder {name}, which does not sound like good parts; "
-                "give a folder that holds good parts only."
-            )
-    return files
+    # At any depth: what holds the data of many parts has their test images and masks further down.
+    for place in sorted(place for place in below if any(map(sounds_bad, place.parts))):
+        raise DataError(
+            f"{folder} holds a folder {place.as_posix()}, which does not sound like good parts; "
+            "give a folder that holds good parts only."
+        )
 
 
 def with_batches(items: Sequence[ImageItem], folder: Path, pattern: str | None) -> list[ImageItem]:
@@ -77,7 +73,7 @@ def describe_batches(items: Sequence[ImageItem]) -> str:
 
 def _batch(path: Path, pattern: str | None) -> str:
     if pattern is None:
-        return path.parent.as_posix()
+        return path_text(path.parent.as_posix())
     try:
         found = re.search(pattern, path.as_posix())
     except re.error as error:
@@ -85,4 +81,4 @@ def _batch(path: Path, pattern: str | None) -> str:
     if found is None:
         raise ConfigError(f"--group-by {pattern!r} finds nothing in {path.as_posix()}; every image needs a batch.")
     batch: str = found[1] if found.re.groups else found[0]
-    return batch
+    return path_text(batch)

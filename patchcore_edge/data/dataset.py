@@ -1,7 +1,8 @@
 """Labelled image files, decoded and preprocessed on demand.
 
-Files become pixels by ``read_image`` (turned upright by EXIF; alpha dropped; palettes resolved) and model inputs by
-``preprocess`` (grey repeated to three channels, 16 bit divided by 257, resized). Any other depth is an error.
+Files become pixels by ``read_image`` (turned upright by EXIF; palettes resolved) and model inputs by ``preprocess``
+(region of interest cut out, 16 bits by the declared depth, transparency laid on black, grey repeated to three channels,
+resized). Any other depth is an error.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from patchcore_edge_runtime.images.files import decode_image, read_image
 from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, preprocess
 
 from .batch import Batch
+from .mask_pixels import Masks
 
 __all__ = ["ImageDataset", "ImageItem", "decoded"]
 
@@ -32,7 +34,7 @@ class ImageItem:
 
     Attributes:
         label: the kind of part: ``good``, the name of a defect, or None where nothing is known.
-        mask: the file of its defect mask, if any.
+        mask: its defect mask, if any: a file, or a folder with the masks of this image alone.
         batch: lot, day, camera …; "" where it is not known.
     """
 
@@ -48,7 +50,7 @@ class ImageItem:
 
 
 def decoded(path: Path, spec: PreprocessSpec, data: bytes | None = None) -> tuple[Image, tuple[int, int]]:
-    """The model-size uint8 BGR pixels of a file, and the height and width that it has itself.
+    """The model-size uint8 BGR pixels of a file, and the height and width of what the model looks at in it.
 
     Args:
         path: image file.
@@ -60,9 +62,12 @@ def decoded(path: Path, spec: PreprocessSpec, data: bytes | None = None) -> tupl
     """
     frame = read_image(path) if data is None else decode_image(data, path)
     try:
-        return preprocess(frame, spec), (int(frame.shape[0]), int(frame.shape[1]))
+        image = preprocess(frame, spec)
     except FrameError as error:
         raise DataError(f"{path}: {error}") from None
+    if spec.roi is not None:
+        return image, (spec.roi[3], spec.roi[2])
+    return image, (int(frame.shape[0]), int(frame.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -79,21 +84,27 @@ class ImageDataset:
         items: the files.
         spec: the model's preprocessing.
         pixels: gives the model-size pixels of a file, in place of decoding it (``DecodedFiles.pixels``).
+        masks: of these items and others like them; of these alone when absent.
     """
 
     def __init__(
-        self, items: Sequence[ImageItem], spec: PreprocessSpec, pixels: Callable[[Path], Image] | None = None
+        self,
+        items: Sequence[ImageItem],
+        spec: PreprocessSpec,
+        pixels: Callable[[Path], Image] | None = None,
+        masks: Masks | None = None,
     ) -> None:
         self.items = tuple(items)
         self.spec = spec
         self._given = pixels
+        self._masks = masks or Masks((item.path, item.mask) for item in items if item.mask is not None)
 
     def __len__(self) -> int:
         return len(self.items)
 
     def part(self, places: Sequence[int]) -> ImageDataset:
         """Some of the images."""
-        return ImageDataset([self.items[place] for place in places], self.spec, self._given)
+        return ImageDataset([self.items[place] for place in places], self.spec, self._given, self._masks)
 
     def image(self, index: int) -> Image:
         """The model-size uint8 BGR pixels of an image.
@@ -104,17 +115,19 @@ class ImageDataset:
         return self._pixels(self.items[index].path)
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
-        """The defect mask at model size, empty for a good image; None where there is no telling.
+        """The defect mask at model size, empty for a good image; None where there is no telling: no mask, one that
+        marks nothing of a defective image, or something of a good one.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: it cannot be read, or does not fit its image.
         """
         return self._mask(self.items[index])
 
     def batches(self, batch_size: int, *, strict: bool = False, any_needed: bool = True) -> Iterator[Batch]:
         """All images in order, ``batch_size`` at a time; those of a batch are its ``image_path``.
 
-        Files that cannot be read are left out, and named and counted at the end.
+        Masks of another size than their images are refused before the first. Files that cannot be read are left out,
+        and named and counted at the end.
 
         Args:
             batch_size: images at a time; the last batch may be smaller.
@@ -122,8 +135,9 @@ class ImageDataset:
             any_needed: make it an error when none can be read.
 
         Raises:
-            DataError: a file cannot be read, with ``strict``; or none can.
+            DataError: a file cannot be read, with ``strict``; or none can; or a mask has another size than its image.
         """
+        self._masks.require_fit()
         samples: list[_Sample] = []
         lost: list[str] = []
         for item in self.items:
@@ -154,7 +168,9 @@ class ImageDataset:
     def _mask(self, item: ImageItem) -> NDArray[np.bool_] | None:
         if item.mask is None:
             return np.zeros(self.spec.input_size, np.bool_) if item.label == "good" else None
-        marked = read_image(item.mask) > 0
+        marked = self._masks.read(item.path, item.mask).marked
+        if marked.any() == (item.label == "good"):
+            return None
         try:
             # Through the same resize and crop as the image; any part of a pixel that is defective makes it so.
             pixels = preprocess(marked.astype(np.uint8) * 255, self.spec)
@@ -165,10 +181,14 @@ class ImageDataset:
 
 def _batch(samples: list[_Sample]) -> Batch:
     labelled = all(sample.item.label is not None for sample in samples)
-    known = [sample.mask for sample in samples if sample.mask is not None]
+    masks = [sample.mask for sample in samples]
+    unknown = np.zeros(samples[0].image.shape[:2], np.bool_)
     return Batch(
         image=torch.from_numpy(np.stack([sample.image for sample in samples])),
         gt_label=torch.tensor([sample.item.is_defective for sample in samples]) if labelled else None,
-        gt_mask=torch.from_numpy(np.stack(known)) if len(known) == len(samples) else None,
+        gt_mask=torch.from_numpy(np.stack([unknown if mask is None else mask for mask in masks]))
+        if any(mask is not None for mask in masks)
+        else None,
+        has_mask=torch.tensor([mask is not None for mask in masks]),
         image_path=tuple(sample.item.path for sample in samples),
     )

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.path_text import path_text
 
 __all__ = ["FileDigests", "file_bytes", "file_sha256"]
 
@@ -43,5 +44,5 @@ class FileDigests:
             try:
                 self._known[path] = file_sha256(path)
             except DataError:
-                self._known[path] = f"unreadable {path.name}"
+                self._known[path] = f"unreadable {path_text(path.name)}"
         return self._known[path]

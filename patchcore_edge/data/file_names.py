@@ -6,7 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-__all__ = ["distinct_names", "picture_names"]
+from patchcore_edge_runtime.path_text import path_text
+
+from .dataset import ImageItem
+
+__all__ = ["distinct_names", "picture_names", "some_names"]
+
+_SHOWN = 3
 
 
 def distinct_names(paths: Sequence[Path]) -> dict[Path, PurePath]:
@@ -23,10 +29,17 @@ def distinct_names(paths: Sequence[Path]) -> dict[Path, PurePath]:
     }
 
 
+def some_names(items: Sequence[ImageItem]) -> str:
+    """The names of a few images, and how many more there are: ``a.png, b.png, c.png and 4 more``."""
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(path_text(item.path.name) for item in items[:_SHOWN]) + more
+
+
 def picture_names(paths: Sequence[Path]) -> dict[Path, PurePath]:
     """What the PNG of each file is called; the files' own endings stay where names alone would not do."""
     names = distinct_names(paths)
     short = {path: name.with_suffix(".png") for path, name in names.items()}
-    if len(set(short.values())) == len(short):
+    # Where some file systems tell no small from capital letters.
+    if len({str(name).casefold() for name in short.values()}) == len(short):
         return short
     return {path: name.with_name(f"{name.name}.png") for path, name in names.items()}

@@ -6,21 +6,30 @@
 <category>/validation/ground_truth/<defect>/<name>_mask.png   optional; as in AD 2's public test set
 <category>/test/good/*.png, test/<defect>/*.png
 <category>/ground_truth/<defect>/<name>_mask.png        optional
+
+Folders are found in small and capital letters and by their usual names (``val``, ``OK``, ``normal`` …, see ``splits``),
+masks by theirs (see ``masks``): so MVTec LOCO, MVTec AD 2 and BTech are read as they come.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import DataError
-from patchcore_edge_runtime.images.files import image_files
+from patchcore_edge_runtime.images.listing import LeftOut, Why, describe_left_out, list_images
+from patchcore_edge_runtime.path_text import path_text
 
+from .batches import with_batches
 from .datamodule import DataModule, good_images
 from .dataset import ImageItem
-from .masks import mask_of
+from .good_names import is_chosen
+from .masks import Matches, with_masks
 from .split import hold_out
+from .splits import FolderRules, Labelled, is_mask_folder, labelled_folders, mask_folders, split_folder
 
-__all__ = ["CATEGORIES", "MVTec", "test_items"]
+__all__ = ["CATEGORIES", "MVTec", "MVTecTest", "test_items"]
 
 CATEGORIES = (
     "bottle",
@@ -55,9 +64,12 @@ class MVTec(DataModule):
         seed: decides which.
         group_by: pattern that finds a good image's batch in its path below its folder; subfolders of ``good`` are
             batches when None.
+        good: names of the folders of good parts, where the usual ones do not say which.
+        recursive: look into subfolders of the folders by label.
 
     Raises:
-        DataError: the layout is not there, or a folder of good parts has one that is not.
+        DataError: the layout is not there, no folder is known to be that of the good parts or several are, or a folder
+            of good parts has one that is not.
         ConfigError: the share is not in [0, 1), or the pattern does not fit.
     """
 
@@ -69,25 +81,84 @@ class MVTec(DataModule):
         val_split_ratio: float = 0.0,
         seed: int = 0,
         group_by: str | None = None,
+        good: Sequence[str] = (),
+        recursive: bool = True,
     ) -> None:
-        folder = Path(root) / category
-        if not (folder / "train" / "good").is_dir():
+        folder, rules = Path(root) / category, FolderRules(group_by, tuple(good), recursive)
+        where = {name: split_folder(folder, name) for name in ("train", "validation", "test")}
+        if where["train"] is None:
             raise DataError(_missing(Path(root), category))
-        train, held_out = good_images(folder / "train" / "good", group_by), folder / "validation" / "good"
-        if held_out.is_dir():
-            masks = folder / "validation" / "ground_truth"
-            validation = good_images(held_out, group_by) + _items(folder / "validation", masks)
+        learned = labelled_folders(where["train"], rules, only_good=True)
+        if not learned.good:
+            raise DataError(_no_good_images(Path(root), category, learned))
+        (train, matches), found = _items(learned, [], group_by), [learned]
+        if where["validation"] is not None:
+            found.append(labelled_folders(where["validation"], rules))
+            validation, more = _items(found[-1], mask_folders(folder, where["validation"], "validation"), group_by)
+            matches = matches.joined(more)
+            _require_labels(found[-1])
         else:
             train, validation = hold_out(train, val_split_ratio, seed)
-        super().__init__(folder, train, validation, test_items(folder, group_by))
+        test: list[ImageItem] = []
+        if where["test"] is not None:
+            found.append(labelled_folders(where["test"], rules))
+            test, more = _items(found[-1], mask_folders(folder, where["test"], "test"), group_by)
+            matches = matches.joined(more)
+        _require_chosen(folder, rules, found)
+        left_out = [*_unused(folder, where.values()), *(one for labelled in found for one in labelled.left_out)]
+        notes = [note for labelled in found for note in labelled.notes]
+        super().__init__(folder, train, validation, test, left_out=left_out, notes=notes, matches=matches)
+
+
+class MVTecTest(DataModule):
+    """The test images of a folder in that layout, which needs no more than ``test``.
+
+    Args:
+        root: of the data.
+        rules: how folders are read.
+
+    Raises:
+        DataError: as ``MVTec``; of a folder without ``test`` there are no images.
+    """
+
+    def __init__(self, root: Path, rules: FolderRules) -> None:
+        test = split_folder(root, "test")
+        if test is None:
+            super().__init__(root, [])
+            return
+        found = labelled_folders(test, rules)
+        _require_chosen(root, rules, [found])
+        items, matches = _items(found, mask_folders(root, test, "test"), rules.group_by)
+        super().__init__(root, [], test=items, left_out=found.left_out, notes=found.notes, matches=matches)
 
 
 def test_items(folder: Path, group_by: str | None = None) -> list[ImageItem]:  # noqa: PT028 - it is no test
     """The images of ``test/good`` and ``test/<defect>`` with masks and batches; none where there is no such folder."""
-    good = folder / "test" / "good"
-    return (good_images(good, group_by) if good.is_dir() and any(good.iterdir()) else []) + _items(
-        folder / "test", folder / "ground_truth"
-    )
+    return MVTecTest(folder, FolderRules(group_by)).test
+
+
+def _require_labels(found: Labelled) -> None:
+    lying = [one for one in found.left_out if one.why is Why.UNUSED and one.path.parent == found.folder]
+    if lying and not found.good and not found.others:
+        good = path_text(found.folder / "good")
+        raise DataError(f"{found.folder} holds images that no folder says the label of; put good parts into {good}.")
+
+
+def _require_chosen(root: Path, rules: FolderRules, found: Sequence[Labelled]) -> None:
+    names = [listing.folder.name for labelled in found for listing in labelled.good]
+    if rules.good and not any(is_chosen(name, rules.good) for name in names):
+        raise DataError(
+            f"{root} has no folder called {' or '.join(rules.good)} with images in it; give --good a name that is "
+            f"there, or leave it out for {', '.join(sorted(set(map(path_text, names)))) or 'the usual names'}."
+        )
+
+
+def _unused(root: Path, used: Iterable[Path | None]) -> list[LeftOut]:
+    """What lies beside the splits and is not of them."""
+    top, taken = list_images(root, recursive=False), set(used)
+    beside = [one for one in top.left_out if one.path not in taken and not is_mask_folder(one.path)]
+    loose = [LeftOut(path, Why.UNUSED) for path in top.files]
+    return loose + [replace(one, why=Why.UNUSED) if one.why is Why.SUBFOLDER else one for one in beside]
 
 
 def _missing(root: Path, category: str) -> str:
@@ -109,11 +180,15 @@ def _missing(root: Path, category: str) -> str:
     )
 
 
-def _items(split: Path, masks: Path) -> list[ImageItem]:
-    kinds = sorted(path for path in split.iterdir() if path.is_dir() and path != masks) if split.is_dir() else []
-    return [
-        ImageItem(path, kind.name, mask_of(path.relative_to(split), masks))
-        for kind in kinds
-        if kind.name != "good"
-        for path in image_files(kind)
-    ]
+def _no_good_images(root: Path, category: str, train: Labelled) -> str:
+    lost = describe_left_out(train.left_out, train.folder)
+    return f"{train.folder} holds no images of good parts. {lost}" if lost else _missing(root, category)
+
+
+def _items(found: Labelled, masks: Iterable[Path], group_by: str | None) -> tuple[list[ImageItem], Matches]:
+    """The images of a split, good ones first, with their masks."""
+    good = [item for listing in found.good for item in good_images(listing, group_by)]
+    if len(found.good) > 1:
+        good = with_batches(good, found.folder, group_by)
+    others = [ImageItem(path, path_text(listing.folder.name)) for listing in found.others for path in listing.files]
+    return with_masks([*good, *others], found.folder, masks)

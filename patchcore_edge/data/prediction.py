@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import DataError
-from patchcore_edge_runtime.images.files import IMAGE_SUFFIXES, image_files
+from patchcore_edge_runtime.images.listing import describe_left_out, list_images
 
-from .datamodule import DataModule
+from .datamodule import DataModule, require_images
 from .dataset import ImageItem
 
 __all__ = ["prediction_items"]
 
+_log = logging.getLogger(__name__)
 
-def prediction_items(source: DataModule | str | Path) -> list[ImageItem]:
-    """The images to score.
+
+def prediction_items(
+    source: DataModule | str | Path, *, recursive: bool = True, leave_out: Collection[Path] = ()
+) -> list[ImageItem]:
+    """The images to score; what is left out of a folder is logged.
 
     Args:
         source: a datamodule gives its test images; a folder all images in it and below; a file itself.
+        recursive: look into subfolders too.
+        leave_out: folders that the caller writes to.
 
     Raises:
         DataError: there are none.
@@ -31,7 +39,8 @@ def prediction_items(source: DataModule | str | Path) -> list[ImageItem]:
         return [ImageItem(path, None)]
     if not path.is_dir():
         raise DataError(f"There is no file or folder {path}; give an image or a folder of images.")
-    files = image_files(path, recursive=True)
-    if not files:
-        raise DataError(f"{path} holds no images; it needs files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.")
-    return [ImageItem(file, None) for file in files]
+    listing = list_images(path, recursive=recursive, leave_out=leave_out)
+    require_images(listing)
+    if left_out := describe_left_out(listing.left_out, path):
+        _log.warning("%s", left_out)
+    return [ImageItem(file, None) for file in listing.files]

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from patchcore_edge_runtime.errors import ConfigError
 
@@ -78,6 +79,7 @@ def find_outliers(
     paths: Sequence[Path],
     grid: tuple[int, int],
     units: NDArray[np.int64] | None = None,
+    ignored: Tensor | None = None,
 ) -> Outliers:
     """Compare each image with the picks of the others.
 
@@ -87,6 +89,7 @@ def find_outliers(
         paths: the n images.
         grid: rows and columns of an image's P patches.
         units: ``[n]`` what an image is not compared with: images of its own unit (part, batch); itself alone when None.
+        ignored: ``[P]`` bool, patches that do not count; none when absent or empty.
     """
     patches, rows_each = grid[0] * grid[1], len(pool) // len(paths)
     own_unit = torch.arange(len(paths)) if units is None or len(np.unique(units)) < 2 else torch.from_numpy(units)
@@ -102,6 +105,8 @@ def find_outliers(
         own = torch.where((owners == own_unit[image]).to(bias.device), torch.inf, bias)
         nearest = products(rows, weights, own).amin(1) + (rows * rows).sum(1)
         found[image] = nearest.clamp_(min=0).sqrt_().cpu().numpy()
+    if ignored is not None and len(ignored):
+        found[:, ignored.cpu().numpy()] = 0
     # One image has no others: its distances are infinite.
     found[~np.isfinite(found)] = 0
     distances = found.max(1)

@@ -83,6 +83,8 @@ def _plan(model: Patchcore, images: int, storage: FeatureStorageOptions, copies:
     rows, columns = model.model.patch_grid(model.pre_processor.spec.input_size)
     patches, dimensions = rows * columns, model.model.embedding_dim
     pool = images * (1 + copies) * patches
+    if model.counted_rows is not None:
+        pool = images * int(model.counted_rows.sum())
     size = storage.bank_size(pool, dimensions) if storage.bank_size else None
     return FitPlan(images, patches, dimensions, size or coreset_size(pool, model.coreset_sampling_ratio), copies)
 

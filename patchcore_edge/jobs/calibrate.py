@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from patchcore_edge_runtime.verdict import Thresholds
 from ..data import DataModule, ImageItem, describe_batches, open_data
 from ..data.decoded_files import DecodedFiles
 from ..engine import Engine
-from ..runs.checkpoint import Calibration, RunFacts, load_run, save_calibration
+from ..runs.checkpoint import Calibration, RunFacts, ViewFacts, load_run, save_calibration
 from ..thresholds import DEFAULT_FPR, calibrate_good, calibrate_on_defects, describe, require_rate
 from .out_of_sample import OutOfSample, Scored
-from .telling import telling
+from .sight import SightOptions, look_otherwise
+from .telling import tell_data, telling
 
 __all__ = ["CalibrationResult", "calibrate_run"]
 
@@ -49,7 +50,10 @@ def calibrate_run(
     *,
     strict: bool = False,
     group_by: str | None = None,
+    good: Sequence[str] = (),
+    sight: SightOptions | None = None,
     notify: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> CalibrationResult:
     """Set a run's thresholds.
 
@@ -59,13 +63,16 @@ def calibrate_run(
 
     Args:
         folder: RUN.
-        data: with a validation split, or good images.
+        data: with a validation split, or good images; of a datamodule no report is made.
         target_fpr: share of good parts that may be called NG; when None and there are no labelled defects, a rate of at
             most 5 % that the images support.
         device: torch's name.
         strict: stop at an image that cannot be read.
         group_by: pattern that finds an image's batch in its path; the run's own when None.
+        good: names of the folders of good parts; the run's own when empty.
+        sight: what of the images counts besides what the run has; the line will look at the same.
         notify: takes a sentence for a person before the work.
+        warn: takes what is doubtful about the data, a sentence each; ``notify`` when None.
 
     Raises:
         ConfigError: the rate is not in (0, 1), or the images do not give thresholds.
@@ -77,19 +84,22 @@ def calibrate_run(
 
     say = telling(notify)
     model, facts = load_run(folder)
-    module = open_data(data, group_by=group_by or facts.group_by)
+    module = open_data(data, group_by=group_by or facts.group_by, good=good or facts.good, recursive=facts.recursive)
+    if module is not data:
+        tell_data(module, say, warn, decode_masks=any(item.is_defective for item in module.validation), strict=strict)
+    other = look_otherwise(model, sight, module.validation or module.train, "thresholds", say)
     with DecodedFiles(module.validation or module.train, model.pre_processor.spec) as files:
         items, trained_on = _calibration_items(module, facts, files)
         say(describe_batches([item for item in items if not item.is_defective]))
         out_of_sample = OutOfSample(Engine(device, strict=strict), model, facts, files, say)
         if target_fpr is None and any(item.is_defective for item in items):
             scored = out_of_sample.labelled(items)
-            thresholds, found = _by_f1(scored, str(module.root))
+            thresholds, found = _by_f1(scored, str(module))
         else:
             scored = out_of_sample.cross_fitted(items) if trained_on else out_of_sample.held_out(items)
-            thresholds, found = calibrate_good(scored.good, target_fpr, str(module.root), scored.method, scored.caught)
+            thresholds, found = calibrate_good(scored.good, target_fpr, str(module), scored.method, scored.caught)
         result = CalibrationResult(thresholds, _with_shift(found, scored), scored)
-        _save(folder, result, files)
+        _save(folder, result, files, other)
     return result
 
 
@@ -144,7 +154,7 @@ def _with_shift(found: CalibrationFacts, scored: Scored) -> CalibrationFacts:
     return found.model_copy(update={"warnings": (*found.warnings, f"{scored.shift} {then}")})
 
 
-def _save(folder: Path, result: CalibrationResult, files: DecodedFiles) -> None:
+def _save(folder: Path, result: CalibrationResult, files: DecodedFiles, view: ViewFacts | None) -> None:
     scored = result.scored
     kept = {f"{place:03d}.png": index for place, index in enumerate(scored.kept)}
     calibration = Calibration(
@@ -154,6 +164,7 @@ def _save(folder: Path, result: CalibrationResult, files: DecodedFiles) -> None:
         # What the frames of these good images have in common.
         sanity=learn_limits(files.stats(item.path) for item in scored.items),
         unseen_bank=scored.bank is not None,
+        view=view,
     )
     images = ((name, files.pixels(scored.items[index].path)) for name, index in kept.items())
     save_calibration(folder, calibration, images, scored.bank)

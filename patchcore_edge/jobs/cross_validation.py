@@ -23,7 +23,7 @@ from patchcore_edge_runtime.errors import DataError
 
 from ..models import PatchcoreModel
 from ..models.feature_space import FeatureSpace, Moments, pool_moments, pool_origin, projected
-from ..models.images_pool import ImagesPool
+from ..models.images_pool import ImagesPool, counted_only
 from ..models.k_center_greedy import KCenterGreedy, Pool, pool_rows
 
 __all__ = ["FOLDS", "OutOfFold", "Scorer", "folds", "out_of_fold_scores", "stretches_of", "units_of", "unseen_bank"]
@@ -153,6 +153,7 @@ def out_of_fold_scores(
     defects: Callable[[NDArray[np.int64]], Iterable[Tensor]] = lambda fold: (),
     device: torch.device | None = None,
     pca: PcaOptions | None = None,
+    counted: NDArray[np.bool_] | None = None,
 ) -> OutOfFold:
     """Raw image scores and map maxima, each from a bank that has not seen the image, nor a copy of it.
 
@@ -169,14 +170,15 @@ def out_of_fold_scores(
         defects: gives ``[P, D]`` features of synthetic defects on a fold's images.
         device: where the coresets are chosen; the pool's when None.
         pca: the feature space of each fold's bank; the features as they are when None.
+        counted: which of an image's r rows may be in a bank; see ``counted_only``.
     """
     n = sum(map(len, parted))
     rows_each = len(pool) // n
     scores, maxima = np.zeros(n, np.float32), np.zeros(n, np.float32)
     made: list[float] = []
-    for fold, space in zip(parted, _spaces(pool, rows_each, parted, pca), strict=True):
+    for fold, space in zip(parted, _spaces(pool, rows_each, parted, pca, counted), strict=True):
         others = np.setdiff1d(np.arange(n), fold)
-        rest = projected(ImagesPool(pool, others, rows_each), space)
+        rest = projected(counted_only(ImagesPool(pool, others, rows_each), counted), space)
         bank = KCenterGreedy(rest, sampling_ratio, seed, device=device).sample_coreset()
         for image in fold:
             scores[image], maxima[image] = scorer(scorer.image(pool, int(image), rows_each), bank, space)
@@ -185,11 +187,16 @@ def out_of_fold_scores(
 
 
 def _spaces(
-    pool: Pool, rows_each: int, parted: Sequence[NDArray[np.int64]], pca: PcaOptions | None
+    pool: Pool,
+    rows_each: int,
+    parted: Sequence[NDArray[np.int64]],
+    pca: PcaOptions | None,
+    counted: NDArray[np.bool_] | None,
 ) -> list[FeatureSpace | None]:
     """The feature space that each fold's other images give: sums of all images less those of the fold."""
     if pca is None:
         return [None for _ in parted]
+    pool, rows_each = counted_only(pool, counted), rows_each if counted is None else int(counted.sum())
     origin = pool_origin(pool)
 
     def moments(image: int) -> Moments:
@@ -209,6 +216,7 @@ def unseen_bank(
     share: float = 1 / 3,
     device: torch.device | None = None,
     space: FeatureSpace | None = None,
+    counted: NDArray[np.bool_] | None = None,
 ) -> tuple[Tensor, NDArray[np.int64]]:
     """A bank of a given size that has not seen some of the images, and those: what a graph is judged on.
 
@@ -220,6 +228,7 @@ def unseen_bank(
         share: of the images, roughly; at least one unit, and never all.
         device: where the coreset is chosen; the pool's when None.
         space: the bank's; the features as they are when None.
+        counted: which of an image's rows may be in the bank; see ``counted_only``.
     """
     numbers = np.random.default_rng(seed).permutation(np.unique(units))
     held: list[int] = []
@@ -228,6 +237,7 @@ def unseen_bank(
             continue
         held.append(int(number))
     unseen = np.flatnonzero(np.isin(units, held))
-    rest = projected(ImagesPool(pool, np.flatnonzero(~np.isin(units, held)), len(pool) // len(units)), space)
+    others = ImagesPool(pool, np.flatnonzero(~np.isin(units, held)), len(pool) // len(units))
+    rest = projected(counted_only(others, counted), space)
     sampler = KCenterGreedy(rest, 1.0, seed, size=min(size, len(rest)), device=device)
     return sampler.sample_coreset(), unseen

@@ -81,7 +81,7 @@ def fit_bank(
     parts = find_parts(own, grid, [looks.digest(item.path) for item in items], batches, looks.hashes)
     say(str(parts))
     seen, units = projected(pool, model.model.feature_space), units_of(parts.part, batches)
-    found = find_outliers(seen, model.coreset_rows, [item.path for item in items], grid, units)
+    found = find_outliers(seen, model.coreset_rows, [item.path for item in items], grid, units, model.model.ignored)
     dropped = set(found.worst(outliers))
     if dropped:
         rest = np.setdiff1d(np.arange(len(items)), list(dropped))

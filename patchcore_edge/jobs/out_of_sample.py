@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patchcore_edge_runtime.path_text import path_text
+
 from ..data import ImageItem
 from ..data.decoded_files import DecodedFiles
 from ..data.evenly_spaced import evenly_chosen, evenly_spaced
@@ -88,7 +90,7 @@ class OutOfSample:
         by_path = {item.path: item for item in items}
         good = np.flatnonzero(~scores.labels)
         parts = [by_path[scores.paths[place]] for place in good]
-        known = GoodScores(scores.scores[good], scores.map_maxima[good], tuple(item.path.name for item in parts))
+        known = GoodScores(scores.scores[good], scores.map_maxima[good], _names(parts))
         caught = Caught(self._synthetic(parts), scores.scores[scores.labels])
         return Scored(parts, known, caught, "held-out", _spread(known.scores), all_scores=scores)
 
@@ -126,7 +128,9 @@ class OutOfSample:
     def _unseen(self, pool: Pool, units: NDArray[np.int64]) -> tuple[Tensor, dict[int, float]]:
         """A bank that has not seen some of the images, and those with their scores by it."""
         size, seed, space = len(self._model.model.memory_bank), self._facts.seed, self._model.model.feature_space
-        bank, unseen = unseen_bank(pool, units, size, seed, device=self._engine.device, space=space)
+        bank, unseen = unseen_bank(
+            pool, units, size, seed, device=self._engine.device, space=space, counted=self._model.counted_rows
+        )
         images = (self._scorer.image(pool, int(place), len(pool) // len(units)) for place in unseen)
         scores = np.array([self._scorer(image, bank, space)[0] for image in images], np.float32)
         return bank, {int(unseen[place]): score for place, score in _spread(scores).items()}
@@ -150,8 +154,8 @@ class OutOfSample:
     ) -> GoodScores:
         batches = batches or tuple(item.batch for item in items if item.batch)
         suspects = set(self._facts.suspect_sha256)
-        named = frozenset(item.path.name for item in items if self._files.digest(item.path) in suspects)
-        return GoodScores(scores, maxima, tuple(item.path.name for item in items), parts.part, batches, named)
+        named = frozenset(_names([item for item in items if self._files.digest(item.path) in suspects]))
+        return GoodScores(scores, maxima, _names(items), parts.part, batches, named)
 
     def _out_of_fold(self, pool: Pool, items: Sequence[ImageItem], units: NDArray[np.int64]) -> OutOfFold:
         per_image = _per_image(len(items))
@@ -164,7 +168,9 @@ class OutOfSample:
 
         ratio, seed, device = self._model.coreset_sampling_ratio, self._facts.seed, self._engine.device
         parted = folds(units, seed)
-        return out_of_fold_scores(self._scorer, pool, parted, ratio, seed, defects, device, self._model.pca)
+        return out_of_fold_scores(
+            self._scorer, pool, parted, ratio, seed, defects, device, self._model.pca, self._model.counted_rows
+        )
 
     def _synthetic(self, items: Sequence[ImageItem]) -> _Floats:
         """Scores of synthetic defects on some good images, by the run's own bank."""
@@ -178,7 +184,7 @@ class OutOfSample:
     def _embedded(self, embed: Embedder, items: Sequence[ImageItem], per_image: int) -> Iterator[Tensor]:
         """``[P, D]`` features of the defects on some images."""
         images = [self._files.pixels(item.path) for item in items]
-        for defect in make_defects(images, per_image, _DEFECT_SEED):
+        for defect in make_defects(images, per_image, _DEFECT_SEED, hidden=self._model.hidden):
             yield embed(torch.from_numpy(defect.image)[None].to(self._engine.device))
 
     def _defective(self, items: Sequence[ImageItem]) -> _Floats:
@@ -201,10 +207,14 @@ def _per_image(count: int) -> int:
 
 
 def _shift(items: Sequence[ImageItem], scores: _Floats) -> Shift | None:
-    return find_shift(scores, [item.path.name for item in items])
+    return find_shift(scores, _names(items))
 
 
 def _spread(scores: _Floats) -> dict[int, float]:
     """Images to keep with their scores: least to most anomalous, both ends included."""
     order = np.argsort(scores, kind="stable")
     return {int(order[place]): float(scores[order[place]]) for place in evenly_spaced(len(order))}
+
+
+def _names(items: Sequence[ImageItem]) -> tuple[str, ...]:
+    return tuple(path_text(item.path.name) for item in items)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["telling"]
+from ..data import DataModule
+from ..data.digests import FileDigests
+from ..data.report import report_data
+
+__all__ = ["tell_data", "telling"]
 
 
 def telling(notify: Callable[[str], None] | None) -> Callable[[str], None]:
@@ -15,3 +19,36 @@ def telling(notify: Callable[[str], None] | None) -> Callable[[str], None]:
             notify(sentence)
 
     return tell
+
+
+def tell_data(
+    module: DataModule,
+    say: Callable[[str], None],
+    warn: Callable[[str], None] | None,
+    digests: FileDigests | None = None,
+    *,
+    decode_masks: bool = False,
+    strict: bool = False,
+) -> None:
+    """The data report before the work.
+
+    Args:
+        module: the data.
+        say: takes the report's lines.
+        warn: takes what is doubtful, a sentence each; ``say`` when None.
+        digests: of the files, where the work asks for them too.
+        decode_masks: see ``report_data``.
+        strict: make what is doubtful an error.
+
+    Raises:
+        DataError: something is doubtful, with ``strict``.
+    """
+    # Not their pixels: the work decodes the images anyway, and finds what shows one part.
+    report = report_data(module, digests, pixels=False, decode_masks=decode_masks)
+    say(report.rows_text)
+    for note in report.notes:
+        say(note)
+    for doubt in report.doubts:
+        (warn or say)(doubt)
+    if strict:
+        report.require_clear()

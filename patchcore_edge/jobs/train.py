@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from patchcore_edge_runtime.atomic_folder import require_replaceable
 from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, ScoreRule
-from patchcore_edge_runtime.errors import ConfigError, DataError
-from patchcore_edge_runtime.images.preprocess import PreprocessSpec
+from patchcore_edge_runtime.errors import ConfigError
 
-from ..data import DataModule, ImageItem, describe_batches, open_data
+from ..data import DataModule, FolderRules, ImageItem, describe_batches, open_data
 from ..data.digests import FileDigests
+from ..data.file_names import some_names
 from ..data.perceptual_hash import PictureHashes
-from ..data.photo_size import photo_sizes
 from ..engine import Engine
 from ..fit.storage import FeatureStorageOptions
 from ..models import Patchcore
 from ..models.feature_extractor import size_step
+from ..models.images_pool import counted_only
 from ..models.k_center_greedy import Pool, coreset_size
 from ..models.pre_processor import PreProcessor
 from ..models.weights import weights_file
@@ -30,7 +30,8 @@ from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
 from .fitting import Fitted, Looks, fit_bank, held_but_shown
-from .telling import telling
+from .sight import Sight, SightOptions, found_sight
+from .telling import tell_data, telling
 
 __all__ = ["OUTLIERS_FILE", "TrainOptions", "train_run"]
 
@@ -44,6 +45,7 @@ class TrainOptions:
 
     Attributes:
         image_size: height and width in pixels; what suits the photos when None.
+        sight: what of the photos counts, and what 16 bits mean.
         coreset_sampling_ratio: share of the patches to keep, in (0, 1]; 0.01 when no size is given either.
         weights: a file, ``hub``, or None for what this machine has.
         strict: stop at an image that cannot be read.
@@ -54,6 +56,8 @@ class TrainOptions:
         val_split_ratio: share of the good images to keep out of the fit, for `calibrate`, in [0, 1); none where the
             data has a validation split of its own.
         group_by: pattern that finds an image's batch in its path; see ``with_batches``.
+        good: names of the folders of good parts; the usual ones are known.
+        recursive: look into subfolders too.
         score: how an image's score comes from its patches; see ``ScoreRule``.
         pca: the feature space; the features as they are when None.
         patch_stride, patch_size: see ``PatchcoreModel``.
@@ -80,12 +84,15 @@ class TrainOptions:
     memory_limit: int | None = None
     val_split_ratio: float = 0.0
     group_by: str | None = None
+    good: tuple[str, ...] = ()
+    recursive: bool = True
     score: str = ScoreRule.REFERENCE
     pca: PcaOptions | None = None
     outliers: Literal["keep", "drop"] | int = "keep"
     augment: AugmentOptions | None = None
     patch_stride: int | None = None
     patch_size: int = 3
+    sight: SightOptions = field(default_factory=SightOptions)
 
     def __post_init__(self) -> None:
         given = [v for v in (self.coreset_sampling_ratio, self.coreset_size, self.bank_mb) if v is not None]
@@ -100,6 +107,10 @@ class TrainOptions:
         """The share of the patches to keep where no size is given."""
         return _DEFAULT_RATIO if self.coreset_sampling_ratio is None else self.coreset_sampling_ratio
 
+    def open(self, data: Path | DataModule) -> DataModule:
+        """The data as the options say; raises as ``open_data``."""
+        return open_data(data, self.val_split_ratio, self.seed, self.group_by, good=self.good, recursive=self.recursive)
+
     def bank_size(self, patches: int, dimensions: int) -> int:
         """Patches that the bank keeps of a pool of ``patches`` x ``dimensions``."""
         if self.coreset_size is not None:
@@ -110,7 +121,11 @@ class TrainOptions:
 
 
 def train_run(
-    data: Path | DataModule, folder: Path, options: TrainOptions, notify: Callable[[str], None] | None = None
+    data: Path | DataModule,
+    folder: Path,
+    options: TrainOptions,
+    notify: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> RunFacts:
     """Fit on the good images under ``data`` and write the RUN folder.
 
@@ -118,10 +133,11 @@ def train_run(
     called again with the same images and options.
 
     Args:
-        data: MVTec layout, or a folder of good images.
+        data: see ``open_data``; of a datamodule no report is made.
         folder: RUN to write; an earlier one is replaced.
         options: what to fit.
-        notify: takes sentences for a person: what the fit will need, which images stand out.
+        notify: takes sentences for a person: what is there, what the fit will need, which images stand out.
+        warn: takes what is doubtful about the data, a sentence each; ``notify`` when None.
 
     Raises:
         DataError: no data, or an image that cannot be used.
@@ -130,12 +146,15 @@ def train_run(
     """
     # Not after an hour's work.
     require_replaceable(folder, RUN_FILE)
-    module = open_data(data, options.val_split_ratio, options.seed, options.group_by)
+    module = options.open(data)
 
-    say = telling(notify)
+    say, digest = telling(notify), FileDigests()
+    if module is not data:
+        tell_data(module, say, warn, digest, strict=options.strict)
     say(describe_batches(module.train + split_off(module)))
-    options = _sized(options, module, say)
-    model, digest = _new_model(options), FileDigests()
+    sight = found_sight([*module.train, *module.validation], options.sight, say)
+    size = sight.input_size(options.image_size, size_step(options.backbone), say)
+    model = _new_model(options, sight, size)
     storage = FeatureStorageOptions(
         folder=folder.absolute().with_name(f".{folder.absolute().name}.features"),
         fingerprint=_fingerprint(model, options, module, digest),
@@ -153,9 +172,9 @@ def train_run(
         found = fit_bank(model, store.pool(), used, looks, fill, options.outliers, say)
         fitted = module.with_train(found.kept)
         shown = held_but_shown(engine, model, fitted, store.pool(), looks)
-        facts = save_fitted(
-            folder, model, fitted, FitFindings(found.suspects, [*shown, *found.dropped], options.group_by), digest
-        )
+        rules = FolderRules(options.group_by, options.good, options.recursive)
+        findings = FitFindings(found.suspects, [*shown, *found.dropped], rules)
+        facts = save_fitted(folder, model, fitted, findings, digest)
         if shown:
             say(
                 f"{len(shown)} of the images held out show parts that are among the training images; "
@@ -168,35 +187,19 @@ def train_run(
 
 def _fill(model: Patchcore, options: TrainOptions, pool: Pool) -> None:
     model.coreset_sampling_ratio = options.ratio
-    model.fit(pool, size=options.bank_size(*pool.shape), projection_eps=options.projection_eps)
-    model.coreset_sampling_ratio = len(model.coreset_rows) / len(pool)
+    rows = len(counted_only(pool, model.counted_rows))
+    model.fit(pool, size=options.bank_size(rows, pool.shape[1]), projection_eps=options.projection_eps)
+    model.coreset_sampling_ratio = len(model.coreset_rows) / rows
 
 
-def _sized(options: TrainOptions, module: DataModule, say: Callable[[str], None]) -> TrainOptions:
-    """The options with an image size: that which suits the photos, where none was asked for."""
-    if options.image_size is not None:
-        return options
-    photos = photo_sizes([item.path for item in module.train])
-    if photos is None:
-        raise DataError(f"None of the images under {module.root} can be read; give photos of good parts.")
-    height, width = photos.input_size(photos.default_side, size_step(options.backbone))
-    say(
-        f"The photos are {photos}; the model takes {width}x{height}, {height * width / 256**2:.2g} times the work of "
-        "256x256 (--image-size changes it)."
-    )
-    return replace(options, image_size=(height, width))
-
-
-def _new_model(options: TrainOptions) -> Patchcore:
-    assert options.image_size is not None
-    height, width = options.image_size
+def _new_model(options: TrainOptions, sight: Sight, size: tuple[int, int]) -> Patchcore:
     return Patchcore(
         options.backbone,
         options.layers,
         pre_trained=True,
         coreset_sampling_ratio=options.ratio,
         num_neighbors=options.num_neighbors,
-        pre_processor=PreProcessor(PreprocessSpec(height=height, width=width)),
+        pre_processor=PreProcessor(sight.spec(size)),
         post_processor=False,  # thresholds are `calibrate`'s
         weights=weights_file(options.backbone, options.weights),
         seed=options.seed,
@@ -205,6 +208,7 @@ def _new_model(options: TrainOptions) -> Patchcore:
         augment=options.augment,
         patch_stride=options.patch_stride,
         patch_size=options.patch_size,
+        ignore_masks=sight.ignore_masks,
     )
 
 
@@ -213,7 +217,7 @@ def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule, di
     digest = hashlib.sha256()
     grid = (options.patch_stride, options.patch_size)
     copies = options.augment and (options.augment.model_dump(), options.seed)
-    facts = (options.backbone, options.layers, grid, model.pre_processor.spec.model_dump(), options.strict, copies)
+    facts = (options.backbone, model.model.layers, grid, model.pre_processor.spec.model_dump(), options.strict, copies)
     digest.update(json.dumps(facts).encode())
     for name, tensor in sorted(model.model.feature_extractor.state_dict().items()):
         digest.update(name.encode())
@@ -236,6 +240,4 @@ def _report_outliers(
 
 
 def _named(items: Sequence[ImageItem], count: int) -> str:
-    names = [item.path.name for item in items]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{len(names)} of {count} training images look unlike the others ({', '.join(names[:3])}{more})"
+    return f"{len(items)} of {count} training images look unlike the others ({some_names(items)})"

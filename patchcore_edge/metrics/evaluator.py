@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.path_text import path_text
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..data.batch import Batch
@@ -43,10 +44,11 @@ class Scores:
         labels: ``[n]`` bool, True for defective.
         scores: ``[n]`` float32 raw image scores.
         map_maxima, map_medians: ``[n]`` float32 largest and middle value of each raw map.
-        pixels: what the maps say of good and defective pixels; None where the data has no mask for some image.
+        pixels: what the maps say of good and defective pixels, of the images whose masks are known; None where none is.
         maps: n raw maps ``[H,W]``, if they were to be kept; else none.
         masks: n defect masks ``[H,W]``, likewise; None where the data has none for an image.
         groups: the batch (lot, day, camera) of each image, "" where it is not known; none where no image's is.
+        has_mask: ``[n]`` bool, whether ``pixels`` has the image; good images count as known. None where all are.
     """
 
     paths: list[Path]
@@ -59,6 +61,21 @@ class Scores:
     maps: list[NDArray[np.float32]] = field(default_factory=list)
     masks: list[NDArray[np.bool_] | None] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    has_mask: NDArray[np.bool_] | None = None
+
+    @property
+    def pixel_images(self) -> int:
+        """How many images ``pixels`` is over."""
+        if self.pixels is None:
+            return 0
+        return len(self.labels) if self.has_mask is None else int(self.has_mask.sum())
+
+    @property
+    def pixel_masks(self) -> int:
+        """How many of those are defective, and so have a mask that marks something."""
+        if self.pixels is None:
+            return 0
+        return int(self.labels.sum() if self.has_mask is None else (self.labels & self.has_mask).sum())
 
 
 @dataclass(frozen=True)
@@ -88,14 +105,16 @@ class Evaluation:
     Attributes:
         image_auroc, image_aupr: over the image scores; need good and defective images.
         image_f1_max: best F1 that any threshold reaches; a property of the ranking, not a threshold to use.
-        pixel_auroc: over all pixels; needs masks for every defective image.
-        aupro: per-region overlap up to a false-positive rate of 0.3; needs the same.
+        pixel_auroc: over all pixels of the images whose masks are known.
+        aupro: per-region overlap up to a false-positive rate of 0.3; over the same.
         false_reject_rate: share of good images above the calibrated threshold.
         recall: share of defective images above it.
         f1: at the calibrated threshold.
         recall_at_1, recall_at_5: recall where at most 1 % and 5 % of the good test images are rejected (``recall_at``);
             read off the test images, so a property of the ranking, not of a threshold to use.
         groups: the rates of each batch; None where no image's batch is known.
+        pixel_images: images that the pixel metrics are over: the good ones and those with a mask.
+        pixel_masks: defective ones among those.
     """
 
     images: int
@@ -113,6 +132,8 @@ class Evaluation:
     recall_at_1: float | None = None
     recall_at_5: float | None = None
     groups: tuple[GroupRates, ...] | None = None
+    pixel_images: int = 0
+    pixel_masks: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -137,35 +158,46 @@ def collect_scores(
     maps: list[NDArray[np.float32]] = []
     masks: list[NDArray[np.bool_] | None] = []
     columns: list[tuple[NDArray[Any], ...]] = []
-    pixels: PixelHistogram | None = PixelHistogram()
+    pixels = PixelHistogram()
     for batch in batches:
         assert batch.pred_score is not None
         assert batch.anomaly_map is not None
         if batch.gt_label is None:
             raise DataError("The images are not labelled good or defective; scores of such images cannot be measured.")
         raw = batch.anomaly_map[:, 0].numpy()
-        known = None if batch.gt_mask is None else batch.gt_mask.numpy()
+        known = _masks(batch)
         paths.extend(batch.image_path)
-        columns.append((batch.gt_label.numpy(), batch.pred_score.numpy(), raw.max((1, 2)), np.median(raw, (1, 2))))
-        pixels = _counted(pixels, raw, known)
+        columns.append(
+            (
+                batch.gt_label.numpy(),
+                batch.pred_score.numpy(),
+                raw.max((1, 2)),
+                np.median(raw, (1, 2)),
+                np.array([mask is not None for mask in known], np.bool_),
+            )
+        )
+        for one, mask in zip(raw, known, strict=True):
+            if mask is not None:
+                pixels.add(one, mask)
         if keep_maps:
             maps.extend(raw)
-            masks.extend([None] * len(raw) if known is None else known)
-    labels, scores, maxima, medians = (np.concatenate(column) for column in zip(*columns, strict=True))
-    kinds = [path.parent.name for path in paths]
+            masks.extend(known)
+    labels, scores, maxima, medians, has_mask = (np.concatenate(column) for column in zip(*columns, strict=True))
+    kinds = [path_text(path.parent.name) for path in paths]
     groups = [] if group_of is None else [group_of(path) for path in paths]
-    return Scores(paths, kinds, labels, scores, maxima, medians, pixels, maps, masks, groups)
+    # Of good pixels alone nothing can be measured.
+    counted = pixels if (has_mask & labels).any() else None
+    return Scores(paths, kinds, labels, scores, maxima, medians, counted, maps, masks, groups, has_mask)
 
 
-def _counted(
-    pixels: PixelHistogram | None, maps: NDArray[np.float32], masks: NDArray[np.bool_] | None
-) -> PixelHistogram | None:
-    """The counts with those of a batch; None from the first batch on that has no masks."""
-    if pixels is None or masks is None:
-        return None
-    for one, mask in zip(maps, masks, strict=True):
-        pixels.add(one, mask)
-    return pixels
+def _masks(batch: Batch) -> list[NDArray[np.bool_] | None]:
+    """Of each image of a batch; None where it is not known."""
+    if batch.gt_mask is None:
+        return [None] * len(batch.image)
+    masks = list(batch.gt_mask.numpy())
+    if batch.has_mask is None:
+        return masks
+    return [mask if known else None for mask, known in zip(masks, batch.has_mask.tolist(), strict=True)]
 
 
 def evaluate(scores: Scores, thresholds: Thresholds | None, fpr_limit: float = AUPRO_FPR_LIMIT) -> Evaluation:
@@ -199,6 +231,8 @@ def evaluate(scores: Scores, thresholds: Thresholds | None, fpr_limit: float = A
         recall_at_1=recall_at(0.01, labels, values) if both else None,
         recall_at_5=recall_at(0.05, labels, values) if both else None,
         groups=by_group(scores, thresholds) if any(scores.groups) else None,
+        pixel_images=0 if pixel_auroc is None else scores.pixel_images,
+        pixel_masks=0 if pixel_auroc is None else scores.pixel_masks,
     )
 
 
@@ -237,7 +271,7 @@ def _rates(group: str, scores: Scores, chosen: NDArray[np.bool_], thresholds: Th
 
 
 def _pixel_metrics(counts: PixelHistogram | None, fpr_limit: float) -> tuple[float | None, float | None]:
-    """AUROC and AUPRO; None unless every image has a mask, and some pixel is defective and some is not."""
+    """AUROC and AUPRO; None unless some pixel is defective and some is not."""
     if counts is None or not counts.has_both:
         return None, None
     return counts.auroc(), counts.aupro(fpr_limit)

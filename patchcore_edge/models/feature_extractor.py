@@ -26,12 +26,13 @@ class TimmFeatureExtractor(nn.Module):
 
     Args:
         backbone: timm name of a network that supports ``features_only``.
-        layers: names as timm's ``feature_info`` lists them, such as ``layer2`` or ``blocks.4``.
+        layers: names as timm's ``feature_info`` lists them, such as ``layer2`` or ``blocks.4``; a set, in any order.
         pre_trained: load ImageNet weights: those ``patchcore_edge.models.weights`` finds here, else through timm.
         image_size: (height, width) in pixels to build the network for, where it takes one size only, as most
             transformers do; the size it was trained with when absent. Positions in the weights are resampled to it.
 
     Attributes:
+        layers: as timm lists them, from the first of the network to the last.
         network: timm's feature network, cut after its last used layer.
         out_dims: layer → channels.
         mean, std: of the RGB channels on [0, 1] that the backbone was trained with.
@@ -50,10 +51,9 @@ class TimmFeatureExtractor(nn.Module):
         image_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self.layers = tuple(layers)
         plain = meta_network(backbone)
         options = size_options(backbone, plain, image_size)
-        options["out_indices"] = indices = _out_indices(backbone, plain, self.layers)
+        options["out_indices"] = indices = _out_indices(backbone, plain, tuple(layers))
         local = local_weights(backbone) if pre_trained else None
         self.network = timm.create_model(backbone, features_only=True, **options)
         if pre_trained and local is None:
@@ -62,9 +62,9 @@ class TimmFeatureExtractor(nn.Module):
         if local is not None:
             load_weights(self.network, local)
         # timm gives the features in the order of its own list, whatever the order of the indices.
-        self._order = [_module_names(self.network)[index] for index in indices]
+        self.layers = tuple(_module_names(self.network)[index] for index in indices)
         self._channels_last_output = str(getattr(self.network, "output_fmt", "")).endswith("NHWC")
-        self.out_dims = dict(zip(self._order, self.network.feature_info.channels(), strict=True))
+        self.out_dims = dict(zip(self.layers, self.network.feature_info.channels(), strict=True))
         self.mean = tuple(float(v) for v in self.network.pretrained_cfg["mean"])
         self.std = tuple(float(v) for v in self.network.pretrained_cfg["std"])
         fixed = bool(self.network.pretrained_cfg.get("fixed_input_size"))
@@ -88,10 +88,10 @@ class TimmFeatureExtractor(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """``[N,3,H,W]`` normalised RGB → layer → ``[N,C,h,w]``, in the order of ``layers``."""
-        features = dict(zip(self._order, self.network(images), strict=True))
+        features = dict(zip(self.layers, self.network(images), strict=True))
         if self._channels_last_output:  # Swin and its kin
             features = {layer: feature.permute(0, 3, 1, 2) for layer, feature in features.items()}
-        return {layer: features[layer] for layer in self.layers}
+        return features
 
 
 def _downloaded(backbone: str, indices: tuple[int, ...]) -> dict[str, Tensor]:

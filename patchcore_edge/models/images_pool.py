@@ -1,4 +1,4 @@
-"""Some of the images of a pool. Its rows come image after image, each image's own before those of its copies."""
+"""Some of the rows of a pool, which come image after image, each image's own before those of its copies."""
 
 from __future__ import annotations
 
@@ -8,13 +8,37 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patchcore_edge_runtime.errors import ConfigError
+
 from .k_center_greedy import Pool, pool_rows
 
-__all__ = ["ImagesPool", "without_copies"]
+__all__ = ["ImagesPool", "RowsPool", "counted_only", "without_copies"]
 
 
-class ImagesPool:
-    """The rows of some of a pool's images, as a pool; nothing is copied.
+class RowsPool:
+    """Some rows of a pool, as a pool; nothing is copied.
+
+    Args:
+        pool: of all rows.
+        places: ``[m]`` of those that are meant, rising.
+
+    Attributes:
+        places: the same.
+    """
+
+    def __init__(self, pool: Pool, places: NDArray[np.int64]) -> None:
+        self._pool, self.places = pool, places
+        self.shape = (len(places), pool.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        return pool_rows(self._pool, self.places[rows])
+
+
+class ImagesPool(RowsPool):
+    """The rows of some of a pool's images.
 
     Args:
         pool: image after image.
@@ -23,15 +47,25 @@ class ImagesPool:
     """
 
     def __init__(self, pool: Pool, images: NDArray[np.int64], patches: int) -> None:
-        self._pool = pool
-        self._rows = (images[:, None] * patches + np.arange(patches)).ravel()
-        self.shape = (len(self._rows), pool.shape[1])
+        super().__init__(pool, (images[:, None] * patches + np.arange(patches)).ravel())
 
-    def __len__(self) -> int:
-        return len(self._rows)
 
-    def __getitem__(self, rows: Any) -> Tensor:
-        return pool_rows(self._pool, self._rows[rows])
+def counted_only(pool: Pool, counted: NDArray[np.bool_] | None) -> Pool:
+    """What of a pool may become part of a bank: all of it, or of each image the rows that count.
+
+    Args:
+        pool: image after image.
+        counted: ``[r]`` of the rows of one image, its copies' included; all when None.
+
+    Raises:
+        ConfigError: the pool is not of whole images.
+    """
+    if counted is None:
+        return pool
+    if len(pool) % len(counted):
+        raise ConfigError(f"A pool of {len(pool)} patches is not of whole images of {len(counted)}; give all of each.")
+    first = np.arange(0, len(pool), len(counted))
+    return RowsPool(pool, (first[:, None] + np.flatnonzero(counted)).ravel())
 
 
 def without_copies(pool: Pool, images: int, patches: int) -> Pool:

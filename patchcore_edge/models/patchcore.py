@@ -31,17 +31,20 @@ Example:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, ScoreRule
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.images.geometry import Masks
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 from patchcore_edge_runtime.validation import first_fault
 
@@ -49,6 +52,8 @@ from ..data.augmentation import Augmenter
 from ..data.batch import Batch
 from ..metrics.evaluator import Evaluator
 from .feature_space import pool_moments, pool_origin, projected
+from .ignored import counted_rows, ignored_cells
+from .images_pool import RowsPool, counted_only
 from .k_center_greedy import KCenterGreedy, Pool, pool_rows
 from .post_processor import PostProcessor
 from .pre_processor import PreProcessor
@@ -72,7 +77,7 @@ class Patchcore(nn.Module):
 
     Args:
         backbone: timm name.
-        layers: names of the backbone's layers.
+        layers: names of the backbone's layers; a set, whose order does not matter.
         pre_trained: load ImageNet weights.
         coreset_sampling_ratio: fraction of the patches that the memory bank keeps, in (0, 1].
         num_neighbors: neighbours that re-weight the image score.
@@ -88,11 +93,15 @@ class Patchcore(nn.Module):
         patch_stride: pixels from patch to patch; as the first layer has them when absent.
         patch_size: side of the square of a layer's cells that are averaged into one: 1, 3, 5 …
         augment: what further pictures of each training image vary, which go into the pool too; none when absent.
+        ignore_masks: polygons in fractions of the frame within which nothing counts: their patches are in no bank and
+            have no score.
 
     Attributes:
         embeddings: ``[n, D]`` float32 per training step, until ``fit``.
         pool_size: patches that ``fit`` chose from.
-        coreset_rows: which of them it chose, in the order of choice.
+        coreset_rows: which rows of its pool it chose, in the order of choice.
+        hidden: ``[H, W]`` bool, the pixels of its input in which nothing counts; None where all do.
+        counted_rows: ``[r]`` which of an image's rows in a pool may be chosen; None where all may.
 
     Raises:
         ConfigError: an argument that cannot be met, or no weights.
@@ -117,6 +126,7 @@ class Patchcore(nn.Module):
         patch_stride: int | None = None,
         patch_size: int = 3,
         augment: AugmentOptions | None = None,
+        ignore_masks: Masks = (),
     ) -> None:
         super().__init__()
         if not 0 < coreset_sampling_ratio <= 1:
@@ -147,6 +157,7 @@ class Patchcore(nn.Module):
         if patch_stride is not None:
             self.model.patch_grid(size)  # refuses what does not fill the patches
         self.pre_processor = pre_processor.completed(extractor.mean, extractor.std)
+        self.look_at(self.pre_processor.spec, ignore_masks)
         self.post_processor = self.configure_post_processor() if post_processor is True else post_processor or None
         self.evaluator = Evaluator() if evaluator is True else evaluator or None
         self.visualizer = Visualizer() if visualizer is True else visualizer or None
@@ -190,6 +201,26 @@ class Patchcore(nn.Module):
             raise ConfigError(f"The image size {image_size} with the crop {center_crop_size}: {why}.") from None
         return PreProcessor(spec)
 
+    def look_at(self, spec: PreprocessSpec, ignore_masks: Masks) -> None:
+        """Take what counts in a frame: its region of interest, and what in it is ignored.
+
+        Args:
+            spec: of the same input size.
+            ignore_masks: polygons in fractions of the frame.
+
+        Raises:
+            ConfigError: nothing is left, or where the masks lie in the region is not known.
+        """
+        ignored = ignored_cells(ignore_masks, spec, self.model.patch_grid(spec.input_size)) if ignore_masks else None
+        self.hidden = ignored_cells(ignore_masks, spec, spec.input_size)
+        if spec != self.pre_processor.spec:
+            self.pre_processor = copy.deepcopy(self.pre_processor)  # another model may share it
+            self.pre_processor.spec = spec
+        self.ignore_masks = ignore_masks
+        self.counted_rows = None if ignored is None else counted_rows(ignored, self.augment)
+        flat = np.zeros(0, np.bool_) if ignored is None else ignored.ravel()
+        self.model.ignored = torch.from_numpy(flat).to(self.model.memory_bank.device)
+
     @staticmethod
     def configure_post_processor() -> PostProcessor:
         """The default: thresholds of the highest F1 on labelled defects, else for a false-reject rate of 0.1 %."""
@@ -225,8 +256,11 @@ class Patchcore(nn.Module):
 
         Returns:
             the batch with ``pred_score`` and ``anomaly_map``; with thresholds, ``pred_label`` and ``pred_mask`` too.
+            Where nothing counts, ``gt_mask`` has no defect.
         """
         output = self(batch.image)
+        if batch.gt_mask is not None and self.hidden is not None:
+            batch = batch._replace(gt_mask=batch.gt_mask & ~torch.from_numpy(self.hidden).to(batch.gt_mask.device))
         scored = batch._replace(pred_score=output.pred_score, anomaly_map=output.anomaly_map)
         return scored if self.post_processor is None else self.post_processor(scored)
 
@@ -246,6 +280,8 @@ class Patchcore(nn.Module):
                 raise ConfigError("There are no embeddings to fit; run the training steps first.")
             pool = torch.cat(self.embeddings)
             self.embeddings.clear()
+        pool = counted_only(pool, self.counted_rows)
+        places = pool.places if isinstance(pool, RowsPool) and self.counted_rows is not None else None
         self.pool_size = len(pool)
         device = self.model.memory_bank.device
         space = None if self.pca is None else pool_moments(pool, pool_origin(pool)).space(self.pca).to(device)
@@ -253,7 +289,8 @@ class Patchcore(nn.Module):
         sampler = KCenterGreedy(
             pool, self.coreset_sampling_ratio, self.seed, size=size, projection_eps=projection_eps, device=device
         )
-        self.coreset_rows = sampler.select_coreset_idxs()
-        self.model.memory_bank = pool_rows(pool, self.coreset_rows).to(device)
+        picked = sampler.select_coreset_idxs()
+        self.coreset_rows = picked if places is None else places[picked].tolist()
+        self.model.memory_bank = pool_rows(pool, picked).to(device)
         self.model.feature_space = space
         self.model.eval()

@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch import Tensor
 
 from patchcore_edge_runtime.bundle.recipe import ScoreRule
 from patchcore_edge_runtime.errors import CheckpointError
 
 from .anomaly_map import AnomalyMapGenerator
-from .feature_extractor import TimmFeatureExtractor
 from .feature_space import FeatureSpace
 from .k_center_greedy import KCenterGreedy
-from .layer_merge import on_grid, plane, stride_grid
 from .neighbors import nearest
+from .patch_embedder import PatchEmbedder
 from .score_rule import ruled_scores
 
 __all__ = ["InferenceBatch", "PatchcoreModel"]
@@ -30,11 +28,11 @@ class InferenceBatch(NamedTuple):
     anomaly_map: Tensor
 
 
-class PatchcoreModel(nn.Module):
+class PatchcoreModel(PatchEmbedder):
     """The network and its memory bank.
 
     Args:
-        layers: names of the backbone's layers as timm lists them; without a stride the first sets the grid of patches.
+        layers: names of the backbone's layers as timm lists them; a set, whose order does not matter.
         backbone: timm name.
         pre_trained: load ImageNet weights; where from, see ``patchcore_edge.models.weights``.
         num_neighbors: neighbours that re-weight the image score (b in eq. 7); 1 turns re-weighting off.
@@ -44,11 +42,13 @@ class PatchcoreModel(nn.Module):
         image_size: (height, width) in pixels; only networks that take one size need it, see ``TimmFeatureExtractor``.
 
     Attributes:
+        layers: from the first of the network to the last; without a stride the first sets the grid of patches.
         feature_extractor: ``[N,3,H,W]`` normalised images → layer → features.
         feature_pooler: averages of each layer's features over ``patch_size``, at stride 1.
         anomaly_map_generator: patch scores → smooth map of the image's size.
         memory_bank: ``[M, D]`` float32 patch features, in the feature space where one is set; empty until fitted or
             loaded.
+        ignored: ``[P]`` bool, the patches that have no score; empty where all have one.
 
     Example:
         >>> import torch
@@ -71,6 +71,7 @@ class PatchcoreModel(nn.Module):
     memory_bank: Tensor
     space_mean: Tensor
     space_axes: Tensor
+    ignored: Tensor
 
     def __init__(
         self,
@@ -84,18 +85,17 @@ class PatchcoreModel(nn.Module):
         patch_size: int = 3,
         image_size: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            layers, backbone, pre_trained, patch_stride=patch_stride, patch_size=patch_size, image_size=image_size
+        )
         self.score = ScoreRule(score)
-        self.patch_stride, self.patch_size = patch_stride, patch_size
-        self.backbone = backbone
-        self.layers = tuple(layers)
         self.num_neighbors = num_neighbors
-        self.feature_extractor = TimmFeatureExtractor(backbone, self.layers, pre_trained, image_size=image_size)
-        self.feature_pooler = nn.AvgPool2d(patch_size, 1, patch_size // 2)
         self.anomaly_map_generator = AnomalyMapGenerator()
         self.register_buffer("memory_bank", torch.empty(0))
         self.register_buffer("space_mean", torch.empty(0))
         self.register_buffer("space_axes", torch.empty(0))
+        # Not in the checkpoint: it follows from polygons, which are.
+        self.register_buffer("ignored", torch.empty(0, dtype=torch.bool), persistent=False)
 
     def forward(self, input_tensor: Tensor) -> Tensor | InferenceBatch:
         """Embed in training mode, score in evaluation mode.
@@ -151,10 +151,15 @@ class PatchcoreModel(nn.Module):
         batch = len(patches)
         rows = self.project(patches.flatten(0, 1))
         distances, locations = (one.reshape(batch, -1) for one in self.nearest_neighbors(rows, 1))
+        distances = self.counted(distances)
         anomaly_map = self.anomaly_map_generator(distances.reshape(batch, 1, *grid), image_size)
         if self.score is ScoreRule.REFERENCE:
             return InferenceBatch(self.compute_anomaly_score(distances, locations, rows), anomaly_map)
         return InferenceBatch(ruled_scores(self.score, distances, anomaly_map), anomaly_map)
+
+    def counted(self, distances: Tensor) -> Tensor:
+        """``[..., P]`` distances of an image's patches, 0 where nothing counts."""
+        return distances.masked_fill(self.ignored, 0) if len(self.ignored) else distances
 
     @property
     def feature_space(self) -> FeatureSpace | None:
@@ -170,68 +175,6 @@ class PatchcoreModel(nn.Module):
         """``[n, D]`` features → ``[n, k]`` in the feature space."""
         space = self.feature_space
         return rows if space is None else space(rows)
-
-    def patch_grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of the patches of an image, computed from the layers' shapes; no pixel is looked at.
-
-        Args:
-            image_size: (height, width) in pixels.
-        """
-        grids = self.feature_extractor.grids(image_size)
-        return grids[self.layers[0]] if self.patch_stride is None else stride_grid(image_size, self.patch_stride, grids)
-
-    @property
-    def embedding_dim(self) -> int:
-        """Length of a patch's feature vector."""
-        return sum(self.feature_extractor.out_dims[layer] for layer in self.layers)
-
-    def embed(self, input_tensor: Tensor) -> Tensor:
-        """``[N,3,H,W]`` normalised images → ``[N,D,h,w]`` patch features, pooled and merged."""
-        pooled = {layer: self.feature_pooler(one) for layer, one in self.feature_extractor(input_tensor).items()}
-        if self.patch_stride is None:
-            return self.generate_embedding(pooled)
-        grids = {layer: plane(one) for layer, one in pooled.items()}
-        grid = stride_grid(plane(input_tensor), self.patch_stride, grids)
-        return torch.cat([on_grid(pooled[layer], grid) for layer in self.layers], dim=1)
-
-    def generate_embedding(self, features: dict[str, Tensor]) -> Tensor:
-        """Merge layers: each is resized bilinearly to the first one's grid, then all are put behind one another.
-
-        Args:
-            features: layer → ``[N,C,h,w]``, pooled.
-
-        Returns:
-            ``[N, sum of C, h, w]``, h and w those of the first of the model's layers.
-
-        Example:
-            >>> import torch
-            >>> model = PatchcoreModel(["layer1", "layer2"], "resnet18", pre_trained=False)
-            >>> features = {
-            ...     "layer1": torch.randn(32, 64, 56, 56),
-            ...     "layer2": torch.randn(32, 128, 28, 28)
-            ... }
-            >>> embedding = model.generate_embedding(features)
-            >>> embedding.shape
-            torch.Size([32, 192, 56, 56])
-        """
-        first = features[self.layers[0]]
-        size = first.shape[-2:]
-        others = [features[layer] for layer in self.layers[1:]]
-        merged = [interpolate(layer, size=size, mode="bilinear", align_corners=False) for layer in others]
-        return torch.cat([first, *merged], dim=1)
-
-    @staticmethod
-    def reshape_embedding(embedding: Tensor) -> Tensor:
-        """``[N,D,h,w]`` → ``[N*h*w, D]``, patches in row-major order.
-
-        Example:
-            >>> import torch
-            >>> embedding = torch.randn(32, 512, 7, 7)
-            >>> reshaped = PatchcoreModel.reshape_embedding(embedding)
-            >>> reshaped.shape
-            torch.Size([1568, 512])
-        """
-        return embedding.permute(0, 2, 3, 1).reshape(-1, embedding.shape[1])
 
     def subsample_embedding(self, embedding: Tensor, sampling_ratio: float, seed: int = 0) -> None:
         """Set the memory bank to a greedy k-center coreset.

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader
 from patchcore_edge_runtime.errors import cannot_write
 from patchcore_edge_runtime.images.files import encode_image
 from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.path_text import encodable
 
 __all__ = ["jpeg", "write_page", "write_text"]
 
@@ -37,11 +38,11 @@ def _share(value: float | None) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; names in it that are no UTF-8 as ``path_text`` has them."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
+        part.write_text(encodable(text), encoding="utf-8")
         part.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.path_text import path_text
 
 from ..data.file_names import distinct_names
 from ..fit.outliers import Outliers
@@ -53,6 +54,7 @@ def write_report(
     pixel_threshold: float,
     views: Callable[[list[Path]], Iterable[View]],
     calibration: CalibrationFacts | None = None,
+    warnings: Sequence[str] = (),
 ) -> None:
     """Write the report of an evaluation, and its metrics as JSON beside it.
 
@@ -64,6 +66,7 @@ def write_report(
         pixel_threshold: where the heatmaps turn orange; they begin above what good images usually have.
         views: gives, by their files, the images to show.
         calibration: how the threshold was found; its warnings and what other thresholds would do are shown.
+        warnings: what else has to be known before the figures are believed, a sentence each.
 
     Raises:
         ConfigError: a file cannot be written.
@@ -80,7 +83,7 @@ def write_report(
         title=title,
         facts=facts,
         evaluation=evaluation,
-        warnings=_warnings(evaluation, calibration, rejected),
+        warnings=[*warnings, *_warnings(evaluation, calibration, rejected)],
         rejected=rejected,
         found=_above(scores, evaluation, defective=True),
         plots=plots(scores, evaluation),
@@ -149,7 +152,7 @@ def _good_in_order(scores: Scores) -> tuple[NDArray[np.float32], Shift | None]:
     paths = [scores.paths[i] for i in good]
     order = file_order(paths)
     values = scores.scores[[good[i] for i in order]]
-    return values, find_shift(values, [paths[i].name for i in order])
+    return values, find_shift(values, [path_text(paths[i].name) for i in order])
 
 
 def _per_defect(scores: Scores, evaluation: Evaluation) -> list[dict[str, Any]]:

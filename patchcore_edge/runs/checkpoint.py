@@ -31,6 +31,7 @@ from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, Sco
 from patchcore_edge_runtime.errors import CheckpointError
 from patchcore_edge_runtime.images.files import read_image, write_image
 from patchcore_edge_runtime.images.frame_check import FrameLimits
+from patchcore_edge_runtime.images.geometry import Masks, Roi
 from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, as_bgr8
 from patchcore_edge_runtime.validation import first_fault
 from patchcore_edge_runtime.verdict import Thresholds
@@ -42,7 +43,9 @@ __all__ = [
     "RUN_FILE",
     "Calibration",
     "RunFacts",
+    "ViewFacts",
     "calibration_images",
+    "load_calibrated",
     "load_calibration",
     "load_run",
     "save_calibration",
@@ -71,6 +74,8 @@ class RunFacts(BaseModel):
         left_out_sha256: digests of files that are neither: they show a part that is among the training images.
         suspect_sha256: digests of the training files that look unlike the others (``outliers.html``).
         group_by: pattern that finds an image's batch in its path; subfolders are batches without.
+        good: names of the folders of good parts, where somebody said them.
+        recursive: whether subfolders were looked into.
         patches: how many the images and their augmented copies gave.
         bank_size: how many of them the memory bank keeps.
         score: how an image's score comes from its patches.
@@ -78,6 +83,7 @@ class RunFacts(BaseModel):
         patch_stride: pixels from patch to patch; as the first layer has them when absent.
         patch_size: side of the square of a layer's cells that are averaged into one.
         augment: what the bank's further pictures of each image vary; none when absent.
+        ignore_masks: polygons in fractions of the frame that the bank has not seen.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,6 +104,8 @@ class RunFacts(BaseModel):
     left_out_sha256: tuple[str, ...] = ()
     suspect_sha256: tuple[str, ...] = ()
     group_by: str | None = None
+    good: tuple[str, ...] = ()
+    recursive: bool = True
     patches: PositiveInt
     bank_size: PositiveInt
     score: ScoreRule = ScoreRule.REFERENCE
@@ -105,7 +113,23 @@ class RunFacts(BaseModel):
     patch_stride: PositiveInt | None = None
     patch_size: PositiveInt = 3
     augment: AugmentOptions | None = None
+    ignore_masks: Masks = ()
     tools: dict[str, str]
+
+
+class ViewFacts(BaseModel):
+    """What counts in a frame.
+
+    Attributes:
+        roi, frame_size: see ``PreprocessSpec``.
+        ignore_masks: polygons in fractions of the frame within which nothing counts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    roi: Roi | None = None
+    frame_size: tuple[PositiveInt, PositiveInt] | None = None
+    ignore_masks: Masks = ()
 
 
 class Calibration(BaseModel):
@@ -116,6 +140,7 @@ class Calibration(BaseModel):
         sanity: what a frame has to be like to be scored.
         unseen_bank: that bank is not the run's, which has seen them, but one of the same size that was fitted without
             them; see ``unseen_model``.
+        view: what of a frame it is for; the run's own when absent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -125,6 +150,7 @@ class Calibration(BaseModel):
     images: dict[str, float]
     sanity: FrameLimits | None = None
     unseen_bank: bool = False
+    view: ViewFacts | None = None
 
 
 def save_run(folder: Path, model: Patchcore, facts: RunFacts, samples: Iterable[Image] = ()) -> None:
@@ -167,7 +193,13 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
         patch_stride=facts.patch_stride,
         patch_size=facts.patch_size,
         augment=facts.augment,
+        ignore_masks=facts.ignore_masks,
     )
+    if model.model.layers != facts.layers:
+        # Of an earlier version, whose banks held the features in the order in which the layers were named.
+        raise CheckpointError(
+            f"{folder} was fitted with layers in an order that counts no more ({', '.join(facts.layers)}); train anew."
+        )
     try:
         model.model.load_state_dict(load_file(folder / MODEL_FILE))
     except (OSError, SafetensorError, RuntimeError):
@@ -175,6 +207,20 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
     if not torch.isfinite(model.model.memory_bank).all():
         raise CheckpointError(f"{folder / MODEL_FILE} holds numbers that are not finite; train anew.")
     return model.eval(), facts
+
+
+def load_calibrated(folder: Path) -> tuple[Patchcore, RunFacts, Calibration | None]:
+    """As ``load_run``, looking at what of a frame it was calibrated for; the calibration too, None before there is one.
+
+    Raises:
+        CheckpointError: as ``load_run``.
+    """
+    model, facts = load_run(folder)
+    calibration = load_calibration(folder)
+    if calibration is not None and calibration.view is not None:
+        view = calibration.view
+        model.look_at(model.pre_processor.spec.looking_at(view.roi, view.frame_size), view.ignore_masks)
+    return model, facts, calibration
 
 
 def train_samples(folder: Path) -> list[Image]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.path_text import encodable, path_text
 from patchcore_edge_runtime.version import __version__
 
-from ..data import DataModule, ImageItem
+from ..data import DataModule, FolderRules, ImageItem
 from ..data.digests import FileDigests
 from ..data.evenly_spaced import evenly_spaced
 from ..models import Patchcore
@@ -26,12 +27,12 @@ class FitFindings:
     Attributes:
         suspects: training images that look unlike the others.
         left_out: images that were held out and show parts that are among the training images.
-        group_by: pattern that finds the batches.
+        folders: how the folders were read.
     """
 
     suspects: Sequence[ImageItem] = ()
     left_out: Sequence[ImageItem] = ()
-    group_by: str | None = None
+    folders: FolderRules = field(default_factory=FolderRules)
 
 
 def save_fitted(
@@ -63,7 +64,7 @@ def save_fitted(
         return tuple(digest(item.path) for item in items)
 
     facts = RunFacts(
-        name=folder.resolve().name,
+        name=path_text(folder.resolve().name),
         backbone=model.model.backbone,
         layers=model.model.layers,
         num_neighbors=model.model.num_neighbors,
@@ -72,17 +73,20 @@ def save_fitted(
         preprocess=model.pre_processor.spec,
         mean=mean,
         std=std,
-        train_data=str(module.root),
+        train_data=str(module),
         train_sha256=digests(module.train),
         held_out_sha256=digests(split_off(module)),
         left_out_sha256=digests(found.left_out),
         suspect_sha256=digests(found.suspects),
-        group_by=found.group_by,
+        group_by=found.folders.group_by,
+        good=tuple(map(encodable, found.folders.good)),
+        recursive=found.folders.recursive,
         score=model.model.score,
         pca=model.pca,
         patch_stride=model.model.patch_stride,
         patch_size=model.model.patch_size,
         augment=model.augment,
+        ignore_masks=model.ignore_masks,
         patches=model.pool_size,
         bank_size=len(model.model.memory_bank),
         tools={"patchcore-edge": __version__, **{name: version(name) for name in ("torch", "timm", "opencv-python")}},

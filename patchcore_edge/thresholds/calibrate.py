@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
+from patchcore_edge_runtime.path_text import path_text
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..metrics.evaluator import Scores
@@ -35,7 +36,7 @@ def calibrate_on_scores(scores: Scores, target_fpr: float | None, data: str) -> 
     Raises:
         ConfigError: the rate is not in (0, 1), or the scores are unusable.
     """
-    names = tuple(path.name for path in scores.paths)
+    names = tuple(path_text(path.name) for path in scores.paths)
     if target_fpr is None and scores.labels.any():
         return calibrate_on_defects(
             scores.scores, scores.labels, scores.map_maxima, scores.pixels, DEFAULT_FPR, data, names

@@ -1,9 +1,11 @@
 """How well a recipe keeps unseen good parts and defects apart, and how sure that is.
 
-The measure is the share of pairs of a defect and a good image in which the defect scores higher (the area under the
-ROC curve). Its uncertainty, and that of a difference between two recipes on the same pictures, comes from each good
-image's influence with the defects made on it (the placements of DeLong, DeLong and Clarke-Pearson 1988, summed by
-image, as pictures of one part are no independent witnesses).
+The measure is the share of defects that are found, averaged over the rates of good images rejected up to a tenth (the
+partial area under the ROC curve, Dodd and Pepe 2003): the pairs of a defect and one of the highest good images in which
+the defect scores higher. Lines work at such rates; and what a recipe makes of defects that every good image lies below
+says little about those that are hard to see. Its uncertainty, and that of a difference between two recipes on the same
+pictures, comes from each good image's influence with the defects made on it (the placements of DeLong, DeLong and
+Clarke-Pearson 1988, summed by image, as pictures of one part are no independent witnesses).
 
 Other images are not all that may come: the real defects are of a kind that nobody made. Each kind of synthetic defect
 tells of a recipe's gain by itself; how far the kinds disagree says how far a further one may lie from their mean.
@@ -16,9 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Evidence", "combined", "evidence"]
+__all__ = ["RATE", "Evidence", "combined", "evidence"]
 
 _Floats = NDArray[np.float64]
+RATE = 0.1
+"""Of good images rejected, up to which defects count as found."""
 _MAP = 0.25
 
 
@@ -58,6 +62,7 @@ def evidence(
     sources: NDArray[np.int64],
     located: NDArray[np.float32] | None = None,
     kinds: NDArray[np.int64] | None = None,
+    rate: float = RATE,
 ) -> Evidence:
     """Of good images and defects made on them.
 
@@ -68,12 +73,11 @@ def evidence(
         located: ``[m]`` how well the map finds each, in [0, 1]; where it is given it has a quarter of the weight: a
             verdict is worth more than the picture that explains it.
         kinds: ``[m]`` number of each defect's kind; all of one when None.
+        rate: of good images rejected, in (0, 1], up to which defects count as found; 1 for the area under the ROC.
     """
     n, m = len(good), len(defects)
-    of_defects = _below(good, defects)
-    of_good = 1 - _below(defects, good)
-    value = float(of_defects.mean())
-    influence = of_good - value + np.bincount(sources, of_defects - value, n) * n / m
+    value, of_good, of_defects = _found(good, defects, rate)
+    influence = of_good + np.bincount(sources, of_defects - value, n) * n / m
     if located is not None:
         mean = float(located.mean())
         influence = (1 - _MAP) * influence + _MAP * np.bincount(sources, located - mean, n) * n / m
@@ -94,9 +98,7 @@ def combined(synthetic: Evidence, good: NDArray[np.float32], real: NDArray[np.fl
     """
     if not len(real):
         return synthetic
-    own = _below(good, real)
-    value = float(own.mean())
-    good_part = (1 - _below(real, good)) - value
+    value, good_part, own = _found(good, real, RATE)
     variance = float(own.var() / len(real) + good_part.var() / len(good)) + 0.25 / len(real) ** 2
     weights = np.array([1 / (synthetic.error**2 + trust**2), 1 / variance])
     first, second = weights / weights.sum()
@@ -109,6 +111,19 @@ def combined(synthetic: Evidence, good: NDArray[np.float32], real: NDArray[np.fl
         second * (own - value) * count / len(real),
     ]
     return Evidence(first * synthetic.value + second * value, influence, first * synthetic.kinds + second * value)
+
+
+def _found(good: NDArray[np.float32], defects: NDArray[np.float32], rate: float) -> tuple[float, _Floats, _Floats]:
+    """The measure; ``[n]`` each good image's influence on it; ``[m]`` the share of the highest below each defect."""
+    count = max(1, int(np.ceil(rate * len(good) - 1e-9)))
+    least = np.sort(good)[-count]
+    highest = good >= least  # ties and all, as any of them may be the one
+    of_defects = _below(good[highest], defects)
+    value = float(of_defects.mean())
+    above = 1 - _below(defects, good)
+    at_least = 1 - float(_below(defects, good[highest].min(keepdims=True))[0])
+    share = len(good) / int(highest.sum())
+    return value, np.where(highest, share * (above - at_least), 0.0) + at_least - value, of_defects
 
 
 def _below(lower: NDArray[np.float32], upper: NDArray[np.float32]) -> _Floats:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError
-from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec
+from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.path_text import path_text
 
 from ..data import DataModule, ImageItem
 from ..data.decoded_files import DecodedFiles
@@ -18,8 +19,10 @@ from ..data.perceptual_hash import perceptual_hash
 from ..engine import Engine
 from ..fit.copies import find_parts
 from ..jobs.cross_validation import folds, stretches_of, units_of
+from ..jobs.sight import Sight
 from ..metrics.score_order import file_order, find_shift
 from ..models import Patchcore
+from ..models.ignored import ignored_cells
 from ..models.k_center_greedy import Pool
 from .judge import Judge, Seen
 from .look import Pictures, columns_of
@@ -38,13 +41,16 @@ _CELL = 8
 
 
 @contextmanager
-def pictures_of(module: DataModule, size: tuple[int, int], default: tuple[int, int]) -> Iterator[Pictures]:
+def pictures_of(
+    module: DataModule, size: tuple[int, int], default: tuple[int, int], sight: Sight
+) -> Iterator[Pictures]:
     """Good images evenly chosen from all, with defects on them, and labelled images where validation has defects.
 
     Args:
         module: the data.
         size: the largest height and width that are tried.
         default: height and width of the default.
+        sight: what of the images counts.
 
     Raises:
         DataError: fewer than two images can be used.
@@ -53,15 +59,21 @@ def pictures_of(module: DataModule, size: tuple[int, int], default: tuple[int, i
     good = evenly_chosen([module.train[place] for place in order], JUDGED)
     labelled = module.validation if any(item.is_defective for item in module.validation) else []
     real = evenly_chosen(list(labelled), 4 * JUDGED) if labelled else []
-    with DecodedFiles([*good, *real], PreprocessSpec(height=size[0], width=size[1])) as files:
+    spec = sight.spec(size)
+    with DecodedFiles([*good, *real], spec) as files:
         good, real = ([item for item in items if files.is_usable(item.path)] for items in (good, real))
         if len(good) < 2:
             raise DataError(f"{module.root} has {len(good)} images that can be used; give more good images.")
-        yield Pictures(good, real, _defects(good, files, size, default), files)
+        hidden = ignored_cells(sight.ignore_masks, spec, size)
+        yield Pictures(good, real, _defects(good, files, size, default, hidden), files, sight)
 
 
 def _defects(
-    good: Sequence[ImageItem], files: DecodedFiles, size: tuple[int, int], default: tuple[int, int]
+    good: Sequence[ImageItem],
+    files: DecodedFiles,
+    size: tuple[int, int],
+    default: tuple[int, int],
+    hidden: NDArray[np.bool_] | None,
 ) -> Defects:
     class Decoded(Sequence[Image]):
         """The pictures, each read when it is asked for."""
@@ -74,7 +86,7 @@ def _defects(
 
     per_image = min(max(_DEFECTS // len(good), 1), _MOST_PER_IMAGE)
     cell = max(1, round(_CELL * min(size) / min(default)))
-    return made_defects(Decoded(), per_image, cell)
+    return made_defects(Decoded(), per_image, cell, hidden)
 
 
 def found_folds(
@@ -101,8 +113,9 @@ def found_folds(
         parted = folds(units_of(parts.part, batches), seed, _FOLDS)
         if batches:
             return parted
-        scores = _scores(pool, grid, spec.input_size, parted, columns_of(model, layout.layers), seed)
-    shift = find_shift(scores, [item.path.name for item in pictures.good])
+        columns = columns_of(model, layout.layers)
+        scores = _scores(pool, grid, spec.input_size, parted, columns, seed, model.counted_rows)
+    shift = find_shift(scores, [path_text(item.path.name) for item in pictures.good])
     if shift is None:
         return parted
     say(f"{shift} Recipes are judged on stretches of files that no bank has seen.")
@@ -116,10 +129,11 @@ def _scores(
     parted: Sequence[NDArray[np.int64]],
     columns: NDArray[np.int64],
     seed: int,
+    counted: NDArray[np.bool_] | None,
 ) -> NDArray[np.float32]:
     """``[n]`` of the good images, each by a bank that has not seen it."""
     none = np.zeros(0, np.int64)
     patches = grid[0] * grid[1]
-    seen = Seen(pool, pool[:0], none, np.zeros((0, patches), np.float32), grid, image_size)
+    seen = Seen(pool, pool[:0], none, np.zeros((0, patches), np.float32), grid, image_size, counted=counted)
     size = max(1, len(pool) // 150)
     return np.asarray(Judge(seen, parted, size, seed)(columns, None).good[0, -1], np.float32)

@@ -18,7 +18,7 @@ from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 
 from ..models.anomaly_map import AnomalyMapGenerator
 from ..models.feature_space import FeatureSpace, pool_moments, pool_origin, projected
-from ..models.images_pool import ImagesPool
+from ..models.images_pool import ImagesPool, counted_only
 from ..models.k_center_greedy import KCenterGreedy, Pool, pool_rows, products
 from ..models.neighbors import nearest
 from ..models.score_rule import patches_counted
@@ -45,6 +45,7 @@ class Seen:
         sources: ``[m]`` the good image that each is on.
         coverage: ``[m, P]`` the share of each patch that its defect covers.
         real: ``[r * P, D]`` of labelled images that no bank is from; none when None.
+        counted: ``[P]`` bool, the patches that count; all when None.
         grid: rows and columns of the P patches.
         image_size: height and width.
     """
@@ -56,6 +57,7 @@ class Seen:
     grid: tuple[int, int]
     image_size: tuple[int, int]
     real: Pool | None = None
+    counted: NDArray[np.bool_] | None = None
 
     @property
     def patches(self) -> int:
@@ -177,12 +179,13 @@ class Judge:
         return scores
 
     def _bank(self, pool: Pool, fold: NDArray[np.int64], pca: PcaOptions | None) -> _Bank:
-        others = ImagesPool(pool, np.setdiff1d(np.arange(self._seen.images), fold), self._seen.patches)
+        others: Pool = ImagesPool(pool, np.setdiff1d(np.arange(self._seen.images), fold), self._seen.patches)
+        others = counted_only(others, self._seen.counted)
         rows = pool_rows(others, slice(0, len(others))).to(self._device)
         space = None if pca is None else pool_moments(rows, pool_origin(rows)).space(pca)
         seen = projected(rows, space)
         picks = KCenterGreedy(seen, 1.0, self._seed, size=self._size).select_coreset_idxs()
-        return _Bank(pool_rows(seen, picks), space)
+        return _Bank(pool_rows(seen, picks), space, self._seen.counted)
 
     def _scored(self, found: tuple[Tensor, Tensor]) -> tuple[NDArray[np.float32], Tensor]:
         """``[R, S, b]`` scores and ``[S, b, h, w]`` maps at the patches' middles, of distances ``[S, b, P]``."""
@@ -204,8 +207,9 @@ class Judge:
 class _Bank:
     """A whole bank whose beginnings are smaller ones."""
 
-    def __init__(self, vectors: Tensor, space: FeatureSpace | None) -> None:
+    def __init__(self, vectors: Tensor, space: FeatureSpace | None, counted: NDArray[np.bool_] | None) -> None:
         self._space = space
+        self._ignored = None if counted is None else torch.from_numpy(~counted)
         self._center = vectors.mean(0)
         centred = vectors - self._center
         ends = [max(1, round(len(vectors) * share)) for share in SHARES]
@@ -232,6 +236,8 @@ class _Bank:
             centred = (rows if self._space is None else self._space(rows)) - self._center
             distances = torch.cat([self._nearest(block) for block in torch.split(centred, self._step)], 1)
             distances = distances.reshape(len(SHARES), len(places), patches)
+            if self._ignored is not None:
+                distances = distances.masked_fill(self._ignored, 0)
             yield places, (distances, self._reweighted(distances, centred.reshape(len(places), patches, -1)))
 
     def _nearest(self, rows: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from ..data.dataset import ImageDataset
 from ..data.decoded_files import DecodedFiles
 from ..engine import Engine
 from ..fit.feature_store import FeatureStore
+from ..jobs.sight import Sight
 from ..models import Patchcore
 from ..models.pre_processor import PreProcessor
 from ..models.weights import weights_file
@@ -37,32 +38,39 @@ class Pictures:
         real: labelled images that no bank is from.
         defects: made on the good images.
         files: all of them decoded at the largest size.
+        sight: what of them counts.
     """
 
     good: Sequence[ImageItem]
     real: Sequence[ImageItem]
     defects: Defects
     files: DecodedFiles
+    sight: Sight
 
     def dataset(self, items: Sequence[ImageItem], spec: PreprocessSpec) -> ImageDataset:
         """Good or labelled images at a model's size: by way of the largest, as the defects come."""
-        return ImageDataset(items, spec, lambda path: preprocess(self.files.pixels(path), spec))
+        seen = spec.looking_at(None)  # the region was cut out when the files were decoded
+        return ImageDataset(items, spec, lambda path: preprocess(self.files.pixels(path), seen))
 
 
 def view_model(
-    view: View, weights: str | None, layers: Sequence[str] | None = None, score: ScoreRule = ScoreRule.REFERENCE
+    view: View,
+    weights: str | None,
+    sight: Sight,
+    layers: Sequence[str] | None = None,
+    score: ScoreRule = ScoreRule.REFERENCE,
 ) -> Patchcore:
     """The network of a view, with some of its layers (all when None) and no bank."""
-    height, width = view.image_size
     return Patchcore(
         view.backbone,
         layers or view.layers,
         pre_trained=True,
-        pre_processor=PreProcessor(PreprocessSpec(height=height, width=width)),
+        pre_processor=PreProcessor(sight.spec(view.image_size)),
         post_processor=False,
         weights=weights_file(view.backbone, weights),
         score=score,
         patch_stride=view.patch_stride,
+        ignore_masks=sight.ignore_masks,
     )
 
 
@@ -83,7 +91,10 @@ def seen(view: View, model: Patchcore, pictures: Pictures, engine: Engine) -> It
         defects = pool(pictures.defects.dataset(spec))
         real = pool(pictures.dataset(pictures.real, spec)).pool() if pictures.real else None
         coverage = pictures.defects.coverage(grid)
-        yield Seen(good.pool(), defects.pool(), pictures.defects.sources, coverage, grid, spec.input_size, real)
+        if model.counted_rows is not None:
+            coverage = coverage * model.counted_rows
+        sources, counted = pictures.defects.sources, model.counted_rows
+        yield Seen(good.pool(), defects.pool(), sources, coverage, grid, spec.input_size, real, counted)
 
 
 def columns_of(model: Patchcore, layers: Sequence[str]) -> NDArray[np.int64]:

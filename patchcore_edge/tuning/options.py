@@ -9,6 +9,7 @@ from typing import Literal
 
 from patchcore_edge_runtime.errors import ConfigError
 
+from ..jobs.sight import SightOptions
 from ..jobs.train import TrainOptions
 from ..models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from .choice import Limits
@@ -44,6 +45,9 @@ class TuneOptions:
     target_fpr: float | None = None
 
     def __post_init__(self) -> None:
+        # Sets: what is named twice counts once, and the first is still the default's.
+        object.__setattr__(self, "backbones", tuple(dict.fromkeys(self.backbones)))
+        object.__setattr__(self, "sides", tuple(dict.fromkeys(self.sides)))
         if not self.backbones:
             raise ConfigError("No backbone was named; give at least one, such as --backbones tf_efficientnet_lite0.")
         if self.train.weights is not None and len(self.backbones) > 1:
@@ -58,6 +62,9 @@ def base_options(
     strict: bool,
     group_by: str | None,
     outliers: Literal["keep", "drop"] | int,
+    good: tuple[str, ...] = (),
+    recursive: bool = True,
+    sight: SightOptions | None = None,
 ) -> TrainOptions:
     """What a recipe is put into: all that ``train`` can be told besides."""
     return TrainOptions(
@@ -71,7 +78,10 @@ def base_options(
         device=device,
         strict=strict,
         group_by=group_by,
+        good=good,
+        recursive=recursive,
         outliers=outliers,
+        sight=sight or SightOptions(),
     )
 
 
@@ -104,12 +114,25 @@ def train_command(base: TrainOptions, recipe: Recipe, data: Path) -> str:
     ]
     if layout.pca is not None:
         words += ["--pca", f"{layout.pca.dimensions:g}", "--whitening", f"{layout.pca.whitening:g}"]
-    if base.weights is not None:
-        words += ["--weights", base.weights]
-    if base.outliers != "keep":
-        words += ["--outliers", str(base.outliers)]
-    if base.group_by is not None:
-        words += ["--group-by", base.group_by]
-    if base.seed:
-        words += ["--seed", str(base.seed)]
+    for name, value in _said(base).items():
+        words += [name, str(value)]
+    for polygon in base.sight.ignore_masks:
+        words += ["--ignore-mask", " ".join(f"{x:g},{y:g}" for x, y in polygon)]
+    for name in base.good:
+        words += ["--good", name]
+    words += [] if base.recursive else ["--no-recursive"]
     return shlex.join(words)
+
+
+def _said(base: TrainOptions) -> dict[str, object]:
+    """Options that were given, with their values."""
+    roi = base.sight.roi
+    given = {
+        "--weights": base.weights,
+        "--bit-depth": base.sight.bit_depth,
+        "--roi": None if roi is None else ",".join(map(str, roi)),
+        "--outliers": None if base.outliers == "keep" else base.outliers,
+        "--group-by": base.group_by,
+        "--seed": base.seed or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}

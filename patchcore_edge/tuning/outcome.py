@@ -34,7 +34,8 @@ class Outcome:
         lines = [f"Chosen: {self.chosen.recipe}.", self.why]
         if self.chosen is not self.default:
             lines.append(
-                f"On images that no bank had seen, against synthetic defects: {self.chosen.evidence.value:.3f}, "
-                f"default {self.default.evidence.value:.3f} ({gain:+.3f}, standard error {error:.3f})."
+                f"Synthetic defects found and located where at most a tenth of unseen good images is rejected: "
+                f"{self.chosen.evidence.value:.3f}, default {self.default.evidence.value:.3f} "
+                f"({gain:+.3f}, standard error {error:.3f})."
             )
         return "\n".join(lines)

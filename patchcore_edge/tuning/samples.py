@@ -47,7 +47,8 @@ class Defects:
         """Them as the model sees them."""
         items = [ImageItem(Path(f"synthetic-{place}"), "synthetic") for place in range(len(self))]
         by_path = {item.path: defect.image for item, defect in zip(items, self.defects, strict=True)}
-        return ImageDataset(items, spec, lambda path: preprocess(by_path[path], spec))
+        seen = spec.looking_at(None)  # the region was cut out when the good images were decoded
+        return ImageDataset(items, spec, lambda path: preprocess(by_path[path], seen))
 
     def coverage(self, grid: tuple[int, int]) -> NDArray[np.float32]:
         """``[m, P]`` the share of each patch that the defect covers."""
@@ -59,12 +60,15 @@ class Defects:
         return np.stack(shares) if shares else np.zeros((0, rows * columns), np.float32)
 
 
-def made_defects(images: Sequence[Image], per_image: int, cell: int) -> Defects:
+def made_defects(
+    images: Sequence[Image], per_image: int, cell: int, hidden: NDArray[np.bool_] | None = None
+) -> Defects:
     """Defects on good images.
 
     Args:
         images: HxWx3 uint8 BGR at the largest size.
         per_image: how many on each.
         cell: side in pixels of the smallest defect.
+        hidden: HxW bool, where nothing counts.
     """
-    return Defects(list(make_defects(images, per_image, _SEED, cell=cell)))
+    return Defects(list(make_defects(images, per_image, _SEED, cell=cell, hidden=hidden)))

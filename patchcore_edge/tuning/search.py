@@ -121,7 +121,7 @@ class Search:
                     if self._late():
                         return
                     if judge is None or model is None:
-                        model = view_model(view, self.options.weights)
+                        model = view_model(view, self.options.weights, self.pictures.sight)
                         features = held.enter_context(seen(view, model, self.pictures, self.engine))
                         judge = self._judge_of(features)
                     found = judge(columns_of(model, layout.layers), layout.pca)
@@ -156,5 +156,5 @@ class Search:
         labels = np.array([item.is_defective for item in self.pictures.real], np.bool_)
         real = found.real[rule, share]
         weighed: Evidence = combined(known, np.r_[good, real[~labels]], real[labels], _TRUST)
-        auroc = evidence(good, defects, sources).value
+        auroc = evidence(good, defects, sources, rate=1).value
         return Judged(recipe, weighed, auroc, float(located.mean()), operations(recipe))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..data.evenly_spaced import evenly_chosen
+from ..jobs.sight import Sight
 from ..models import Patchcore
 from ..models.feature_space import FeatureSpace
 from ..plugins import Meter
@@ -25,15 +26,15 @@ def timed(recipe: Recipe, dimensions: int, pictures: Pictures, meter: Meter, opt
     Args:
         dimensions: of its feature space.
     """
-    model = _stand_in(recipe, dimensions, options.train.weights)
+    model = _stand_in(recipe, dimensions, options.train.weights, pictures.sight)
     dataset = pictures.dataset(evenly_chosen(list(pictures.good), _SHOWN), model.pre_processor.spec)
     images = [dataset.image(place) for place in range(len(dataset))]
     return {name: Cost(*figures) for name, figures in meter(model, images, options.device).items()}
 
 
-def _stand_in(recipe: Recipe, dimensions: int, weights: str | None) -> Patchcore:
+def _stand_in(recipe: Recipe, dimensions: int, weights: str | None, sight: Sight) -> Patchcore:
     layout = recipe.layout
-    model = view_model(layout.view, weights, layout.layers, recipe.score)
+    model = view_model(layout.view, weights, sight, layout.layers, recipe.score)
     length = model.model.embedding_dim
     generator = torch.Generator().manual_seed(0)
     if layout.pca is not None:

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchcore_edge_runtime.atomic_folder import require_replaceable
-from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.path_text import path_text
 
-from ..data import DataModule, describe_batches, open_data
+from ..data import DataModule, describe_batches
 from ..data.digests import FileDigests
-from ..data.photo_size import PhotoSizes, photo_sizes
+from ..data.photo_size import PhotoSizes
 from ..engine import Engine
 from ..jobs.calibrate import CalibrationResult, calibrate_run
-from ..jobs.telling import telling
+from ..jobs.sight import found_sight
+from ..jobs.telling import tell_data, telling
 from ..jobs.train import train_run
 from ..models.feature_extractor import layer_strides, size_step
 from ..plugins import Meter, load_meter
@@ -58,7 +60,13 @@ class TuneResult:
         return f"{self.outcome}\n{self.calibration}"
 
 
-def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[str], None] | None = None) -> TuneResult:
+def tune_run(
+    data: Path,
+    folder: Path,
+    options: TuneOptions,
+    notify: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> TuneResult:
     """Find the recipe for the part under ``data``, fit by it on all good images, calibrate, and write the RUN folder.
 
     Interrupted, it leaves what it has judged in a hidden folder beside ``folder``, and goes on from there when it is
@@ -69,17 +77,20 @@ def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[s
         folder: RUN to write; an earlier one is replaced.
         options: what to try and what it may cost.
         notify: takes sentences for a person.
+        warn: takes what is doubtful about the data, a sentence each; ``notify`` when None.
 
     Raises:
-        DataError: no data, or too few images that can be used.
+        DataError: no data, or too few images that can be used; or something is doubtful, where that is to be refused.
         ConfigError: an option that cannot be met, or no recipe within the limits.
         CheckpointError: ``folder`` is taken by something else.
     """
     require_replaceable(folder, RUN_FILE)
     # Before the work: without it nothing could be timed.
     meter = load_meter()
-    module, say, train = open_data(data, group_by=options.train.group_by), telling(notify), options.train
-    journal = _journal(folder, options, module)
+    module, say, train = options.train.open(data), telling(notify), options.train
+    digests = FileDigests()
+    tell_data(module, say, warn, digests, strict=train.strict)
+    journal = _journal(folder, options, module, digests)
     with _grounds(module, options, say) as (tried, pictures):
         outcome = _found(tried, pictures, journal, meter, options, len(module.train), say)
         say(f"{outcome.why} It is fitted on all {len(module.train)} good images now.")
@@ -87,7 +98,7 @@ def tune_run(data: Path, folder: Path, options: TuneOptions, notify: Callable[[s
         calibration = calibrate_run(
             folder, module, options.target_fpr, train.device, strict=train.strict, notify=notify
         )
-        write_outcome(folder, outcome, pictures, str(data), options)
+        write_outcome(folder, outcome, pictures, path_text(data), options)
     journal.discard()
     return TuneResult(outcome, facts, calibration)
 
@@ -97,16 +108,17 @@ def search_recipes(
 ) -> Outcome:
     """The search alone: as ``tune_run``, but nothing is fitted on all images or written."""
     meter = load_meter()
-    module, say = open_data(data, group_by=options.train.group_by), telling(notify)
-    journal = _journal(folder, options, module)
+    module, say = options.train.open(data), telling(notify)
+    journal = _journal(folder, options, module, FileDigests())
     with _grounds(module, options, say) as (tried, pictures):
         outcome = _found(tried, pictures, journal, meter, options, len(module.train), say)
     journal.discard()
     return outcome
 
 
-def _journal(folder: Path, options: TuneOptions, module: DataModule) -> Journal:
-    return Journal(folder.absolute().with_name(f".{folder.absolute().name}.tune"), _fingerprint(options, module))
+def _journal(folder: Path, options: TuneOptions, module: DataModule, digests: FileDigests) -> Journal:
+    hidden = folder.absolute().with_name(f".{folder.absolute().name}.tune")
+    return Journal(hidden, _fingerprint(options, module, digests))
 
 
 @contextmanager
@@ -115,13 +127,11 @@ def _grounds(
 ) -> Iterator[tuple[list[View], Pictures]]:
     """What is tried, the default first, and the pictures to judge it on."""
     say(describe_batches(module.train))
-    photos = photo_sizes([item.path for item in module.train])
-    if photos is None:
-        raise DataError(f"{module.root} has no image that can be read; give photos of good parts.")
-    tried = _views(options, photos)
-    say(_plan(tried, photos, len(module.train)))
+    sight = found_sight([*module.train, *module.validation], options.train.sight, say)
+    tried = _views(options, sight.photos)
+    say(_plan(tried, sight.photos, len(module.train)))
     sizes = [view.image_size for view in tried]
-    with pictures_of(module, max(sizes, key=lambda size: size[0] * size[1]), sizes[0]) as pictures:
+    with pictures_of(module, max(sizes, key=lambda size: size[0] * size[1]), sizes[0], sight) as pictures:
         yield tried, pictures
 
 
@@ -178,7 +188,7 @@ def _prepared(
     first = tried[0]
     default = Layout(view=first, layers=layer_sets(layer_strides(first.backbone))[0])
     engine, seed = Engine(options.train.device, strict=options.train.strict), options.train.seed
-    model = view_model(first, options.train.weights)
+    model = view_model(first, options.train.weights, pictures.sight)
     grid = model.model.patch_grid(first.image_size)
     parted = journal.folds() or found_folds(model, default, pictures, engine, seed, say)
     journal.keep_folds(parted)
@@ -234,11 +244,13 @@ def _chosen(
     return Outcome(judged, measured, default, chosen, why)
 
 
-def _fingerprint(options: TuneOptions, module: DataModule) -> str:
-    digest, digests = hashlib.sha256(), FileDigests()
+def _fingerprint(options: TuneOptions, module: DataModule, digests: FileDigests) -> str:
+    digest = hashlib.sha256()
     train = options.train
     facts = (train.weights, train.seed, train.group_by, train.coreset_size, train.bank_mb, train.coreset_sampling_ratio)
-    digest.update(json.dumps([*facts, options.sides, options.backbones]).encode())
+    sight = train.sight
+    seen = (sight.bit_depth, sight.roi, sight.ignore_masks)
+    digest.update(json.dumps([*facts, options.sides, options.backbones, seen]).encode())
     for item in [*module.train, *module.validation]:
         digest.update(f"{digests(item.path)} {item.label} {item.batch}".encode())
     return digest.hexdigest()

@@ -48,6 +48,8 @@ def frontier_plot(outcome: Outcome, precision: str) -> Markup:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
-    axes.set(xlabel="milliseconds a frame", ylabel="good parts against synthetic defects", title="What time buys")
+    axes.set(
+        xlabel="milliseconds a frame", ylabel="defects found and located, good parts accepted", title="What time buys"
+    )
     axes.legend(frameon=False, loc="lower right")
     return figure_svg(figure)

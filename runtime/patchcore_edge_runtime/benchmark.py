@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .bundle.bundle import Bundle
 from .errors import SourceError
-from .images.preprocess import Image
+from .images.preprocess import Image, PreprocessSpec
 from .inspection.inspector import Inspector
 from .inspection.openvino_backend import Hint, OpenVINOBackend
 from .inspection.result import InspectionResult
@@ -101,8 +101,18 @@ def golden_frames(bundle: Bundle) -> list[Image]:
             # The limits are twice the largest good frame; enlarged without smoothing, so that it stays sharp.
             size = (max(8, limits.max_width // 2), max(8, limits.max_height // 2))
             noisy = cv2.resize(noisy, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
-        frames.append(noisy)
+        frames.append(_around(noisy, bundle.manifest.preprocess))
     return frames
+
+
+def _around(region: Image, spec: PreprocessSpec) -> Image:
+    """A frame whose region of interest shows the picture; the picture itself without one."""
+    if spec.roi is None:
+        return region
+    x, y, width, height = spec.roi
+    frame = np.zeros((*(spec.frame_size or (y + height, x + width)), 3), np.uint8)
+    frame[y : y + height, x : x + width] = cv2.resize(region, (width, height), interpolation=cv2.INTER_NEAREST)
+    return frame
 
 
 def _source_frames(text: str) -> list[NDArray[Any]]:

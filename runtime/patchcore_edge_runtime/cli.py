@@ -68,6 +68,9 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     min_defect_area: Annotated[float | None, typer.Option(help="Smallest defect that counts, in frame pixels.")] = None,
     inference_num_threads: ThreadsOption = None,
     every_ms: Annotated[float | None, typer.Option(help="Inspect the newest frame every so many milliseconds.")] = None,
+    recursive: Annotated[
+        bool | None, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too; so unless told.")
+    ] = None,
     wait: Annotated[
         bool | None, typer.Option("--wait/--no-wait", help="Wait for a camera that is not there at the start.")
     ] = None,
@@ -100,6 +103,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "inspect.min_defect_area": min_defect_area,
         "trigger.mode": None if every_ms is None else "interval",
         "trigger.every_ms": every_ms,
+        "source.recursive": recursive,
         "source.wait": wait,
         "hot_swap": hot_swap,
         "cache_dir": cache_dir,
@@ -170,6 +174,9 @@ def predict(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results.jsonl and annotated images.")],
     device: DeviceOption = "CPU",
     roi: RoiOption = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too.")
+    ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier run's results and annotated images in the folder.")
     ] = False,
@@ -184,7 +191,7 @@ def predict(
     from .system import stop_signals
 
     with (
-        closing(open_source(source)) as frames,
+        closing(open_source(source, recursive=recursive, leave_out=[output])) as frames,
         stop_signals(frames.stop),
         one_pass_folder(output, overwrite=overwrite) as begin,
     ):
@@ -265,13 +272,9 @@ def main() -> None:
 
 
 def _parse_roi(text: str | None) -> Roi | None:
-    if text is None:
-        return None
-    parts = text.split(",")
-    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
-        raise ConfigError(f"--roi {text!r} is not X,Y,WIDTH,HEIGHT in pixels, such as 170,90,300,300.")
-    x, y, width, height = (int(part) for part in parts)
-    return x, y, width, height
+    from .images.geometry import parse_roi
+
+    return None if text is None else parse_roi(text)
 
 
 def _outputs(results: Path | None, save_ng: Path | None, save_video: Path | None) -> dict[str, Any]:

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
 from .errors import PatchcoreEdgeError
+from .path_text import encodable
 
 __all__ = ["new_app", "run_app"]
 
 _INTERRUPTED = 130
 _NOBODY_READS = (errno.EPIPE, errno.EIO)
+_PLAIN = "patchcore-edge-plain"
+_SIGNS = {"→": "->", "–": "-", "…": "...", "×": "x", "‖": "|"}
+
+
+def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    plain = "".join(_SIGNS.get(sign) or encodable(sign) for sign in text)
+    return plain.encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error(_PLAIN, _in_plain_letters)
 
 
 class _Command(TyperCommand):
@@ -58,6 +74,10 @@ def run_app(app: typer.Typer) -> None:
 
     Exit codes: 0 done; 2 usage, configuration or data; 3 device or source; 4 bundle integrity or parity; 130 Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files and arrows must not end a command on a Windows console, or in a log that takes fewer letters.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=_PLAIN)
     try:
         app()
     except PatchcoreEdgeError as error:

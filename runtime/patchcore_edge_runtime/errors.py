@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from .path_text import encodable
+
 __all__ = [
     "MAKE_ROOM",
     "BundleError",
@@ -34,6 +36,10 @@ class PatchcoreEdgeError(Exception):
     """Base of every error raised on purpose; its text is one sentence that says what to do."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        # Names of files that are no UTF-8 can neither be printed nor stored as they are.
+        return encodable(super().__str__())
 
 
 class ConfigError(PatchcoreEdgeError):

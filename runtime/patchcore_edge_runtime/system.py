@@ -1,10 +1,11 @@
-"""The guarded place for what operating systems do differently: being asked to stop, and counting memory."""
+"""The guarded place for what operating systems do differently: being asked to stop, hiding files, counting memory."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["lower_thread_priority", "resident_memory", "stop_signals"]
+__all__ = ["is_hidden", "lower_thread_priority", "resident_memory", "stop_signals"]
 
 _NICE = 5
 _THREAD_PRIORITY_LOWEST = -2
@@ -49,6 +50,17 @@ def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for known, handler in before.items():
             signal.signal(known, handler)
+
+
+def is_hidden(entry: os.DirEntry[str]) -> bool:
+    """Whether a file or folder is marked as hidden, as Windows and macOS do; its name is not asked."""
+    if sys.platform == "win32":
+        with suppress(OSError):
+            return bool(entry.stat(follow_symlinks=False).st_file_attributes & stat.FILE_ATTRIBUTE_HIDDEN)
+    elif sys.platform == "darwin":
+        with suppress(OSError):
+            return bool(entry.stat(follow_symlinks=False).st_flags & stat.UF_HIDDEN)
+    return False
 
 
 def lower_thread_priority() -> None:

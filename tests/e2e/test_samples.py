@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from conftest import REPOSITORY
 
@@ -32,6 +33,17 @@ def test_the_camera_loop_judges_every_frame_of_a_video(tiny_bundle: Path, tiny_d
 def test_inspect_folder_sorts_by_score(tiny_bundle: Path, tiny_data: Path) -> None:
     lines = run_sample("inspect_folder.py", tiny_bundle, tiny_data / "test" / "*" / "*.png").splitlines()
     assert [("scratch" in line) for line in lines] == [True] * 6 + [False] * 6
+
+
+def test_masks_over_photos_draws_each_mask_on_its_photo(tiny_data: Path, tmp_path: Path) -> None:
+    lines = run_sample("masks_over_photos.py", tiny_data, tmp_path / "out").splitlines()
+    assert len(lines) == 6
+    for picture in (tmp_path / "out").iterdir():
+        photo = cv2.imread(str(tiny_data / "test" / "scratch" / f"{picture.stem.rsplit('_')[-1]}.png"))
+        changed = (cv2.imread(str(picture)) != photo).any(2)
+        mask = cv2.imread(str(tiny_data / "ground_truth/scratch" / f"{picture.stem.rsplit('_')[-1]}_mask.png"), 0)
+        assert changed.any()
+        assert not changed[cv2.dilate(mask, np.ones((5, 5), np.uint8)) == 0].any()
 
 
 def test_the_demos_splits_never_overlap_and_hold_what_the_readme_says(elpv_folder: Path, tmp_path: Path) -> None:

@@ -89,6 +89,22 @@ def test_without_reweighting_the_score_is_the_largest_distance(plan: FastPlan | 
     _assert_same(model, EdgeModel(model, plan), _frames(2, (64, 64)))
 
 
+@pytest.mark.parametrize("plan", [None, PLAN], ids=["exact", "fast"])
+@pytest.mark.parametrize("rule", list(ScoreRule))
+def test_ignored_patches_have_no_score_in_the_graph_either(rule: ScoreRule, plan: FastPlan | None) -> None:
+    corner = (((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5)),)
+    model = _fitted((64, 64), score=rule, ignore_masks=corner)
+    assert not set(model.coreset_rows) & {image * 64 + place for image in range(6) for place in _places(4)}
+    frames = _frames(2, (64, 64))
+    _assert_same(model, EdgeModel(model, plan), frames)
+    assert model(frames).anomaly_map[:, 0, :8, :8].max() < 0.1 * model(frames).anomaly_map.max()
+
+
+def _places(side: int) -> list[int]:
+    """Of the patches of an 8x8 grid those in its upper left square."""
+    return [row * 8 + column for row in range(side) for column in range(side)]
+
+
 def test_exporting_leaves_the_training_model_as_it_was() -> None:
     model = _fitted((64, 64))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -48,11 +48,22 @@ def test_a_cut_network_gives_the_features_of_the_whole_one(backbone: str) -> Non
     with torch.no_grad():
         expected = dict(zip(order, whole(images), strict=True))
         got = extractor(images)
-    assert list(got) == list(layers)
+    assert list(got) == order
     for layer in layers:
         feature = expected[layer]
         assert got[layer].shape[1] == extractor.out_dims[layer]
         assert torch.equal(got[layer], feature.permute(0, 3, 1, 2) if backbone.startswith("swin") else feature)
+
+
+def test_layers_are_a_set_whose_order_and_repetitions_do_not_matter() -> None:
+    images, models = torch.randn(2, 3, 64, 64), []
+    for layers in (["layer2", "layer3"], ["layer3", "layer2"], ["layer3", "layer2", "layer3", "layer2"]):
+        torch.manual_seed(0)
+        models.append(Patchcore("resnet18", layers, pre_trained=False).model)
+    first, *others = (model.embed(images) for model in models)
+    assert all(model.layers == ("layer2", "layer3") for model in models)
+    assert first.shape[-2:] == (8, 8)
+    assert all(torch.equal(first, other) for other in others)
 
 
 @pytest.mark.parametrize("backbone", FAMILIES)
@@ -62,7 +73,7 @@ def test_the_grid_of_patches_is_known_without_running_the_network(
     layers = FAMILIES[backbone]
     model = PatchcoreModel(layers, backbone, pre_trained=False)
     size = model.feature_extractor.fixed_size or ((64, 96) if backbone.startswith("hrnet") else (75, 97))
-    height, width = model.feature_extractor(torch.zeros(1, 3, *size))[layers[0]].shape[-2:]
+    height, width = model.feature_extractor(torch.zeros(1, 3, *size))[model.layers[0]].shape[-2:]
     multiply = torch.nn.functional.conv2d
 
     def shapes_only(images: torch.Tensor, *given: Any, **options: Any) -> torch.Tensor:

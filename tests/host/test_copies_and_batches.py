@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchcore_edge.data import ImageItem, ImageList, describe_batches, hold_out, open_data
-from patchcore_edge.data.batches import part_files
 from patchcore_edge.fit.copies import find_parts, shown_already
 from patchcore_edge.jobs.cross_validation import folds, units_of
 from patchcore_edge.runs.checkpoint import load_calibration
@@ -118,7 +117,7 @@ def test_a_subfolder_is_a_batch_and_so_is_what_a_pattern_finds(lots: Path, tiny_
 def test_a_folder_that_is_no_batch_of_good_parts_is_refused(lots: Path, name: str) -> None:
     (lots / "lot0").rename(lots / name)
     with pytest.raises(DataError, match=name):
-        part_files(lots)
+        open_data(lots)
 
 
 @pytest.mark.parametrize("name", [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".thumbs"])
@@ -148,12 +147,12 @@ def test_a_list_names_images_labels_splits_and_batches(tiny_data: Path, tmp_path
     assert {item.batch for item in data.train} == {"day0", "day1"}
     assert all(item.mask is not None and item.is_defective for item in data.test)
 
-    for text, what in (("image\na.png\n", "it needs path"), ("path\nnone.png\n", "line 2: there is no file")):
+    for text, what in (("photo\na.png\n", "it needs path"), ("path\nnone.png\n", "line 2: there is no file")):
         file.write_text(text)
         with pytest.raises(DataError, match=what):
             open_data(file)
-    file.write_text("path,label,split\ntrain/good/000.png,scratch,train\n")
-    with pytest.raises(DataError, match="line 2"):
+    file.write_text("path,label,split\ntrain/good/001.png,good,train\ntrain/good/000.png,scratch,train\n")
+    with pytest.raises(DataError, match="line 3"):
         open_data(file)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_BACKBONE, spawn_cli
+from PIL import Image
 
 from patchcore_edge.data import CATEGORIES, Folder, ImageDataset, ImageItem, MVTec, hold_out, prediction_items
 from patchcore_edge.data.decoded_files import DecodedFiles
@@ -90,21 +91,53 @@ def test_a_folder_that_is_not_there_is_named(folder: str, tiny_data: Path) -> No
 
 
 def test_formats_follow_the_stated_rule(picture: np.ndarray, tmp_path: Path) -> None:
-    grey, alpha = picture[..., 0], picture[..., :1]
+    grey, alpha = picture[..., 0], np.full_like(picture[..., :1], 255)
     deep = picture.astype(np.uint16) * 257
+    hole = alpha.copy()
+    hole[:10] = 0
+    on_black = picture * (hole > 0)
     cases = {
         "color": (picture, picture),
         "grey": (grey, np.repeat(picture[..., :1], 3, 2)),
-        "alpha": (np.dstack([picture, alpha]), picture),
+        "opaque": (np.dstack([picture, alpha]), picture),
+        "hole": (np.dstack([picture, hole]), on_black),
         "deep": (deep, picture),
         "deep_grey": (deep[..., 0], np.repeat(picture[..., :1], 3, 2)),
-        "deep_alpha": (np.dstack([deep, deep[..., :1]]), picture),
+        "deep_opaque": (np.dstack([deep, np.full_like(deep[..., :1], 65535)]), picture),
+        "deep_hole": (np.dstack([deep, hole.astype(np.uint16) * 257]), on_black),
     }
     for name, (stored, expected) in cases.items():
         for suffix in (".png", ".tif"):
             path = tmp_path / (name + suffix)
             assert cv2.imwrite(str(path), stored)
             np.testing.assert_array_equal(as_bgr8(read_image(path)), expected, err_msg=path.name)
+
+
+def test_transparency_is_laid_on_black_in_every_form_that_files_have(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rgb, alpha = rng.integers(0, 256, (16, 24, 3), np.uint8), np.full((16, 24), 255, np.uint8)
+    alpha[:8], alpha[8:10] = 0, 128
+    grey, turned = rgb[..., 0] | 1, Image.Exif()
+    turned[274] = 6
+    whole, two = Image.fromarray(np.dstack([rgb, alpha])), Image.fromarray(np.dstack([grey, alpha]), "LA")
+    blended = (rgb[..., ::-1].astype(int) * alpha[..., None] + 127) // 255
+    for name, options in {"a.png": {}, "a.tif": {}, "a.webp": {"lossless": True, "exact": True}}.items():
+        whole.save(tmp_path / name, **options)
+        assert np.array_equal(as_bgr8(read_image(tmp_path / name)), blended), name
+    whole.save(tmp_path / "turned.png", exif=turned)
+    assert np.array_equal(as_bgr8(read_image(tmp_path / "turned.png")), np.rot90(blended, -1))
+    two.save(tmp_path / "grey.png")
+    assert np.array_equal(as_bgr8(read_image(tmp_path / "grey.png"))[..., 0], (grey.astype(int) * alpha + 127) // 255)
+    two.save(tmp_path / "grey.tif")
+    with pytest.raises(DataError, match=r"grey\.tif has transparency that cannot be decoded"):
+        read_image(tmp_path / "grey.tif")
+    grey[3, :5] = 8
+    Image.fromarray(grey).save(tmp_path / "key.png", transparency=8)
+    assert np.array_equal(as_bgr8(read_image(tmp_path / "key.png"))[..., 0], np.where(grey == 8, 0, grey))
+    palette = Image.fromarray(rgb).quantize(16)
+    palette.save(tmp_path / "palette.png", transparency=3)
+    seen = np.asarray(palette.convert("RGB"))[..., ::-1] * (np.asarray(palette) != 3)[..., None]
+    assert np.array_equal(as_bgr8(read_image(tmp_path / "palette.png")), seen)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

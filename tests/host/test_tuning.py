@@ -38,14 +38,26 @@ def scores(rng: np.random.Generator, n: int, m: int) -> tuple[np.ndarray, np.nda
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 40), st.integers(1, 80), st.integers(0, 1000))
-def test_the_measure_is_the_area_under_the_roc(n: int, m: int, seed: int) -> None:
+def test_the_measure_over_all_rates_is_the_area_under_the_roc(n: int, m: int, seed: int) -> None:
     good, defects, sources = scores(np.random.default_rng(seed), n, m)
-    found = evidence(good, defects, sources)
+    found = evidence(good, defects, sources, rate=1)
     assert found.value == pytest.approx(roc_auc_score(np.r_[np.zeros(n), np.ones(m)], np.r_[good, defects]))
 
 
-def test_its_error_is_what_other_images_would_change() -> None:
-    drawn = [evidence(*scores(np.random.default_rng(seed), 60, 180)) for seed in range(300)]
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 80), st.integers(0, 1000))
+def test_the_measure_is_the_share_found_at_the_rates_of_a_line(tens: int, m: int, seed: int) -> None:
+    n = 10 * tens
+    good, defects, sources = scores(np.random.default_rng(seed), n, m)
+    found = evidence(good, defects, sources)
+    highest_first = np.sort(good)[::-1]
+    assert found.value == pytest.approx(np.mean([(defects > highest_first[k]).mean() for k in range(tens)]))
+    assert found.influence.mean() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("rate", [0.1, 1.0])
+def test_its_error_is_what_other_images_would_change(rate: float) -> None:
+    drawn = [evidence(*scores(np.random.default_rng(seed), 60, 180), rate=rate) for seed in range(300)]
     assert np.mean([one.error for one in drawn]) == pytest.approx(np.std([one.value for one in drawn]), rel=0.15)
 
 

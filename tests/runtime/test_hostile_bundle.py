@@ -78,7 +78,7 @@ def is_sentence(error: BundleError) -> None:
     assert said.endswith(".")
 
 
-UPGRADED = [("schema_version", 1, SCHEMA_VERSION), ("schema_version", 2, SCHEMA_VERSION)]
+UPGRADED = [("schema_version", version, SCHEMA_VERSION) for version in range(1, SCHEMA_VERSION)]
 
 
 def means(written: Any, read: Any) -> bool:

@@ -10,7 +10,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -216,22 +215,14 @@ def test_a_file_that_vanishes_while_it_is_looked_at_takes_no_other_along(
 def vanishing_in(monkeypatch: pytest.MonkeyPatch, folder: Path) -> threading.Event:
     """While set, the first file of a listing is gone when its facts are asked for."""
     vanishing = threading.Event()
-    real = os.scandir
+    first, real = min(folder.iterdir()), Path.stat
 
-    class Gone:
-        def __init__(self, entry: os.DirEntry[str]) -> None:
-            self.name = entry.name
+    def stat(path: Path, **words: Any) -> os.stat_result:
+        if vanishing.is_set() and path == first:
+            raise FileNotFoundError(path)
+        return real(path, **words)
 
-        def stat(self) -> os.stat_result:
-            raise FileNotFoundError(self.name)
-
-    @contextmanager
-    def scandir(path: Path) -> Iterator[Iterator[Any]]:
-        with real(path) as entries:
-            found = list(entries)
-        yield iter([Gone(found[0]), *found[1:]] if vanishing.is_set() and path == folder else found)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(Path, "stat", stat)
     return vanishing
 
 

@@ -23,6 +23,7 @@ _NAMES = (
     (r"search\.(?:exact\.)?bank", "bank"),
     (r"search\.points\.bias_(\d+)", r"point_bias/\1"),
     (r"search\.centroids\.bias_(\d+)", r"centroid_bias/\1"),
+    (r"search\.counted", "counted"),
     (r"search\.group_offsets", "group_offsets"),
     (r"search\.point_offsets", "point_offsets"),
 )

@@ -68,7 +68,13 @@ def choose_golden(
     """
     some = some_of(images, _CANDIDATES)
     made = _scored(
-        fitted, [defect.image for defect in make_defects(some, ceil(_CANDIDATES / len(some)), cell=patch_cell(fitted))]
+        fitted,
+        [
+            defect.image
+            for defect in make_defects(
+                some, ceil(_CANDIDATES / len(some)), cell=patch_cell(fitted), hidden=fitted.hidden
+            )
+        ],
     )
     good = _scored(fitted, images)
     chosen: list[Choice] = [(*one, "good") for one in _spanning(good)]

@@ -32,6 +32,7 @@ def tied_scores(fitted: Patchcore, image: Image, share: float) -> list[float]:
     embedding = model.embed(fitted.pre_processor(torch.from_numpy(image)[None]))
     rows = model.project(model.reshape_embedding(embedding))
     distances, locations = (one.flatten() for one in model.nearest_neighbors(rows, 1))
+    distances = model.counted(distances)
     values, places = distances.topk(min(_MOST, len(distances)))
     scores = []
     for place in places[values >= values[0] * (1 - share)]:

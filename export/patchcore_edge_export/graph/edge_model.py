@@ -81,9 +81,10 @@ class EdgeModel(nn.Module):
 def _search(
     model: PatchcoreModel, plan: FastPlan | None, grid: tuple[int, int], size: tuple[int, int]
 ) -> ExactSearch | FastSearch:
+    counted = ~model.ignored if len(model.ignored) else None
     if plan is None:
-        return ExactSearch(model.memory_bank)
-    return FastSearch(model.memory_bank, plan, peak_smoothing(model, grid, size))
+        return ExactSearch(model.memory_bank, counted)
+    return FastSearch(model.memory_bank, plan, peak_smoothing(model, grid, size), counted)
 
 
 def _with_pixels_folded_in(model: PatchcoreModel, std: Tensor) -> PatchcoreModel:

@@ -38,14 +38,19 @@ class ExactSearch(nn.Module):
 
     Args:
         memory_bank: ``[M, D]`` float32.
+        counted: ``[P]`` bool, the patches that have a score, of which all are then given at once; all when None.
     """
 
     center: Tensor
     bank: Tensor
     bank_bias: Tensor
+    counted: Tensor
 
-    def __init__(self, memory_bank: Tensor) -> None:
+    def __init__(self, memory_bank: Tensor, counted: Tensor | None = None) -> None:
         super().__init__()
+        self.some_count = counted is not None
+        if counted is not None:
+            self.register_buffer("counted", counted.float()[None])
         center = memory_bank.mean(0)
         bank = memory_bank - center
         self.register_buffer("center", center)
@@ -56,6 +61,8 @@ class ExactSearch(nn.Module):
         """``[N, P, D]`` embeddings, centred → exact distances of all of them."""
         products = linear(patches, self.bank, self.bank_bias)
         distances = ((patches * patches).sum(2) - 2 * products.amax(2)).clamp_min(0).sqrt()
+        if self.some_count:
+            distances = distances * self.counted
         place = distances.argmax(1)
         # An index is wanted of one patch per image; over all of them it would cost more than the search itself.
         return SearchResult(

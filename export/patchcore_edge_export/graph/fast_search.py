@@ -58,16 +58,28 @@ class FastSearch(nn.Module):
         memory_bank: ``[M, D]`` float32.
         plan: the coarse space and the number of patches that are refined.
         smoothing: where the map's maximum is the score; see ``peak_smoothing``.
+        counted: ``[P]`` bool, the patches that have a score; all when None.
     """
 
     group_offsets: Tensor
     point_offsets: Tensor
     smoothing_rows: Tensor
     smoothing_columns: Tensor
+    counted: Tensor
 
-    def __init__(self, memory_bank: Tensor, plan: FastPlan, smoothing: tuple[Tensor, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        memory_bank: Tensor,
+        plan: FastPlan,
+        smoothing: tuple[Tensor, Tensor] | None = None,
+        counted: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.plan = plan
+        self.some_count = counted is not None and not bool(counted.all())
+        self.most = int(counted.sum()) if counted is not None else 1 << 30
+        if counted is not None and self.some_count:
+            self.register_buffer("counted", counted.float()[None])
         self.smooths = smoothing is not None
         if smoothing is not None:
             self.register_buffer("smoothing_rows", smoothing[0])
@@ -98,26 +110,38 @@ class FastSearch(nn.Module):
         """``[N, P, D]`` embeddings, centred → distances, exact where it matters."""
         rows = self.space(patches)
         estimates, background = self.estimate(rows)
-        places = self.ranked(estimates).topk(min(self.plan.patches, patches.shape[1]), dim=1, sorted=False).indices
+        count = min(self.plan.patches, patches.shape[1], self.most)
+        places = self.ranked(estimates).topk(count, dim=1, sorted=False).indices
         refined = self.refine(pick(patches, places), pick(rows.points, places))
         distances = torch.minimum(background, refined.worst.unsqueeze(1)).scatter(1, places, refined.distances)
+        if self.some_count:
+            distances = distances * self.counted
         return refined._replace(distances=distances)
 
     def ranked(self, estimates: Tensor) -> Tensor:
         """``[N, P]`` what places are refined by: what they have themselves, or what the smooth map has there."""
         if not self.smooths:
-            return estimates
+            return self._behind(estimates)
         height, width = len(self.smoothing_rows), len(self.smoothing_columns)
         grid = estimates.reshape(-1, height, width)
-        return (self.smoothing_rows @ grid @ self.smoothing_columns).reshape(-1, height * width)
+        return self._behind((self.smoothing_rows @ grid @ self.smoothing_columns).reshape(-1, height * width))
+
+    def _behind(self, ranks: Tensor) -> Tensor:
+        """The same with places that do not count behind all others."""
+        return ranks * self.counted + (self.counted - 1) if self.some_count else ranks
+
+    def _nearest(self, points: PointSet, rows: CoarseRows) -> Tensor:
+        """``[N, P]`` estimates of all patches of an image, 0 where nothing counts."""
+        found: Tensor = points.nearest(rows)
+        return found * self.counted if self.some_count else found
 
     def estimate(self, rows: CoarseRows) -> tuple[Tensor, Tensor]:
         """``[N, P]`` rows → ``[N, P]`` estimated distances, as places are chosen by and as the map shows them."""
         count = self.plan.shortlist
         if self.centroids is None or count >= rows.points.shape[1]:
-            estimates = self.points.nearest(rows)
+            estimates = self._nearest(self.points, rows)
             return estimates, (estimates + self.point_offsets).clamp_min(0)
-        coarse = self.centroids.nearest(rows)
+        coarse = self._nearest(self.centroids, rows)
         places = coarse.topk(count, dim=1, sorted=False).indices
         refined = self.points.nearest(CoarseRows(pick(rows.points, places), rows.squares.gather(1, places)))
         return merged(coarse, refined, places, self.group_offsets, self.point_offsets.expand_as(coarse))

@@ -124,7 +124,7 @@ def _refined(
     estimates, shown = estimates_of(space, plan, sample)
     ranked, needed = space.search.ranked(estimates), _needed(fitted, space, sample, estimates, shown)
     for patches in _counts(care * needed, estimates.shape[1]):
-        places = ranked.topk(patches, dim=1).indices
+        places = ranked.topk(min(patches, int(sample.counted.sum())), dim=1).indices
         maps = _maps(fitted, sample, shown, places)
         if float(((maps - sample.maps).abs().amax((1, 2, 3)) / sample.floors).max()) <= _MAP_MARGIN * map_limit:
             everywhere = replace(plan, patches=patches)

@@ -38,6 +38,7 @@ class PlanningSample:
         maps: ``[n, 1, H, W]``: the exact maps.
         floors: ``[n]``: what deviations of the maps count against.
         grid: rows and columns of the P patches.
+        counted: ``[P]`` bool, the patches that have a score.
     """
 
     sources: list[int]
@@ -47,6 +48,7 @@ class PlanningSample:
     maps: Tensor
     floors: Tensor
     grid: tuple[int, int]
+    counted: Tensor
 
     @property
     def good(self) -> int:
@@ -88,19 +90,21 @@ def planning_sample(fitted: Patchcore, good: list[Image], thresholds: Thresholds
     size = fitted.pre_processor.spec.input_size
     some = some_of(list(range(len(good))), _WITH_DEFECTS)
     each = max(_DEFECTS_EACH, ceil(_DEFECTS_EACH * _WITH_DEFECTS / len(some)))
-    made = list(make_defects([good[place] for place in some], each, cell=patch_cell(fitted)))
+    made = list(make_defects([good[place] for place in some], each, cell=patch_cell(fitted), hidden=fitted.hidden))
     found = []
     for image in good + [defect.image for defect in made]:
         embedding = model.embed(fitted.pre_processor(torch.from_numpy(image)[None]))
         grid = (int(embedding.shape[2]), int(embedding.shape[3]))
         patches = model.project(model.reshape_embedding(embedding))
         distances, neighbors = (one.flatten() for one in model.nearest_neighbors(patches, 1))
+        distances = model.counted(distances)
         anomaly_map = fitted.model.anomaly_map_generator(distances.reshape(1, 1, *grid), size)[0]
         found.append((patches - model.memory_bank.mean(0), distances, neighbors, anomaly_map))
     patches, distances, neighbors, maps = (torch.stack(column) for column in zip(*found, strict=True))
     sources = [*range(len(good)), *(some[defect.source] for defect in made)]
     floors = maps.amax((1, 2, 3)).clamp_min(thresholds.pixel)
-    return PlanningSample(sources, patches, distances, neighbors, maps, floors, grid)
+    counted = ~model.ignored if len(model.ignored) else torch.ones(patches.shape[1], dtype=torch.bool)
+    return PlanningSample(sources, patches, distances, neighbors, maps, floors, grid, counted)
 
 
 def coarse_estimates(
@@ -122,14 +126,14 @@ def coarse_estimates(
     centred = bank - bank.mean(0)
     correlation = _correlation(CoarseSpace(centred, dimensions, 1.0), centred, sample)
     space = CoarseSpace(centred, dimensions, correlation)
-    largest = max(float(space(patches).points.abs().max()) for patches in sample.patches)
+    largest = max(float(space(patches[sample.counted]).points.abs().max()) for patches in sample.patches)
     plan = FastPlan(dimensions, most_patches, correlation, _CLIP_MARGIN * largest)
     # With groups, and in pieces that suit all patches at once.
-    search = FastSearch(bank, replace(plan, shortlist=sample.patches.shape[1]), smoothing)
+    search = FastSearch(bank, replace(plan, shortlist=sample.patches.shape[1]), smoothing, sample.counted)
     assert search.centroids is not None
     rows = [search.space(patches[None]) for patches in sample.patches]
-    coarse = torch.cat([search.centroids.nearest(one) for one in rows])
-    refined = torch.cat([search.points.nearest(one) for one in rows])
+    coarse = torch.cat([search.centroids.nearest(one) for one in rows]) * sample.counted
+    refined = torch.cat([search.points.nearest(one) for one in rows]) * sample.counted
     return CoarseEstimates(plan, search, torch.cat([one.points for one in rows]), coarse, refined)
 
 
@@ -163,8 +167,8 @@ def usual_offsets(space: CoarseEstimates, sample: PlanningSample, without: int |
 def _correlation(space: CoarseSpace, bank: Tensor, sample: PlanningSample) -> float:
     """ρ between the residuals of good patches and of their nearest bank vectors."""
     products, lengths = 0.0, 0.0
-    for x, neighbors in zip(sample.patches[: sample.good], sample.neighbors, strict=False):
-        y = bank[neighbors]
+    for patches, neighbors in zip(sample.patches[: sample.good], sample.neighbors, strict=False):
+        x, y = patches[sample.counted], bank[neighbors[sample.counted]]
         flat_x, flat_y = space.flat(x), space.flat(y)
         products += float(((x * y).sum(1) - (flat_x * flat_y).sum(1)).sum())
         lengths += float((space.residual(x, flat_x) * space.residual(y, flat_y)).sum())

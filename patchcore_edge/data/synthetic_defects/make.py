@@ -69,7 +69,12 @@ class SyntheticDefect:
 
 
 def make_defects(
-    images: Sequence[Image], per_image: int = 1, seed: int = 0, *, cell: int = 8
+    images: Sequence[Image],
+    per_image: int = 1,
+    seed: int = 0,
+    *,
+    cell: int = 8,
+    hidden: NDArray[np.bool_] | None = None,
 ) -> Iterator[SyntheticDefect]:
     """Defects on good pictures, one after the other: the first picture's, then the second's.
 
@@ -84,6 +89,7 @@ def make_defects(
         seed: not negative.
         cell: side of one cell of the model's patch grid, pixels: the smallest defect. The largest is a quarter of
             the picture's shorter side; sizes are uniform in their logarithm.
+        hidden: HxW bool, where nothing counts: no defect has its centre there. Nowhere when None.
 
     Raises:
         ValueError: ``per_image`` or ``cell`` below 1, a negative seed, or (when it is reached) an image of another
@@ -91,7 +97,7 @@ def make_defects(
     """
     if per_image < 1 or cell < 1 or seed < 0:
         raise ValueError("per_image and cell have to be at least 1, and seed not negative.")
-    return _all_defects(images, per_image, seed, cell)
+    return _all_defects(images, per_image, seed, cell, hidden)
 
 
 def synthetic_defects(images: Sequence[Image], seed: int = 0) -> list[Image]:
@@ -99,18 +105,27 @@ def synthetic_defects(images: Sequence[Image], seed: int = 0) -> list[Image]:
     return [defect.image for defect in make_defects(images, seed=seed)]
 
 
-def _all_defects(images: Sequence[Image], per_image: int, seed: int, cell: int) -> Iterator[SyntheticDefect]:
+def _all_defects(
+    images: Sequence[Image], per_image: int, seed: int, cell: int, hidden: NDArray[np.bool_] | None
+) -> Iterator[SyntheticDefect]:
     for source in range(len(images)):
         image = images[source]
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"Image {source} is {image.dtype} of shape {image.shape}, not HxWx3 uint8.")
         part = part_of(image)
         for number in range(per_image):
-            yield _defect(images, image, part, source, number, seed, cell)
+            yield _defect(images, image, part, hidden, source, number, seed, cell)
 
 
 def _defect(
-    images: Sequence[Image], image: Image, part: NDArray[np.bool_], source: int, number: int, seed: int, cell: int
+    images: Sequence[Image],
+    image: Image,
+    part: NDArray[np.bool_],
+    hidden: NDArray[np.bool_] | None,
+    source: int,
+    number: int,
+    seed: int,
+    cell: int,
 ) -> SyntheticDefect:
     rng = np.random.default_rng((seed, _DEFECT, source, number))
     kind, strength = _kind(seed, source, number), _strength(seed, source, number)
@@ -120,7 +135,7 @@ def _defect(
     other = _other(images, source, rng)
     grey = bool(np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(image[..., 1], image[..., 2]))
     places = _outline(part, size) if kind == "missing" and rng.random() < 0.5 else part
-    site = Site(image, part, other, _centre(places, smallest, rng), size, strength, cell, grey)
+    site = Site(image, part, other, _centre(places, hidden, smallest, rng), size, strength, cell, grey)
     made, mask = _made(site, _MAKERS[kind], rng)
     return SyntheticDefect(made, mask, kind, strength, source)
 
@@ -164,10 +179,18 @@ def _outline(part: NDArray[np.bool_], size: float) -> NDArray[np.bool_]:
     return near if near.any() else part
 
 
-def _centre(part: NDArray[np.bool_], smallest: float, rng: np.random.Generator) -> tuple[float, float]:
+def _centre(
+    part: NDArray[np.bool_], hidden: NDArray[np.bool_] | None, smallest: float, rng: np.random.Generator
+) -> tuple[float, float]:
     """Row and column: on the part, or in one of five anywhere; half the smallest defect from the picture's border."""
-    if rng.random() < _ON_PART:
-        places = np.flatnonzero(part)
+    on_part = rng.random() < _ON_PART
+    if on_part or hidden is not None:
+        allowed = part if on_part else np.ones_like(part)
+        if hidden is not None:
+            inner = _within(allowed & ~hidden, smallest)
+            allowed = inner if inner.any() else _within(~hidden, smallest)
+            allowed = allowed if allowed.any() else ~hidden
+        places = np.flatnonzero(allowed)
         at = divmod(int(places[rng.integers(len(places))]), part.shape[1])
     else:
         at = int(rng.integers(part.shape[0])), int(rng.integers(part.shape[1]))
@@ -175,6 +198,15 @@ def _centre(part: NDArray[np.bool_], smallest: float, rng: np.random.Generator) 
         min(max(float(v), smallest / 2), side - 1 - smallest / 2) for v, side in zip(at, part.shape, strict=True)
     )
     return row, column
+
+
+def _within(places: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
+    """Those half the smallest defect from the picture's border: a centre is not moved from there."""
+    edge = int(np.ceil(smallest / 2))
+    inner = np.zeros_like(places)
+    rows, columns = (slice(edge, side - edge) for side in places.shape)
+    inner[rows, columns] = places[rows, columns]
+    return inner
 
 
 def _laid(site: Site, layer: Layer, rng: np.random.Generator) -> Image | None:

@@ -43,7 +43,7 @@ __all__ = [
     "upgrade",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 Label = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -57,6 +57,8 @@ class ModelFacts(Facts):
         patch_stride: pixels of the model's input from patch to patch; as the first layer has them when absent.
         patch_size: side of the square of a layer's cells that are averaged into one.
         augment: what the bank's further pictures of each image vary; absent where there are none.
+        ignore_masks: parts of the frame that the bank has not seen and the graph does not score; no edit takes them
+            back.
     """
 
     backbone: Text
@@ -71,6 +73,7 @@ class ModelFacts(Facts):
     patch_stride: PositiveInt | None = None
     patch_size: PositiveInt = 3
     augment: AugmentOptions | None = None
+    ignore_masks: Masks = ()
 
 
 class SearchFacts(Facts):
@@ -160,14 +163,14 @@ class Manifest(Facts):
         compressed_weights: weights are stored in 8 bits a number and computed with in float.
         quantization: present for INT8 and compressed weights.
         torch_thresholds: the run's, on torch's scores, where ``thresholds`` were found again on the graph's own.
-        ignore_masks: parts of the frame whose scores do not count.
+        ignore_masks: further parts of the frame whose scores do not count, besides the model's own.
         history: edits after the export, oldest first.
         sanity: what a frame has to be like to be scored; absent in bundles whose images were not measured.
         files: path inside the bundle, with forward slashes → its size and sha256.
         tools: name → version of what made the bundle.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     name: Text
     created: Text
     input_layout: Literal["NHWC uint8 BGR"] = "NHWC uint8 BGR"
@@ -217,9 +220,10 @@ def upgrade(document: dict[str, Any]) -> dict[str, Any]:
     """Bring the document of an older schema to this one; what it lacks has defaults that say what it meant.
 
     Schema 1 had no labels, masks, history or AUROC, and golden scores were always those of float32 torch. Schema 2 did
-    not say what a threshold catches, which image sets it, nor how many images are copies.
+    not say what a threshold catches, which image sets it, nor how many images are copies. Up to schema 3 models were
+    fitted on whole frames, and 16-bit pixels were full range.
     """
-    return {**document, "schema_version": SCHEMA_VERSION} if document.get("schema_version") in (1, 2) else document
+    return {**document, "schema_version": SCHEMA_VERSION} if document.get("schema_version") in (1, 2, 3) else document
 
 
 def manifest_schema() -> dict[str, Any]:

@@ -73,7 +73,7 @@ def draw_overlay(
     Returns:
         HxWx3 uint8 BGR of the frame's size; the frame itself is left alone.
     """
-    canvas = as_bgr8(frame).copy()
+    canvas = as_bgr8(frame, result.preprocess.depth).copy()
     if result.model_map is not None:
         _draw_map(canvas, result, opacity, only_above)
         _draw_contours(canvas, result)

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import FrameError
 from ..images.preprocess import Image, as_bgr8
 from ..inspection.result import InspectionResult
+from ..path_text import encodable
 from ..sources.base import Frame
 from .overlay import draw_overlay
 
@@ -41,7 +42,7 @@ class Record:
     def picture(self) -> Image:
         """The frame as HxWx3 uint8 BGR, not to be changed; a grey field where there is none that can be shown."""
         try:
-            return _blank() if self.frame.image is None else as_bgr8(self.frame.image)
+            return _blank() if self.frame.image is None else as_bgr8(self.frame.image, self.result.preprocess.depth)
         except FrameError:
             return _blank()
 
@@ -54,8 +55,8 @@ class Record:
     def _facts(self) -> dict[str, Any]:
         return {
             "frame": self.frame.index,
-            "name": self.frame.name,
-            "part": self.frame.part,
+            "name": encodable(self.frame.name),
+            "part": encodable(self.frame.part),
             "time": round(self.frame.time, 6),
             **self.result.to_dict(),
         }

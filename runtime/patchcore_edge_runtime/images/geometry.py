@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ..errors import ConfigError
 
-__all__ = ["Masks", "Polygon", "Roi", "Share", "as_polygons", "parse_polygon"]
+__all__ = ["Masks", "Polygon", "Roi", "Share", "as_polygons", "parse_polygon", "parse_roi"]
 
 Roi = tuple[int, int, int, int]
 """A rectangle in frame pixels as OpenCV writes it: x, y, width, height."""
@@ -49,3 +49,16 @@ def parse_polygon(text: str) -> Polygon:
         raise ConfigError(
             f"The mask {text!r} is not three or more corners in fractions of the frame, such as '0,0 0.2,0 0.2,0.1'."
         ) from None
+
+
+def parse_roi(text: str) -> Roi:
+    """A rectangle from ``X,Y,WIDTH,HEIGHT`` in pixels.
+
+    Raises:
+        ConfigError: it is not that.
+    """
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
+        raise ConfigError(f"--roi {text!r} is not X,Y,WIDTH,HEIGHT in pixels, such as 170,90,300,300.")
+    x, y, width, height = (int(part) for part in parts)
+    return x, y, width, height

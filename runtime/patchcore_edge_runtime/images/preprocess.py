@@ -2,29 +2,44 @@
 
 The rules, each decided by dtype and shape and never by content:
 
-- uint8 is taken as it is; uint16 is full range and becomes uint8 by division by 257 (65535 → 255), rounded.
-- One channel is repeated to three; three are BGR as OpenCV gives them; of four the alpha channel is dropped.
+- A region of interest, where the model has one, is cut out first.
+- uint8 is taken as it is; uint16 becomes uint8 by its bit depth n (2ⁿ − 1 → 255), rounded: the one that the model was
+  fitted with, the full 16 bits where it has none. A value beyond the depth is an error.
+- One channel is repeated to three; three are BGR as OpenCV gives them; of four the fourth is alpha (full range): the
+  picture is laid on black, so that no colour under transparent pixels counts.
 - Resizing ignores the aspect ratio: OpenCV's area averaging when the image gets smaller, bilinear otherwise.
 - A centre crop, where the model has one, follows the resize.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from ..errors import FrameError
 from .geometry import Roi
 from .resize import Image, resize
 
-__all__ = ["MIN_SIDE", "Image", "PreprocessSpec", "as_bgr8", "crop_roi", "preprocess"]
+__all__ = [
+    "FULL_DEPTH",
+    "MIN_SIDE",
+    "BitDepth",
+    "Image",
+    "PreprocessSpec",
+    "as_bgr8",
+    "crop_roi",
+    "preprocess",
+    "visible",
+]
 
 MIN_SIDE = 8
 """Smallest height and width in pixels that a frame may have."""
+FULL_DEPTH = 16
+BitDepth = Annotated[int, Field(ge=8, le=FULL_DEPTH)]
 
 
 class PreprocessSpec(BaseModel):
@@ -33,6 +48,10 @@ class PreprocessSpec(BaseModel):
     Attributes:
         height, width: size that the whole frame (or its region of interest) is resized to.
         crop_height, crop_width: size of the centre crop taken afterwards; absent when nothing is cropped.
+        bit_depth: of uint16 frames: their values end at 2ⁿ − 1. Absent where no 16-bit picture was seen: they are full
+            range then.
+        roi: the region of interest, x, y, width, height in frame pixels; the whole frame when absent.
+        frame_size: height and width of the frames that the region is meant for; of any when absent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,9 +60,16 @@ class PreprocessSpec(BaseModel):
     width: PositiveInt
     crop_height: PositiveInt | None = None
     crop_width: PositiveInt | None = None
+    bit_depth: BitDepth | None = None
+    roi: Roi | None = None
+    frame_size: tuple[PositiveInt, PositiveInt] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> PreprocessSpec:
+        if self.roi is not None and (min(self.roi[:2]) < 0 or min(self.roi[2:]) < MIN_SIDE):
+            raise ValueError(f"the region of interest is not x, y, width, height, of {MIN_SIDE} pixels a side at least")
+        if self.frame_size is not None and self.roi is None:
+            raise ValueError("frame_size goes with a region of interest")
         if (self.crop_height is None) != (self.crop_width is None):
             raise ValueError("crop_height and crop_width go together")
         height, width = self.input_size
@@ -57,6 +83,17 @@ class PreprocessSpec(BaseModel):
     def input_size(self) -> tuple[int, int]:
         """Height and width of the model's input."""
         return self.crop_height or self.height, self.crop_width or self.width
+
+    @property
+    def depth(self) -> int:
+        """Bits that uint16 frames use."""
+        return self.bit_depth or FULL_DEPTH
+
+    def looking_at(self, roi: Roi | None, frame_size: tuple[int, int] | None = None) -> PreprocessSpec:
+        """The same for another region of interest, or for none; itself where it is this one."""
+        if roi == self.roi:
+            return self
+        return self.model_copy(update={"roi": roi, "frame_size": None if roi is None else frame_size})
 
     def crop_box(self, height: int, width: int) -> Roi:
         """The part of a ``height`` x ``width`` image that the model sees, as x, y, width, height in its pixels."""
@@ -77,11 +114,12 @@ class PreprocessSpec(BaseModel):
         return (self.height - height) // 2, (self.width - width) // 2
 
 
-def as_bgr8(frame: NDArray[Any]) -> Image:
-    """Bring a frame to HxWx3 uint8 BGR.
+def as_bgr8(frame: NDArray[Any], bit_depth: int = FULL_DEPTH) -> Image:
+    """Bring a frame to HxWx3 uint8 BGR, to be looked at.
 
     Args:
-        frame: HxW, HxWx1, HxWx3 (BGR) or HxWx4 (BGRA), uint8 in [0, 255] or uint16 in [0, 65535].
+        frame: HxW, HxWx1, HxWx3 (BGR) or HxWx4 (BGRA), uint8 in [0, 255] or uint16.
+        bit_depth: n of a uint16 frame: 2ⁿ − 1 is white, and so is what exceeds it.
 
     Returns:
         HxWx3 uint8 BGR; the frame itself when it already is that.
@@ -89,15 +127,16 @@ def as_bgr8(frame: NDArray[Any]) -> Image:
     Raises:
         FrameError: another dtype or shape, or a side under ``MIN_SIDE`` pixels.
     """
-    return _three_channels(_as_uint8(frame))
+    _require_frame(frame)
+    return _three_channels(_as_uint8(frame, bit_depth))
 
 
 def preprocess(frame: NDArray[Any], spec: PreprocessSpec, out: Image | None = None) -> Image:
     """Turn a frame into the model's input.
 
     Args:
-        frame: see ``as_bgr8``.
-        spec: the size to reach.
+        frame: see ``as_bgr8``; whole, also where the model looks at a region of it.
+        spec: what to look at, what 16 bits mean, and the size to reach.
         out: HxWx3 uint8, C-contiguous, of ``spec.input_size``: where to put it, such as the memory that inference
             reads.
 
@@ -106,9 +145,13 @@ def preprocess(frame: NDArray[Any], spec: PreprocessSpec, out: Image | None = No
         when it already is that, and a new array when not.
 
     Raises:
-        FrameError: as ``as_bgr8``; nothing was written to ``out``.
+        FrameError: as ``as_bgr8``; a region of interest that does not fit, or is for frames of another size; a value
+            beyond ``spec.bit_depth``. Nothing was written to ``out``.
     """
-    image = _as_uint8(frame)
+    frame = _region(frame, spec)
+    _require_frame(frame)
+    _require_depth(frame, spec.depth)
+    image = _as_uint8(frame, spec.depth)
     size = (spec.height, spec.width)
     if image.shape[:2] != size:
         # Grey is resized as grey, which gives the same pixels in less time.
@@ -125,8 +168,27 @@ def preprocess(frame: NDArray[Any], spec: PreprocessSpec, out: Image | None = No
     return out
 
 
-def _as_uint8(frame: NDArray[Any]) -> Image:
-    """HxW or HxWx3 uint8; refuses what no frame can be."""
+def visible(frame: NDArray[Any]) -> NDArray[Any]:
+    """A frame without its alpha channel, if it has one: HxW or HxWx3, 0 where nothing but transparency is."""
+    if frame.ndim < 3 or frame.shape[2] != 4:
+        return frame
+    return np.asarray(frame[..., :3] * (frame[..., 3:] > 0))
+
+
+def _region(frame: NDArray[Any], spec: PreprocessSpec) -> NDArray[Any]:
+    if spec.roi is None:
+        return frame
+    if spec.frame_size is not None and frame.ndim >= 2 and frame.shape[:2] != spec.frame_size:
+        height, width = spec.frame_size
+        raise FrameError(
+            f"The region of interest is for frames of {width}x{height} pixels and this one has "
+            f"{frame.shape[1]}x{frame.shape[0]}; check the camera's resolution."
+        )
+    return crop_roi(frame, spec.roi)
+
+
+def _require_frame(frame: NDArray[Any]) -> None:
+    """Refuse what no frame can be."""
     if frame.dtype not in (np.uint8, np.uint16):
         raise FrameError(f"The frame has dtype {frame.dtype}; give uint8 or uint16 pixels.")
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] not in (1, 3, 4)):
@@ -134,16 +196,44 @@ def _as_uint8(frame: NDArray[Any]) -> Image:
     if min(frame.shape[:2]) < MIN_SIDE:
         height, width = frame.shape[:2]
         raise FrameError(f"The image is {width}x{height} pixels; give at least {MIN_SIDE}x{MIN_SIDE}.")
+
+
+def _require_depth(frame: NDArray[Any], bit_depth: int) -> None:
+    """Refuse 16-bit pixels that are no numbers of so many bits: they come from another camera or another setting."""
+    if frame.dtype != np.uint16 or bit_depth >= FULL_DEPTH:
+        return
+    highest, largest = int(visible(frame).max()), (1 << bit_depth) - 1
+    if highest > largest:
+        raise FrameError(
+            f"A pixel has the value {highest} where {bit_depth} bits end at {largest}; check the camera's pixel "
+            "format, or fit with another --bit-depth."
+        )
+
+
+def _as_uint8(frame: NDArray[Any], bit_depth: int) -> Image:
+    """HxW or HxWx3 uint8."""
     if frame.ndim == 3 and frame.shape[2] == 1:
         frame = frame[..., 0]
-    if frame.dtype == np.uint16:
-        # 257 = 65535 / 255: white stays white, and a 12-bit camera's grey is not stretched behind the user's back.
-        # As 257 is odd no value lies half way between two, so rounding in float32 is exact.
-        frame = cv2.convertScaleAbs(frame, alpha=1 / 257)
     if frame.ndim == 3 and frame.shape[2] == 4:
-        # Not a view without alpha: OpenCV would copy that pixel by pixel.
-        frame = cv2.cvtColor(frame, cv2.COLOR_BGRA2BGR)
-    return frame.astype(np.uint8, copy=False)
+        return _on_black(frame, bit_depth)
+    return _levels(frame, bit_depth)
+
+
+def _levels(values: NDArray[Any], bit_depth: int = FULL_DEPTH) -> Image:
+    if values.dtype == np.uint16:
+        # White stays white. As 2ⁿ − 1 is odd no value lies half way between two, so rounding in float32 is exact.
+        values = cv2.convertScaleAbs(values, alpha=255 / ((1 << bit_depth) - 1))
+    return values.astype(np.uint8, copy=False)
+
+
+def _on_black(frame: NDArray[Any], bit_depth: int) -> Image:
+    """HxWx3 uint8: a BGRA picture laid on black; the plain picture where all of it is opaque."""
+    # Not a view without alpha: OpenCV would copy that pixel by pixel.
+    colour = _levels(cv2.cvtColor(frame, cv2.COLOR_BGRA2BGR), bit_depth)
+    alpha = _levels(np.ascontiguousarray(frame[..., 3]))
+    if alpha.min() == 255:
+        return colour
+    return np.asarray((colour.astype(np.uint16) * alpha[..., None] + 127) // 255, np.uint8)
 
 
 def _three_channels(image: Image) -> Image:

@@ -19,7 +19,7 @@ from ..bundle.bundle import Bundle
 from ..errors import FrameError, ParityError
 from ..images.frame_check import check_frame
 from ..images.geometry import Roi
-from ..images.preprocess import Image, crop_roi, preprocess
+from ..images.preprocess import Image, preprocess
 from ..verdict import Thresholds, Verdict
 from .backend import Backend
 from .openvino_backend import Hint, OpenVINOBackend
@@ -39,7 +39,7 @@ class Inspector:
         device: as OpenVINO names it: CPU, GPU, NPU, AUTO.
         hint: what the device is tuned for.
         cache_dir: where OpenVINO may keep the compiled model; makes the next start faster.
-        roi: the part of each frame to inspect, as x, y, width, height; the whole frame when absent.
+        roi: the part of each frame to inspect, as x, y, width, height; the bundle's, or the whole frame, when absent.
         thresholds: limits to use in place of the bundle's.
         rules: all that a line may ask for, in place of ``roi`` and ``thresholds``.
         inference_num_threads: for the CPU only, as ``OpenVINOBackend`` takes it.
@@ -52,6 +52,7 @@ class Inspector:
         BundleError: the bundle is incomplete or was changed.
         ParityError: this device does not reproduce the bundle's golden scores.
         DeviceError: the device is not there or refuses the model.
+        ConfigError: a region of interest in which the model's ignore masks would lie elsewhere.
     """
 
     def __init__(
@@ -70,7 +71,11 @@ class Inspector:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.manifest = self.bundle.manifest
         self.device = device
-        self.rules = (rules or LineRules(roi=roi, thresholds=thresholds)).completed(self.manifest)
+        asked = rules or LineRules(roi=roi, thresholds=thresholds)
+        self.rules = asked.completed(self.manifest)
+        for sentence in asked.unlike_the_fit(self.manifest):
+            _LOG.warning(sentence)
+        self._seen_deep = self.manifest.preprocess.bit_depth is not None
         self._warn_of_old_tools()
         self._backend: Backend = backend or OpenVINOBackend(
             self.bundle.model_xml, device, hint, cache_dir, inference_num_threads
@@ -145,7 +150,8 @@ class Inspector:
     def _prepare(self, frame: NDArray[Any], roi: Roi, rules: LineRules, moments: list[float]) -> Image:
         """Write a frame straight into the memory that inference reads, and look at it there; raises ``FrameError``."""
         images = self._backend.images
-        image = preprocess(crop_roi(frame, roi), self.manifest.preprocess, images[0])
+        self._warn_of_unknown_depth(frame)
+        image = preprocess(frame, self.manifest.preprocess.looking_at(rules.roi), images[0])
         images[1:] = image  # the rest of a static batch, whose results nobody reads
         moments.append(perf_counter())
         reason = check_frame(image, (roi[3], roi[2]), self.manifest.sanity if rules.check_sanity else None)
@@ -194,6 +200,15 @@ class Inspector:
             labels=self.manifest.labels,
             known_regions=judged.regions,
         )
+
+    def _warn_of_unknown_depth(self, frame: NDArray[Any]) -> None:
+        if not self._seen_deep and frame.dtype == np.uint16:
+            self._seen_deep = True
+            _LOG.warning(
+                "Frames of 16 bits come to %s, which was fitted on 8 bits: 65,535 is taken for white. Fit with "
+                "--bit-depth where the camera uses fewer bits.",
+                self.manifest.model_id,
+            )
 
     def _warn_of_old_tools(self) -> None:
         made_with = self.manifest.tools.get("openvino", "")

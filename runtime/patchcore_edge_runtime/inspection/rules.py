@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.manifest import Manifest
-from ..images.geometry import Roi
+from ..errors import ConfigError
+from ..images.geometry import Masks, Roi
 from ..verdict import Thresholds, Verdict
 from .ignore_mask import IgnoreMask
 from .regions import Region, find_regions, map_in_frame
@@ -24,11 +27,14 @@ class LineRules:
     """How a line wants its frames judged; everything is the bundle's own where it is left out.
 
     Attributes:
-        roi: the part of each frame to inspect, as x, y, width, height in pixels; the whole frame when absent.
-        ignore: polygons, in fractions of the frame, within which nothing counts.
+        roi: the part of each frame to inspect, as x, y, width, height in pixels; the bundle's, or the whole frame, when
+            absent.
+        ignore: polygons, in fractions of the frame, within which nothing counts; those of the model are always among
+            them once the rules are completed.
         min_defect_area: in frame pixels; a part whose defects are all smaller is not NG.
         thresholds: limits in place of the bundle's.
         check_sanity: refuse frames that are unlike the good images; a flat one is refused in any case.
+        in_graph: those of the polygons that the graph leaves out itself; ``completed`` says which.
     """
 
     roi: Roi | None = None
@@ -36,11 +42,52 @@ class LineRules:
     min_defect_area: float = 0.0
     thresholds: Thresholds | None = None
     check_sanity: bool = True
+    in_graph: Masks = ()
 
     def completed(self, manifest: Manifest) -> LineRules:
-        """The same with the bundle's own thresholds and ignore masks where these rules leave them out."""
-        ignore = IgnoreMask(manifest.ignore_masks) if manifest.ignore_masks and self.ignore is None else self.ignore
-        return replace(self, thresholds=self.thresholds or manifest.thresholds, ignore=ignore)
+        """The same with the bundle's own thresholds, region and ignore masks where these rules leave them out.
+
+        Raises:
+            ConfigError: another region of interest than the model's, whose ignore masks would lie elsewhere in it.
+        """
+        own, roi = manifest.model.ignore_masks, manifest.preprocess.roi
+        if own and self.roi is not None and self.roi != roi:
+            raise ConfigError(
+                f"The bundle was fitted with ignore masks and looks at {_named(roi)}; in the region {_named(self.roi)} "
+                "they would lie elsewhere. Leave --roi out, or fit again with it."
+            )
+        asked = manifest.ignore_masks if self.ignore is None else self.ignore.polygons
+        every = own + tuple(polygon for polygon in asked if polygon not in own)
+        return replace(
+            self,
+            thresholds=self.thresholds or manifest.thresholds,
+            roi=self.roi or roi,
+            ignore=IgnoreMask(every) if every else None,
+            in_graph=own,
+        )
+
+    def unlike_the_fit(self, manifest: Manifest) -> Iterator[str]:
+        """What of a frame counts otherwise by these rules, before they are completed, than in the bundle's fit."""
+        own, roi = manifest.model.ignore_masks, manifest.preprocess.roi
+        if self.roi is not None and self.roi != roi:
+            yield (
+                f"{manifest.model_id} was fitted on {_named(roi)} and this line looks at {_named(self.roi)}; its "
+                "thresholds hold where that shows the same."
+            )
+        if self.ignore is not None and set(self.ignore.polygons) != set(own):
+            kept = " Those that it was fitted with stay." if set(own) - set(self.ignore.polygons) else ""
+            yield (
+                f"{manifest.model_id} was fitted with {_counted(len(own))} and this line has "
+                f"{_counted(len(self.ignore.polygons))}: what they hide and the fit did not is in the memory bank and "
+                f"in the thresholds (`train --ignore-mask` leaves it out).{kept}"
+            )
+
+    @cached_property
+    def further(self) -> IgnoreMask | None:
+        """The polygons that the graph does not know of; None without any."""
+        polygons = () if self.ignore is None else self.ignore.polygons
+        rest = tuple(polygon for polygon in polygons if polygon not in self.in_graph)
+        return IgnoreMask(rest) if rest else None
 
 
 class Judgement(NamedTuple):
@@ -73,10 +120,11 @@ def judge(
     """
     limits = rules.thresholds
     assert limits is not None  # LineRules.completed
-    if rules.ignore is not None:
-        mask = rules.ignore.map_mask(frame_size, box, (model_map.shape[0], model_map.shape[1]))
-        if mask.all():
-            return Judgement(Verdict.ERROR, _ALL_MASKED, float("nan"))
+    map_size = (model_map.shape[0], model_map.shape[1])
+    if rules.ignore is not None and rules.ignore.map_mask(frame_size, box, map_size).all():
+        return Judgement(Verdict.ERROR, _ALL_MASKED, float("nan"))
+    if rules.further is not None:
+        mask = rules.further.map_mask(frame_size, box, map_size)
         score = masked_score(score, model_map, mask, limits)
     verdict = limits.judge(score)
     if verdict is Verdict.ERROR:
@@ -85,6 +133,14 @@ def judge(
         frame_map = map_in_frame(model_map, frame_size, box, rules.ignore)
         return apply_min_defect_area(score, frame_map, limits, rules.min_defect_area)
     return Judgement(verdict, "", score)
+
+
+def _named(roi: Roi | None) -> str:
+    return "whole frames" if roi is None else ",".join(map(str, roi))
+
+
+def _counted(masks: int) -> str:
+    return f"{masks or 'no'} ignore mask{'s' if masks != 1 else ''}"
 
 
 def masked_score(

@@ -38,9 +38,10 @@ class _Table(BaseModel):
 
 
 class SourceTable(LiveSettings):
-    """``[source]``: ``uri`` is what ``-s`` takes; the rest is for cameras and streams."""
+    """``[source]``: ``uri`` is what ``-s`` takes, ``recursive`` is for folders; the rest is for cameras and streams."""
 
     uri: str = Field(min_length=1)
+    recursive: bool = True
 
     @field_validator("uri", mode="before")
     @classmethod

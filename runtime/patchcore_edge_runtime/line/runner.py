@@ -108,7 +108,7 @@ class Line:
         inspector = open_inspector(config)
         with ExitStack() as stack:
             if source is None:
-                source = stack.enter_context(closing(open_source(config.source_uri, config.source)))
+                source = stack.enter_context(closing(_open_source(config)))
             source = _behind_trigger(config, source)
             status = LineStatus(config.name, source=source.status)
             status.judged_by(inspector.manifest, inspector.thresholds)
@@ -175,6 +175,13 @@ def run_line(
     with Line.open(config, source, sinks=sinks, make_viewer=make_viewer) as line:
         line.run()
     return line.status.snapshot()
+
+
+def _open_source(config: LineConfig) -> Source:
+    # Pictures of what was inspected are none to inspect, wherever a sink puts them.
+    folders = [getattr(settings, "folder", None) for settings in config.sinks.values()]
+    own = [config.folder / folder for folder in folders if isinstance(folder, Path)]
+    return open_source(config.source_uri, config.source, recursive=config.source.recursive, leave_out=own)
 
 
 def _stop(source: Source, viewer: Viewer | None) -> None:

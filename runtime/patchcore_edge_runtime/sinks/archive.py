@@ -19,7 +19,7 @@ from .budget import ByteBudget
 
 __all__ = ["ArchiveSettings", "ArchiveSink", "OverlaySink"]
 
-_ENTRY = re.compile(r"(\d{4}-\d\d-\d\d/\d{2}-\d\d-\d\d\.\d{3}Z_\d{6,}_[A-Z]+)(\.png|_overlay\.jpg|\.json)")
+_ENTRY = re.compile(r"(\d{4}-\d\d-\d\d/\d{2}-\d\d-\d\d\.\d{3}Z_\d{6,}_[A-Z]+(?:-\d+)?)(\.png|_overlay\.jpg|\.json)")
 
 
 class OverlaySink:
@@ -52,9 +52,9 @@ class ArchiveSettings(SinkSettings):
 class ArchiveSink:
     """Of each record the raw frame (PNG), the overlay (JPEG) and the facts (JSON), within a byte budget.
 
-    Files are ``<day>/<time>Z_<frame>_<verdict>`` in UTC with ``.png``, ``_overlay.jpg`` and ``.json``; the JSON comes
-    last, so an entry with its JSON is whole. When the budget is reached the oldest entries are removed; files of other
-    names are left alone.
+    Files are ``<day>/<time>Z_<frame>_<verdict>`` in UTC (a second one of that name ends in ``-2``) with ``.png``,
+    ``_overlay.jpg`` and ``.json``; the JSON comes last, so an entry with its JSON is whole. When the budget is reached
+    the oldest entries are removed; files of other names are left alone.
 
     Args:
         folder: of the archive; goes on with what is there.
@@ -104,7 +104,8 @@ class ArchiveSink:
     def _files(self, record: Record) -> dict[Path, bytes]:
         moment = datetime.fromtimestamp(record.frame.time, UTC)
         clock = f"{moment:%H-%M-%S}.{moment.microsecond // 1000:03d}Z"
-        stem = self._folder / f"{moment:%Y-%m-%d}" / f"{clock}_{record.frame.index:06d}_{record.result.verdict}"
+        name = f"{clock}_{record.frame.index:06d}_{record.result.verdict}"
+        stem = _free(self._folder / f"{moment:%Y-%m-%d}" / name)
         files = {}
         if record.frame.image is not None:
             files[Path(f"{stem}.png")] = encode_image(record.frame.image, ".png")
@@ -112,3 +113,12 @@ class ArchiveSink:
         text = json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False, indent=2)
         files[Path(f"{stem}.json")] = f"{text}\n".encode()
         return files
+
+
+def _free(stem: Path) -> Path:
+    """Two lines with one archive, or a source that says its own times, may come to one name twice."""
+    taken, number = stem, 1
+    while any(Path(f"{taken}{ending}").exists() for ending in (".json", "_overlay.jpg", ".png")):
+        number += 1
+        taken = stem.with_name(f"{stem.name}-{number}")
+    return taken

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import ConfigError, cannot_write
+from ..path_text import path_from_text
 from .archive import OverlaySink
 from .base import make_folder
 from .place_lock import PlaceLock
@@ -72,6 +73,6 @@ def _picture(line: bytes) -> str | None:
     try:
         facts = json.loads(line)
         # A name and no path: what the file says must not reach beyond its folder.
-        return Path(OverlaySink.file_name(int(facts["frame"]), str(facts["name"]))).name
+        return Path(OverlaySink.file_name(int(facts["frame"]), path_from_text(str(facts["name"])))).name
     except (ValueError, TypeError, KeyError):
         return None

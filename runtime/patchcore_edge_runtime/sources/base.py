@@ -17,7 +17,7 @@ class Frame:
 
     Attributes:
         index: counts the frames of a source from 0.
-        name: what the source calls it: a file's path, or the source and the index.
+        name: what the source calls it: a file's path as ``path_text`` writes it, or the source and the index.
         image: HxWx3 BGR or HxW, uint8 or uint16; None when it could not be read.
         time: seconds since the epoch at capture.
         error: why there is no image; empty otherwise.

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError, SourceError
-from ..images.files import IMAGE_SUFFIXES, read_image
+from ..images.files import read_image
+from ..path_text import path_text
 from .base import Frame, Stoppable
 
 __all__ = ["ImageSource"]
@@ -18,7 +19,7 @@ class ImageSource(Stoppable):
 
     def __init__(self, files: Sequence[Path], name: str) -> None:
         if not files:
-            raise SourceError(f"{name} holds no images; it needs files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.")
+            raise SourceError(f"{name} holds no images; give one or more that can be read.")
         self._files = list(files)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -26,6 +27,6 @@ class ImageSource(Stoppable):
             if self._stopped:
                 return
             try:
-                yield Frame(index, str(path), read_image(path), time.time())
+                yield Frame(index, path_text(path), read_image(path), time.time())
             except DataError as error:
-                yield Frame(index, str(path), None, time.time(), str(error))
+                yield Frame(index, path_text(path), None, time.time(), str(error))

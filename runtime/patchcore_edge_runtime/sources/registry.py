@@ -6,12 +6,15 @@ A new kind of source is a row here: a prefix, a function that opens it, and what
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from ..errors import SourceError
-from ..images.files import IMAGE_SUFFIXES, image_files
+from ..errors import DataError, SourceError
+from ..images.formats import is_picture_name
+from ..images.listing import LeftOut, describe_left_out, list_images, why_left_out
+from ..path_text import path_text
 from .base import Source
 from .captures import OpenCvCapture, open_http, without_password
 from .files import ImageSource
@@ -19,7 +22,22 @@ from .live import LiveSettings, LiveSource
 from .video import VideoSource
 from .watch import WatchedFolder
 
-__all__ = ["SCHEMES", "Scheme", "is_live", "open_source", "source_in"]
+__all__ = ["SCHEMES", "FolderSettings", "Scheme", "is_live", "open_source", "source_in"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FolderSettings:
+    """How a folder of pictures is read.
+
+    Attributes:
+        recursive: its subfolders too.
+        leave_out: folders that the line itself writes pictures to.
+    """
+
+    recursive: bool = True
+    leave_out: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -29,12 +47,13 @@ class Scheme:
     Attributes:
         opens: takes the whole name and how long a live source is waited for; raises ``SourceError``.
         live: it is a camera or a stream, whose frames come at their own pace.
-        is_path: what follows the prefix is a path, which a line's file may give relative to itself.
+        opens_path: in place of ``opens``, where what follows the prefix is a path, which a line's file may give
+            relative to itself; takes the whole name and how folders are read.
     """
 
-    opens: Callable[[str, LiveSettings], Source]
+    opens: Callable[[str, LiveSettings], Source] | None = None
     live: bool = False
-    is_path: bool = False
+    opens_path: Callable[[str, FolderSettings], Source] | None = None
 
 
 def _camera(text: str, settings: LiveSettings) -> LiveSource:
@@ -52,29 +71,61 @@ def _http(text: str, settings: LiveSettings) -> LiveSource:
     return LiveSource(without_password(text), lambda: open_http(text, settings), settings)
 
 
-def _watch(text: str, _: LiveSettings) -> WatchedFolder:
-    return WatchedFolder(Path(text[len("watch:") :]))
+def _watch(text: str, settings: FolderSettings) -> WatchedFolder:
+    folder = Path(text[len("watch:") :])
+    return WatchedFolder(folder, recursive=settings.recursive, leave_out=settings.leave_out)
 
 
-def _path(text: str, _: LiveSettings) -> Source:
+def _path(text: str, settings: FolderSettings) -> Source:
     path = Path(text)
     if path.is_dir():
-        return ImageSource(image_files(path), text)
+        return _folder(path, settings)
     if path.is_file():
-        return ImageSource([path], text) if path.suffix.lower() in IMAGE_SUFFIXES else VideoSource(path)
+        return ImageSource([path], path_text(text)) if is_picture_name(path) else VideoSource(path)
     if glob.has_magic(text):
-        names = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
-        matches = sorted(Path(name) for name in names)
-        return ImageSource([match for match in matches if match.is_file()], text)
+        return _pattern(text)
     raise SourceError(f"There is no {text}; give a camera index, a URL, a video, an image, a folder or a pattern.")
+
+
+def _folder(folder: Path, settings: FolderSettings) -> ImageSource:
+    try:
+        listing = list_images(folder, recursive=settings.recursive, leave_out=settings.leave_out)
+    except DataError as error:
+        raise SourceError(str(error)) from None
+    _say_left_out(listing.left_out, folder, listing.files)
+    return ImageSource(listing.files, path_text(folder))
+
+
+def _pattern(text: str) -> ImageSource:
+    """The files that a pattern matches; where it names their ending, whatever that is."""
+    names = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+    matches = [path for path in map(Path, names) if path.is_file()]
+    spelled = PurePath(text).parts
+    literal = next(place for place, part in enumerate(spelled) if glob.has_magic(part))
+    ending = PurePath(text).suffix
+    any_ending = bool(ending) and not glob.has_magic(ending)
+    why = {path: why_left_out(path.parts[literal:], any_ending=any_ending) for path in matches}
+    left_out = [LeftOut(path, reason) for path, reason in why.items() if reason is not None]
+    files = [path for path, reason in why.items() if reason is None]
+    _say_left_out(left_out, Path(*spelled[:literal]), files)
+    return ImageSource(files, path_text(text))
+
+
+def _say_left_out(left_out: Sequence[LeftOut], folder: Path, files: Sequence[Path]) -> None:
+    sentence = describe_left_out(left_out, folder)
+    if not files:
+        endings = "files ending in .png, .jpg, .bmp, .tif, .webp or in another format that OpenCV reads"
+        raise SourceError(f"{folder} holds no images that are inspected; give {endings}. {sentence}".strip())
+    if sentence:
+        _LOG.warning("%s", sentence)
 
 
 _STREAM = Scheme(_stream, live=True)
 _CAMERA = Scheme(_camera, live=True)
-_PATH = Scheme(_path, is_path=True)
+_PATH = Scheme(opens_path=_path)
 
 SCHEMES: dict[str, Scheme] = {
-    "watch:": Scheme(_watch, is_path=True),
+    "watch:": Scheme(opens_path=_watch),
     "http://": Scheme(_http, live=True),
     "https://": Scheme(_http, live=True),
     "/dev/": _CAMERA,
@@ -100,21 +151,29 @@ def is_live(text: str) -> bool:
 
 def source_in(folder: Path, text: str) -> str:
     """The same name, its path, where it is one, relative to ``folder`` in place of where the program runs."""
-    if not _scheme(text).is_path:
+    if _scheme(text).opens_path is None:
         return text
     prefix = text[: len(_prefix(text))]
     return f"{prefix}{folder / text.removeprefix(prefix)}"
 
 
-def open_source(text: str, settings: LiveSettings | None = None) -> Source:
-    """Open what ``-s`` names.
+def open_source(
+    text: str, settings: LiveSettings | None = None, *, recursive: bool = True, leave_out: Sequence[Path] = ()
+) -> Source:
+    """Open what ``-s`` names; what is left out of a folder is logged.
 
     Args:
         text: a camera index or device path, a stream URL, a video or image file, a folder, ``watch:FOLDER`` for the
             pictures that come into it from now on, or a glob pattern.
         settings: how long a camera or stream is waited for.
+        recursive: of a folder, its subfolders too.
+        leave_out: folders that are written to, and whose pictures are none to inspect.
 
     Raises:
         SourceError: there is nothing of that name, or it gives no frames.
     """
-    return _scheme(text).opens(text, settings or LiveSettings())
+    scheme = _scheme(text)
+    if scheme.opens_path is not None:
+        return scheme.opens_path(text, FolderSettings(recursive, tuple(leave_out)))
+    assert scheme.opens is not None
+    return scheme.opens(text, settings or LiveSettings())

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 
 from ..errors import SourceError
+from ..path_text import path_text
 from .base import Frame, Stoppable
 
 __all__ = ["VideoSource"]
@@ -18,8 +19,11 @@ class VideoSource(Stoppable):
     """Every frame of a video file."""
 
     def __init__(self, path: Path) -> None:
-        self._name = str(path)
-        self._capture = cv2.VideoCapture(self._name)
+        self._name = path_text(path)
+        try:
+            self._capture = cv2.VideoCapture(str(path))
+        except UnicodeEncodeError:
+            raise SourceError(f"{path} cannot be opened: OpenCV takes UTF-8 names only; rename it.") from None
         if not self._capture.isOpened():
             raise SourceError(f"{path} cannot be opened; check that it is a video that OpenCV can read.")
         self.fps = max(0.0, float(self._capture.get(cv2.CAP_PROP_FPS)))
