@@ -191,9 +191,9 @@ def predict(
     from .system import stop_signals
 
     with (
+        one_pass_folder(output, overwrite=overwrite) as begin,
         closing(open_source(source, recursive=recursive, leave_out=[output])) as frames,
         stop_signals(frames.stop),
-        one_pass_folder(output, overwrite=overwrite) as begin,
     ):
         inspector = Inspector(model, device, roi=_parse_roi(roi))
         with closing(JsonlSink(begin())) as results:

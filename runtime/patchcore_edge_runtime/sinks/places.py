@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import ConfigError, cannot_write
@@ -18,19 +19,19 @@ _WRITTEN = (_FOLDER, "path", "spool")
 def written_places(settings: SinkSettings, folder: Path) -> list[Path]:
     """The files and folders that the sink will write to; the folders that they need are made.
 
-    What is neither file nor folder, such as ``/dev/stdout``, is nobody's own and left out.
+    What is neither file nor folder, such as ``/dev/stdout``, is nobody's own and left out; so is a place that cannot be
+    made, which the sink itself refuses.
 
     Args:
         settings: of the sink.
         folder: what relative paths are relative to.
-
-    Raises:
-        ConfigError: a folder cannot be made.
     """
     found = []
     for key, place in _places(settings, folder).items():
-        make_folder(place if key == _FOLDER else place.parent)
-        if not place.exists() or place.is_file() or place.is_dir():
+        above = place if key == _FOLDER else place.parent
+        with suppress(ConfigError):
+            make_folder(above)
+        if above.is_dir() and (not place.exists() or place.is_file() or place.is_dir()):
             found.append(place)
     return found
 
