@@ -78,7 +78,9 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     show: Annotated[bool, typer.Option(help="Show the annotated frames in a window; q or Esc ends.")] = False,
     save_ng: Annotated[Path | None, typer.Option(help="Folder for NG, WARN and ERROR frames.")] = None,
     results: Annotated[Path | None, typer.Option(help="JSONL file to append a line per frame to.")] = None,
-    save_video: Annotated[Path | None, typer.Option(help="Annotated video (.mp4) to write.")] = None,
+    save_video: Annotated[
+        Path | None, typer.Option(help="Annotated video (.mp4) to write; an earlier one is kept under a number.")
+    ] = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -123,12 +125,15 @@ def check(
         bool, typer.Option("--json", help="Print the settings as JSON, with all that is implied.")
     ] = False,
 ) -> None:
-    """Check a line's file: every key, the sinks, the bundle and its self-test on the device; starts nothing."""
+    """Check a line's file: every key, where the sinks write, the bundle and its self-test; starts nothing."""
     from .line.config_file import load_line
     from .line.runner import open_inspector
+    from .sinks.check import check_sinks
     from .sources import without_password
 
     line = load_line(config, {}, os.environ)
+    for note in check_sinks(line.sinks, line.folder):
+        typer.echo(f"note: {note}", err=True)
     inspector = open_inspector(line)
     uri = without_password(line.source.uri) if "://" in line.source.uri else line.source.uri
     if as_json:
@@ -172,20 +177,26 @@ def predict(
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too.")
     ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier run's results and annotated images in the folder.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Inspect images or a video in one pass: a JSONL line and an annotated image for each."""
     from .inspection.inspector import Inspector
     from .line.loop import run_loop
     from .sinks import JsonlSink, OverlaySink
-    from .sinks.jsonl import new_results_file
+    from .sinks.one_pass import one_pass_folder
     from .sources import open_source
     from .system import stop_signals
 
-    results_file = new_results_file(output)
-    with closing(open_source(source, recursive=recursive, leave_out=[output])) as frames, stop_signals(frames.stop):
+    with (
+        one_pass_folder(output, overwrite=overwrite) as begin,
+        closing(open_source(source, recursive=recursive, leave_out=[output])) as frames,
+        stop_signals(frames.stop),
+    ):
         inspector = Inspector(model, device, roi=_parse_roi(roi))
-        with closing(JsonlSink(results_file)) as results:
+        with closing(JsonlSink(begin())) as results:
             status = run_loop(frames, inspector, [results, OverlaySink(output)])
     _print_summary(status.snapshot(), as_json)
 

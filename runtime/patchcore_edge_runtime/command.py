@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import sys
 from collections import Counter
@@ -19,6 +20,7 @@ from .path_text import encodable
 __all__ = ["new_app", "run_app"]
 
 _INTERRUPTED = 130
+_NOBODY_READS = (errno.EPIPE, errno.EIO)
 _PLAIN = "patchcore-edge-plain"
 _SIGNS = {"→": "->", "–": "-", "…": "...", "×": "x", "‖": "|"}
 
@@ -85,7 +87,10 @@ def run_app(app: typer.Typer) -> None:
         if end.code == _INTERRUPTED:  # typer's way to say Ctrl-C, without a word to the person who pressed it
             print("stopped.", file=sys.stderr)
         raise
-    except BrokenPipeError:
-        # The reader of our output has gone (`… | head`); Python would complain once more while closing stdout.
+    except OSError as error:
+        if error.errno not in _NOBODY_READS:
+            raise
+        # The reader of our output has gone (`… | head`, a terminal that was closed); Python would complain once more
+        # while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -19,8 +19,9 @@ __all__ = ["is_hidden", "lower_thread_priority", "resident_memory", "stop_signal
 _NICE = 5
 _THREAD_PRIORITY_LOWEST = -2
 
-# SIGBREAK is what Windows services and Ctrl-Break send; SIGTERM is what systemd and Docker send.
-_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
+# SIGBREAK is what Windows services and Ctrl-Break send; SIGTERM is what systemd and Docker send; SIGHUP comes when a
+# terminal or an SSH session is closed.
+_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
 
 
 @contextmanager
@@ -34,13 +35,15 @@ def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
         return
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
+    # Whoever started this with nohup wants it to go on.
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
 
     def handle(number: int, _frame: FrameType | None) -> None:
         for known, handler in before.items():
             signal.signal(known, handler)
         stop()
 
-    for number in numbers:
+    for number in before:
         signal.signal(number, handle)
     try:
         yield

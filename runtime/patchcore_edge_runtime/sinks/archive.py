@@ -28,10 +28,14 @@ class OverlaySink:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @staticmethod
+    def file_name(index: int, name: str) -> str:
+        """What the picture of a frame is called."""
+        return f"{index:06d}_{Path(name).stem if '#' not in name else 'frame'}.png"
+
     def write(self, record: Record) -> None:
         """Write one PNG."""
-        name = Path(record.frame.name).stem if "#" not in record.frame.name else "frame"
-        write_image(self._folder / f"{record.frame.index:06d}_{name}.png", record.overlay)
+        write_image(self._folder / self.file_name(record.frame.index, record.frame.name), record.overlay)
 
     def close(self) -> None:
         """Nothing is held open."""

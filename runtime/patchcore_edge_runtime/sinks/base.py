@@ -18,6 +18,7 @@ from ..verdict import Verdict
 
 __all__ = [
     "LineSink",
+    "PlaceBusyError",
     "Sink",
     "SinkContext",
     "SinkSettings",
@@ -29,11 +30,20 @@ __all__ = [
 ]
 
 
+class PlaceBusyError(ConfigError):
+    """The place of a sink is held by somebody who will let go of it: the same record may be written again later."""
+
+
 class Sink(Protocol):
     """Takes every record, in order."""
 
     def write(self, record: Record) -> None:
-        """Store one record; raises ``ConfigError`` when the place it writes to refuses."""
+        """Store one record.
+
+        Raises:
+            PlaceBusyError: not now; whoever has room for further records keeps this one and tries again.
+            ConfigError: the place it writes to refuses.
+        """
 
     def close(self) -> None:
         """Finish what was written; may be called more than once."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from pydantic import NonNegativeFloat, NonNegativeInt
 
 from ..display.record import Record
-from ..errors import MAKE_ROOM, ConfigError, cannot_write
+from ..errors import MAKE_ROOM, cannot_write
 from .base import SinkContext, SinkSettings
 
-__all__ = ["JsonlSettings", "JsonlSink", "new_results_file"]
+__all__ = ["JsonlSettings", "JsonlSink"]
 
+_LOG = logging.getLogger(__name__)
 _TAIL_BYTES = 1 << 20
 
 
@@ -31,6 +36,9 @@ class JsonlSettings(SinkSettings):
 class JsonlSink:
     """Writes a line per frame, each handed to the system whole, so that a cut-off run keeps what it claimed.
 
+    A file that somebody deletes or moves while it is written to is noticed before the next line, which goes into a new
+    one. A file that cannot be rotated at the moment grows on.
+
     Args:
         path: the file.
         append: go on with a file that is there; a last line cut off by a power failure is taken away first.
@@ -43,9 +51,12 @@ class JsonlSink:
 
     def __init__(self, path: Path, *, append: bool = False, max_bytes: int = 0, keep: int = 0) -> None:
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
+        # Of a file that may end in half a line: where its whole lines end.
+        self._torn: int | None = None
+        self._has_identity, self._says_stuck = True, True
         self._file = self._open()
-        self._size = _whole_lines(path) if append else 0
-        self._file.truncate(self._size)
+        if not append:
+            self._file.truncate(0)
 
     @classmethod
     def from_settings(cls, settings: JsonlSettings, context: SinkContext) -> JsonlSink:
@@ -56,56 +67,104 @@ class JsonlSink:
     def write(self, record: Record) -> None:
         """Write one line; a line that does not fit on the disk leaves no half of itself."""
         line = (json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n").encode()
-        if self._max_bytes and self._size and self._size + len(line) > self._max_bytes:
-            self._rotate()
         try:
+            size = self._whole_size()
+            if self._max_bytes and size and size + len(line) > self._max_bytes:
+                size = self._rotate(size)
+            self._torn = size
             written = self._file.write(line)
+            if written != len(line):
+                self._cut()
+                raise cannot_write(self._path, "the disk is full", MAKE_ROOM)
         except OSError as error:
-            self._file.truncate(self._size)
+            with suppress(OSError):
+                self._cut()
             raise cannot_write(self._path, error, MAKE_ROOM) from None
-        if written != len(line):
-            self._file.truncate(self._size)
-            raise cannot_write(self._path, "the disk is full", MAKE_ROOM)
-        self._size += len(line)
+        self._torn = None
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def _open(self) -> BinaryIO:
+        """The file, opened to go on with; half a last line is taken away."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: a line is the system's as soon as it is written. Appending: it goes on where truncate() cut.
-            return self._path.open("ab", buffering=0)
+            file = self._path.open("ab", buffering=0)
         except OSError as error:
             raise cannot_write(self._path, error, MAKE_ROOM) from None
-
-    def _rotate(self) -> None:
-        # Closed first: Windows does not rename an open file.
-        self._file.close()
         try:
-            for number in range(self._keep, 0, -1):
-                older = self._path if number == 1 else _numbered(self._path, number - 1)
-                if older.exists():
-                    older.replace(_numbered(self._path, number))
-        except OSError:
-            # Another program holds one of them: better a long file than a lost line.
-            self._file = self._open()
-            return
-        self._file, self._size = self._open(), 0
-        self._file.truncate(0)
+            file.truncate(_whole_lines(self._path))
+        except OSError as error:
+            file.close()
+            raise cannot_write(self._path, error, MAKE_ROOM) from None
+        return file
+
+    def _whole_size(self) -> int:
+        """Bytes in the file that bears the name, which is the one that is open here, or will be from now on."""
+        if self._file.closed or (self._has_identity and not _is_at(self._file, self._path)):
+            fresh = self._open()
+            if not self._file.closed:
+                _LOG.warning("%s was deleted, moved or replaced; what comes is written into a new one.", self._path)
+                self._file.close()
+            self._file, self._torn = fresh, None
+            # On some network drives a file is another one each time that it is looked at.
+            self._has_identity = _is_at(fresh, self._path)
+        self._cut()
+        return os.fstat(self._file.fileno()).st_size
+
+    def _cut(self) -> None:
+        if self._torn is not None:
+            self._file.truncate(self._torn)
+            self._torn = None
+
+    def _rotate(self, size: int) -> int:
+        """Begin a new file, which is open before the old ones move; returns the size of the file to write to."""
+        fresh_path = self._path.with_name(f"{self._path.name}.new")
+        try:
+            fresh = fresh_path.open("ab", buffering=0)
+        except OSError as error:
+            return self._stuck(size, error)
+        try:
+            fresh.truncate(0)
+            if sys.platform == "win32":
+                # Windows renames no open file. Whatever fails now, the next line opens what bears the name.
+                fresh.close()
+                self._file.close()
+            _make_way(self._path, self._keep)
+            fresh_path.replace(self._path)
+        except OSError as error:
+            fresh.close()
+            with suppress(OSError):
+                fresh_path.unlink(missing_ok=True)
+            return self._stuck(size, error)
+        self._file.close()
+        self._file, self._says_stuck = (self._open() if fresh.closed else fresh), True
+        return 0
+
+    def _stuck(self, size: int, error: OSError) -> int:
+        # Another program holds a file, or there is no descriptor left: better a long file than a lost line.
+        if self._says_stuck:
+            _LOG.warning("%s cannot be rotated now (%s) and grows on.", self._path, error.strerror)
+            self._says_stuck = False
+        return self._whole_size() if self._file.closed or not _is_at(self._file, self._path) else size
 
 
-def new_results_file(folder: Path) -> Path:
-    """``results.jsonl`` in a folder, for results of one pass.
+def _make_way(path: Path, keep: int) -> None:
+    """Move ``path`` to ``path.1`` and each older one on by one, but none farther than the first number that is free."""
+    free = next((number for number in range(1, keep + 1) if not _numbered(path, number).exists()), keep)
+    for number in range(free, 1, -1):
+        _numbered(path, number - 1).replace(_numbered(path, number))
+    if keep:
+        path.replace(_numbered(path, 1))
 
-    Raises:
-        ConfigError: an earlier pass left its results there, which would be lost or mixed with the new ones.
-    """
-    path = folder / "results.jsonl"
-    if path.exists():
-        raise ConfigError(f"{folder} holds the results of an earlier run; give another folder, or remove that one.")
-    return path
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except OSError:
+        return False
 
 
 def _numbered(path: Path, number: int) -> Path:

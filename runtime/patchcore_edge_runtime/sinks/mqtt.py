@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -146,8 +145,9 @@ class MqttSink:
                     if not self._deliver(text):
                         break
                     self._spool.remove(number)
-            except sqlite3.Error as error:
-                self.last_error = f"The spool cannot be used ({error}); make room."
+                    self.last_error = ""
+            except ConfigError as error:
+                self.last_error = str(error)
                 time.sleep(_POLL_SECONDS)
             with self._changed:
                 self._changed.notify_all()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from ..errors import ConfigError
@@ -13,6 +14,8 @@ from .http.sink import HttpSink
 from .jsonl import JsonlSink
 from .modbus import ModbusSink
 from .mqtt import MqttSink
+from .place_lock import PlaceLock
+from .places import written_places
 from .sqlite import SqliteSink
 from .video import VideoSegmentSink, VideoSink
 from .webhook import WebhookSink
@@ -85,13 +88,19 @@ def open_sinks(
 
 
 def _open(name: str, settings: SinkSettings, context: SinkContext) -> SinkWorker:
-    try:
-        sink = SINKS[settings.kind or name].from_settings(settings, context)
-    except OSError as error:
-        raise ConfigError(f"The sink {name} cannot start ({error}); correct its place in [sinks.{name}].") from None
-    return _behind_queue(name, sink, settings, context)
+    with ExitStack() as held:
+        try:
+            for place in written_places(settings, context.folder):
+                held.enter_context(PlaceLock(place, context.status.name))
+            sink = SINKS[settings.kind or name].from_settings(settings, context)
+        except OSError as error:
+            raise ConfigError(f"The sink {name} cannot start ({error}); correct its place in [sinks.{name}].") from None
+        # Held until the sink is closed: one that hangs may still write.
+        return _behind_queue(name, sink, settings, context, held.pop_all().close)
 
 
-def _behind_queue(name: str, sink: Sink, settings: SinkSettings, context: SinkContext) -> SinkWorker:
-    pictures = getattr(sink, "pictures", True)
-    return SinkWorker(name, sink, settings, pictures=pictures, wait=not context.live, status=context.status)
+def _behind_queue(
+    name: str, sink: Sink, settings: SinkSettings, context: SinkContext, on_closed: Callable[[], None] = lambda: None
+) -> SinkWorker:
+    pictures, wait = getattr(sink, "pictures", True), not context.live
+    return SinkWorker(name, sink, settings, pictures=pictures, wait=wait, status=context.status, on_closed=on_closed)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from pathlib import Path
 
-from ..errors import MAKE_ROOM, ConfigError, cannot_write
+from .database import Database
 
 __all__ = ["Spool"]
 
+_SCHEMA = "CREATE TABLE IF NOT EXISTS spool (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT);"
+# Texts of one file; another one, begun when the first was damaged or taken away, counts from one again.
+_NUMBERS = 1 << 40
 _DELETE_OLDEST = "DELETE FROM spool WHERE id IN (SELECT id FROM spool ORDER BY id LIMIT ?)"
 
 
@@ -22,52 +24,49 @@ class Spool:
     """
 
     def __init__(self, path: Path | None, limit: int) -> None:
-        self._path, self._limit = path, limit
-        self._lock = threading.Lock()
-        try:
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path or ":memory:", check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.execute("CREATE TABLE IF NOT EXISTS spool (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT)")
-            self._count = int(self._database.execute("SELECT count(*) FROM spool").fetchone()[0])
-        except (OSError, sqlite3.Error) as error:
-            raise self._refused(error) from None
+        self._limit, self._count, self._file = limit, 0, -1
+        self._database = Database(path, _SCHEMA, self._count_texts)
 
     def __len__(self) -> int:
         return self._count
 
     def append(self, text: str) -> int:
         """Add a text; returns how many of the oldest had to go for it."""
-        try:
-            with self._lock:
-                lost = max(0, self._count + 1 - self._limit)
-                with self._database:
-                    self._database.execute("INSERT INTO spool (text) VALUES (?)", [text])
-                    self._database.execute(_DELETE_OLDEST, [lost])
-                self._count += 1 - lost
-        except sqlite3.Error as error:
-            raise self._refused(error) from None
+
+        def add(database: sqlite3.Connection) -> int:
+            lost = max(0, self._count + 1 - self._limit)
+            database.execute("INSERT INTO spool (text) VALUES (?)", [text])
+            database.execute(_DELETE_OLDEST, [lost])
+            return lost
+
+        with self._database.alone:
+            lost = self._database.run(add)
+            self._count += 1 - lost
         return lost
 
     def oldest(self, count: int) -> list[tuple[int, str]]:
         """Up to ``count`` texts with their numbers, the oldest first."""
-        with self._lock:
-            return self._database.execute("SELECT id, text FROM spool ORDER BY id LIMIT ?", [count]).fetchall()
+
+        def select(database: sqlite3.Connection) -> list[tuple[int, str]]:
+            found = database.execute("SELECT id, text FROM spool ORDER BY id LIMIT ?", [count]).fetchall()
+            return [(number + self._file * _NUMBERS, text) for number, text in found]
+
+        return self._database.run(select)
 
     def remove(self, number: int) -> None:
-        """Take a text out; nothing happens when it has gone already."""
-        with self._lock:
-            with self._database:
-                gone = self._database.execute("DELETE FROM spool WHERE id = ?", [number]).rowcount
-            self._count -= gone
+        """Take a text out; nothing happens when it has gone already, or the file that it was in."""
+
+        def delete(database: sqlite3.Connection) -> int:
+            file, row = divmod(number, _NUMBERS)
+            return database.execute("DELETE FROM spool WHERE id = ? AND ? = ?", [row, file, self._file]).rowcount
+
+        with self._database.alone:
+            self._count -= self._database.run(delete)
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._database.close()
+        self._database.close()
 
-    def _refused(self, error: Exception) -> ConfigError:
-        place = self._path or "The spool"
-        return cannot_write(place, error, MAKE_ROOM)
+    def _count_texts(self, database: sqlite3.Connection) -> None:
+        self._file += 1
+        self._count = int(database.execute("SELECT count(*) FROM spool").fetchone()[0])

@@ -10,8 +10,8 @@ from typing import ClassVar
 from pydantic import PositiveInt
 
 from ..display.record import Record
-from ..errors import MAKE_ROOM, ConfigError, cannot_write
 from .base import SinkContext, SinkSettings
+from .database import Database
 
 __all__ = ["SqliteSettings", "SqliteSink"]
 
@@ -53,17 +53,8 @@ class SqliteSink:
     pictures: ClassVar[bool] = False
 
     def __init__(self, path: Path, max_rows: int = 1_000_000) -> None:
-        self._path, self._max_rows, self._since_prune = path, max_rows, 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Opened here and used by the worker's thread, never by two at once.
-            self._database = sqlite3.connect(path, check_same_thread=False)
-            # Readers do not block the writer, and a power failure costs the last rows at most, not the file.
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise self._refused(error) from None
+        self._max_rows, self._since_prune = max_rows, 0
+        self._database = Database(path, _SCHEMA)
 
     @classmethod
     def from_settings(cls, settings: SqliteSettings, context: SinkContext) -> SqliteSink:
@@ -75,22 +66,16 @@ class SqliteSink:
         facts = record.to_dict()
         keys = ("time", "frame", "name", "verdict", "pred_score", "model_id")
         values = [*(facts[key] for key in keys), json.dumps(facts, ensure_ascii=False, allow_nan=False)]
-        try:
-            with self._database:
-                self._database.execute(_INSERT, values)
-                self._prune()
-        except sqlite3.Error as error:
-            raise self._refused(error) from None
+        prune = self._since_prune + 1 >= min(_PRUNE_EVERY, self._max_rows)
+
+        def insert(database: sqlite3.Connection) -> None:
+            database.execute(_INSERT, values)
+            if prune:
+                database.execute(_DELETE, [self._max_rows])
+
+        self._database.run(insert)
+        self._since_prune = 0 if prune else self._since_prune + 1
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
-
-    def _prune(self) -> None:
-        self._since_prune += 1
-        if self._since_prune >= min(_PRUNE_EVERY, self._max_rows):
-            self._since_prune = 0
-            self._database.execute(_DELETE, [self._max_rows])
-
-    def _refused(self, error: Exception) -> ConfigError:
-        return cannot_write(self._path, error, MAKE_ROOM)

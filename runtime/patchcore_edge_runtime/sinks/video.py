@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import time
@@ -20,10 +21,11 @@ from .budget import ByteBudget
 
 __all__ = ["VideoFileSettings", "VideoSegmentSink", "VideoSettings", "VideoSink"]
 
+_LOG = logging.getLogger(__name__)
 _DEFAULT_FPS = 10.0
 # What OpenCV puts MPEG-4 into.
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".avi", ".mkv")
-_SEGMENT = re.compile(r"(\d{8}T\d{6}Z)\.mp4")
+_SEGMENT = re.compile(r"(\d{8}T\d{6}Z(?:\.\d+)?)\.mp4")
 # OpenCV says nothing when the disk is full, so stop before it is.
 _MIN_FREE_BYTES = 16 << 20
 
@@ -73,6 +75,9 @@ class VideoSink:
         picture = record.overlay
         if shutil.disk_usage(self._path.parent).free < _MIN_FREE_BYTES:
             raise ConfigError(f"The disk of {self._path} is full; make room or choose another place.")
+        if self._writer is not None and not self._path.exists():
+            _LOG.warning("%s was deleted or moved; a new one is begun there.", self._path)
+            self.close()
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
             _keep_earlier(self._path)
@@ -95,13 +100,18 @@ def _keep_earlier(path: Path) -> None:
     """Give a recording that is there another name: ``line.mp4`` becomes ``line.1.mp4``, a later one ``line.2.mp4``."""
     if not path.exists():
         return
-    number = 1
-    while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
-        number += 1
     try:
-        path.rename(kept)
+        path.rename(_free_name(path))
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+def _free_name(path: Path) -> Path:
+    free, number = path, 0
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}.{number}{path.suffix}")
+    return free
 
 
 class VideoSettings(SinkSettings):
@@ -141,7 +151,8 @@ class VideoSegmentSink:
         if self._video is not None and time.monotonic() - self._start > self._seconds:
             self.close()
         if self._video is None:
-            self._path = self._folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.mp4"
+            # A clock that was set back brings the same second again.
+            self._path = _free_name(self._folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.mp4")
             self._start = time.monotonic()
             self._video = VideoSink(self._path, self._fps)
         self._video.write(record)

@@ -6,13 +6,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ..display.record import Record
 from ..errors import PatchcoreEdgeError
 from ..monitoring.status import LineStatus, SinkFigures
 from ..system import lower_thread_priority
-from .base import Sink, SinkSettings
+from .base import PlaceBusyError, Sink, SinkSettings
 
 __all__ = ["SinkGroup", "SinkWorker"]
 
@@ -22,6 +22,9 @@ _MAX_WAITING_BYTES = 64 << 20
 _CLOSE_SECONDS = 10.0
 # One line a minute per sink in the log, however often it refuses.
 _LOG_SECONDS = 60.0
+# A busy place is asked again after a pause. A source that waits for its sinks may be held up for this long by one.
+_BUSY_PAUSE_SECONDS = 0.2
+_BUSY_SECONDS = 60.0
 
 
 class SinkWorker:
@@ -35,6 +38,7 @@ class SinkWorker:
         wait: let ``write`` wait for room in the queue instead of dropping; for sources that can wait.
         close_seconds: how long ``close`` waits for the queue to drain.
         status: of the line, which counts this sink's records under ``name``; one of its own when absent.
+        on_closed: called when the sink has been closed, by the worker's thread.
     """
 
     def __init__(
@@ -47,8 +51,10 @@ class SinkWorker:
         wait: bool = False,
         close_seconds: float = _CLOSE_SECONDS,
         status: LineStatus | None = None,
+        on_closed: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
+        self._on_closed = on_closed
         self._status = status or LineStatus()
         self._sink = sink
         self._settings = settings or SinkSettings()
@@ -61,6 +67,7 @@ class SinkWorker:
         self._logged = -_LOG_SECONDS
         self._closing = False
         self._in_hand = 0
+        self._busy_since: float | None = None
         self._changed = threading.Condition()
         self._status.add_sink(name, self._condition)
         # A daemon: a sink that hangs for good must not keep the process from ending.
@@ -108,6 +115,7 @@ class SinkWorker:
             left = len(self._queue) + self._in_hand
             self._queue.clear()
             self._in_hand = 0
+            self._changed.notify_all()
             self._status.count_record(self.name, "dropped", left)
         if self._thread.is_alive():
             seconds = self._close_seconds
@@ -130,6 +138,8 @@ class SinkWorker:
             with self._changed:
                 self._error = _text(error)
             _LOG.warning("sink %s did not close: %s", self.name, _text(error))
+        finally:
+            self._on_closed()
 
     def _next(self) -> Record | None:
         with self._changed:
@@ -143,18 +153,36 @@ class SinkWorker:
             return record
 
     def _store(self, record: Record) -> None:
-        try:
-            self._sink.write(record)
-        except Exception as error:  # noqa: BLE001 - whatever a sink throws, the line goes on
-            self._fail(error)
-            return
+        while True:
+            try:
+                self._sink.write(record)
+                break
+            except PlaceBusyError as error:
+                if not self._waits_for(error):
+                    return
+            except Exception as error:  # noqa: BLE001 - whatever a sink throws, the line goes on
+                self._fail(error)
+                return
         with self._changed:
+            self._busy_since = None
             if not self._leave_hand():
                 return
             self._status.count_record(self.name, "written")
             if self._error:
                 _LOG.warning("sink %s works again.", self.name)
                 self._error = ""
+
+    def _waits_for(self, error: PlaceBusyError) -> bool:
+        """Whether the record in hand is to be tried again; a pause has passed then, while others queue behind it."""
+        with self._changed:
+            now = time.monotonic()
+            self._busy_since = self._busy_since or now
+            if not self._wait or now - self._busy_since < _BUSY_SECONDS:
+                self._error = _text(error)
+                self._log(f"waits: {self._error}")
+                return not self._changed.wait_for(lambda: not self._in_hand, _BUSY_PAUSE_SECONDS)
+        self._fail(error)
+        return False
 
     def _fail(self, error: Exception) -> None:
         with self._changed:

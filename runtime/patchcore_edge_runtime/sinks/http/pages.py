@@ -17,6 +17,7 @@ from .settings import HttpSettings
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
 
 __all__ = ["Pages", "json_answer"]
 
@@ -93,7 +94,16 @@ class Pages:
             return json_answer({"error": f"There are {self._viewers} viewers already; close one."}, 503)
         from starlette.responses import StreamingResponse
 
-        return StreamingResponse(self._pictures(), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+        class Viewing(StreamingResponse):
+            async def __call__(live, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N805 - self is Pages
+                try:
+                    await super().__call__(scope, receive, send)
+                finally:
+                    self._viewers -= 1
+
+        # Counted at once, not with the first picture: others ask at the same moment.
+        self._viewers += 1
+        return Viewing(self._pictures(), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
     async def trigger(self, request: Request) -> Response:
         """Ask for one frame and answer with its record, whichever verdicts this sink was asked to show."""
@@ -119,17 +129,13 @@ class Pages:
         return ""
 
     async def _pictures(self) -> AsyncIterator[bytes]:
-        self._viewers += 1
-        try:
-            yield f"--{_BOUNDARY}\r\n".encode()
-            while True:
-                number, data = await asyncio.to_thread(self._view.jpeg)
-                head = f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                # The next boundary at once: Chromium shows a picture when it has seen the end of it.
-                yield head.encode() + data + f"\r\n--{_BOUNDARY}\r\n".encode()
-                await self._next(number)
-        finally:
-            self._viewers -= 1
+        yield f"--{_BOUNDARY}\r\n".encode()
+        while True:
+            number, data = await asyncio.to_thread(self._view.jpeg)
+            head = f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+            # The next boundary at once: Chromium shows a picture when it has seen the end of it.
+            yield head.encode() + data + f"\r\n--{_BOUNDARY}\r\n".encode()
+            await self._next(number)
 
     async def _next(self, number: int) -> None:
         """Wait for another picture, no sooner than the frame rate allows."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import socket
+import errno
 import threading
 from typing import ClassVar
 
 from ...display.record import Record
 from ...errors import ConfigError
 from ..base import SinkContext, SinkSettings, missing_extra, token
+from .connections import bounded_protocol, descriptor_limit, listen, places_for
 from .live_view import LiveView
 from .settings import HttpSettings
 
@@ -37,7 +38,8 @@ class HttpSink:
 
         self._view = LiveView(settings.results, settings.live_width)
         app = build_app(settings, context, self._view, token(settings.token_env))
-        listener = _listen(settings.host, settings.port)
+        limit = descriptor_limit()
+        listener = listen(settings.host, settings.port, limit)
         self.port = int(listener.getsockname()[1])
         config = uvicorn.Config(
             app,
@@ -48,7 +50,9 @@ class HttpSink:
             server_header=False,
             # A live view never ends by itself.
             timeout_graceful_shutdown=1,
-            limit_concurrency=64,
+            http=bounded_protocol(places_for(limit)),
+            # How many are accepted in one go, before the first of them is looked at.
+            backlog=8,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="http", daemon=True)
@@ -59,6 +63,18 @@ class HttpSink:
         """Listen where the settings say."""
         return cls(settings, context)
 
+    @classmethod
+    def check(cls, settings: HttpSettings) -> list[str]:
+        """What stands in the way of listening there; raises ``ConfigError`` unless it may be this very line."""
+        token(settings.token_env)
+        try:
+            listen(settings.host, settings.port, None).close()
+        except ConfigError as error:
+            if getattr(error.__cause__, "errno", None) != errno.EADDRINUSE:
+                raise
+            return [f"{settings.host}:{settings.port} is listened on already; a second line there is refused."]
+        return []
+
     def write(self, record: Record) -> None:
         """Show one record."""
         self._view.add(record)
@@ -67,11 +83,3 @@ class HttpSink:
         """Stop listening."""
         self._server.should_exit = True
         self._thread.join(_CLOSE_SECONDS)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ConfigError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another port.") from None

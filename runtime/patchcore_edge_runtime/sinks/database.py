@@ -1,0 +1,158 @@
+"""A SQLite file that a line relies on: it outlives damage, removal, and the locks of other programs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import MAKE_ROOM, ConfigError, cannot_write
+from .base import PlaceBusyError
+
+__all__ = ["Database"]
+
+_LOG = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# SQLite's own waiting for another program's lock; whoever has time calls again.
+_BUSY_SECONDS = 1.0
+
+
+class Database:
+    """A database file, made when absent; safe to use from several threads.
+
+    A file that is damaged, now or later, is set aside under another name, which the log tells, and a new one is begun.
+    A file that somebody deletes, moves or replaces is noticed before the next use, and a new one is begun.
+
+    Args:
+        path: of the file; in memory when None.
+        schema: SQL that makes what is not there yet.
+        on_open: called with each new connection, which another file may lie behind.
+
+    Attributes:
+        alone: held during ``run``; for what has to go together with it.
+
+    Raises:
+        ConfigError: its place refuses. Another program's lock or a full disk does not: that may pass.
+    """
+
+    def __init__(
+        self, path: Path | None, schema: str, on_open: Callable[[sqlite3.Connection], None] = lambda _: None
+    ) -> None:
+        self._path, self._schema, self._on_open = path, schema, on_open
+        self._connection: sqlite3.Connection | None = None
+        self._identity: os.stat_result | None = None
+        self.alone = threading.RLock()
+        try:
+            self.run(lambda _: None)
+        except PlaceBusyError as error:
+            _LOG.warning("%s The line starts, and its records wait.", error)
+        except _DiskFullError as error:
+            _LOG.warning("%s The line starts without.", error)
+
+    def run(self, work: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+        """What ``work`` makes of the connection, in one transaction; it may be called a second time, on a new file.
+
+        Raises:
+            PlaceBusyError: another program holds the database for longer than a second; nothing was changed.
+            ConfigError: its place refuses.
+        """
+        with self.alone:
+            try:
+                return self._try(work)
+            except sqlite3.Error as error:
+                if _code(error) not in _DAMAGED or self._path is None:
+                    raise self._refused(error) from None
+                self._set_aside(self._path, error)
+            except OSError as error:
+                raise cannot_write(self._path, error, MAKE_ROOM) from None
+            try:
+                return self._try(work)
+            except (OSError, sqlite3.Error) as error:
+                raise self._refused(error) from None
+
+    def close(self) -> None:
+        """Close the file; may be called more than once."""
+        with self.alone:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def _try(self, work: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+        connection = self._current()
+        with connection:
+            return work(connection)
+
+    def _current(self) -> sqlite3.Connection:
+        if self._connection is not None and self._was_taken_away():
+            _LOG.warning("%s was deleted, moved or replaced; a new one is begun there.", self._path)
+            with suppress(sqlite3.Error):
+                # Into the file that was moved, which is still open here: its journal stays behind.
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.close()
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path or ":memory:", timeout=_BUSY_SECONDS, check_same_thread=False)
+        try:
+            # Readers do not block the writer, and a power failure costs the last rows at most, not the file.
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(self._schema)
+            self._on_open(connection)
+            self._identity = self._path.stat() if self._path is not None else None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _was_taken_away(self) -> bool:
+        if self._path is None or self._identity is None:
+            return False
+        try:
+            return not os.path.samestat(self._path.stat(), self._identity)
+        except OSError:
+            return True
+
+    def _set_aside(self, path: Path, error: sqlite3.Error) -> None:
+        self.close()
+        moment = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        names = (f"{path.name}.damaged-{moment}{more}" for more in ("", *(f"-{n}" for n in range(2, 1000))))
+        aside = next(other for other in map(path.with_name, names) if not other.exists())
+        try:
+            for end in ("", "-wal", "-shm"):
+                part = path.with_name(path.name + end)
+                if part.exists():
+                    part.replace(aside.with_name(aside.name + end))
+        except OSError as refusal:
+            raise cannot_write(path, f"it is damaged: {error}", f"move it away ({refusal.strerror})") from None
+        _LOG.warning("%s is damaged (%s); it is set aside as %s, and a new one is begun.", path, error, aside.name)
+
+    def _refused(self, error: Exception) -> ConfigError:
+        place = self._path or "The spool"
+        if _code(error) in _BUSY:
+            return PlaceBusyError(f"{place} is locked by another program; close that one.")
+        if _code(error) == sqlite3.SQLITE_FULL:
+            return cannot_write(place, "the disk is full", MAKE_ROOM, _DiskFullError)
+        return cannot_write(place, error, MAKE_ROOM)
+
+
+class _DiskFullError(ConfigError):
+    pass
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code; 0 where there is none."""
+    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF

@@ -1,0 +1,86 @@
+"""The places that a sink's settings name, looked at before anything is started."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import ConfigError, cannot_write
+from .base import SinkSettings, make_folder, secret
+
+__all__ = ["check_places", "written_places"]
+
+_FOLDER = "folder"
+# What a sink writes to; other paths end in ``_file`` and are read.
+_WRITTEN = (_FOLDER, "path", "spool")
+
+
+def written_places(settings: SinkSettings, folder: Path) -> list[Path]:
+    """The files and folders that the sink will write to; the folders that they need are made.
+
+    What is neither file nor folder, such as ``/dev/stdout``, is nobody's own and left out; so is a place that cannot be
+    made, which the sink itself refuses.
+
+    Args:
+        settings: of the sink.
+        folder: what relative paths are relative to.
+    """
+    found = []
+    for key, place in _places(settings, folder).items():
+        above = place if key == _FOLDER else place.parent
+        with suppress(ConfigError):
+            make_folder(above)
+        if above.is_dir() and (not place.exists() or place.is_file() or place.is_dir()):
+            found.append(place)
+    return found
+
+
+def check_places(settings: SinkSettings, folder: Path) -> dict[str, Path]:
+    """Refuse settings that a sink could not start or write by; nothing is left behind.
+
+    Returns:
+        what the sink would write to, by key.
+
+    Raises:
+        ConfigError: a place cannot be written to, a file that it reads is missing, or a secret is not set.
+    """
+    places = _places(settings, folder)
+    for key, place in places.items():
+        _check_writable(place, is_folder=key == _FOLDER)
+    for key in type(settings).model_fields:
+        value = getattr(settings, key)
+        if key.endswith("_env"):
+            secret(value)
+        elif key.endswith("_file") and value is not None:
+            _check_readable(folder / value)
+    return places
+
+
+def _places(settings: SinkSettings, folder: Path) -> dict[str, Path]:
+    found = {key: getattr(settings, key, None) for key in _WRITTEN}
+    return {key: folder / place for key, place in found.items() if isinstance(place, Path)}
+
+
+def _check_writable(place: Path, *, is_folder: bool) -> None:
+    try:
+        if place.exists() and not is_folder:
+            # Opened as the sink would, and left as it is.
+            with place.open("ab"):
+                return
+        # The folder itself, or where it would be made.
+        above = place if is_folder else place.parent
+        while not above.exists():
+            above = above.parent
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise cannot_write(place, error) from None
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); correct its place.") from None
