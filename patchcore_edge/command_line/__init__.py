@@ -1,0 +1,1 @@
+"""The host's commands, each a function whose options are its arguments."""

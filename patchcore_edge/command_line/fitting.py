@@ -1,0 +1,220 @@
+"""``train`` and ``tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from patchcore_edge_runtime.bundle.recipe import ScoreRule
+
+from ..gc_paused import gc_paused
+from .options import (
+    BitDepthOption,
+    DataArgument,
+    GoodOption,
+    GroupOption,
+    IgnoreMaskOption,
+    Precision,
+    RecursiveOption,
+    RoiOption,
+    StrictOption,
+    TorchDevice,
+)
+from .values import (
+    as_masks,
+    as_roi,
+    names_in,
+    parse_augment,
+    parse_depth,
+    parse_outliers,
+    parse_pca,
+    parse_side,
+    parse_size,
+    warn,
+)
+
+__all__ = ["train", "tune"]
+
+
+def train(
+    data: DataArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
+    backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_efficientnet_lite0",
+    layers: Annotated[
+        str, typer.Option(help="Layers by timm's names, comma separated, in any order.")
+    ] = "blocks.2,blocks.4",
+    coreset_sampling_ratio: Annotated[
+        float | None, typer.Option(help="Share of the patches to keep, in (0, 1]; 0.01 unless a size is given.")
+    ] = None,
+    coreset_size: Annotated[int | None, typer.Option(help="Patches to keep, in place of a ratio.")] = None,
+    bank_mb: Annotated[float | None, typer.Option(help="Memory bank's size in MB, in place of a ratio.")] = None,
+    num_neighbors: Annotated[int, typer.Option(help="Neighbours that re-weight the score; 1 for none.")] = 9,
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches. Default, auto: the "
+            "photos' shape, half their sides, about 256x256's pixels at least and 384x384's at most."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
+    ] = None,
+    val_split_ratio: Annotated[
+        float,
+        typer.Option(help="Share of the good images to keep for `calibrate`, if the data has no validation/good."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Decides the coreset's first pick and which images are kept.")] = 0,
+    device: TorchDevice = "auto",
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Memory for features, such as 4GB; beyond it they go to disk. Default: half.")
+    ] = None,
+    projection_eps: Annotated[
+        float | None, typer.Option(help="Choose the coreset after a random projection, as the paper did: 0.9.")
+    ] = None,
+    score: Annotated[
+        ScoreRule, typer.Option(help="How an image's score comes from its patches; reference is eq. 7 of the paper.")
+    ] = ScoreRule.MAP_MAX,
+    pca: Annotated[
+        float | None, typer.Option(help="Keep so many principal components of the features, or this share below 1.")
+    ] = None,
+    whitening: Annotated[
+        float, typer.Option(help="With --pca: from 0 (none) to 1, how much directions of small variance gain.")
+    ] = 0.0,
+    patch_stride: Annotated[
+        int | None,
+        typer.Option(help="Pixels from patch to patch, such as 8 or 16. Default: the first layer's."),
+    ] = None,
+    patch_size: Annotated[int, typer.Option(help="Cells of a layer averaged into one, per side: 1, 3, 5.")] = 3,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="Learn further pictures of each image too: brightness, contrast, shift, turn, and where a mirrored "
+            "part is as good flip-h, flip-v; comma separated."
+        ),
+    ] = None,
+    augment_copies: Annotated[
+        int | None, typer.Option(help="With --augment: so many further pictures of each image, 3 unless given.")
+    ] = None,
+    outliers: Annotated[
+        str, typer.Option(help="Images unlike the others: keep, drop, or how many of the least usual to drop.")
+    ] = "keep",
+    bit_depth: BitDepthOption = None,
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
+    group_by: GroupOption = None,
+    good: GoodOption = None,
+    recursive: RecursiveOption = True,
+    strict: StrictOption = False,
+) -> None:
+    """Fit a memory bank on images of good parts; interrupted, it goes on when called again."""
+    with gc_paused():
+        from ..fit.memory_plan import parse_bytes
+        from ..jobs.sight import SightOptions
+        from ..jobs.train import TrainOptions, train_run
+
+    options = TrainOptions(
+        backbone=backbone,
+        layers=names_in(layers),
+        coreset_sampling_ratio=coreset_sampling_ratio,
+        num_neighbors=num_neighbors,
+        image_size=parse_size(image_size),
+        weights=weights,
+        seed=seed,
+        device=device,
+        strict=strict,
+        coreset_size=coreset_size,
+        bank_mb=bank_mb,
+        projection_eps=projection_eps,
+        memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
+        val_split_ratio=val_split_ratio,
+        group_by=group_by,
+        good=tuple(good or ()),
+        recursive=recursive,
+        score=score,
+        pca=parse_pca(pca, whitening),
+        outliers=parse_outliers(outliers),
+        patch_stride=patch_stride,
+        patch_size=patch_size,
+        augment=parse_augment(augment, augment_copies),
+        sight=SightOptions(parse_depth(bit_depth), as_roi(roi), as_masks(ignore_mask)),
+    )
+    fitted = train_run(data, output, options, notify=typer.echo, warn=warn)
+    held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
+    copies = f", {fitted.augment.made} augmented copies of each" if fitted.augment else ""
+    kept = f"{fitted.bank_size:,} of {fitted.patches:,} patches kept"
+    typer.echo(f"Fitted {len(fitted.train_sha256)} images{copies}{held_out}: {kept}. Wrote {output}.")
+
+
+def tune(
+    data: DataArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
+    backbones: Annotated[
+        str, typer.Option(help="timm backbones to try, comma separated; the first is the default's.")
+    ] = "tf_efficientnet_lite0",
+    sizes: Annotated[
+        str | None,
+        typer.Option(help="Sides in pixels to try, comma separated, the first as default; the photos' shape is kept."),
+    ] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds a frame may take on --inference-device.")
+    ] = None,
+    budget_mb: Annotated[float | None, typer.Option(help="Megabytes that the graph's files may have.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Minutes after which the search ends with what it has.")
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the graphs that the budgets are for: fp32, bf16 or int8.")
+    ] = Precision.FP32,
+    inference_device: Annotated[str, typer.Option(help="OpenVINO device that graphs are timed on.")] = "CPU",
+    target_fpr: Annotated[float | None, typer.Option(help="As for `calibrate`.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides the coresets' first picks and the folds.")] = 0,
+    device: TorchDevice = "auto",
+    outliers: Annotated[
+        str, typer.Option(help="Images unlike the others, in the last fit: keep, drop, or how many to drop.")
+    ] = "keep",
+    bit_depth: BitDepthOption = None,
+    roi: RoiOption = None,
+    ignore_mask: IgnoreMaskOption = None,
+    group_by: GroupOption = None,
+    good: GoodOption = None,
+    recursive: RecursiveOption = True,
+    strict: StrictOption = False,
+) -> None:
+    """Find the recipe for the part, fit by it and calibrate; interrupted, it goes on when called again.
+
+    Sizes, layers, feature spaces, score rules and bank sizes are judged on good images that no bank has seen, against
+    synthetic defects made on them; labelled defects in validation/ count too. RUN/tune.html shows what was found.
+    """
+    with gc_paused():
+        from ..jobs.sight import SightOptions
+        from ..tuning.choice import Limits
+        from ..tuning.options import TuneOptions, base_options
+        from ..tuning.tune import tune_run
+
+    options = TuneOptions(
+        train=base_options(
+            weights=weights,
+            seed=seed,
+            device=device,
+            strict=strict,
+            group_by=group_by,
+            good=tuple(good or ()),
+            recursive=recursive,
+            outliers=parse_outliers(outliers),
+            sight=SightOptions(parse_depth(bit_depth), as_roi(roi), as_masks(ignore_mask)),
+        ),
+        backbones=names_in(backbones),
+        sides=tuple(parse_side(text) for text in names_in(sizes or "")),
+        limits=Limits(budget_ms, budget_mb),
+        time_limit=None if time_limit is None else 60 * time_limit,
+        precision=precision,
+        device=inference_device,
+        target_fpr=target_fpr,
+    )
+    typer.echo(str(tune_run(data, output, options, notify=typer.echo, warn=warn)))
+    typer.echo(f"Wrote {output}; {output / 'tune.html'} shows what was tried.")
