@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from patchcore_edge_runtime.errors import ConfigError, DataError
 
 from .data import Batch, DataModule, ImageDataset, prediction_items
 from .data.augmentation import Augmenter
-from .data.file_names import picture_names
+from .data.file_names import new_pictures
 from .data.pixel_facts import pixel_facts
 from .data.prefetch import prefetch
 from .fit.embedder import Embedder
@@ -160,7 +160,7 @@ class Engine:
         if model.evaluator is None:
             raise ConfigError("The model has no evaluator; build it with evaluator=True.")
         dataset = datamodule.dataset(prediction_items(datamodule), model.pre_processor.spec)
-        names = _places(dataset, output)
+        names = new_pictures([item.path for item in dataset.items], output)
         scores = collect_scores(self.stream(model, dataset))
         if scores.pixels is not None and scores.pixel_images < len(scores.labels):
             _log.warning(
@@ -208,7 +208,7 @@ class Engine:
             chosen = ImageDataset(
                 prediction_items(chosen, recursive=recursive, leave_out=own), model.pre_processor.spec
             )
-        names = _places(chosen, output)
+        names = new_pictures([item.path for item in chosen.items], output)
         scored = list(self.stream(model, chosen))
         if output is not None and model.visualizer is not None:
             maxima = [batch.anomaly_map.amax((1, 2, 3)).numpy() for batch in scored if batch.anomaly_map is not None]
@@ -260,9 +260,9 @@ class Engine:
         if not len(dataset):
             raise DataError("There are no images to score; check the data's layout.")
         self._prepare(model)
+        embed = Embedder(model, len(dataset))
         for batch in self._batches(dataset, what):
-            scored = model.validation_step(batch)
-            yield _on_cpu(scored)
+            yield _on_cpu(model.score_features(batch, embed(batch.image)))
 
     def _batches(
         self, dataset: ImageDataset, what: str, *, any_needed: bool = True, copied: Augmenter = _NO_COPIES
@@ -274,21 +274,6 @@ class Engine:
             for batch in prefetch(batch._replace(image=copied(batch.image)) for batch in decoded):
                 yield batch._replace(image=batch.image.to(self.device))
                 bar.update(len(batch.image_path))
-
-
-def _places(dataset: ImageDataset, output: Path | None) -> dict[Path, PurePath]:
-    """What the picture of each file is called below ``output``; none where there is no such folder.
-
-    Raises:
-        ConfigError: a file of that name is there: a picture of another image, or the image itself.
-    """
-    if output is None:
-        return {}
-    names = picture_names([item.path for item in dataset.items])
-    for name in names.values():
-        if (Path(output) / name).exists():
-            raise ConfigError(f"{Path(output) / name} is there already; give a new folder for the pictures.")
-    return names
 
 
 def _find_depth(model: Patchcore, datamodule: DataModule) -> None:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.path_text import path_text
 
 from .dataset import ImageItem
 
-__all__ = ["distinct_names", "picture_names", "some_names"]
+__all__ = ["distinct_names", "new_pictures", "picture_names", "some_names"]
 
 _SHOWN = 3
 
@@ -43,3 +44,18 @@ def picture_names(paths: Sequence[Path]) -> dict[Path, PurePath]:
     if len({str(name).casefold() for name in short.values()}) == len(short):
         return short
     return {path: name.with_name(f"{name.name}.png") for path, name in names.items()}
+
+
+def new_pictures(paths: Sequence[Path], output: Path | None) -> dict[Path, PurePath]:
+    """What the picture of each file is called below ``output``; none where there is no such folder.
+
+    Raises:
+        ConfigError: a file of that name is there: a picture of another image, or the image itself.
+    """
+    if output is None:
+        return {}
+    names = picture_names(paths)
+    for name in names.values():
+        if (Path(output) / name).exists():
+            raise ConfigError(f"{Path(output) / name} is there already; give a new folder for the pictures.")
+    return names

@@ -63,9 +63,11 @@ class Embedder:
         return self._torch(frames)
 
     def _torch(self, frames: Tensor) -> Tensor:
-        self._model.model.train()
+        network, before = self._model.model, self._model.model.training
+        network.train()  # in which mode it embeds
         with torch.inference_mode():
-            rows: Tensor = self._model.model(self._model.pre_processor(frames))
+            rows: Tensor = network(self._model.pre_processor(frames))
+        network.train(before)
         return rows
 
     def _checked(self, frames: Tensor) -> _Compiled | None:

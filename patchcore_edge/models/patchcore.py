@@ -258,7 +258,15 @@ class Patchcore(nn.Module):
             the batch with ``pred_score`` and ``anomaly_map``; with thresholds, ``pred_label`` and ``pred_mask`` too.
             Where nothing counts, ``gt_mask`` has no defect.
         """
-        output = self(batch.image)
+        return self._judged(batch, self(batch.image))
+
+    @torch.inference_mode()
+    def score_features(self, batch: Batch, rows: Tensor) -> Batch:
+        """As ``validation_step``, of images whose features ``[N*P, D]`` are known."""
+        size, patches = self.pre_processor.spec.input_size, rows.reshape(len(batch.image), -1, rows.shape[1])
+        return self._judged(batch, self.model.score_patches(patches, self.model.patch_grid(size), size))
+
+    def _judged(self, batch: Batch, output: InferenceBatch) -> Batch:
         if batch.gt_mask is not None and self.hidden is not None:
             batch = batch._replace(gt_mask=batch.gt_mask & ~torch.from_numpy(self.hidden).to(batch.gt_mask.device))
         scored = batch._replace(pred_score=output.pred_score, anomaly_map=output.anomaly_map)
