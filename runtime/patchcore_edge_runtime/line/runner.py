@@ -108,7 +108,7 @@ class Line:
         inspector = open_inspector(config)
         with ExitStack() as stack:
             if source is None:
-                source = stack.enter_context(closing(open_source(config.source_uri, config.source)))
+                source = stack.enter_context(closing(open_source(config.source_uri, config.live_settings)))
             source = _behind_trigger(config, source)
             status = LineStatus(config.name, source=source.status)
             status.judged_by(inspector.manifest, inspector.thresholds)
