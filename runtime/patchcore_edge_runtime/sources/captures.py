@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _READ_BYTES = 1 << 16
+_INTERVAL = 1.0
 # Enough to see what kind of answer it is.
 _SEEN_BYTES = 64
 
@@ -111,7 +112,7 @@ def _by_answer(
     if (seen.startswith(b"--") and family != "image") or (seen.startswith(START) and family == "video"):
         return MjpegCapture(response, camera)
     if seen.startswith(START) or family == "image":
-        return SnapshotCapture(camera, response, settings.interval)
+        return SnapshotCapture(camera, response, settings.interval or _INTERVAL)
     if kind == "text/html":
         raise SourceError(
             f"{camera.name} answers with a web page; give the address of its pictures or its stream, "

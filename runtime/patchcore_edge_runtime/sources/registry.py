@@ -138,8 +138,7 @@ def open_source(text: str, settings: LiveSettings | None = None) -> Source:
 
 def misplaced_settings(text: str, settings: LiveSettings) -> str:
     """What of the settings means nothing to the source that ``text`` names, in words; empty when all of it does."""
-    given = settings.model_fields_set & _SOME_KEYS.keys()
-    wrong = sorted(key for key in given - _scheme(text).takes if getattr(settings, key) is not None)
+    wrong = sorted(key for key in _SOME_KEYS.keys() - _scheme(text).takes if getattr(settings, key) is not None)
     if not wrong:
         return ""
     where = "; set it in the camera's own pages" if is_live(text) and wrong[0] in CAMERA_KEYS else ""

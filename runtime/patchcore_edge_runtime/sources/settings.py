@@ -34,7 +34,7 @@ class LiveSettings(BaseModel):
         gain: in the driver's unit.
         backend: the system's interface that OpenCV opens the camera by; its own choice unless told.
         username, password_env: for a camera that asks; the password lies in the environment variable of that name.
-        interval: seconds from one GET to the next, of a URL that gives one picture.
+        interval: seconds from one GET to the next, of a URL that gives one picture; 1 unless told.
         ca_file: PEM file of the authority that signed an HTTPS camera's certificate, or the certificate itself.
         fingerprint: SHA-256 of an HTTPS camera's certificate, 64 hexadecimal digits; nothing else of it is checked.
     """
@@ -55,7 +55,7 @@ class LiveSettings(BaseModel):
     backend: Literal["v4l2", "dshow", "msmf", "avfoundation", "gstreamer"] | None = None
     username: str | None = None
     password_env: str | None = None
-    interval: PositiveFloat = 1.0
+    interval: PositiveFloat | None = None
     ca_file: Path | None = None
     fingerprint: str | None = None
 
