@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from .errors import PatchcoreEdgeError
+from .opencv_check import explain_opencv
 
 __all__ = ["new_app", "run_app"]
 
@@ -61,6 +62,12 @@ def run_app(app: typer.Typer) -> None:
     except PatchcoreEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except (ImportError, AttributeError):
+        sentence = explain_opencv()
+        if not sentence:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(PatchcoreEdgeError.exit_code)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer's way to say Ctrl-C, without a word to the person who pressed it
             print("stopped.", file=sys.stderr)

@@ -106,7 +106,7 @@ class TrustingConnection(http.client.HTTPSConnection):
                 )
         elif self._trust.ca_file is not None and shown not in self._trust.own_certificates():
             # Vouched for by an authority: then it must be made out to this address.
-            self.close()
+            self.sock.close()
             with socket.create_connection((self.host, self.port), self.timeout) as plain:
                 context = self._trust.context(names=True)
                 self.sock = context.wrap_socket(plain, server_hostname=self.host)
