@@ -7,6 +7,7 @@ import logging
 import ssl
 import time
 from http.server import BaseHTTPRequestHandler
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -69,7 +70,7 @@ def test_the_interval_is_the_time_between_two_questions() -> None:
         # Longer than a camera may be silent: it is not asked, so it is not lost.
         frames = take(url, 3, interval=0.5, read_timeout=0.3)
     assert whole(frames) == [True] * 3
-    assert min(later - earlier for earlier, later in zip(asked, asked[1:], strict=False)) > 0.4
+    assert min(later - earlier for earlier, later in pairwise(asked)) > 0.4
 
 
 def test_cut_off_and_damaged_snapshots_are_errors_and_the_next_one_counts() -> None:
@@ -253,7 +254,10 @@ def test_what_opencv_would_fetch_without_looking_at_the_certificate_is_refused(
         ("http://[fe80::1]:88/x", "http://[fe80::1]:88/x"),
         ("http://10.0.0.7/s.cgi?user=admin&pwd=secret&ch=1", "http://10.0.0.7/s.cgi?user=***&pwd=***&ch=1"),
         ("http://10.0.0.7/s?loginuse=a&loginpas=b&x=1", "http://10.0.0.7/s?loginuse=***&loginpas=***&x=1"),
-        ("rtsp://10.0.0.7:554/user=admin&password=tlJw&channel=1", "rtsp://10.0.0.7:554/user=***&password=***&channel=1"),
+        (
+            "rtsp://10.0.0.7:554/user=admin&password=tlJw&channel=1",
+            "rtsp://10.0.0.7:554/user=***&password=***&channel=1",
+        ),
         ("rtsp://10.0.0.7:554/user=admin_password=tlJw_channel=1.sdp", "rtsp://10.0.0.7:554/user=***"),
         ("http://10.0.0.7/x?auth_token=abc", "http://10.0.0.7/x?auth_token=***"),
     ],

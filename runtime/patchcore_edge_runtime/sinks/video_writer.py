@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..images.preprocess import Image
 
-__all__ = ["CONTAINERS", "MakeWriter", "VideoWriter", "choose_writer"]
+__all__ = ["CONTAINERS", "MakeWriter", "VideoWriter", "choose_writer", "forget_choices"]
 
 _LOG = logging.getLogger(__name__)
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
@@ -72,6 +72,11 @@ def choose_writer(suffix: str, codec: str | None) -> MakeWriter:
         ConfigError: this machine cannot write it.
     """
     return _chosen(suffix.lower(), codec)
+
+
+def forget_choices() -> None:
+    """Try codecs out anew, after something was installed."""
+    _chosen.cache_clear()
 
 
 @lru_cache
@@ -187,10 +192,11 @@ class _AvWriter:
         try:
             self._file = av.open(str(path), "w")
             rate = Fraction(fps).limit_denominator(_MAX_RATE_DENOMINATOR)
-            self._stream: Any = self._file.add_stream(encoder, rate=rate, options=options)
-            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+            stream: Any = self._file.add_stream(encoder, rate=rate, options=options)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         except self._faults as error:
             raise _cannot(path, error) from None
+        self._stream = stream
 
     def write(self, picture: Image) -> None:
         """Append a picture."""

@@ -127,9 +127,9 @@ def _given_size(capture: cv2.VideoCapture) -> tuple[int, int]:
 def _format_refused(capture: cv2.VideoCapture, settings: LiveSettings) -> list[str]:
     refused = []
     if settings.fourcc is not None:
-        given = _characters(capture.get(cv2.CAP_PROP_FOURCC))
-        if given != settings.fourcc:
-            refused.append(f"fourcc {settings.fourcc.strip()}, it gives {given.strip() or 'what it does not name'}")
+        name = _characters(capture.get(cv2.CAP_PROP_FOURCC))
+        if name != settings.fourcc:
+            refused.append(f"fourcc {settings.fourcc.strip()}, it gives {name.strip() or 'what it does not name'}")
     asked, given = _Size(settings.width, settings.height), _given_size(capture)
     if not asked.fits(*given):
         refused.append(f"{asked}, it gives {given[0]}x{given[1]}")

@@ -10,13 +10,16 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 __all__ = ["Login"]
 
 # Best first; a name without -SESS too.
-_DIGESTS = {"SHA-256": hashlib.sha256, "MD5": partial(hashlib.md5, usedforsecurity=False)}
+_DIGESTS: dict[str, Callable[[bytes], hashlib._Hash]] = {
+    "SHA-256": hashlib.sha256,
+    "MD5": partial(hashlib.md5, usedforsecurity=False),
+}
 # Several may stand in one header: `Digest realm="x", qop="auth", Basic realm="x"`.
 _CHALLENGE = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)\s+(?=[\w-]+\s*=)|(?:^|,)\s*(NTLM|Negotiate)\b", re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')

@@ -168,7 +168,7 @@ class JpegParts:
 
     def _cut_off(self, length: int) -> bool:
         """Whether the part is over, by its length and by what stands behind it: a length alone may be too small."""
-        behind = self._buffer[length : length + 2]
+        behind = bytes(self._buffer[length : length + 2])
         return length > 0 and (behind in (b"\r\n", b"--") or behind.startswith(b"\n"))
 
     def _tail(self, end: int, length: int) -> bytes:
@@ -181,7 +181,11 @@ class JpegParts:
         if length:
             return b""
         # No length, or it was too small. A new line or a boundary is the end; whatever else comes belongs to the part.
-        if not self._need(end + 2) or self._buffer[end : end + 2] in (b"\r\n", b"--") or self._buffer[end] == 0x0A:
+        if (
+            not self._need(end + 2)
+            or bytes(self._buffer[end : end + 2]) in (b"\r\n", b"--")
+            or self._buffer[end] == 0x0A
+        ):
             return b""
         if self._at_boundary(end) or (not self._parted and self._buffer.startswith(START, end)):
             return b""

@@ -6,7 +6,16 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 __all__ = ["CAMERA_KEYS", "HTTP_KEYS", "LOGIN_KEYS", "LiveSettings", "Rotation"]
 
@@ -48,14 +57,14 @@ class LiveSettings(BaseModel):
     rotate: Rotation = 0
     width: PositiveInt | None = None
     height: PositiveInt | None = None
-    fps: PositiveFloat | None = None
+    fps: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     fourcc: str | None = None
-    exposure: float | Literal["auto"] | None = Field(default=None, allow_inf_nan=False)
-    gain: float | None = Field(default=None, allow_inf_nan=False)
+    exposure: FiniteFloat | Literal["auto"] | None = None
+    gain: FiniteFloat | None = None
     backend: Literal["v4l2", "dshow", "msmf", "avfoundation", "gstreamer"] | None = None
     username: str | None = None
     password_env: str | None = None
-    interval: PositiveFloat | None = None
+    interval: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     ca_file: Path | None = None
     fingerprint: str | None = None
 
