@@ -82,15 +82,19 @@ def stream(kind: str, *pieces: bytes) -> Answer:
 class Guard:
     """What a camera asks of its visitors: digest as RFC 7616 has it, checked from the standard, or basic.
 
+    Args:
+        user, password: that are let in.
+        offers: the headers that ask; ``NONCE`` in them is replaced.
+        once: a nonce is good for one request.
+
     Attributes:
         refused: requests without the right words.
         seen: the headers that were accepted.
     """
 
-    def __init__(self, user: str, password: str, offers: tuple[str, ...]) -> None:
-        self._user, self._password = user, password
+    def __init__(self, user: str, password: str, offers: tuple[str, ...], once: bool = False) -> None:
+        self._user, self._password, self._offers, self._once = user, password, offers, once
         self._nonce = secrets.token_hex(8)
-        self.offers = tuple(offer.replace("NONCE", self._nonce) for offer in offers)
         self.refused = 0
         self.seen: list[str] = []
 
@@ -99,11 +103,13 @@ class Guard:
         said = handler.headers.get("Authorization", "")
         if self._right(said, handler.path):
             self.seen.append(said)
+            self._nonce = secrets.token_hex(8) if self._once else self._nonce
             return True
         self.refused += 1
+        self._nonce = secrets.token_hex(8) if self._once else self._nonce
         handler.send_response(401)
-        for offer in self.offers:
-            handler.send_header("WWW-Authenticate", offer)
+        for offer in self._offers:
+            handler.send_header("WWW-Authenticate", offer.replace("NONCE", self._nonce))
         handler.send_header("Content-Length", "0")
         handler.end_headers()
         return False

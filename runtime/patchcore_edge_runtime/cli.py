@@ -75,7 +75,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     show: Annotated[bool, typer.Option(help="Show the annotated frames in a window; q or Esc ends.")] = False,
     save_ng: Annotated[Path | None, typer.Option(help="Folder for NG, WARN and ERROR frames.")] = None,
     results: Annotated[Path | None, typer.Option(help="JSONL file to append a line per frame to.")] = None,
-    save_video: Annotated[Path | None, typer.Option(help="Annotated video (.mp4) to write.")] = None,
+    save_video: Annotated[Path | None, typer.Option(help="Annotated video to write, such as line.mp4.")] = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from camera_server import camera, send
-from conftest import good_part
+from conftest import REPOSITORY, good_part
 
 from patchcore_edge_runtime import open_source
 from patchcore_edge_runtime.errors import ConfigError
@@ -199,6 +200,18 @@ def test_a_key_that_means_nothing_to_the_source_is_refused(uri: str, key: str, s
         load_line(file, {}, {})
     assert said in str(error.value)
     assert "line.toml" in str(error.value)
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    page = (REPOSITORY / "docs" / "sources.md").read_text(encoding="utf-8")
+    documented = {}
+    for keys, default in re.findall(r"^\| (`[a-z_]+`(?:, `[a-z_]+`)*) \| .* \| (.+?) \|$", page, flags=re.MULTILINE):
+        documented |= dict.fromkeys(re.findall(r"`(\w+)`", keys), default)
+    fields = LiveSettings.model_fields
+    assert set(documented) >= set(fields)
+    for key, field in fields.items():
+        if field.default is not None:
+            assert documented[key] == ("false" if key == "wait" else f"{field.default:g}"), key
 
 
 def test_every_setting_of_a_camera_can_be_given_in_the_environment(tmp_path: Path) -> None:

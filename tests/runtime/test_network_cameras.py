@@ -144,9 +144,22 @@ def test_user_and_password_in_the_address_log_in_to_a_stream_too() -> None:
         assert whole(take(url.replace("://", f"://{login}") + "/v", 1)) == [True]
 
 
+def test_a_camera_whose_every_question_is_good_for_one_answer_is_answered_each_time() -> None:
+    guard = Guard("admin", PASSWORD, (DIGEST,), once=True)
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if guard.admits(handler):
+            send(handler, JPEG)
+
+    with camera(answer) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAMERA_PASSWORD", PASSWORD)
+        assert whole(take(url, username="admin", password_env="CAMERA_PASSWORD")) == [True] * 4
+
+
+@pytest.mark.parametrize("once", [False, True])
 @pytest.mark.parametrize("password", ["", "wrong"])
-def test_a_wrong_password_is_said_once_and_for_all_without_the_password(password: str) -> None:
-    guard = Guard("admin", "right", (DIGEST,))
+def test_a_wrong_password_is_tried_once_and_said_without_the_password(password: str, once: bool) -> None:
+    guard = Guard("admin", "right", (DIGEST,), once)
     with camera(guard.admits) as url, pytest.raises(SourceError) as error:
         open_source(url.replace("://", f"://admin:{password}@") if password else url, LiveSettings(open_timeout=2))
     assert "correct username and password_env" in str(error.value) or "give username" in str(error.value)

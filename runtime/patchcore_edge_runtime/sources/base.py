@@ -81,8 +81,8 @@ class Stoppable:
 
 
 def turned(image: NDArray[Any], degrees: int) -> NDArray[Any]:
-    """A picture turned clockwise by 0, 90, 180 or 270 degrees."""
-    return cv2.rotate(image, _TURNS[degrees]) if degrees else image
+    """A picture turned clockwise by 90, 180 or 270 degrees."""
+    return cv2.rotate(image, _TURNS[degrees])
 
 
 class Turned:

@@ -36,7 +36,6 @@ class HttpCamera:
         self._address, self._timeout, self._trust = address, timeout, trust
         self._login = Login(address.username, address.password)
         self._connection: http.client.HTTPConnection | None = None
-        self._used = False
 
     def get(self) -> http.client.HTTPResponse:
         """The camera's answer, logged in and redirected; its body is still to be read.
@@ -44,12 +43,14 @@ class HttpCamera:
         Raises:
             SourceError: it does not answer, or refuses.
         """
-        address = self._address
+        address, answered = self._address, False
         for _ in range(_MAX_REDIRECTS + 3):
             response = self._ask(address)
             if response.status == http.HTTPStatus.UNAUTHORIZED:
                 offers = response.headers.get_all("WWW-Authenticate") or []
-                if address.username and self._login.take(offers):
+                # What it asked a moment ago is answered once: cameras lock out who tries a password again and again.
+                if address.username and self._login.take(offers) and (not answered or self._login.stale):
+                    answered = True
                     self._let_go(response)
                     continue
             elif response.status in _REDIRECTS and response.headers.get("Location"):

@@ -51,15 +51,15 @@ class Login:
         return {"Authorization": self._digest(method, path)}
 
     def take(self, offers: Sequence[str]) -> bool:
-        """Choose among the ``WWW-Authenticate`` headers of a 401; False where trying (again) is of no use."""
-        before, nonce = self._scheme, self._challenge.get("nonce")
+        """Choose among the ``WWW-Authenticate`` headers of a 401; False where there is none that can be answered."""
         self._scheme, self._challenge = _choose(offers)
         self._uses = 0
-        if not self._username or not self._scheme:
-            return False
-        # Refused with what it asked for: a wrong password, unless only the nonce was too old.
-        stale = self._challenge.get("stale", "").lower() == "true"
-        return not before or before != self._scheme or stale or nonce != self._challenge.get("nonce")
+        return bool(self._username and self._scheme)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the camera says that only its question was too old, and the password right."""
+        return self._challenge.get("stale", "").lower() == "true"
 
     def _digest(self, method: str, path: str) -> str:
         asked = self._challenge

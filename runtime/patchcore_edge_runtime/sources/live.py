@@ -239,9 +239,11 @@ class LiveSource:
 
     def _grab_one(self, capture: Capture, connection: _Connection) -> None:
         try:
-            image, error = turned(capture.read(), self._settings.rotate), ""
+            image, error = capture.read(), ""
         except FrameError as broken:
             image, error = None, str(broken)
+        if image is not None and self._settings.rotate:
+            image = turned(image, self._settings.rotate)
         with self._changed:
             if connection.abandoned:
                 return
