@@ -1,4 +1,4 @@
-"""Why OpenCV cannot be loaded, in a sentence: the one dependency that needs more of a system than Python."""
+"""What OpenCV needs, said in a sentence before or after it fails: a system's libraries, and names that are UTF-8."""
 
 from __future__ import annotations
 
@@ -7,11 +7,28 @@ import re
 import sys
 from importlib.metadata import distributions
 
-__all__ = ["explain_opencv", "explain_two_packages", "opencv_packages"]
+from .errors import ConfigError
+
+__all__ = ["explain_opencv", "explain_two_packages", "opencv_name", "opencv_packages"]
 
 _LIBRARY = re.compile(r"(lib[\w.+-]+\.so[\w.]*|\w+\.dll)", re.IGNORECASE)
 # Of Debian and Ubuntu, for what the wheel with windows needs of a system.
 _SYSTEM = "apt-get install libgl1 libglib2.0-0"
+
+
+def opencv_name(name: object) -> str:
+    """The name of a video's file or stream as OpenCV takes it; one that is not UTF-8 ends the process there.
+
+    Raises:
+        ConfigError: it is not UTF-8.
+    """
+    text = str(name)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text.encode(errors="backslashreplace").decode()
+        raise ConfigError(f"{shown} cannot be opened as video: OpenCV takes UTF-8 names only; rename it.") from None
+    return text
 
 
 def opencv_packages() -> list[str]:

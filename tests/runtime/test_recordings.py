@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,9 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from camera_server import camera
 from conftest import good_part, run_cli
+from line_records import program
 
 from patchcore_edge_runtime import SourceError, open_source
+from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.sources import Frame
 
 try:
@@ -186,3 +190,40 @@ def test_colours_are_the_same_through_both(tmp_path: Path, monkeypatch: pytest.M
     through_opencv = [frame.image for frame in open_source(str(path))]
     for one, other in zip(through_av, through_opencv, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 3
+
+
+@needs_av
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_phone_held_upright_gives_upright_pictures_through_both(
+    degrees: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ffmpeg = program("ffmpeg")
+    path = tmp_path / "b.mp4"
+    source = record(tmp_path / "a.mp4", "mp4v", 3)
+    subprocess.run(
+        [ffmpeg, "-i", source, "-c", "copy", "-metadata:s:v:0", f"rotate={degrees}", path],
+        check=True,
+        capture_output=True,
+    )
+    through_av = next(iter(open_source(str(path)))).image
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert np.abs(through_av.astype(int) - next(iter(open_source(str(path)))).image).max() <= 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no names that are not Unicode")
+def test_a_name_that_is_not_utf8_is_read_or_a_sentence(reader: str, tmp_path: Path) -> None:
+    path = record(tmp_path / "a.mp4", "mp4v", 3).rename(tmp_path / "na\udce9me.mp4")
+    if reader == "PyAV":
+        assert watch(path)[:2] == (3, 0)
+    else:
+        with pytest.raises(ConfigError, match="rename it"):
+            open_source(str(path))
+
+
+def test_a_playlist_is_no_recording_and_nothing_is_fetched(reader: str, tmp_path: Path) -> None:
+    asked: list[str] = []
+    with camera(lambda handler: asked.append(handler.path)) as url:
+        path = tmp_path / "a.mp4"
+        path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}/x.ts\n#EXT-X-ENDLIST\n")
+        assert "cannot be opened" in watch(path)[2]
+    assert asked == []

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError
 from ..images.preprocess import Image
+from ..opencv_check import opencv_name
 
 __all__ = ["CONTAINERS", "MakeWriter", "VideoWriter", "choose_writer", "forget_choices"]
 
@@ -162,7 +163,7 @@ class _OpenCvWriter:
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int], codec: str) -> None:
         width, height = (side + side % 2 for side in size)
-        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (width, height))
+        self._writer = cv2.VideoWriter(opencv_name(path), cv2.VideoWriter.fourcc(*codec), fps, (width, height))
         if not self._writer.isOpened():
             raise _cannot(path)
 

@@ -10,6 +10,7 @@ import cv2
 from numpy.typing import NDArray
 
 from ..errors import SourceError
+from ..opencv_check import opencv_name
 from .address import Address
 from .settings import LiveSettings
 
@@ -95,7 +96,13 @@ def _open(target: int | str | Address, settings: LiveSettings) -> cv2.VideoCaptu
             cv2.CAP_PROP_READ_TIMEOUT_MSEC,
             round(settings.read_timeout * 1000),
         ]
-        return cv2.VideoCapture(target.full, cv2.CAP_FFMPEG, timeouts)
+        try:
+            full = target.full
+            full.encode()
+        except UnicodeEncodeError:  # not opencv_name: its error would say the password
+            raise SourceError(f"{target.shown} is not UTF-8; correct it.") from None
+        return cv2.VideoCapture(full, cv2.CAP_FFMPEG, timeouts)
+    target = target if isinstance(target, int) else opencv_name(target)
     return cv2.VideoCapture(target, cv2.CAP_ANY if settings.backend is None else _BACKENDS[settings.backend])
 
 

@@ -10,8 +10,12 @@ import cv2
 from numpy.typing import NDArray
 
 from ..errors import FrameError, SourceError
+from ..opencv_check import opencv_name
 
 __all__ = ["AvReader", "OpenCvReader", "VideoReader", "open_reader"]
+
+# How a phone was held: degrees counterclockwise, which OpenCV turns by too.
+_HELD = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 
 
 class VideoReader(Protocol):
@@ -55,7 +59,7 @@ class OpenCvReader:
     """Through OpenCV, which shows a damaged picture as if it were whole."""
 
     def __init__(self, path: Path) -> None:
-        self._capture = cv2.VideoCapture(str(path))
+        self._capture = cv2.VideoCapture(opencv_name(path))
         if not self._capture.isOpened():
             raise _cannot_open(path)
         self.fps = max(0.0, float(self._capture.get(cv2.CAP_PROP_FPS)))
@@ -85,9 +89,11 @@ class AvReader:
 
         self._path = path
         try:
-            self._container = av.open(str(path))
+            # No other protocol: a playlist must not make it ask the network.
+            only_files = {"protocol_whitelist": "file"}
+            self._container = av.open(str(path), options=only_files, metadata_errors="replace")
             stream = self._container.streams.video[0]
-        except (av.FFmpegError, OSError, IndexError):
+        except (av.FFmpegError, OSError, IndexError, ValueError):
             raise _cannot_open(path) from None
         # Frames decoded side by side would be given before the damage of one among them is known.
         stream.thread_type = "SLICE"
@@ -135,4 +141,6 @@ class AvReader:
                 if damaged:
                     yield "the picture, or one that it was made from"
                 else:
-                    yield frame.to_ndarray(format="bgr24")
+                    image = frame.to_ndarray(format="bgr24")
+                    held = _HELD.get(frame.rotation % 360)
+                    yield image if held is None else cv2.rotate(image, held)
