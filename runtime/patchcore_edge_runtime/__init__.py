@@ -6,20 +6,25 @@
 >>> print(result.verdict, result.pred_score)                        # doctest: +SKIP
 """
 
-from .bundle.bundle import Bundle
-from .display.overlay import draw_overlay
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import BundleError, ConfigError, DeviceError, FrameError, ParityError, PatchcoreEdgeError, SourceError
 from .images.pixel_limit import MAX_PIXELS
-from .images.preprocess import PreprocessSpec, preprocess
-from .inspection.ignore_mask import IgnoreMask
-from .inspection.inspector import Inspector
-from .inspection.openvino_backend import available_devices
-from .inspection.regions import Region
-from .inspection.result import InspectionResult, Timings
-from .inspection.rules import LineRules
-from .sources import open_source
-from .verdict import Thresholds, Verdict
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .bundle.bundle import Bundle
+    from .display.overlay import draw_overlay
+    from .images.preprocess import PreprocessSpec, preprocess
+    from .inspection.ignore_mask import IgnoreMask
+    from .inspection.inspector import Inspector
+    from .inspection.openvino_backend import available_devices
+    from .inspection.regions import Region
+    from .inspection.result import InspectionResult, Timings
+    from .inspection.rules import LineRules
+    from .sources import open_source
+    from .verdict import Thresholds, Verdict
 
 __all__ = [
     "MAX_PIXELS",
@@ -46,3 +51,33 @@ __all__ = [
     "open_source",
     "preprocess",
 ]
+
+# Loaded when asked for: where OpenCV or OpenVINO cannot be loaded, a command can still say so in a sentence.
+_PLACES = {
+    "Bundle": "bundle.bundle",
+    "draw_overlay": "display.overlay",
+    "PreprocessSpec": "images.preprocess",
+    "preprocess": "images.preprocess",
+    "IgnoreMask": "inspection.ignore_mask",
+    "Inspector": "inspection.inspector",
+    "available_devices": "inspection.openvino_backend",
+    "Region": "inspection.regions",
+    "InspectionResult": "inspection.result",
+    "Timings": "inspection.result",
+    "LineRules": "inspection.rules",
+    "open_source": "sources",
+    "Thresholds": "verdict",
+    "Verdict": "verdict",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_PLACES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

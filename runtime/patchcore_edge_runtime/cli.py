@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .command import new_app, run_app
-from .errors import ConfigError
+from .errors import ConfigError, SourceError
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     save_ng: Annotated[Path | None, typer.Option(help="Folder for NG, WARN and ERROR frames.")] = None,
     results: Annotated[Path | None, typer.Option(help="JSONL file to append a line per frame to.")] = None,
     save_video: Annotated[
-        Path | None, typer.Option(help="Annotated video (.mp4) to write; an earlier one is kept under a number.")
+        Path | None,
+        typer.Option(help="Annotated video to write, such as line.mp4; an earlier one is kept under a number."),
     ] = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
@@ -111,8 +112,9 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         **_outputs(results, save_ng, save_video),
     }
     line = load_line(config, overrides, os.environ)
-    now = run_line(line, make_viewer=_open_window if show else None)
-    _print_summary(now, as_json)
+    # Also where a recording turns out to end early: what was inspected counts.
+    say = partial(_print_summary, as_json=as_json)
+    now = run_line(line, make_viewer=_open_window if show else None, at_end=say)
     # A camera's line goes on for good and counts; of files somebody wants every result.
     if not is_live(line.source.uri):
         _check_outputs(now)
@@ -128,6 +130,7 @@ def check(
     """Check a line's file: every key, where the sinks write, the bundle and its self-test; starts nothing."""
     from .line.config_file import load_line
     from .line.runner import open_inspector
+    from .opencv_check import explain_two_packages
     from .sinks.check import check_sinks
     from .sources import without_password
 
@@ -136,6 +139,8 @@ def check(
         typer.echo(f"note: {note}", err=True)
     inspector = open_inspector(line)
     uri = without_password(line.source.uri) if "://" in line.source.uri else line.source.uri
+    if packages := explain_two_packages():
+        typer.echo(f"Warning: {packages}", err=True)
     if as_json:
         facts = {**line.model_dump(mode="json"), "model_id": inspector.manifest.model_id}
         facts["source"]["uri"] = uri
@@ -185,6 +190,7 @@ def predict(
     """Inspect images or a video in one pass: a JSONL line and an annotated image for each."""
     from .inspection.inspector import Inspector
     from .line.loop import run_loop
+    from .monitoring.status import LineStatus
     from .sinks import JsonlSink, OverlaySink
     from .sinks.one_pass import one_pass_folder
     from .sources import open_source
@@ -196,8 +202,13 @@ def predict(
         stop_signals(frames.stop),
     ):
         inspector = Inspector(model, device, roi=_parse_roi(roi))
+        status = LineStatus(model_id=inspector.manifest.model_id, source=frames.status)
         with closing(JsonlSink(begin())) as results:
-            status = run_loop(frames, inspector, [results, OverlaySink(output)])
+            try:
+                run_loop(frames, inspector, [results, OverlaySink(output)], status=status)
+            except SourceError:
+                _print_summary(status.snapshot(), as_json)
+                raise
     _print_summary(status.snapshot(), as_json)
 
 

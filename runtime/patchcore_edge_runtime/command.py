@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from .errors import PatchcoreEdgeError
+from .opencv_check import explain_opencv
 from .path_text import encodable
 
 __all__ = ["new_app", "run_app"]
@@ -74,15 +75,18 @@ def run_app(app: typer.Typer) -> None:
 
     Exit codes: 0 done; 2 usage, configuration or data; 3 device or source; 4 bundle integrity or parity; 130 Ctrl-C.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # Names of files and arrows must not end a command on a Windows console, or in a log that takes fewer letters.
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors=_PLAIN)
+    _speak_plainly()
     try:
         app()
     except PatchcoreEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except (ImportError, AttributeError):
+        sentence = explain_opencv()
+        if not sentence:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(PatchcoreEdgeError.exit_code)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer's way to say Ctrl-C, without a word to the person who pressed it
             print("stopped.", file=sys.stderr)
@@ -94,3 +98,10 @@ def run_app(app: typer.Typer) -> None:
         # while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _speak_plainly() -> None:
+    """Names of files and arrows must not end a command on a Windows console, or in a log that takes fewer letters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=_PLAIN)

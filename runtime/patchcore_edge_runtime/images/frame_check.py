@@ -86,7 +86,8 @@ class FrameLimits(BaseModel):
         return (
             f"Unlike the training images in size: {width}x{height} pixels where {self.min_width}x{self.min_height} to "
             f"{self.max_width}x{self.max_height} and width/height {self.min_aspect:.2f} to {self.max_aspect:.2f} "
-            "are expected; check the camera's resolution and the region of interest."
+            "are expected; set width and height in [source] (of a network camera, in its own pages), or the region of "
+            "interest."
         )
 
     def _content_reason(self, stats: FrameStats) -> str:

@@ -25,7 +25,7 @@ from ..inspection.ignore_mask import IgnoreMask
 from ..inspection.rules import LineRules
 from ..sinks import SinkSettings
 from ..sinks.registry import read_table
-from ..sources import LiveSettings, is_live, source_in
+from ..sources import LiveSettings, Trust, is_live, misplaced_settings, source_in
 from ..validation import explain_fault, first_fault
 from ..verdict import Thresholds
 from .debounce import DebounceRule
@@ -47,6 +47,12 @@ class SourceTable(LiveSettings):
     @classmethod
     def _camera_number(cls, uri: Any) -> Any:
         return str(uri) if isinstance(uri, int) and not isinstance(uri, bool) else uri
+
+    @model_validator(mode="after")
+    def _check(self) -> SourceTable:
+        if misplaced := misplaced_settings(self.uri, self):
+            raise ValueError(misplaced)
+        return self
 
 
 class ThresholdOverrides(_Table):
@@ -136,6 +142,11 @@ class LineConfig(_Table):
             raise ValueError("trigger.mode = 'interval' needs a camera or a stream; of files every frame is inspected")
         if self.inference_num_threads is not None and self.device != "CPU":
             raise ValueError(f"inference_num_threads is for the CPU and not for {self.device}; leave it out")
+        if self.source.ca_file is not None:
+            try:
+                Trust(self.live_settings.ca_file).context(names=True)
+            except ConfigError as error:
+                raise ValueError(f"source.ca_file: {error}") from None
         return self
 
     def rules(self, bundle: Thresholds) -> LineRules:
@@ -147,6 +158,12 @@ class LineConfig(_Table):
             thresholds=self.thresholds.apply(bundle),
             check_sanity=self.inspect.sanity,
         )
+
+    @property
+    def live_settings(self) -> LiveSettings:
+        """The source's settings, with a path relative to ``folder`` made whole."""
+        file = self.source.ca_file
+        return self.source if file is None else self.source.model_copy(update={"ca_file": self.folder / file})
 
     @property
     def source_uri(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from ..errors import ConfigError
 from ..sinks import SINKS
@@ -124,7 +125,7 @@ class _Origins:
         missing = {fault["loc"][0] for fault in error.errors() if fault["type"] == "missing"}
         if self.file is None and missing & {"bundle", "source"}:
             return "There is no bundle or no source; give -m BUNDLE and -s SOURCE, or -c line.toml."
-        faults = "; ".join(f"{self.place(fault['loc'])}: {explain_fault(fault)}" for fault in error.errors())
+        faults = "; ".join(f"{self.place(fault['loc'])}: {_explain(fault)}" for fault in error.errors())
         return faults if faults.endswith(".") else faults + "."
 
     def place(self, keys: Sequence[str | int]) -> str:
@@ -138,13 +139,29 @@ class _Origins:
         return f"{where}, {dotted}" if dotted else where
 
 
+def _explain(fault: ErrorDetails) -> str:
+    """What pydantic says; of a key that is not there, those that are."""
+    if fault["type"] != "extra_forbidden":
+        return explain_fault(fault)
+    *tables, key = fault["loc"]
+    model: Any = LineConfig
+    for name in tables:
+        model = getattr(model.model_fields.get(str(name)), "annotation", None)
+        if not hasattr(model, "model_fields"):
+            return f"there is no key {key}"
+    keys = [name for name in model.model_fields if name != "folder"]
+    return f"there is no key {key}; there are {', '.join(keys)}"
+
+
 def _from_here(key: str, value: Any) -> Any:
     """A path given outside of the file is relative to where the command runs, not to the file."""
     if isinstance(value, dict):
         return {inner: _from_here(f"{key}.{inner}", one) for inner, one in value.items()}
     if not isinstance(value, str | Path):
         return value
-    if key in ("bundle", "cache_dir") or (key.startswith("sinks.") and key.rsplit(".", maxsplit=1)[-1] in _SINK_PATHS):
+    if key in ("bundle", "cache_dir", "source.ca_file") or (
+        key.startswith("sinks.") and key.rsplit(".", maxsplit=1)[-1] in _SINK_PATHS
+    ):
         return Path(value).absolute()
     return source_in(Path.cwd(), str(value)) if key == "source.uri" else value
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..bundle.bundle import Bundle
+from ..errors import SourceError
 from ..inspection.inspector import Inspector
 from ..monitoring.status import LineStatus, Snapshot
 from ..sinks import Record, Sink, SinkContext, open_sinks
@@ -166,22 +167,35 @@ def run_line(
     *,
     sinks: Mapping[str, Sink] | None = None,
     make_viewer: ViewerFactory | None = None,
+    at_end: Callable[[Snapshot], None] | None = None,
 ) -> Snapshot:
     """Open a line, run it to its end, and close it; takes and raises what ``Line.open`` does.
+
+    Args:
+        at_end: called with the last figures, also where the source ends with an error.
 
     Returns:
         the last figures, with all that the sinks had still to store.
     """
+    ended: SourceError | None = None
     with Line.open(config, source, sinks=sinks, make_viewer=make_viewer) as line:
-        line.run()
-    return line.status.snapshot()
+        try:
+            line.run()
+        except SourceError as error:
+            ended = error
+    now = line.status.snapshot()
+    if at_end is not None and (ended is None or now.frames):
+        at_end(now)
+    if ended is not None:
+        raise ended
+    return now
 
 
 def _open_source(config: LineConfig) -> Source:
     # Pictures of what was inspected are none to inspect, wherever a sink puts them.
     folders = [getattr(settings, "folder", None) for settings in config.sinks.values()]
     own = [config.folder / folder for folder in folders if isinstance(folder, Path)]
-    return open_source(config.source_uri, config.source, recursive=config.source.recursive, leave_out=own)
+    return open_source(config.source_uri, config.live_settings, recursive=config.source.recursive, leave_out=own)
 
 
 def _stop(source: Source, viewer: Viewer | None) -> None:

@@ -8,26 +8,28 @@ import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import cv2
 import numpy as np
-from pydantic import PositiveFloat, field_validator
+from pydantic import PositiveFloat, StringConstraints, field_validator
 
 from ..display.record import Record
 from ..errors import ConfigError, cannot_write
 from .base import SinkContext, SinkSettings, make_folder
 from .budget import ByteBudget
+from .video_writer import CONTAINERS, VideoWriter, choose_writer
 
 __all__ = ["VideoFileSettings", "VideoSegmentSink", "VideoSettings", "VideoSink"]
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_FPS = 10.0
-# What OpenCV puts MPEG-4 into.
-_CONTAINERS = (".mp4", ".m4v", ".mov", ".avi", ".mkv")
 _SEGMENT = re.compile(r"(\d{8}T\d{6}Z(?:\.\d+)?)\.mp4")
 # OpenCV says nothing when the disk is full, so stop before it is.
 _MIN_FREE_BYTES = 16 << 20
+
+Codec = Annotated[str, StringConstraints(pattern=r"^[!-~]{4}$")]
+"""Four characters, such as ``avc1``, ``vp09``, ``av01`` or ``mp4v``."""
 
 
 class VideoFileSettings(SinkSettings):
@@ -35,40 +37,43 @@ class VideoFileSettings(SinkSettings):
 
     path: Path
     fps: PositiveFloat | None = None
+    codec: Codec | None = None
 
     @field_validator("path")
     @classmethod
     def _check(cls, path: Path) -> Path:
-        if path.suffix.lower() not in _CONTAINERS:
+        if path.suffix.lower() not in CONTAINERS:
             raise ValueError(f"{path} is no video; give a path that ends in .mp4")
         return path
 
 
 class VideoSink:
-    """Writes the overlay of every frame as MPEG-4; frames of another size are scaled to the first one's.
+    """Writes the overlay of every frame; frames of another size are scaled to the first one's.
 
     Args:
-        path: ``.mp4`` file to write.
+        path: file to write, such as ``line.mp4``.
         fps: frames per second of the recording; 10 where the source does not know.
+        codec: its four characters; unless told one that browsers play, where this machine can write one.
 
     Raises:
-        ConfigError: its folder cannot be made.
+        ConfigError: its folder cannot be made, or the codec cannot be written.
     """
 
     Settings: ClassVar[type[SinkSettings]] = VideoFileSettings
     pictures: ClassVar[bool] = True
 
-    def __init__(self, path: Path, fps: float = 0.0) -> None:
+    def __init__(self, path: Path, fps: float = 0.0, codec: str | None = None) -> None:
         self._path = path
+        self._make = choose_writer(path.suffix, codec)
         self._fps = fps or _DEFAULT_FPS
-        self._writer: cv2.VideoWriter | None = None
+        self._writer: VideoWriter | None = None
         self._size = (0, 0)
         make_folder(path.parent)
 
     @classmethod
     def from_settings(cls, settings: VideoFileSettings, context: SinkContext) -> VideoSink:
         """Record into the file that the settings name."""
-        return cls(context.folder / settings.path, settings.fps or context.fps)
+        return cls(context.folder / settings.path, settings.fps or context.fps, settings.codec)
 
     def write(self, record: Record) -> None:
         """Append one frame."""
@@ -81,19 +86,16 @@ class VideoSink:
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
             _keep_earlier(self._path)
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, self._size)
-            if not self._writer.isOpened():
-                raise ConfigError(f"{self._path} cannot be written as video; give a path that ends in .mp4.")
+            self._writer = self._make(self._path, self._fps, self._size)
         if picture.shape[1::-1] != self._size:
             picture = cv2.resize(picture, self._size).astype(np.uint8, copy=False)
         self._writer.write(picture)
 
     def close(self) -> None:
         """Write the index that makes the file playable."""
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.release()
 
 
 def _keep_earlier(path: Path) -> None:
@@ -121,20 +123,22 @@ class VideoSettings(SinkSettings):
     minutes: PositiveFloat = 10.0
     max_mb: PositiveFloat = 10_000.0
     fps: PositiveFloat | None = None
+    codec: Codec | None = None
 
 
 class VideoSegmentSink:
     """Videos of a few minutes each, named by their start in UTC; a crash costs the last one at most.
 
     Raises:
-        ConfigError: the folder cannot be made.
+        ConfigError: the folder cannot be made, or the codec cannot be written.
     """
 
     Settings: ClassVar[type[SinkSettings]] = VideoSettings
     pictures: ClassVar[bool] = True
 
-    def __init__(self, folder: Path, fps: float, minutes: float, max_bytes: int) -> None:
-        self._folder, self._fps, self._seconds = folder, fps, 60 * minutes
+    def __init__(self, folder: Path, fps: float, minutes: float, max_bytes: int, codec: str | None = None) -> None:
+        self._folder, self._fps, self._seconds, self._codec = folder, fps, 60 * minutes, codec
+        choose_writer(".mp4", codec)
         make_folder(folder)
         self._budget = ByteBudget(folder, _SEGMENT, max_bytes)
         self._path, self._start = folder, 0.0
@@ -144,7 +148,8 @@ class VideoSegmentSink:
     def from_settings(cls, settings: VideoSettings, context: SinkContext) -> VideoSegmentSink:
         """Record into the folder that the settings name."""
         fps = settings.fps or context.fps
-        return cls(context.folder / settings.folder, fps, settings.minutes, round(settings.max_mb * 2**20))
+        max_bytes = round(settings.max_mb * 2**20)
+        return cls(context.folder / settings.folder, fps, settings.minutes, max_bytes, settings.codec)
 
     def write(self, record: Record) -> None:
         """Append one frame to the segment of this moment."""
@@ -154,7 +159,7 @@ class VideoSegmentSink:
             # A clock that was set back brings the same second again.
             self._path = _free_name(self._folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.mp4")
             self._start = time.monotonic()
-            self._video = VideoSink(self._path, self._fps)
+            self._video = VideoSink(self._path, self._fps, self._codec)
         self._video.write(record)
 
     def close(self) -> None:

@@ -1,12 +1,14 @@
 """Where frames come from; all sources speak the protocol of ``base``, and ``registry`` knows what ``-s`` may name."""
 
 from ..images.files import IMAGE_SUFFIXES, image_files, read_image
+from .address import without_password
 from .base import Frame, Source
-from .captures import without_password
 from .files import ImageSource
 from .iterable import IterableSource
-from .live import Capture, LiveSettings, LiveSource
-from .registry import is_live, open_source, source_in
+from .live import Capture, LiveSource
+from .registry import is_live, misplaced_settings, open_source, source_in
+from .settings import LiveSettings
+from .tls import Trust
 from .video import VideoSource
 from .watch import WatchedFolder
 
@@ -19,10 +21,12 @@ __all__ = [
     "LiveSettings",
     "LiveSource",
     "Source",
+    "Trust",
     "VideoSource",
     "WatchedFolder",
     "image_files",
     "is_live",
+    "misplaced_settings",
     "open_source",
     "read_image",
     "source_in",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import cv2
 from numpy.typing import NDArray
 
-__all__ = ["Frame", "Source"]
+__all__ = ["Frame", "Source", "Turned", "turned"]
+
+_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,37 @@ class Stoppable:
 
     def close(self) -> None:
         """Nothing is held open between two frames."""
+
+
+def turned(image: NDArray[Any], degrees: int) -> NDArray[Any]:
+    """A picture turned clockwise by 90, 180 or 270 degrees."""
+    return cv2.rotate(image, _TURNS[degrees])
+
+
+class Turned:
+    """A source whose pictures are turned; all else is the inner one's.
+
+    Args:
+        source: that can wait; a live one turns its pictures itself.
+        degrees: clockwise: 90, 180 or 270.
+    """
+
+    def __init__(self, source: Source, degrees: int) -> None:
+        self._source, self._degrees = source, degrees
+        self.fps, self.live = source.fps, source.live
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._source:
+            yield frame if frame.image is None else replace(frame, image=turned(frame.image, self._degrees))
+
+    def status(self) -> tuple[str, int]:
+        """The inner source's."""
+        return self._source.status()
+
+    def stop(self) -> None:
+        """End the iteration after the frame in hand."""
+        self._source.stop()
+
+    def close(self) -> None:
+        """Close the inner source."""
+        self._source.close()

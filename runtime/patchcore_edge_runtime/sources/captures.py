@@ -1,64 +1,39 @@
-"""Open connections: a camera or stream through OpenCV, and motion JPEG over HTTP."""
+"""What a URL of a camera opens, by what the camera answers."""
 
 from __future__ import annotations
 
 import http.client
-import re
-import urllib.error
-import urllib.parse
-import urllib.request
+import os
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FrameError, SourceError
+from ..errors import ConfigError, FrameError, SourceError
 from ..images.files import decode_bgr8
-from .live import LiveSettings
+from .address import Address, without_password
+from .camera import OpenCvCapture
+from .http_client import HttpCamera
+from .jpeg import START, jpeg_is_whole
+from .multipart import JpegParts
+from .settings import LiveSettings
+from .snapshot import SnapshotCapture
+from .tls import Trust
 
-__all__ = ["MjpegCapture", "OpenCvCapture", "jpeg_is_whole", "open_http", "without_password"]
+__all__ = [
+    "MjpegCapture",
+    "OpenCvCapture",
+    "SnapshotCapture",
+    "jpeg_is_whole",
+    "log_in",
+    "open_http",
+    "without_password",
+]
 
-_MAX_LINE = 1 << 12
-_MAX_HEADERS = 64
-_MAX_JPEG_BYTES = 64 << 20
-# A marker inside of a scan: not a stuffed byte, a restart or a fill byte.
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_START, _END, _SCAN = b"\xff\xd8", 0xD9, 0xDA
-
-
-class OpenCvCapture:
-    """A camera index, a device path or a stream URL."""
-
-    def __init__(self, target: int | str, name: str, settings: LiveSettings) -> None:
-        self._name = name
-        if isinstance(target, int) or "://" not in target:
-            self._capture = cv2.VideoCapture(target)
-        else:
-            timeouts = [
-                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-                round(settings.open_timeout * 1000),
-                cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-                round(settings.read_timeout * 1000),
-            ]
-            self._capture = cv2.VideoCapture(target, cv2.CAP_FFMPEG, timeouts)
-        if not self._capture.isOpened():
-            self._capture.release()
-            raise SourceError(f"{name} cannot be opened")
-        # The driver's own queue would hand out old frames.
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        self.fps = max(0.0, float(self._capture.get(cv2.CAP_PROP_FPS)))
-
-    def read(self) -> NDArray[Any]:
-        """The next frame."""
-        more, image = self._capture.read()
-        if not more:
-            raise SourceError(f"{self._name} stopped giving frames")
-        return image
-
-    def close(self) -> None:
-        """Release the device or the connection."""
-        self._capture.release()
+_READ_BYTES = 1 << 16
+_INTERVAL = 1.0
+# Enough to see what kind of answer it is.
+_SEEN_BYTES = 64
 
 
 class MjpegCapture:
@@ -70,116 +45,90 @@ class MjpegCapture:
 
     fps = 0.0
 
-    def __init__(self, response: http.client.HTTPResponse, name: str) -> None:
-        self._response, self._name = response, name
-        boundary = str(response.headers.get_param("boundary") or "").removeprefix("--")
-        self._boundary = b"--" + boundary.encode("latin-1", "replace")
+    def __init__(self, response: http.client.HTTPResponse, camera: HttpCamera) -> None:
+        self._response, self._camera = response, camera
+        self._parts = JpegParts(self._more, str(response.headers.get_param("boundary") or ""), camera.name)
 
     def read(self) -> NDArray[Any]:
         """The next frame."""
-        try:
-            data = self._part()
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise SourceError(f"{self._name} stopped giving frames ({error or type(error).__name__})") from None
-        image = decode_bgr8(np.frombuffer(data, np.uint8)) if jpeg_is_whole(data) else None
+        image = decode_bgr8(np.frombuffer(self._parts.next(), np.uint8))
         if image is None:
-            raise FrameError(f"{self._name} sent a frame that is no whole JPEG; check the network and the camera.")
+            raise FrameError(
+                f"{self._camera.name} sent a frame that no decoder reads; check the network and the camera."
+            )
         return image
 
     def close(self) -> None:
         """Hang up."""
         self._response.close()
+        self._camera.close()
 
-    def _part(self) -> bytes:
-        length, typed = 0, False
-        for _ in range(_MAX_HEADERS):
-            line = self._response.readline(_MAX_LINE)
-            if not line:
-                raise SourceError(f"{self._name} closed the connection")
-            key, _, value = line.decode("latin-1").partition(":")
-            if key.strip().lower() == "content-length":
-                length = int(value)
-            elif key.strip().lower() == "content-type":
-                typed = True
-            elif not line.strip() and (length or typed):
-                return self._sized(length) if length else self._up_to_the_boundary()
-        raise SourceError(f"{self._name} sends no motion JPEG")
-
-    def _sized(self, length: int) -> bytes:
-        if not 0 < length <= _MAX_JPEG_BYTES:
-            raise SourceError(f"{self._name} sends frames of an impossible size")
-        data = self._response.read(length)
-        if len(data) != length:
-            raise SourceError(f"{self._name} closed the connection")
-        return data
-
-    def _up_to_the_boundary(self) -> bytes:
-        size = 0
-        lines: list[bytes] = []
-        while size <= _MAX_JPEG_BYTES:
-            line = self._response.readline(_MAX_LINE)
-            if not line:
-                raise SourceError(f"{self._name} closed the connection")
-            if line.startswith(self._boundary):
-                return b"".join(lines)
-            lines.append(line)
-            size += len(line)
-        raise SourceError(f"{self._name} sends frames of an impossible size")
+    def _more(self) -> bytes:
+        try:
+            return self._response.read1(_READ_BYTES)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = error or type(error).__name__
+            raise SourceError(f"{self._camera.name} stopped giving frames ({reason})") from None
 
 
-def without_password(url: str) -> str:
-    """A URL as it may be shown and recorded: without user and password."""
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+def log_in(address: Address, settings: LiveSettings) -> Address:
+    """The address with the user of the settings, whose password lies in the environment.
 
-
-def open_http(url: str, settings: LiveSettings) -> MjpegCapture | OpenCvCapture:
-    """Motion JPEG by its content type; whatever else a URL gives (MP4, HLS) through OpenCV."""
-    name = without_password(url)
-    try:
-        response = _opener(url, name).open(name, timeout=min(settings.open_timeout, settings.read_timeout))
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise SourceError(f"{name} cannot be opened ({reason})") from None
-    if response.headers.get_content_type() == "multipart/x-mixed-replace":
-        return MjpegCapture(response, name)
-    response.close()
-    return OpenCvCapture(url, name, settings)
-
-
-def _opener(url: str, name: str) -> urllib.request.OpenerDirector:
-    parts = urllib.parse.urlsplit(url)
-    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    if parts.username:
-        user, password = (urllib.parse.unquote(text or "") for text in (parts.username, parts.password))
-        passwords.add_password(None, name, user, password)
-    return urllib.request.build_opener(
-        # A camera is on the plant's network; a proxy for the office is not its way.
-        urllib.request.ProxyHandler({}),
-        urllib.request.HTTPDigestAuthHandler(passwords),
-        urllib.request.HTTPBasicAuthHandler(passwords),
-    )
-
-
-def jpeg_is_whole(data: bytes) -> bool:
-    """Whether a JPEG runs from its start to its end marker with nothing but segments and scans between.
-
-    A decoder fills in what is missing; a picture that is half made up must not be judged.
+    Raises:
+        ConfigError: the environment variable is not set.
     """
-    at = 2
-    if data[:2] != _START:
-        return False
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        kind = data[at + 1]
-        # Frame headers, tables, application data and comments; nothing else stands between the scans.
-        if not (0xC0 <= kind <= 0xCF or kind in (_SCAN, 0xDB, 0xDC, 0xDD) or 0xE0 <= kind <= 0xFE):
-            return False
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if kind == _SCAN:
-            found = _MARKER.search(data, at)
-            if found is None:
-                return False
-            at = found.start()
-            if data[at + 1] == _END:
-                return not data[at + 2 :].strip(b"\x00\r\n\xff")
-    return False
+    password = os.environ.get(settings.password_env or "", "")
+    if settings.password_env is not None and not password:
+        raise ConfigError(f"The environment variable {settings.password_env} is not set; put the password there.")
+    return address.with_login(settings.username, password)
+
+
+def open_http(url: str, settings: LiveSettings) -> MjpegCapture | SnapshotCapture | OpenCvCapture:
+    """Motion JPEG and single pictures by what the camera answers; whatever else a URL gives (MP4, HLS) through OpenCV.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+    address = log_in(Address.parse(url), settings)
+    timeout = min(settings.open_timeout, settings.read_timeout)
+    camera = HttpCamera(address, timeout, Trust(settings.ca_file, settings.fingerprint))
+    response = camera.get()
+    try:
+        return _by_answer(response, camera, address, settings)
+    except BaseException:
+        camera.close()
+        raise
+
+
+def _by_answer(
+    response: http.client.HTTPResponse, camera: HttpCamera, address: Address, settings: LiveSettings
+) -> MjpegCapture | SnapshotCapture | OpenCvCapture:
+    kind = response.headers.get_content_type()
+    family = response.headers.get_content_maintype()
+    if family == "multipart":
+        return MjpegCapture(response, camera)
+    seen = _beginning(response, camera.name)
+    # Parts under another name, and pictures one behind the other without parts.
+    if (seen.startswith(b"--") and family != "image") or (seen.startswith(START) and family == "video"):
+        return MjpegCapture(response, camera)
+    if seen.startswith(START) or family == "image":
+        return SnapshotCapture(camera, response, settings.interval or _INTERVAL)
+    if kind == "text/html":
+        raise SourceError(
+            f"{camera.name} answers with a web page; give the address of its pictures or its stream, "
+            "which the camera's manual or its page names."
+        )
+    if settings.ca_file is not None or settings.fingerprint is not None:
+        raise SourceError(
+            f"{camera.name} sends {kind}, which OpenCV would fetch without looking at the certificate; give the "
+            "address of motion JPEG or of single pictures, or leave ca_file and fingerprint out."
+        )
+    camera.close()
+    return OpenCvCapture(address, camera.name, settings)
+
+
+def _beginning(response: http.client.HTTPResponse, name: str) -> bytes:
+    try:
+        return response.peek(_SEEN_BYTES).lstrip(b"\r\n\x00")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise SourceError(f"{name} stopped giving frames ({error or type(error).__name__})") from None

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveFloat
 
-from ..errors import FrameError, SourceError
-from .base import Frame
+from ..errors import FrameError, PatchcoreEdgeError, SourceError
+from .base import Frame, turned
+from .settings import LiveSettings
 
 __all__ = ["Capture", "LiveSettings", "LiveSource"]
 
@@ -25,7 +25,13 @@ _POLL_SECONDS = 0.1
 
 
 class Capture(Protocol):
-    """An open camera or stream, used from one thread."""
+    """An open camera or stream, used from one thread.
+
+    One whose frames do not come by themselves has an ``interval``: the seconds from one question to the next.
+
+    Attributes:
+        fps: frames per second; 0 where that is not known.
+    """
 
     fps: float
 
@@ -34,24 +40,6 @@ class Capture(Protocol):
 
     def close(self) -> None:
         """Let go of it."""
-
-
-class LiveSettings(BaseModel):
-    """Seconds that a live source waits.
-
-    Attributes:
-        open_timeout: for a connection to be opened.
-        read_timeout: for a frame; then the source counts as lost.
-        max_backoff: the longest pause between two attempts; they start at a quarter of a second and double.
-        wait: be content with a source that is not there at the start, and go on trying.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    open_timeout: PositiveFloat = 10.0
-    read_timeout: PositiveFloat = 5.0
-    max_backoff: PositiveFloat = 5.0
-    wait: bool = False
 
 
 @dataclass
@@ -84,7 +72,7 @@ class LiveSource:
     Args:
         name: what people call it.
         open_capture: opens a connection; raises ``SourceError``.
-        settings: how long to wait.
+        settings: how long to wait, and how pictures are turned.
 
     Raises:
         SourceError: it cannot be opened, unless ``settings.wait``.
@@ -218,7 +206,9 @@ class LiveSource:
             self._hung = [hung for hung in self._hung if hung.is_alive()]
 
     def _mark_lost(self, connection: _Connection) -> None:
-        reason = f"{connection.reason or f'{self.name} stopped'}; check cable, power and network."
+        reason = connection.reason or f"{self.name} stopped"
+        # A whole sentence has its own remedy.
+        reason = reason if reason.endswith(".") else f"{reason}; check cable, power and network."
         with self._changed:
             if self._state != "lost":
                 self._state, self._reason = "lost", reason
@@ -235,7 +225,8 @@ class LiveSource:
             connection.opened, connection.progress = True, time.monotonic()
             while not (connection.abandoned or self._stopped):
                 self._grab_one(capture, connection)
-        except SourceError as error:
+                self._rest(getattr(capture, "interval", 0.0), connection)
+        except PatchcoreEdgeError as error:
             connection.reason = str(error)
         except Exception as error:  # noqa: BLE001 - whatever a driver throws, the line waits for the camera
             connection.reason = f"{self.name} failed ({type(error).__name__}: {error})"
@@ -251,6 +242,8 @@ class LiveSource:
             image, error = capture.read(), ""
         except FrameError as broken:
             image, error = None, str(broken)
+        if image is not None and self._settings.rotate:
+            image = turned(image, self._settings.rotate)
         with self._changed:
             if connection.abandoned:
                 return
@@ -263,3 +256,13 @@ class LiveSource:
             self._state, self._started = "running", True
             self._newest = _Captured(image, error, time.time(), connection.progress)
             self._changed.notify_all()
+
+    def _rest(self, seconds: float, connection: _Connection) -> None:
+        """Wait with the next question to the camera; that is no silence of its own."""
+        if seconds <= 0:
+            return
+        with self._changed:
+            end = connection.progress + seconds
+            connection.progress = end
+        while not (connection.abandoned or self._stopped) and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _POLL_SECONDS))

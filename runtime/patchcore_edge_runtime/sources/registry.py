@@ -11,20 +11,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from ..errors import DataError, SourceError
+from ..errors import ConfigError, DataError, SourceError
 from ..images.formats import is_picture_name
 from ..images.listing import LeftOut, describe_left_out, list_images, why_left_out
 from ..path_text import path_text
-from .base import Source
-from .captures import OpenCvCapture, open_http, without_password
+from .address import Address, without_password
+from .base import Source, Turned
+from .camera import OpenCvCapture
+from .captures import log_in, open_http
 from .files import ImageSource
-from .live import LiveSettings, LiveSource
+from .live import LiveSource
+from .settings import CAMERA_KEYS, HTTP_KEYS, LOGIN_KEYS, LiveSettings
 from .video import VideoSource
 from .watch import WatchedFolder
 
-__all__ = ["SCHEMES", "FolderSettings", "Scheme", "is_live", "open_source", "source_in"]
+__all__ = ["SCHEMES", "FolderSettings", "Scheme", "is_live", "misplaced_settings", "open_source", "source_in"]
 
 _LOG = logging.getLogger(__name__)
+_SOME_KEYS = {**dict.fromkeys(CAMERA_KEYS, "a camera at this PC"), **dict.fromkeys(LOGIN_KEYS, "a network camera")}
+_SOME_KEYS |= dict.fromkeys(HTTP_KEYS, "an http:// or https:// camera")
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,13 @@ class Scheme:
         live: it is a camera or a stream, whose frames come at their own pace.
         opens_path: in place of ``opens``, where what follows the prefix is a path, which a line's file may give
             relative to itself; takes the whole name and how folders are read.
+        takes: the settings that mean something to it and not to every source.
     """
 
     opens: Callable[[str, LiveSettings], Source] | None = None
     live: bool = False
     opens_path: Callable[[str, FolderSettings], Source] | None = None
+    takes: frozenset[str] = frozenset()
 
 
 def _camera(text: str, settings: LiveSettings) -> LiveSource:
@@ -63,8 +70,8 @@ def _camera(text: str, settings: LiveSettings) -> LiveSource:
 
 
 def _stream(text: str, settings: LiveSettings) -> LiveSource:
-    name = without_password(text)
-    return LiveSource(name, lambda: OpenCvCapture(text, name, settings), settings)
+    address = log_in(Address.parse(text), settings)
+    return LiveSource(address.shown, lambda: OpenCvCapture(address, address.shown, settings), settings)
 
 
 def _http(text: str, settings: LiveSettings) -> LiveSource:
@@ -120,14 +127,15 @@ def _say_left_out(left_out: Sequence[LeftOut], folder: Path, files: Sequence[Pat
         _LOG.warning("%s", sentence)
 
 
-_STREAM = Scheme(_stream, live=True)
-_CAMERA = Scheme(_camera, live=True)
+_STREAM = Scheme(_stream, live=True, takes=LOGIN_KEYS)
+_HTTP = Scheme(_http, live=True, takes=LOGIN_KEYS | HTTP_KEYS)
+_CAMERA = Scheme(_camera, live=True, takes=CAMERA_KEYS)
 _PATH = Scheme(opens_path=_path)
 
 SCHEMES: dict[str, Scheme] = {
     "watch:": Scheme(opens_path=_watch),
-    "http://": Scheme(_http, live=True),
-    "https://": Scheme(_http, live=True),
+    "http://": _HTTP,
+    "https://": _HTTP,
     "/dev/": _CAMERA,
 }
 """By the beginning of the name. A number is a camera, any other URL a stream, the rest a path."""
@@ -165,15 +173,35 @@ def open_source(
     Args:
         text: a camera index or device path, a stream URL, a video or image file, a folder, ``watch:FOLDER`` for the
             pictures that come into it from now on, or a glob pattern.
-        settings: how long a camera or stream is waited for.
+        settings: how long a camera or stream is waited for, what it is asked for, and how pictures are turned.
         recursive: of a folder, its subfolders too.
         leave_out: folders that are written to, and whose pictures are none to inspect.
 
     Raises:
         SourceError: there is nothing of that name, or it gives no frames.
+        ConfigError: the settings are for another kind of source.
     """
+    settings = settings or LiveSettings()
+    if misplaced := misplaced_settings(text, settings):
+        raise ConfigError(f"{misplaced}.")
     scheme = _scheme(text)
     if scheme.opens_path is not None:
-        return scheme.opens_path(text, FolderSettings(recursive, tuple(leave_out)))
-    assert scheme.opens is not None
-    return scheme.opens(text, settings or LiveSettings())
+        source = scheme.opens_path(text, FolderSettings(recursive, tuple(leave_out)))
+    else:
+        assert scheme.opens is not None
+        source = scheme.opens(text, settings)
+    # A live source turns its pictures itself, where it captures them.
+    return Turned(source, settings.rotate) if settings.rotate and not scheme.live else source
+
+
+def misplaced_settings(text: str, settings: LiveSettings) -> str:
+    """What of the settings means nothing to the source that ``text`` names, in words; empty when all of it does."""
+    wrong = sorted(key for key in _SOME_KEYS.keys() - _scheme(text).takes if getattr(settings, key) is not None)
+    if not wrong:
+        return ""
+    where = "; set it in the camera's own pages" if is_live(text) and wrong[0] in CAMERA_KEYS else ""
+    return f"{wrong[0]} is for {_SOME_KEYS[wrong[0]]} and not for {_shown(text)}{where or '; leave it out'}"
+
+
+def _shown(text: str) -> str:
+    return without_password(text) if "://" in text else text
