@@ -206,6 +206,8 @@ class _AvWriter:
             rate = Fraction(fps).limit_denominator(_MAX_RATE_DENOMINATOR)
             stream: Any = self._file.add_stream(encoder, rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            # Now, and not with the encoder's first output: who looks for the file finds it.
+            self._file.start_encoding()
         except self._faults as error:
             raise _cannot(path, error) from None
         self._stream = stream
