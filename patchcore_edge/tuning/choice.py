@@ -10,7 +10,7 @@ from .recipe import Recipe
 
 __all__ = ["Cost", "Judged", "Limits", "choose", "finalists", "frontier", "worth"]
 
-_GAIN = 0.03
+_GAIN = 0.05
 """What the default has to be beaten by, besides the error: of a gain on synthetic defects a part is real."""
 _LOSS = 0.01
 """What may be lost, error included, for a cheaper recipe."""
