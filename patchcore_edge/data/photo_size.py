@@ -63,7 +63,7 @@ class PhotoSizes:
         )
 
     def __str__(self) -> str:
-        return f"{self.width}x{self.height} pixels" if self.one_shape else f"of several shapes ({self._usual})"
+        return f"{self.width}x{self.height} pixels" if self.one_shape else f"of several shapes: {self._usual}"
 
     def squeezed(self, size: tuple[int, int]) -> int:
         """How many of those looked at lose more than a third of one side against the other at a model's input size."""
@@ -75,7 +75,10 @@ class PhotoSizes:
         """The sizes that come most often, of those looked at."""
         counted = Counter(self.sizes).most_common(_NAMED)
         rest = len(set(self.sizes)) - len(counted)
-        named = ", ".join(f"{count} of {width}x{height}" for (height, width), count in counted)
+        several = len(self.sizes) > len(set(self.sizes))
+        named = ", ".join(
+            f"{count} of {width}x{height}" if several else f"{width}x{height}" for (height, width), count in counted
+        )
         return f"{named} and {rest} sizes more" if rest else named
 
     @property

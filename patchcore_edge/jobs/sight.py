@@ -93,7 +93,7 @@ class Sight:
             )
             say(
                 f"{height}x{width} (height x width) squeezes {squeezed} of {seen} pictures that were looked at by more "
-                f"than a third in one direction ({self.photos}){better}."
+                f"than a third in one direction (they are {self.photos}){better}."
             )
         return size
 

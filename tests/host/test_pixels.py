@@ -105,7 +105,7 @@ def test_squeezing_by_more_than_a_third_is_said_with_what_would_not() -> None:
     assert said == []
     mixed = Sight(PhotoSizes(100, 100, False, ((100, 100), (100, 100), (100, 300))))
     mixed.input_size(None, 32, said.append)
-    assert "of several shapes (2 of 100x100, 1 of 300x100)" in said[0]
+    assert "of several shapes: 2 of 100x100, 1 of 300x100" in said[0]
     assert "squeezes 1 of 3" in said[1]
 
 
