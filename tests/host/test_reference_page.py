@@ -12,10 +12,15 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+import patchcore_edge.models.patch_embedder
 import patchcore_edge.models.patchcore
 import patchcore_edge.models.torch_model
 
-MODULES = (patchcore_edge.models.patchcore, patchcore_edge.models.torch_model)
+MODULES = (
+    patchcore_edge.models.patchcore,
+    patchcore_edge.models.torch_model,
+    patchcore_edge.models.patch_embedder,
+)
 EXAMPLES = [test for module in MODULES for test in doctest.DocTestFinder().find(module) if test.examples]
 
 
