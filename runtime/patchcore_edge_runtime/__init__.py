@@ -6,6 +6,7 @@
 >>> print(result.verdict, result.pred_score)                        # doctest: +SKIP
 """
 
+from . import telemetry  # noqa: F401 - before anything that may import OpenVINO
 from .bundle.bundle import Bundle
 from .display.overlay import draw_overlay
 from .errors import BundleError, ConfigError, DeviceError, FrameError, ParityError, PatchcoreEdgeError, SourceError

@@ -122,16 +122,15 @@ def check(
     """Check a line's file: every key, the sinks, the bundle and its self-test on the device; starts nothing."""
     from .line.config_file import load_line
     from .line.runner import open_inspector
-    from .sources import without_password
+    from .shown import shown_url, shown_values
 
     line = load_line(config, {}, os.environ)
     inspector = open_inspector(line)
-    uri = without_password(line.source.uri) if "://" in line.source.uri else line.source.uri
     if as_json:
         facts = {**line.model_dump(mode="json"), "model_id": inspector.manifest.model_id}
-        facts["source"]["uri"] = uri
-        typer.echo(json.dumps(facts))
+        typer.echo(json.dumps(shown_values(facts)))
         return
+    uri = shown_url(line.source.uri)
     typer.echo(f"{config} is in order: {line.name}, {uri} → {inspector.manifest.model_id} on {line.device}")
 
 
@@ -185,9 +184,13 @@ def predict(
 def info(model: BundleOption) -> None:
     """Print the manifest of a bundle after checking every file in it."""
     from .bundle.bundle import Bundle
+    from .bundle.calibration_facts import without_folders
 
     manifest = Bundle.load(model).manifest
-    typer.echo(json.dumps({"model_id": manifest.model_id, **manifest.model_dump(mode="json")}, indent=2))
+    facts = {"model_id": manifest.model_id, **manifest.model_dump(mode="json")}
+    # Bundles of earlier versions name the folder with all that it was in.
+    facts["calibration"]["data"] = without_folders(manifest.calibration.data)
+    typer.echo(json.dumps(facts, indent=2))
 
 
 @app.command()

@@ -11,11 +11,12 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from .errors import PatchcoreEdgeError
+from .errors import PatchcoreEdgeError, shortened, user_name
+from .shown import shown
 
 __all__ = ["new_app", "run_app"]
 
-_INTERRUPTED = 130
+_USAGE, _INTERRUPTED = 2, 130
 
 
 class _Command(TyperCommand):
@@ -69,3 +70,12 @@ def run_app(app: typer.Typer) -> None:
         # The reader of our output has gone (`… | head`); Python would complain once more while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        # No mistake of the program: a name too long, a folder of somebody else, a disk that does not answer.
+        print(f"error: {_about(error)}", file=sys.stderr)
+        sys.exit(_USAGE)
+
+
+def _about(error: OSError) -> str:
+    place = shortened(shown(error.filename)) if error.filename is not None else "A file or a connection"
+    return f"{place} cannot be used by {user_name()} ({error.strerror or error}); check it and who may use it."

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, cannot_write
+from .image_format import image_format
 from .preprocess import Image
 
 __all__ = [
@@ -83,8 +84,10 @@ def decode_bgr8(data: NDArray[np.uint8]) -> Image | None:
 
 
 def _decode(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
+    if image_format(data) is None:
+        return None  # of OpenCV's many decoders those that nobody asked for are not tried on what comes from outside
     try:
-        return cv2.imdecode(data, flags) if data.size else None
+        return cv2.imdecode(data, flags)
     except cv2.error:
         return None
 

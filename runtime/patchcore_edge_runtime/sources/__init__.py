@@ -2,7 +2,6 @@
 
 from ..images.files import IMAGE_SUFFIXES, image_files, read_image
 from .base import Frame, Source
-from .captures import without_password
 from .files import ImageSource
 from .iterable import IterableSource
 from .live import Capture, LiveSettings, LiveSource
@@ -26,5 +25,4 @@ __all__ = [
     "open_source",
     "read_image",
     "source_in",
-    "without_password",
 ]

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from ..errors import FrameError, SourceError
 from ..images.files import decode_bgr8
+from ..shown import shown_url
 from .live import LiveSettings
 
-__all__ = ["MjpegCapture", "OpenCvCapture", "jpeg_is_whole", "open_http", "without_password"]
+__all__ = ["MjpegCapture", "OpenCvCapture", "jpeg_is_whole", "open_http"]
 
 _MAX_LINE = 1 << 12
 _MAX_HEADERS = 64
@@ -81,6 +82,7 @@ class MjpegCapture:
             data = self._part()
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise SourceError(f"{self._name} stopped giving frames ({error or type(error).__name__})") from None
+        # Nothing but JPEG is decoded here, whatever the camera says it sends.
         image = decode_bgr8(np.frombuffer(data, np.uint8)) if jpeg_is_whole(data) else None
         if image is None:
             raise FrameError(f"{self._name} sent a frame that is no whole JPEG; check the network and the camera.")
@@ -127,17 +129,17 @@ class MjpegCapture:
         raise SourceError(f"{self._name} sends frames of an impossible size")
 
 
-def without_password(url: str) -> str:
-    """A URL as it may be shown and recorded: without user and password."""
+def _without_login(url: str) -> str:
+    """A URL as it is asked for: user and password go into a header."""
     parts = urllib.parse.urlsplit(url)
     return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def open_http(url: str, settings: LiveSettings) -> MjpegCapture | OpenCvCapture:
     """Motion JPEG by its content type; whatever else a URL gives (MP4, HLS) through OpenCV."""
-    name = without_password(url)
+    name, asked = shown_url(url), _without_login(url)
     try:
-        response = _opener(url, name).open(name, timeout=min(settings.open_timeout, settings.read_timeout))
+        response = _opener(url, asked).open(asked, timeout=min(settings.open_timeout, settings.read_timeout))
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise SourceError(f"{name} cannot be opened ({reason})") from None
@@ -147,12 +149,12 @@ def open_http(url: str, settings: LiveSettings) -> MjpegCapture | OpenCvCapture:
     return OpenCvCapture(url, name, settings)
 
 
-def _opener(url: str, name: str) -> urllib.request.OpenerDirector:
+def _opener(url: str, asked: str) -> urllib.request.OpenerDirector:
     parts = urllib.parse.urlsplit(url)
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
     if parts.username:
         user, password = (urllib.parse.unquote(text or "") for text in (parts.username, parts.password))
-        passwords.add_password(None, name, user, password)
+        passwords.add_password(None, asked, user, password)
     return urllib.request.build_opener(
         # A camera is on the plant's network; a proxy for the office is not its way.
         urllib.request.ProxyHandler({}),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from ..errors import FrameError, SourceError
+from ..shown import shown
 from .base import Frame
 
 __all__ = ["Capture", "LiveSettings", "LiveSource"]
@@ -238,7 +239,7 @@ class LiveSource:
         except SourceError as error:
             connection.reason = str(error)
         except Exception as error:  # noqa: BLE001 - whatever a driver throws, the line waits for the camera
-            connection.reason = f"{self.name} failed ({type(error).__name__}: {error})"
+            connection.reason = shown(f"{self.name} failed ({type(error).__name__}: {error})")
         finally:
             if capture is not None:
                 capture.close()

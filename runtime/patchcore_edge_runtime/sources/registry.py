@@ -12,8 +12,9 @@ from pathlib import Path
 
 from ..errors import SourceError
 from ..images.files import IMAGE_SUFFIXES, image_files
+from ..shown import shown_url
 from .base import Source
-from .captures import OpenCvCapture, open_http, without_password
+from .captures import OpenCvCapture, open_http
 from .files import ImageSource
 from .live import LiveSettings, LiveSource
 from .video import VideoSource
@@ -44,12 +45,12 @@ def _camera(text: str, settings: LiveSettings) -> LiveSource:
 
 
 def _stream(text: str, settings: LiveSettings) -> LiveSource:
-    name = without_password(text)
+    name = shown_url(text)
     return LiveSource(name, lambda: OpenCvCapture(text, name, settings), settings)
 
 
 def _http(text: str, settings: LiveSettings) -> LiveSource:
-    return LiveSource(without_password(text), lambda: open_http(text, settings), settings)
+    return LiveSource(shown_url(text), lambda: open_http(text, settings), settings)
 
 
 def _watch(text: str, _: LiveSettings) -> WatchedFolder:

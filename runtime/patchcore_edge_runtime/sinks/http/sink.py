@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ...display.record import Record
 from ...errors import ConfigError
-from ..base import SinkContext, SinkSettings, missing_extra, token
+from ..base import SinkContext, SinkSettings, missing_extra
 from .live_view import LiveView
 from .settings import HttpSettings
 
@@ -36,7 +36,7 @@ class HttpSink:
         from .routes import build_app
 
         self._view = LiveView(settings.results, settings.live_width)
-        app = build_app(settings, context, self._view, token(settings.token_env))
+        app = build_app(settings, context, self._view, settings.token())
         listener = _listen(settings.host, settings.port)
         self.port = int(listener.getsockname()[1])
         config = uvicorn.Config(
