@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
 
-BundleOption = Annotated[Path, typer.Option("--model", "-m", help="Bundle folder that `patchcore-edge export` wrote.")]
+# Not readable: that is said by us, with the user's name.
+BundleOption = Annotated[
+    Path, typer.Option("--model", "-m", readable=False, help="Bundle folder that `patchcore-edge export` wrote.")
+]
 SourceOption = Annotated[
     str,
     typer.Option("--source", "-s", help="Camera, stream URL, video, image, folder, 'watch:FOLDER' or 'glob*.png'."),
@@ -37,7 +40,9 @@ ThreadsOption = Annotated[
     typer.Option(min=1, help="CPU threads for inference; all cores unless told. For several lines on one PC."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="The line's TOML file; options win over it.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", readable=False, help="The line's TOML file; options win over it.")
+]
 
 
 class HintChoice(StrEnum):
@@ -50,7 +55,9 @@ class HintChoice(StrEnum):
 @app.command()
 def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     config: ConfigOption = None,
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="Bundle folder; needed without -c.")] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", readable=False, help="Bundle folder; needed without -c.")
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
@@ -114,7 +121,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
 
 @app.command()
 def check(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The line's TOML file.")],
+    config: Annotated[Path, typer.Option("--config", "-c", readable=False, help="The line's TOML file.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the settings as JSON, with all that is implied.")
     ] = False,
@@ -195,7 +202,7 @@ def info(model: BundleOption) -> None:
 
 @app.command()
 def edit(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder to change.")],
+    bundle: Annotated[Path, typer.Argument(readable=False, help="Bundle folder to change.")],
     by: Annotated[str, typer.Option("--by", help="Who makes the change; it is kept in the bundle's history.")],
     image_threshold: Annotated[float | None, typer.Option(help="Raw image score above which a part is NG.")] = None,
     pixel_threshold: Annotated[

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperOption
 
 from .errors import PatchcoreEdgeError, shortened, user_name
 from .shown import shown
+from .system import end_process
 
 __all__ = ["new_app", "run_app"]
 
@@ -61,10 +62,12 @@ def run_app(app: typer.Typer) -> None:
         app()
     except PatchcoreEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        end_process(error.exit_code)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer's way to say Ctrl-C, without a word to the person who pressed it
             print("stopped.", file=sys.stderr)
+        if isinstance(end.code, int):
+            end_process(end.code)
         raise
     except BrokenPipeError:
         # The reader of our output has gone (`… | head`); Python would complain once more while closing stdout.
@@ -73,7 +76,7 @@ def run_app(app: typer.Typer) -> None:
     except OSError as error:
         # No mistake of the program: a name too long, a folder of somebody else, a disk that does not answer.
         print(f"error: {_about(error)}", file=sys.stderr)
-        sys.exit(_USAGE)
+        end_process(_USAGE)
 
 
 def _about(error: OSError) -> str:

@@ -109,7 +109,7 @@ def cannot_write(
         kind: of the error.
     """
     reason = why.strerror if isinstance(why, OSError) and why.strerror else why
-    return kind(f"{place} cannot be written ({reason}); {remedy}.")
+    return kind(f"{shortened(place)} cannot be written ({reason}); {remedy}.")
 
 
 def cannot_read(place: object, why: OSError, kind: type[_Error] = ConfigError) -> _Error:  # type: ignore[assignment]

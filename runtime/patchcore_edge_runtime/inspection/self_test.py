@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +11,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.golden_map import deviation
 from ..bundle.manifest import GoldenImage
 from ..errors import BundleError, ParityError
+from ..system import within
 from .backend import Backend
 from .graph_interface import check_answer
 
@@ -50,13 +48,14 @@ def self_test(bundle: Bundle, backend: Backend, device: str, seconds: float = TI
     def work() -> float:
         return max(_deviation(bundle, golden, backend, device) for golden in bundle.manifest.golden)
 
+    def cancel() -> None:
+        # Not every backend can; see ``OpenVINOBackend.cancel``.
+        with suppress(RuntimeError, AttributeError):
+            backend.cancel()  # type: ignore[attr-defined]
+
     try:
-        return _within(seconds, work)
+        return within(seconds, work, "self-test", cancel)
     except TimeoutError:
-        cancel: Any = getattr(backend, "cancel", None)
-        if cancel is not None:
-            with suppress(RuntimeError):
-                cancel()
         raise BundleError(
             f"The self-test did not come to an end on {device} within {seconds:g} s; "
             "use another device or export a smaller model."
@@ -96,17 +95,3 @@ def _check_map(anomaly_map: Any, golden: GoldenImage, device: str) -> None:
                 f"{device} gives {golden.file} another map than the exporting machine did (deviation {off:.1e}, "
                 f"allowed {golden.anomaly_map.tolerance:.1e}); use another device or export the bundle again."
             )
-
-
-def _within(seconds: float, work: Callable[[], float]) -> float:
-    """What ``work`` returns or raises; ``TimeoutError`` when that takes longer: its thread is then left to itself."""
-    answer: Future[float] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
-            answer.set_exception(error)
-
-    threading.Thread(target=run, name="self-test", daemon=True).start()
-    return answer.result(seconds)
