@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ import openvino as ov
 import pytest
 from changed_graph import Change, named, signed, with_graph
 from conftest import run_cli
+from line_records import wait_for
 from openvino import opset13 as ops
 
 from patchcore_edge_runtime import Bundle, BundleError, Inspector, ParityError
 from patchcore_edge_runtime.bundle.bundle import MANIFEST
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.inspection.self_test import self_test
+from patchcore_edge_runtime.line.hot_swap import HotSwapper, bundle_stamp
 
 
 def stateful(score: Any, anomaly_map: Any, _: Any) -> Any:
@@ -307,3 +311,31 @@ def test_no_folder_of_the_training_machine_is_shown(tiny_bundle: Path, tiny_data
         with_value(bundle, lambda m, data=data: m["calibration"].update(data=data))
         done = run_cli("info", "-m", bundle, program="patchcore_edge_runtime")
         assert json.loads(done.stdout)["calibration"]["data"] == "discs"
+
+
+@pytest.mark.parametrize("error", [IndexError("too many indices"), ZeroDivisionError(), MemoryError(), KeyError("x")])
+def test_nothing_that_a_bundle_throws_ends_the_watch(error: Exception, tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    inspector = Inspector(tiny_bundle)
+    bad = True
+
+    def build(_: Path) -> Inspector:
+        if bad:
+            raise error
+        return inspector
+
+    with closing(HotSwapper(bundle, bundle_stamp(bundle), build, poll_seconds=0.02)) as swapper:
+        os.utime(bundle / MANIFEST, ns=(1, 1))
+        wait_for(lambda: "goes on" in swapper.message)
+        bad = False
+        os.utime(bundle / MANIFEST, ns=(2, 2))
+        wait_for(lambda: "Changed to" in swapper.message)
+        assert swapper.poll() is inspector
+
+
+def test_a_graph_of_another_interface_is_not_swapped_in(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = with_graph(tiny_bundle, tmp_path / "bundle", scalar)
+    with closing(HotSwapper(tiny_bundle, bundle_stamp(tiny_bundle), Inspector, poll_seconds=60)) as swapper:
+        assert not swapper.request(bundle)
+        assert "pred_score" in swapper.message
+        assert swapper.request(tiny_bundle)

@@ -2,7 +2,7 @@
 
 A bundle comes from outside. Operations with a memory (``ReadValue``, ``Assign``) could score the golden images honestly
 and every later part as good; loops could run for days; and what no export uses, nobody has tested here. What is listed
-was found in exports of the families of networks that timm offers, in all precisions, searches and score rules.
+was found in exports of networks of all families that timm offers; tests/export/test_operations.py holds the list to it.
 """
 
 from __future__ import annotations
@@ -11,59 +11,71 @@ from collections.abc import Iterable
 
 from ..errors import BundleError
 
-__all__ = ["OPERATIONS", "check_operations"]
+__all__ = ["OF_NETWORKS", "OF_THE_SEARCH", "OPERATIONS", "check_operations"]
 
-OPERATIONS: dict[str, str] = {
-    # Every graph: pixels in, patches compared with the bank, score and map out.
-    "Add": "everywhere",
-    "AvgPool": "patches averaged over their neighbours",
-    "Clamp": "distances that rounding makes negative",
-    "Concat": "layers side by side",
-    "Constant": "weights and the bank",
-    "Convert": "pixels to numbers, halves to floats",
-    "Convolution": "convolutional networks",
-    "Gather": "neighbourhoods of bank vectors",
-    "Interpolate": "layers of one grid",
-    "MatMul": "distances, attention",
-    "Multiply": "everywhere",
-    "Parameter": "the frame",
-    "ReduceMax": "the largest distance",
-    "ReduceSum": "squared norms",
-    "Reshape": "everywhere",
-    "Result": "score and map",
-    "Softmax": "eq. 7, attention",
-    "Sqrt": "distances",
-    "Squeeze": "everywhere",
-    "Subtract": "everywhere",
-    "TopK": "the most anomalous patches",
-    "Transpose": "layouts",
-    "Unsqueeze": "everywhere",
-    # Some scores, searches and precisions.
-    "FakeQuantize": "INT8, and fast search's points",
-    "GatherElements": "fast search",
-    "Minimum": "fast search",
-    "Power": "norms",
-    "ReduceMin": "fast search",
-    "ScatterElementsUpdate": "fast search",
-    # Networks of some families.
-    "Divide": "normalisation",
-    "GatherND": "windows and tables of positions",
-    "Gelu": "transformers, ConvNeXt",
-    "GroupConvolution": "depthwise networks",
-    "HSwish": "MobileNetV3",
-    "HardSigmoid": "squeeze and excite",
-    "MVN": "layer normalisation",
-    "MaxPool": "ResNet",
-    "ReduceL2": "ConvNeXt V2",
-    "ReduceMean": "squeeze and excite",
-    "Relu": "convolutional networks",
-    "ScaledDotProductAttention": "transformers",
-    "Sigmoid": "squeeze and excite",
-    "Slice": "class tokens, windows",
-    "Split": "networks with branches",
-    "Swish": "EfficientNet",
+OF_THE_SEARCH = frozenset(
+    {
+        "Add",
+        "AvgPool",
+        "Clamp",
+        "Concat",
+        "Constant",
+        "Convert",
+        "Convolution",
+        "FakeQuantize",
+        "Gather",
+        "GatherElements",
+        "Interpolate",
+        "MatMul",
+        "Minimum",
+        "Multiply",
+        "Parameter",
+        "Power",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceSum",
+        "Reshape",
+        "Result",
+        "ScatterElementsUpdate",
+        "Softmax",
+        "Sqrt",
+        "Squeeze",
+        "Subtract",
+        "TopK",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+"""What graphs use whatever the network."""
+
+OF_NETWORKS = {
+    "Broadcast": "ecaresnet26t",
+    "Divide": "convnextv2_atto",
+    "GatherND": "levit_128s",
+    "Gelu": "convnext_atto",
+    "GroupConvolution": "tf_efficientnet_lite0",
+    "HSwish": "mobilenetv3_small_100",
+    "HardSigmoid": "mobilenetv3_small_100",
+    "MVN": "convnext_atto",
+    "MaxPool": "resnet18",
+    "Maximum": "ecaresnet26t",
+    "Pad": "hgnetv2_b0",
+    "ReduceL2": "convnextv2_atto",
+    "ReduceMean": "efficientnet_b0",
+    "Relu": "resnet18",
+    "ScaledDotProductAttention": "test_vit",
+    "ShapeOf": "ecaresnet26t",
+    "Sigmoid": "efficientnet_b0",
+    "Slice": "test_vit",
+    "Split": "res2net50_26w_4s",
+    "Swish": "efficientnet_b0",
+    "VariadicSplit": "efficientvit_m0",
 }
-"""Type of an operation, as OpenVINO names it → what exports need it for."""
+"""What some networks use besides → one of them, as timm calls it."""
+
+OPERATIONS = OF_THE_SEARCH | OF_NETWORKS.keys()
+"""Types of operations, as OpenVINO names them."""
+
 # In an IR's file some are called by their first names.
 _IN_FILES = {"Const": "Constant", "ReLU": "Relu", "SoftMax": "Softmax"}
 
@@ -78,7 +90,7 @@ def check_operations(found: Iterable[str], where: object) -> None:
     Raises:
         BundleError: one is not in ``OPERATIONS``.
     """
-    unknown = sorted({_IN_FILES.get(name, name) for name in found} - OPERATIONS.keys())
+    unknown = sorted({_IN_FILES.get(name, name) for name in found} - OPERATIONS)
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         names = ", ".join(name[:60] if name.isprintable() else ascii(name)[:60] for name in unknown[:5])
