@@ -50,7 +50,9 @@ OF_THE_SEARCH = frozenset(
 
 OF_NETWORKS = {
     "Broadcast": "ecaresnet26t",
+    "Col2Im": "volo_d1_224",
     "Divide": "convnextv2_atto",
+    "Einsum": "mvitv2_tiny",
     "GatherND": "levit_128s",
     "Gelu": "convnext_atto",
     "GroupConvolution": "tf_efficientnet_lite0",
