@@ -1,4 +1,4 @@
-"""The runtime's lists of versions: what is tested is allowed, and nothing that is allowed has a hole that we know of."""
+"""The lists of versions: what is tested is allowed, and nothing that is allowed has a hole that we know of."""
 
 from __future__ import annotations
 
