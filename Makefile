@@ -1,4 +1,4 @@
-.PHONY: venv lint test test-slow soak demo bench accuracy format clean
+.PHONY: venv lint test test-slow test-lowest constraints soak demo bench accuracy format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -29,6 +29,19 @@ test: venv
 test-slow: venv
 	$(BIN)/python -m pytest -m slow
 
+# The runtime's tests with the lowest versions that runtime/pyproject.toml allows, in a venv of its own. Bundles in 8 bits
+# are exported with the NNCF of that OpenVINO's time.
+LOWEST := .venv-lowest
+test-lowest:
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c runtime/constraints-lowest.txt \
+	  -e './runtime[http,modbus,mqtt]' -e '.[export,dev]' 'nncf==3.0.*'
+	$(LOWEST)/bin/python -m pytest -m "not slow" tests/runtime
+
+# After the tests have passed: the versions that they passed with, and the lowest ones.
+constraints: venv
+	$(BIN)/python runtime/write_constraints.py
+
 # The soak test for MINUTES minutes; writes its figures to docs/reliability.md.
 soak: MINUTES ?= 60
 soak: venv
@@ -47,4 +60,4 @@ accuracy: venv
 	for page in $(PAGES); do $(BIN)/python -m benchmarks.$$page --shared ../shared || exit 1; done
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf $(VENV) $(LOWEST) demo .mypy_cache .ruff_cache .pytest_cache dist

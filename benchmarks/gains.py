@@ -25,9 +25,9 @@ from patchcore_edge.data import DataModule
 from patchcore_edge.engine import Engine
 from patchcore_edge.fit import embedder
 from patchcore_edge.fit.embedder import Embedder
+from patchcore_edge.guest_logging import unchanged_logging
 from patchcore_edge.models import KCenterGreedy, Patchcore, k_center_greedy
 from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
-from patchcore_edge.telemetry import disable_telemetry, unchanged_logging
 from patchcore_edge_export.graph import coarse_space as coarse
 from patchcore_edge_export.graph.fast_search import FastPlan
 
@@ -170,7 +170,6 @@ def starts() -> str:
         with unchanged_logging(), torch.inference_mode():
             embedder.converted(embedder.embedding(model), example)
 
-    disable_telemetry()
     frontend_alone(0)
     gains = [
         Gain("Python's start, imports, end", "–", imports("import patchcore_edge.jobs.evaluate")),

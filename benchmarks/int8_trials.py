@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from patchcore_edge.data.evenly_spaced import evenly_chosen
+from patchcore_edge.guest_logging import unchanged_logging
 from patchcore_edge.models import Patchcore
-from patchcore_edge.telemetry import unchanged_logging
 from patchcore_edge_export.convert.backbone import backbone_model
 from patchcore_edge_export.convert.recipe import ERROR_BUDGET, Recipe
 

@@ -1,7 +1,5 @@
 """From a fitted run to a verified OpenVINO bundle."""
 
-from patchcore_edge.telemetry import disable_telemetry
-
-disable_telemetry()
+import patchcore_edge_runtime.telemetry  # noqa: F401 - before OpenVINO and NNCF
 
 __all__: list[str] = []

@@ -26,10 +26,12 @@ from patchcore_edge.runs.checkpoint import (
 )
 from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
-from patchcore_edge_runtime.bundle.manifest import GoldenImage, Manifest, ModelFacts, ParityReport
+from patchcore_edge_runtime.bundle.calibration_facts import without_folders
+from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, GoldenImage, Manifest, ModelFacts, ParityReport
 from patchcore_edge_runtime.errors import BundleError, CheckpointError
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
+from patchcore_edge_runtime.shown import MAX_NAME, printable
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .build import BuildResult, CalibrationInputs, GraphOptions, build_graph
@@ -37,9 +39,9 @@ from .convert.backbone import with_backbone_of
 from .convert.onnx import export_onnx
 from .convert.openvino import convert, save
 from .gate.deviation import Scales
-from .gate.golden import OWN_TOLERANCE, Expectation, choose_golden, write_golden
+from .gate.golden import LEAST_MAP_TOLERANCE, OWN_TOLERANCE, Expectation, choose_golden, write_golden
 from .gate.onnx_backend import ONNXRuntimeBackend
-from .gate.parity import SCORE_LIMITS, Trial, judge
+from .gate.parity import LIMITS, SCORE_LIMITS, Trial, judge
 from .graph.edge_model import EdgeModel
 from .samples import Sample, gate_samples, patch_cell
 
@@ -192,7 +194,15 @@ def _golden(
     graph = OpenVINOBackend(folder / MODEL_XML, "CPU", "latency")
     tolerance = OWN_TOLERANCE if own else SCORE_LIMITS[options.precision]
     chosen = choose_golden(fitted, images, inputs.labelled, seen=inputs.unseen is not None)
-    return write_golden(folder, chosen, Expectation(graph, own, tolerance))
+    limits = LIMITS[options.gate]
+    of_maps = max(limits.fast_map if built.search == "fast" else limits.map, LEAST_MAP_TOLERANCE)
+    return write_golden(folder, chosen, Expectation(graph, own, tolerance, of_maps))
+
+
+def _as_it_leaves(facts: CalibrationFacts) -> CalibrationFacts:
+    """The record of a calibration without the folders of the machine that made it."""
+    names = {"data": without_folders(facts.data), "warnings": tuple(printable(text)[:1000] for text in facts.warnings)}
+    return facts.model_copy(update=names)
 
 
 def _model_facts(fitted: Patchcore, facts: RunFacts) -> ModelFacts:
@@ -225,7 +235,7 @@ def _manifest(
 ) -> Manifest:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return Manifest(
-        name=facts.name,
+        name=printable(facts.name)[:MAX_NAME],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         batch=options.batch,
         preprocess=fitted.pre_processor.spec,
@@ -237,7 +247,7 @@ def _manifest(
         quantization=built.quantization,
         thresholds=built.thresholds,
         torch_thresholds=None if built.quantization is None else calibration.thresholds,
-        calibration=calibration.facts,
+        calibration=_as_it_leaves(calibration.facts),
         sanity=calibration.sanity,
         parity=built.parity,
         golden=golden,

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..guest_logging import unchanged_logging
 from ..models import Patchcore
-from ..telemetry import disable_telemetry, unchanged_logging
 
 __all__ = ["EMBEDDING_LIMIT", "Embedder", "converted", "deviation", "embedding"]
 
@@ -102,7 +102,6 @@ class _Compiled:
     """The backbone as OpenVINO runs it: one image per request, as many requests at once as the cores carry."""
 
     def __init__(self, model: Patchcore, example: Tensor) -> None:
-        disable_telemetry()
         with unchanged_logging(), torch.inference_mode():
             graph = converted(embedding(model), example)
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.shown import printable
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..metrics.f1 import best_f1
@@ -61,7 +62,7 @@ def calibrate_on_defects(
         raise ConfigError("The highest F1 would reject every good validation image; the model cannot tell the defects.")
     caught = Caught(caught.synthetic if caught else np.empty(0, np.float32), scores[labels])
     facts = CalibrationFacts(
-        data=data,
+        data=printable(data)[-1000:],
         method="f1",
         defects=int(labels.sum()),
         f1=f1,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, ScoreStats
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.shown import MAX_NAME, printable
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .good_scores import Caught, GoodScores
@@ -69,7 +70,7 @@ def good_facts(
     promised = rate_of(n, found.promised)
     setter = int(np.argsort(parts.scores, kind="stable")[found.rank - 1])
     facts = CalibrationFacts(
-        data=data,
+        data=printable(data)[-1000:],
         method=method,
         defects=len(caught.labelled),
         n=n,
@@ -83,13 +84,14 @@ def good_facts(
         supports_target=found.supports,
         scores=score_stats(parts.scores),
         reason=found.reason or _why(parts, found, caught),
-        set_by=parts.names[setter] if parts.names else "",
+        set_by=printable(parts.names[setter])[-MAX_NAME:] if parts.names else "",
         threshold_without=value_at(parts.scores, found.rank - 1) if found.rank > 1 else None,
         synthetic=len(caught.synthetic),
         synthetic_recall=recall(caught.synthetic, threshold),
         trade_off=trade_off(parts, caught),
     )
-    return facts.model_copy(update={"warnings": tuple(_warnings(facts, threshold, parts.suspects))})
+    suspects = frozenset(printable(name)[-MAX_NAME:] for name in parts.suspects)
+    return facts.model_copy(update={"warnings": tuple(_warnings(facts, threshold, suspects))})
 
 
 def describe(thresholds: Thresholds, facts: CalibrationFacts) -> str:

@@ -9,6 +9,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import telemetry  # noqa: F401 - before anything that may import OpenVINO
 from .errors import BundleError, ConfigError, DeviceError, FrameError, ParityError, PatchcoreEdgeError, SourceError
 from .images.pixel_limit import MAX_PIXELS
 from .version import __version__

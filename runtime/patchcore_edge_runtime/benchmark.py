@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from .bundle.bundle import Bundle
 from .errors import SourceError
 from .images.preprocess import Image, PreprocessSpec
-from .inspection.inspector import Inspector
-from .inspection.openvino_backend import Hint, OpenVINOBackend
+from .inspection.inspector import Inspector, open_backend
+from .inspection.openvino_backend import Hint
 from .inspection.result import InspectionResult
 from .sources import open_source
 from .system import resident_memory
@@ -60,7 +60,7 @@ def benchmark(
     before = resident_memory()
     start = perf_counter()
     loaded = Bundle.load(bundle)
-    backend = OpenVINOBackend(loaded.model_xml, device, hint, cache_dir, inference_num_threads)
+    backend, _ = open_backend(loaded, device, hint, cache_dir, inference_num_threads)
     more = backend.optimal_requests - 1 if hint == "throughput" else 0
     inspectors = [
         Inspector(loaded, device, backend=one) for one in (backend, *(backend.sibling() for _ in range(more)))

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
 
-BundleOption = Annotated[Path, typer.Option("--model", "-m", help="Bundle folder that `patchcore-edge export` wrote.")]
+# Not readable: that is said by us, with the user's name.
+BundleOption = Annotated[
+    Path, typer.Option("--model", "-m", readable=False, help="Bundle folder that `patchcore-edge export` wrote.")
+]
 SourceOption = Annotated[
     str,
     typer.Option("--source", "-s", help="Camera, stream URL, video, image, folder, 'watch:FOLDER' or 'glob*.png'."),
@@ -37,7 +40,9 @@ ThreadsOption = Annotated[
     typer.Option(min=1, help="CPU threads for inference; all cores unless told. For several lines on one PC."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="The line's TOML file; options win over it.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", readable=False, help="The line's TOML file; options win over it.")
+]
 
 
 class HintChoice(StrEnum):
@@ -50,7 +55,9 @@ class HintChoice(StrEnum):
 @app.command()
 def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     config: ConfigOption = None,
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="Bundle folder; needed without -c.")] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", readable=False, help="Bundle folder; needed without -c.")
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
@@ -122,7 +129,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
 
 @app.command()
 def check(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The line's TOML file.")],
+    config: Annotated[Path, typer.Option("--config", "-c", readable=False, help="The line's TOML file.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the settings as JSON, with all that is implied.")
     ] = False,
@@ -131,21 +138,20 @@ def check(
     from .line.config_file import load_line
     from .line.runner import open_inspector
     from .opencv_check import explain_two_packages
+    from .shown import shown_url, shown_values
     from .sinks.check import check_sinks
-    from .sources import without_password
 
     line = load_line(config, {}, os.environ)
     for note in check_sinks(line.sinks, line.folder):
         typer.echo(f"note: {note}", err=True)
     inspector = open_inspector(line)
-    uri = without_password(line.source.uri) if "://" in line.source.uri else line.source.uri
     if packages := explain_two_packages():
         typer.echo(f"Warning: {packages}", err=True)
     if as_json:
         facts = {**line.model_dump(mode="json"), "model_id": inspector.manifest.model_id}
-        facts["source"]["uri"] = uri
-        typer.echo(json.dumps(facts))
+        typer.echo(json.dumps(shown_values(facts)))
         return
+    uri = shown_url(line.source.uri)
     typer.echo(f"{config} is in order: {line.name}, {uri} → {inspector.manifest.model_id} on {line.device}")
 
 
@@ -216,14 +222,18 @@ def predict(
 def info(model: BundleOption) -> None:
     """Print the manifest of a bundle after checking every file in it."""
     from .bundle.bundle import Bundle
+    from .bundle.calibration_facts import without_folders
 
     manifest = Bundle.load(model).manifest
-    typer.echo(json.dumps({"model_id": manifest.model_id, **manifest.model_dump(mode="json")}, indent=2))
+    facts = {"model_id": manifest.model_id, **manifest.model_dump(mode="json")}
+    # Bundles of earlier versions name the folder with all that it was in.
+    facts["calibration"]["data"] = without_folders(manifest.calibration.data)
+    typer.echo(json.dumps(facts, indent=2))
 
 
 @app.command()
 def edit(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder to change.")],
+    bundle: Annotated[Path, typer.Argument(readable=False, help="Bundle folder to change.")],
     by: Annotated[str, typer.Option("--by", help="Who makes the change; it is kept in the bundle's history.")],
     image_threshold: Annotated[float | None, typer.Option(help="Raw image score above which a part is NG.")] = None,
     pixel_threshold: Annotated[

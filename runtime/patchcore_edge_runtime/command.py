@@ -9,18 +9,20 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from .errors import PatchcoreEdgeError
+from .errors import PatchcoreEdgeError, shortened, user_name
 from .opencv_check import explain_opencv
 from .path_text import encodable
+from .shown import shown
+from .system import end_process
 
 __all__ = ["new_app", "run_app"]
 
-_INTERRUPTED = 130
+_USAGE, _INTERRUPTED = 2, 130
 _NOBODY_READS = (errno.EPIPE, errno.EIO)
 _PLAIN = "patchcore-edge-plain"
 _SIGNS = {"→": "->", "–": "-", "…": "...", "×": "x", "‖": "|"}
@@ -80,7 +82,7 @@ def run_app(app: typer.Typer) -> None:
         app()
     except PatchcoreEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        end_process(error.exit_code)
     except (ImportError, AttributeError):
         sentence = explain_opencv()
         if not sentence:
@@ -90,14 +92,27 @@ def run_app(app: typer.Typer) -> None:
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer's way to say Ctrl-C, without a word to the person who pressed it
             print("stopped.", file=sys.stderr)
+        if isinstance(end.code, int):
+            end_process(end.code)
         raise
     except OSError as error:
-        if error.errno not in _NOBODY_READS:
-            raise
+        _end_of(error)
+
+
+def _end_of(error: OSError) -> NoReturn:
+    if error.errno in _NOBODY_READS:
         # The reader of our output has gone (`… | head`, a terminal that was closed); Python would complain once more
         # while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    # No mistake of the program: a name too long, a folder of somebody else, a disk that does not answer.
+    print(f"error: {_about(error)}", file=sys.stderr)
+    end_process(_USAGE)
+
+
+def _about(error: OSError) -> str:
+    place = shortened(shown(error.filename)) if error.filename is not None else "A file or a connection"
+    return f"{place} cannot be used by {user_name()} ({error.strerror or error}); check it and who may use it."
 
 
 def _speak_plainly() -> None:

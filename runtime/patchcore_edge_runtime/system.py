@@ -9,14 +9,19 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
-__all__ = ["is_hidden", "lower_thread_priority", "resident_memory", "stop_signals"]
+__all__ = ["abandon", "end_process", "is_hidden", "lower_thread_priority", "resident_memory", "stop_signals", "within"]
+
+_T = TypeVar("_T")
+_ABANDONED: list[threading.Thread] = []
 
 _NICE = 5
+_CANCEL_SECONDS = 5.0
 _THREAD_PRIORITY_LOWEST = -2
 
 # SIGBREAK is what Windows services and Ctrl-Break send; SIGTERM is what systemd and Docker send; SIGHUP comes when a
@@ -61,6 +66,57 @@ def is_hidden(entry: os.DirEntry[str]) -> bool:
         with suppress(OSError):
             return bool(entry.stat(follow_symlinks=False).st_flags & stat.UF_HIDDEN)
     return False
+
+
+def within(seconds: float, work: Callable[[], _T], name: str, cancel: Callable[[], None]) -> _T:
+    """What ``work`` returns or raises, in a thread of its own.
+
+    Args:
+        seconds: to wait for it.
+        work: may hang in a library.
+        name: of the thread.
+        cancel: called when the time is over; the thread then has a few seconds more to end, or is left to itself.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    answer: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
+            answer.set_exception(error)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    try:
+        return answer.result(seconds)
+    except TimeoutError:
+        if not answer.done():
+            cancel()
+            thread.join(_CANCEL_SECONDS)
+            abandon(thread)
+        raise
+
+
+def abandon(thread: threading.Thread) -> None:
+    """Say of a thread that it hangs in a library and is left to itself."""
+    _ABANDONED.append(thread)
+
+
+def end_process(code: int) -> NoReturn:
+    """End this program, in peace where that can be had.
+
+    Python stops a thread that comes back from a library while it ends, in the middle of C++, which aborts the process:
+    the exit code would be lost. So where one hangs, nothing is waited for and nothing taken down.
+    """
+    if any(thread.is_alive() for thread in _ABANDONED):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def lower_thread_priority() -> None:

@@ -169,7 +169,7 @@ def test_check_says_that_a_line_is_in_order(tiny_bundle: Path, tiny_data: Path, 
     config.write_text(text.replace(str(tiny_data / "test" / "good"), "rtsp://admin:secret@10.0.0.7/live"))
     for words in ((), ("--json",)):
         done = run_cli("check", "-c", config, *words, program="patchcore_edge_runtime")
-        assert "rtsp://10.0.0.7/live" in done.stdout
+        assert "rtsp://10.0.0.7/..." in done.stdout
         assert "secret" not in done.stdout + done.stderr
     config.write_text(text + "[thresholds]\nwarn = 1e9\n")
     done = run_cli("check", "-c", config, program="patchcore_edge_runtime")

@@ -82,13 +82,13 @@ UPGRADED = [("schema_version", version, SCHEMA_VERSION) for version in range(1, 
 
 
 def means(written: Any, read: Any) -> bool:
-    """Whether a value of the JSON was read as what it is; defaults may have joined it, and ``"1"`` is 1."""
+    """Whether a value of the JSON was read as what it is; defaults may have joined it, and ``1`` is ``1.0``."""
     if isinstance(written, dict) and isinstance(read, dict):
         return all(key in read and means(value, read[key]) for key, value in written.items())
     if isinstance(written, list) and isinstance(read, list):
         return len(written) == len(read) and all(map(means, written, read))
-    if isinstance(read, int | float) and isinstance(written, str | int | float):
-        return float(written) == read
+    if isinstance(read, int | float) and isinstance(written, int | float):
+        return written == read and isinstance(read, bool) is isinstance(written, bool)
     return bool(written == read and type(written) is type(read))
 
 
@@ -98,7 +98,6 @@ TRIANGLE = [[0, 0], [1, 0], [0, 1]]
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("thresholds", {"image": 2.5, "pixel": 1.5}),
         ("name", "a part of ours"),
         ("ignore_masks", [[[0, 0], [1, 0], [0, 1]]]),
     ],

@@ -35,6 +35,8 @@ from patchcore_edge_runtime.verdict import Thresholds, Verdict
 pytest.importorskip("uvicorn", reason="needs the package uvicorn")
 pytest.importorskip("starlette", reason="needs the package starlette")
 
+TOKEN = "sixteen-letters!"
+
 
 class Line:
     """A line whose only sink is the web server."""
@@ -244,7 +246,7 @@ def test_foreign_pages_and_foreign_names_are_refused() -> None:
 
 
 def test_a_token_guards_everything_but_the_health(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LINE_TOKEN", "t0k3n")
+    monkeypatch.setenv("LINE_TOKEN", TOKEN)
     with line(token_env="LINE_TOKEN", host="0.0.0.0") as running:
         running.inspect(Verdict.OK)
         for path in ("/", "/metrics", "/status", "/results", "/live.jpg", "/live.mjpg", "/?token=wrong"):
@@ -252,13 +254,59 @@ def test_a_token_guards_everything_but_the_health(monkeypatch: pytest.MonkeyPatc
         assert running.ask("/trigger", "POST")[0] == 401
         assert running.ask("/healthz")[0] == 200
         assert running.ask("/results", Authorization="Bearer wrong")[0] == 401
-        assert running.ask("/results", Authorization="Bearer t0k3n")[0] == 200
-        status, headers, _ = running.ask("/?token=t0k3n")
+        assert running.ask("/results", Authorization=f"Bearer {TOKEN}")[0] == 200
+        status, headers, _ = running.ask(f"/?token={TOKEN}")
         assert status == 303
         cookie = headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "samesite=strict" in cookie.lower()
+        assert "secure" not in cookie.lower()
+        assert TOKEN not in cookie
         assert running.ask("/", Cookie=cookie.split(";")[0])[0] == 200
+        # Behind a server that speaks TLS.
+        assert "secure" in running.ask(f"/?token={TOKEN}", X_Forwarded_Proto="https")[1]["set-cookie"].lower()
+
+
+def test_a_session_is_of_one_server_and_triggers_from_its_own_page_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINE_TOKEN", TOKEN)
+    keys = {"token_env": "LINE_TOKEN", "host": "0.0.0.0", "trigger": lambda _: True, "trigger_timeout": 0.05}
+    with line(**keys) as running, line(**keys) as other:
+        cookie, others = (one.ask(f"/?token={TOKEN}")[1]["set-cookie"].split(";")[0] for one in (running, other))
+        # The browser sends both to both: a cookie knows no ports.
+        assert cookie.split("=")[0] != others.split("=")[0]
+        assert running.ask("/results", Cookie=f"{cookie}; {others}")[0] == 200
+        session = others.split("=")[1]
+        assert running.ask("/results", Cookie=f"{cookie.split('=')[0]}={session}")[0] == 401
+        assert running.ask("/results", Authorization=f"Bearer {cookie.split('=')[1]}")[0] == 401
+        own = f"http://127.0.0.1:{running.port}"
+        assert running.ask("/trigger", "POST", Cookie=cookie, Origin=own)[0] == 504
+        assert running.ask("/trigger", "POST", Cookie=cookie)[0] == 401
+        assert running.ask("/trigger", "POST", Cookie=cookie, Origin="null")[0] == 403
+        assert running.ask("/trigger", "POST", Authorization=f"Bearer {TOKEN}")[0] == 504
+
+
+def test_a_short_token_is_no_token_for_an_open_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINE_TOKEN", "fifteen-letters")
+    with pytest.raises(ConfigError, match="15 characters"):
+        HttpSink(HttpSettings(port=0, host="0.0.0.0", token_env="LINE_TOKEN"), SinkContext())
+    with line(token_env="LINE_TOKEN") as running:
+        assert running.ask("/results")[0] == 401
+
+
+def test_a_part_has_a_name_of_bounded_length() -> None:
+    asked = list[str]()
+
+    def trigger(part: str) -> bool:
+        asked.append(part)
+        return True
+
+    with line(trigger=trigger, trigger_timeout=0.05) as running:
+        assert running.ask(f"/trigger?part={'x' * 200}", "POST")[0] == 504
+        for part in ("x" * 201, "x" * 50_000, "a%0Ab", "%1B%5B2J"):
+            status, _, body = running.ask(f"/trigger?part={part}", "POST")
+            assert status == 400, part
+            assert "name" in json.loads(body)["error"]
+    assert asked == ["x" * 200]
 
 
 def test_a_token_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime import SourceError, open_source
 from patchcore_edge_runtime.sources import Frame, LiveSettings, LiveSource
-from patchcore_edge_runtime.sources.captures import jpeg_is_whole, without_password
+from patchcore_edge_runtime.sources.captures import jpeg_is_whole
 from patchcore_edge_runtime.sources.triggers import IntervalSource, TriggeredSource
 
 QUICK = LiveSettings(open_timeout=2, read_timeout=0.6, max_backoff=0.3)
@@ -264,18 +264,6 @@ def test_an_interval_passes_frames_over(camera: MjpegServer, source: LiveSource)
     times += [next(frames).time for _ in range(4)]
     # Broken frames come no faster than whole ones.
     assert min(np.diff(times)) > 0.1
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("rtsp://admin:secret@10.0.0.7:554/live?x=1", "rtsp://10.0.0.7:554/live?x=1"),
-        ("http://10.0.0.7/stream", "http://10.0.0.7/stream"),
-        ("http://a:b@c@10.0.0.7/", "http://10.0.0.7/"),
-    ],
-)
-def test_a_password_is_never_shown(url: str, shown: str) -> None:
-    assert without_password(url) == shown
 
 
 def test_whole_jpegs_pass_and_broken_ones_do_not() -> None:

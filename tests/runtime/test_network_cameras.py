@@ -17,7 +17,9 @@ from conftest import good_part
 
 from patchcore_edge_runtime import SourceError, open_source
 from patchcore_edge_runtime.errors import ConfigError
-from patchcore_edge_runtime.sources import Frame, LiveSettings, LiveSource, without_password
+from patchcore_edge_runtime.shown import shown_url
+from patchcore_edge_runtime.sources import Frame, LiveSettings, LiveSource
+from patchcore_edge_runtime.sources.address import Address
 
 JPEG = cv2.imencode(".jpg", good_part())[1].tobytes()
 QUICK = {"open_timeout": 3, "read_timeout": 1.5, "max_backoff": 0.1, "interval": 0.02}
@@ -257,26 +259,22 @@ def test_what_opencv_would_fetch_without_looking_at_the_certificate_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    "url",
     [
-        ("rtsp://admin:pa#ss@10.0.0.7/live", "rtsp://10.0.0.7/live"),
-        ("rtsp://admin:pa?ss@10.0.0.7/live", "rtsp://10.0.0.7/live"),
-        ("rtsp://admin:pa/ss@10.0.0.7/live", "rtsp://10.0.0.7/live"),
-        ("rtsp://admin:12#34@10.0.0.7/live", "rtsp://10.0.0.7/live"),
-        ("http://10.0.0.7:88/x?mail=a@b.c", "http://10.0.0.7:88/x?mail=a@b.c"),
-        ("http://[fe80::1]:88/x", "http://[fe80::1]:88/x"),
-        ("http://10.0.0.7/s.cgi?user=admin&pwd=secret&ch=1", "http://10.0.0.7/s.cgi?user=***&pwd=***&ch=1"),
-        ("http://10.0.0.7/s?loginuse=a&loginpas=b&x=1", "http://10.0.0.7/s?loginuse=***&loginpas=***&x=1"),
-        (
-            "rtsp://10.0.0.7:554/user=admin&password=tlJw&channel=1",
-            "rtsp://10.0.0.7:554/user=***&password=***&channel=1",
-        ),
-        ("rtsp://10.0.0.7:554/user=admin_password=tlJw_channel=1.sdp", "rtsp://10.0.0.7:554/user=***"),
-        ("http://10.0.0.7/x?auth_token=abc", "http://10.0.0.7/x?auth_token=***"),
+        "rtsp://admin:pa#ss@10.0.0.7/live",
+        "rtsp://admin:pa?ss@10.0.0.7/live",
+        "rtsp://admin:pa/ss@10.0.0.7/live",
+        "rtsp://admin:12#34@10.0.0.7/live",
+        "http://10.0.0.7/s.cgi?user=admin&pwd=pa#ss&ch=1",
+        "http://10.0.0.7/s?loginuse=admin&loginpas=pa/ss&x=1",
+        "rtsp://10.0.0.7:554/user=admin&password=pa?ss&channel=1",
+        "rtsp://10.0.0.7:554/user=admin_password=pa_channel=1.sdp",
+        "http://10.0.0.7/x?auth_token=pa#ss",
     ],
 )
-def test_no_part_of_a_login_is_shown_wherever_it_stands(url: str, shown: str) -> None:
-    assert without_password(url) == shown
+def test_no_part_of_a_login_is_shown_wherever_it_stands(url: str) -> None:
+    for text in (shown_url(url), Address.parse(url).shown):
+        assert not any(secret in text for secret in ("admin", "pa", "ss", "12", "34"))
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])

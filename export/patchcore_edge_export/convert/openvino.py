@@ -9,7 +9,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13
 
-from patchcore_edge.telemetry import unchanged_logging
+from patchcore_edge.guest_logging import unchanged_logging
 from patchcore_edge_runtime.bundle.manifest import Labels
 from patchcore_edge_runtime.bundle.model_info import model_info
 from patchcore_edge_runtime.verdict import Thresholds

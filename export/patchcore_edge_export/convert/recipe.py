@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import openvino as ov
 
-from patchcore_edge.telemetry import unchanged_logging
+from patchcore_edge.guest_logging import unchanged_logging
 from patchcore_edge_runtime.images.preprocess import Image
 
 from .backbone import backbone_model, backbone_operations, is_layer, is_transformer, with_backbone_of

@@ -8,22 +8,27 @@ from math import ceil
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.data.synthetic_defects import make_defects
 from patchcore_edge.models import Patchcore
-from patchcore_edge_runtime.bundle.manifest import GoldenImage
+from patchcore_edge_runtime.bundle.golden_map import golden_map
+from patchcore_edge_runtime.bundle.manifest import GoldenImage, GoldenMap
 from patchcore_edge_runtime.images.files import write_image
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.inspection.backend import Backend
 
 from ..samples import Sample, patch_cell, some_of
 
-__all__ = ["OWN_TOLERANCE", "Expectation", "choose_golden", "write_golden"]
+__all__ = ["LEAST_MAP_TOLERANCE", "OWN_TOLERANCE", "Expectation", "choose_golden", "write_golden"]
 
 OWN_TOLERANCE = 2e-2
 """Allowed deviation from the graph's own score, relative: devices round INT8 features in their own ways."""
+
+LEAST_MAP_TOLERANCE = 1e-2
+"""Allowed deviation of a map's cells: the self-test finds wrong maps, the gate those that are not good enough."""
 
 _SPAN = 3
 _CANDIDATES = 16
@@ -42,11 +47,13 @@ class Expectation:
         graph: as written, on this machine's CPU.
         own: expect the graph's own scores and not those of float32 torch.
         tolerance: allowed deviation, relative.
+        map_tolerance: of a map's cells, relative to the largest.
     """
 
     graph: Backend
     own: bool
     tolerance: float
+    map_tolerance: float
 
 
 def choose_golden(
@@ -95,7 +102,8 @@ def write_golden(folder: Path, chosen: Sequence[Choice], expectation: Expectatio
 
     Only images that the graph itself, here, scores well within the tolerance; all where there are none.
     """
-    own = [float(expectation.graph.infer(one[0][None])[0][0]) for one in chosen]
+    answers = [_answer(expectation, one[0]) for one in chosen]
+    own = [score for score, _ in answers]
     deviations = [abs(score - one[1]) / max(abs(one[1]), 1e-12) for score, one in zip(own, chosen, strict=True)]
     steady = [place for place, off in enumerate(deviations) if expectation.own or off <= expectation.tolerance / 2]
     golden = []
@@ -110,9 +118,17 @@ def write_golden(folder: Path, chosen: Sequence[Choice], expectation: Expectatio
                 tolerance=expectation.tolerance,
                 torch_score=torch_score,
                 origin=origin,
+                anomaly_map=answers[place][1],
             )
         )
     return tuple(golden)
+
+
+def _answer(expectation: Expectation, image: Image) -> tuple[float, GoldenMap | None]:
+    """The graph's own score and map; no map where it is all zero, of which nothing can be a share."""
+    scores, maps = expectation.graph.infer(image[None])
+    usable = bool(np.isfinite(maps[0, 0]).all() and maps[0, 0].max() > 0)
+    return float(scores[0]), golden_map(maps[0, 0], expectation.map_tolerance) if usable else None
 
 
 def _spanning(scored: Sequence[tuple[Image, float]]) -> list[tuple[Image, float]]:

@@ -11,16 +11,21 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from ..errors import BundleError
+from ..errors import BundleError, cannot_read, shortened
 from ..images.files import decode_bgr8
+from ..images.image_format import ImageFormat, image_format
 from ..images.preprocess import Image
 from ..validation import first_fault
-from .manifest import SCHEMA_VERSION, FileFacts, GoldenImage, Manifest, manifest_digest, upgrade
+from .agreement import check_agreement
+from .graph_operations import check_operations
+from .ir import read_ir
+from .manifest import SCHEMA_VERSION, FileFacts, GoldenImage, Manifest, manifest_digest, read_manifest
 
 __all__ = ["MANIFEST", "MODEL_BIN", "MODEL_XML", "Bundle", "file_facts", "write_manifest"]
 
@@ -42,20 +47,31 @@ class Bundle:
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
-        """Read a bundle and check its schema, the size and the sha256 of every file.
+        """Read a bundle and check its schema, the size and the sha256 of every file, and what its graph is made of.
 
         A bundle that was written although it failed the gate is read with a warning in the log.
 
         Raises:
-            BundleError: a file is missing, changed or malformed.
+            BundleError: a file is missing, changed, malformed or not to be read by this user, the graph does what no
+                export does, or thresholds contradict each other.
         """
-        path = Path(path)
+        try:
+            return cls._load(Path(path))
+        except OSError as error:
+            # Such as a name that no file may have, or a folder that another user owns.
+            raise cannot_read(error.filename or path, error, kind=BundleError) from None
+
+    @classmethod
+    def _load(cls, path: Path) -> Bundle:
         manifest = _read_manifest(path)
         for name, facts in manifest.files.items():
             _check_file(path, name, facts)
         for name in (MODEL_XML, MODEL_BIN, *(golden.file for golden in manifest.golden)):
             if name not in manifest.files:
                 raise BundleError(f"The manifest of {path} lists no {name}; export the bundle again.")
+        graph = read_ir(path / MODEL_XML)
+        check_operations(graph.operations, MODEL_XML)
+        check_agreement(manifest, graph.model_info)
         if not manifest.parity.passed:
             why = "; ".join(manifest.parity.failures) or "it does not score as the fitted model does"
             _LOG.warning("%s was exported with --force after it failed the parity gate (%s).", path, why)
@@ -73,10 +89,14 @@ class Bundle:
             BundleError: the file is no PNG of that size.
         """
         height, width = self.manifest.preprocess.input_size
-        data = np.fromfile(self.path / golden.file, np.uint8)
+        try:
+            data = np.fromfile(self.path / golden.file, np.uint8)
+        except OSError as error:
+            raise cannot_read(self.path / golden.file, error, kind=BundleError) from None
         # The size stands in the PNG's first 24 bytes: a file that claims to be huge is refused before it is decoded.
         size = tuple(int(v) for v in np.frombuffer(data[16:24].tobytes(), ">u4")) if data.size >= 24 else ()
-        image = decode_bgr8(data) if size == (width, height) else None
+        is_png = image_format(data) is ImageFormat.PNG
+        image = decode_bgr8(data) if is_png and size == (width, height) else None
         if image is None or image.shape != (height, width, 3):
             raise BundleError(f"{golden.file} is not a {width}x{height} PNG; export the bundle again.")
         return image.astype(np.uint8, copy=False)
@@ -101,8 +121,8 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST
-    if not file.is_file():
-        raise BundleError(f"{path} is no bundle (it has no {MANIFEST}); give a folder that `export` wrote.")
+    if not _is_file(file):
+        raise BundleError(f"{shortened(path)} is no bundle (it has no {MANIFEST}); give a folder that `export` wrote.")
     if file.stat().st_size > _MAX_MANIFEST_BYTES:
         raise BundleError(f"{file} is larger than any manifest; export the bundle again.")
     try:
@@ -120,15 +140,23 @@ def _read_manifest(path: Path) -> Manifest:
     if document.pop("digest", None) != found:
         raise BundleError(f"{file} was changed after export; copy the bundle again or export it anew.")
     try:
-        return Manifest.model_validate(upgrade(document))
+        return read_manifest(document)
     except ValidationError as error:
         raise BundleError(f"{file}: {first_fault(error)}; export the bundle again.") from None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is there; a folder that this user may not look into is an ``OSError``, whichever Python asks."""
+    try:
+        return S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
 
 
 def _check_file(path: Path, name: str, facts: FileFacts) -> None:
     file = path / name
     # A link could lead out of the bundle although its name does not.
-    if not file.is_file() or not file.resolve().is_relative_to(path.resolve()):
+    if not _is_file(file) or not file.resolve().is_relative_to(path.resolve()):
         raise BundleError(f"{name} is missing in {path}; copy the bundle again.")
     size = file.stat().st_size
     too_big = name.startswith("golden/") and size > _MAX_GOLDEN_BYTES

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import PureWindowsPath
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from .facts import Facts, Finite, NonNegative, Share, Text
 
-__all__ = ["CalibrationFacts", "ScoreStats", "TradeOffPoint"]
+__all__ = ["CalibrationFacts", "ScoreStats", "TradeOffPoint", "without_folders"]
+
+
+def without_folders(data: str) -> str:
+    """The last part of a path, of whichever system it is; a text that is none stays."""
+    return PureWindowsPath(data).name or data
 
 
 class ScoreStats(Facts):
@@ -41,6 +47,7 @@ class CalibrationFacts(Facts):
     """How the thresholds were found (docs/thresholds.md).
 
     Attributes:
+        data: name of the folder or the list that the images come from.
         method: ``held-out`` good images; ``cross-fitted``, training images scored by banks that had not seen them;
             or ``f1``, the highest F1 on images with labelled defects.
         defects: labelled defective images that were used.

@@ -11,14 +11,14 @@ import json
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from ..images.frame_check import FrameLimits
 from ..images.geometry import Masks
 from ..images.preprocess import PreprocessSpec
 from ..verdict import Thresholds
 from .calibration_facts import CalibrationFacts, ScoreStats, TradeOffPoint
-from .facts import Facts, Finite, NonNegative, Share, Text
+from .facts import Facts, Finite, Name, NonNegative, Share, Text
 from .parity_report import OnnxParity, ParityReport, SeenParity
 from .recipe import AugmentOptions, PcaOptions, ScoreRule
 
@@ -28,6 +28,7 @@ __all__ = [
     "Edit",
     "FileFacts",
     "GoldenImage",
+    "GoldenMap",
     "Labels",
     "Manifest",
     "ModelFacts",
@@ -40,6 +41,7 @@ __all__ = [
     "TradeOffPoint",
     "manifest_digest",
     "manifest_schema",
+    "read_manifest",
     "upgrade",
 ]
 
@@ -112,8 +114,29 @@ class QuantizationFacts(Facts):
     feature_error: NonNegative
 
 
+class GoldenMap(Facts):
+    """The map that the graph has to give a golden image, coarsely: the mean of each cell of a grid.
+
+    Attributes:
+        cells: rows of cells, from the upper left corner; see ``golden_map.coarse``.
+        tolerance: allowed deviation of a cell, relative to the largest of them.
+    """
+
+    cells: Annotated[
+        tuple[Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=64)], ...],
+        Field(min_length=1, max_length=64),
+    ]
+    tolerance: Annotated[float, Field(gt=0, le=0.5)]
+
+    @model_validator(mode="after")
+    def _check(self) -> GoldenMap:
+        if len({len(row) for row in self.cells}) != 1:
+            raise ValueError("the rows of a map are of one length")
+        return self
+
+
 class GoldenImage(Facts):
-    """A model-size PNG and the raw score that the graph has to give it.
+    """A model-size PNG, and the raw score and the map that the graph has to give it.
 
     Attributes:
         pred_score: expected raw score. That of float32 torch, or the graph's own on the exporting machine's CPU
@@ -121,6 +144,7 @@ class GoldenImage(Facts):
         tolerance: allowed deviation from ``pred_score``, relative.
         torch_score: the raw score of float32 torch; None in bundles of schema 1, where it is ``pred_score``.
         origin: a good image that the bank had not seen, a real defect, or a good image with a drawn one.
+        anomaly_map: the graph's own, on the exporting machine's CPU; None in bundles from before it was kept.
     """
 
     file: Text
@@ -128,6 +152,7 @@ class GoldenImage(Facts):
     tolerance: Annotated[float, Field(gt=0, le=0.5)]
     torch_score: NonNegative | None = None
     origin: Literal["good", "defect", "synthetic"] = "good"
+    anomaly_map: GoldenMap | None = None
 
 
 class FileFacts(Facts):
@@ -148,7 +173,7 @@ class Edit(Facts):
     """One value that was changed after the export: by whom, when (ISO 8601, UTC), from what to what."""
 
     when: Text
-    by: Annotated[str, Field(min_length=1, max_length=200)]
+    by: Name
     field: Literal["thresholds.image", "thresholds.pixel", "thresholds.warn", "labels", "ignore_masks"]
     before: Finite | Labels | Masks | None
     after: Finite | Labels | Masks | None
@@ -171,7 +196,7 @@ class Manifest(Facts):
     """
 
     schema_version: Literal[4] = 4
-    name: Text
+    name: Name
     created: Text
     input_layout: Literal["NHWC uint8 BGR"] = "NHWC uint8 BGR"
     batch: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -208,12 +233,26 @@ class Manifest(Facts):
         """Name of the model with the first 12 digits of its weights' sha256: what a result is traced back to."""
         return f"{self.name}@{self.files['model.bin'].sha256[:12]}"
 
+    @property
+    def graph_digest(self) -> str:
+        """One digest of the graph's two files: what was compiled from them is kept under it."""
+        return hashlib.sha256("".join(self.files[f"model.{end}"].sha256 for end in ("xml", "bin")).encode()).hexdigest()
+
 
 def manifest_digest(document: dict[str, Any]) -> str:
     """sha256 of a manifest's JSON document, its own ``digest`` left out."""
     body = {key: value for key, value in document.items() if key != "digest"}
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_manifest(document: dict[str, Any]) -> Manifest:
+    """A manifest's JSON document of any known schema, its ``digest`` left out; a number is a number and no text of one.
+
+    Raises:
+        ValidationError: pydantic's.
+    """
+    return Manifest.model_validate_json(json.dumps(upgrade(document)), strict=True)
 
 
 def upgrade(document: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, cannot_write
-from .formats import IMAGE_SUFFIXES
+from .formats import IMAGE_SUFFIXES, named_format
+from .image_format import USUAL, image_format
 from .listing import list_images
 from .preprocess import Image
 from .transparency import with_alpha
@@ -71,7 +72,10 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         DataError: it is no image that OpenCV can decode, or a part of one, or has transparency that OpenCV cannot.
     """
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
-    image = _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    found = image_format(data)
+    if found is not None and found not in USUAL and found is not named_format(path):
+        raise DataError(f"{os.fspath(path)} holds {found}, and its name says otherwise; save it as PNG or JPEG.")
+    image = None if found is None else _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
     if image is None:
         raise DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
     if not is_whole(memoryview(data), image):  # type: ignore[arg-type]
@@ -87,12 +91,13 @@ def decode_bgr8(data: NDArray[np.uint8]) -> Image | None:
 
     For what this project or a camera's JPEG encoder made; ``decode_image`` leaves depth and channels as they are.
     """
-    return _decode(data, cv2.IMREAD_COLOR)
+    # Of OpenCV's many decoders those that nobody asked for are not tried on what comes from outside.
+    return _decode(data, cv2.IMREAD_COLOR) if image_format(data) in USUAL else None
 
 
 def _decode(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
     try:
-        return cv2.imdecode(data, flags) if data.size else None
+        return cv2.imdecode(data, flags)
     except cv2.error:
         return None
 

@@ -9,7 +9,9 @@ from functools import cache
 import cv2
 import numpy as np
 
-__all__ = ["IMAGE_SUFFIXES", "UNREAD_SUFFIXES", "is_picture_name", "is_readable_name"]
+from .image_format import ImageFormat
+
+__all__ = ["IMAGE_SUFFIXES", "UNREAD_SUFFIXES", "is_picture_name", "is_readable_name", "named_format"]
 
 _ALWAYS = frozenset(
     {
@@ -48,7 +50,16 @@ _BY_BUILD = {
     ".ras": "sun",
     ".sr": "sun",
 }
-"""Read where OpenCV was built with the format."""
+"""Read where OpenCV was built with the format, and under such a name only: see ``image_format.USUAL``."""
+
+_FORMATS = {
+    "avif": ImageFormat.AVIF,
+    "gif": ImageFormat.GIF,
+    "jp2": ImageFormat.JPEG_2000,
+    "pam": ImageFormat.NETPBM,
+    "pnm": ImageFormat.NETPBM,
+    "sun": ImageFormat.SUN,
+}
 
 IMAGE_SUFFIXES = _ALWAYS | frozenset(_BY_BUILD)
 """Endings of the files that may be read, in small letters."""
@@ -88,6 +99,12 @@ def is_readable_name(name: str | os.PathLike[str]) -> bool:
     """Whether a file of that name is a picture that the decoder at hand reads; the file itself is not looked at."""
     suffix = _suffix(name)
     return suffix in _ALWAYS or (suffix in _BY_BUILD and _decodes(_BY_BUILD[suffix]))
+
+
+def named_format(name: str | os.PathLike[str]) -> ImageFormat | None:
+    """The unusual format that a file's name speaks of; None for a usual one, or none."""
+    family = _BY_BUILD.get(_suffix(name))
+    return None if family is None else _FORMATS[family]
 
 
 def is_picture_name(name: str | os.PathLike[str]) -> bool:

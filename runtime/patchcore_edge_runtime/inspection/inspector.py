@@ -12,21 +12,22 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from ..bundle.bundle import Bundle
-from ..errors import FrameError, ParityError
+from ..errors import BundleError, DeviceError, FrameError
 from ..images.frame_check import check_frame
 from ..images.geometry import Roi
 from ..images.preprocess import Image, preprocess
 from ..verdict import Thresholds, Verdict
 from .backend import Backend
-from .openvino_backend import Hint, OpenVINOBackend
+from .compiled_models import CompiledModels
+from .openvino_backend import Hint, OpenVINOBackend, openvino_version
 from .result import InspectionResult, Timings
 from .rules import Judgement, LineRules, judge
+from .self_test import self_test
 
-__all__ = ["Inspector"]
+__all__ = ["Inspector", "open_backend"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,14 +78,17 @@ class Inspector:
             _LOG.warning(sentence)
         self._seen_deep = self.manifest.preprocess.bit_depth is not None
         self._warn_of_old_tools()
-        self._backend: Backend = backend or OpenVINOBackend(
-            self.bundle.model_xml, device, hint, cache_dir, inference_num_threads
-        )
+        self._backend: Backend
+        if backend is None:
+            self._backend, self.golden_deviation = open_backend(
+                self.bundle, device, hint, cache_dir, inference_num_threads
+            )
+        else:
+            self._backend, self.golden_deviation = backend, self_test(self.bundle, backend, device)
         # Frames are written where inference reads them, which two threads must not do at the same time.
         self._calls = threading.Lock()
         self._numbers = count()
         self._model_id = self.manifest.model_id
-        self.golden_deviation = self._self_test()
 
     @property
     def thresholds(self) -> Thresholds:
@@ -212,29 +216,45 @@ class Inspector:
 
     def _warn_of_old_tools(self) -> None:
         made_with = self.manifest.tools.get("openvino", "")
-        if _release(made_with) > _release(ov.__version__):
+        here = openvino_version()
+        if _release(made_with) > _release(here):
             _LOG.warning(
                 "this machine's OpenVINO %s is older than %s, which exported %s; update it if the self-test fails.",
-                ov.__version__,
+                here,
                 made_with,
                 self.manifest.model_id,
             )
 
-    def _self_test(self) -> float:
-        """Score the golden images on this very device; also warms it up."""
-        worst = 0.0
-        for golden in self.manifest.golden:
-            score = float(self._backend.infer(self.bundle.golden_image(golden)[None])[0][0])
-            deviation = abs(score - golden.pred_score) / abs(golden.pred_score)
-            # Written so that NaN fails.
-            if not deviation <= golden.tolerance:
-                raise ParityError(
-                    f"{self.device} scores {golden.file} {score:.6g} where the fitted model gives "
-                    f"{golden.pred_score:.6g} (allowed deviation {golden.tolerance:.1e}); "
-                    "use another device or export a bundle that is verified for this one."
-                )
-            worst = max(worst, deviation)
-        return worst
+
+def open_backend(
+    bundle: Bundle,
+    device: str,
+    hint: Hint = "latency",
+    cache_dir: Path | None = None,
+    inference_num_threads: int | None = None,
+) -> tuple[OpenVINOBackend, float]:
+    """A bundle's graph on an OpenVINO device, past its self-test; arguments and errors are ``Inspector``'s.
+
+    Returns:
+        the backend, and the largest relative deviation from a golden score.
+    """
+
+    def opened(cache: Path | None) -> tuple[OpenVINOBackend, float]:
+        backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, inference_num_threads)
+        return backend, self_test(bundle, backend, device)
+
+    if cache_dir is None:
+        return opened(None)
+    compiled = CompiledModels(cache_dir, bundle.manifest.graph_digest)
+    if compiled.prepare():
+        try:
+            return opened(compiled.folder)
+        except (BundleError, DeviceError) as error:
+            # Perhaps of another version of a driver; what is wrong with the bundle is said by the next try.
+            compiled.discard(str(error))
+    found = opened(compiled.folder)
+    compiled.keep()
+    return found
 
 
 def _failed(reason: str) -> Judgement:

@@ -7,22 +7,34 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DeviceError, cannot_write
+from ..errors import BundleError, ConfigError, DeviceError, cannot_write
 from ..images.preprocess import Image
 from .backend import FRAME, MAP, SCORE
+from .graph_interface import check_graph
 
-__all__ = ["Hint", "OpenVINOBackend", "available_devices"]
+__all__ = ["Hint", "OpenVINOBackend", "available_devices", "openvino_version"]
 
 Hint = Literal["latency", "throughput"]
 _COMPOSED = ("AUTO", "MULTI", "HETERO")
 
 
+def _openvino() -> Any:
+    """OpenVINO, imported when something is computed and not before: what needs no inference does not wait for it."""
+    import openvino
+
+    return openvino
+
+
+def openvino_version() -> str:
+    """Of this machine, such as ``2026.4.0-19000``."""
+    return str(_openvino().__version__)
+
+
 def available_devices() -> dict[str, str]:
     """OpenVINO's device names on this machine, each with its full name."""
-    core = ov.Core()
+    core = _openvino().Core()
     return {name: str(core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
 
 
@@ -41,6 +53,7 @@ class OpenVINOBackend:
         compiled: OpenVINO's compiled model.
 
     Raises:
+        BundleError: the IR cannot be read, or is no export's.
         DeviceError: the device is not there or refuses the model.
         ConfigError: ``cache_dir`` cannot be written, or threads are asked for on another device than the CPU.
     """
@@ -53,7 +66,7 @@ class OpenVINOBackend:
         cache_dir: Path | None = None,
         inference_num_threads: int | None = None,
     ) -> None:
-        core = ov.Core()
+        core = _openvino().Core()
         # Mapped weights would change under the model when someone copies a new bundle over the old one's files.
         core.set_property({"ENABLE_MMAP": False})
         base = device.split(":", maxsplit=1)[0].split(".", maxsplit=1)[0]
@@ -62,10 +75,14 @@ class OpenVINOBackend:
             raise DeviceError(f"There is no device {device!r} here; OpenVINO finds {', '.join(present) or 'none'}.")
         config = _config(base, hint, cache_dir) | _threads(base, inference_num_threads)
         try:
-            self.compiled = core.compile_model(str(model_xml), device, config)
+            model = core.read_model(str(model_xml))
         except RuntimeError as error:
-            first_line = str(error).strip().splitlines()[-1]
-            raise DeviceError(f"{device} does not take the model ({first_line}); try -d CPU.") from error
+            raise BundleError(f"{model_xml.name} cannot be read ({_last(error)}); export the bundle again.") from error
+        check_graph(model, model_xml.name)
+        try:
+            self.compiled = core.compile_model(model, device, config)
+        except RuntimeError as error:
+            raise DeviceError(f"{device} does not take the model ({_last(error)}); try -d CPU.") from error
         self._open_request()
 
     def _open_request(self) -> None:
@@ -96,12 +113,21 @@ class OpenVINOBackend:
         other._open_request()
         return other
 
+    def cancel(self) -> None:
+        """Give up the inference that another thread waits for, which then raises ``RuntimeError``."""
+        self._request.cancel()
+
     def infer(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score a batch, as ``Backend`` says."""
         if images is not self._images:
             self._images[...] = images
         self._request.infer()
         return self._request.get_tensor(SCORE).data, self._request.get_tensor(MAP).data
+
+
+def _last(error: RuntimeError) -> str:
+    """Where OpenVINO says what is wrong."""
+    return (str(error).strip().splitlines() or ["it does not say why"])[-1]
 
 
 def _threads(base: str, number: int | None) -> dict[str, Any]:

@@ -91,9 +91,9 @@ class HotSwapper:
     def _load(self) -> bool:
         try:
             inspector = self._build(self._path)
-        except (PatchcoreEdgeError, OSError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the next bundle is to be taken
             self.message = f"The bundle at {self._path} was not taken, the old one goes on: {error}"
-            _LOG.error(self.message)
+            _LOG.error(self.message, exc_info=not isinstance(error, PatchcoreEdgeError))
             return False
         with self._lock:
             self._ready = inspector
@@ -107,5 +107,5 @@ def bundle_stamp(path: Path) -> Stamp | None:
     try:
         facts = (path / MANIFEST).stat()
         return str(path.resolve()), facts.st_mtime_ns, facts.st_size, facts.st_ino
-    except OSError:
+    except (OSError, RuntimeError, ValueError):  # links in a circle are a RuntimeError
         return None

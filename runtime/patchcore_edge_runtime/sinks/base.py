@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt
 
 from ..display.record import Record
 from ..errors import ConfigError
@@ -17,6 +18,7 @@ from ..monitoring.status import LineStatus
 from ..verdict import Verdict
 
 __all__ = [
+    "Host",
     "LineSink",
     "PlaceBusyError",
     "Sink",
@@ -32,6 +34,18 @@ __all__ = [
 
 class PlaceBusyError(ConfigError):
     """The place of a sink is held by somebody who will let go of it: the same record may be written again later."""
+
+
+def _is_machine(host: str) -> str:
+    if not re.fullmatch(r"[\w.:%\[\]\-]{1,255}", host):
+        raise ValueError(
+            "this is not the name or the number of a machine; user, password and path have keys of their own"
+        )
+    return host
+
+
+Host = Annotated[str, AfterValidator(_is_machine)]
+"""A machine; a URL here would carry its password into every log."""
 
 
 class Sink(Protocol):

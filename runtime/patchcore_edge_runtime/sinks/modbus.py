@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from ..display.record import Record
 from ..errors import ConfigError
 from ..verdict import Verdict
-from .base import SinkContext, SinkSettings, missing_extra
+from .base import Host, SinkContext, SinkSettings, missing_extra
 
 __all__ = ["COILS", "ModbusSettings", "ModbusSink"]
 
@@ -27,7 +27,7 @@ class ModbusSettings(SinkSettings):
         max_age: seconds after its capture that a verdict may still be written; a late one would meet the next part.
     """
 
-    host: str
+    host: Host
     port: PositiveInt = Field(default=502, le=65535)
     unit: NonNegativeInt = Field(default=1, le=255)
     address: NonNegativeInt = Field(default=0, le=65531)

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from ..display.record import Record
 from ..errors import ConfigError
-from .base import SinkContext, SinkSettings, missing_extra, secret
+from .base import Host, SinkContext, SinkSettings, missing_extra, secret
 from .spool import Spool
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class MqttSettings(SinkSettings):
         keepalive: seconds of silence after which the broker announces the last will.
     """
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: PositiveInt = Field(default=1883, le=65535)
     topic: str = Field(default="patchcore-edge/line", pattern=r"^[^#+\x00/][^#+\x00]*[^#+\x00/]$")
     client_id: str | None = None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from ..display.record import Record
 from ..errors import PatchcoreEdgeError
 from ..monitoring.status import LineStatus, SinkFigures
+from ..shown import shown
 from ..system import lower_thread_priority
 from .base import PlaceBusyError, Sink, SinkSettings
 
@@ -231,4 +232,4 @@ def _size(record: Record) -> int:
 
 
 def _text(error: Exception) -> str:
-    return str(error) if isinstance(error, PatchcoreEdgeError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, PatchcoreEdgeError) else shown(f"{type(error).__name__}: {error}")

@@ -1,7 +1,6 @@
 """Where frames come from; all sources speak the protocol of ``base``, and ``registry`` knows what ``-s`` may name."""
 
 from ..images.files import IMAGE_SUFFIXES, image_files, read_image
-from .address import without_password
 from .base import Frame, Source
 from .files import ImageSource
 from .iterable import IterableSource
@@ -30,5 +29,4 @@ __all__ = [
     "open_source",
     "read_image",
     "source_in",
-    "without_password",
 ]

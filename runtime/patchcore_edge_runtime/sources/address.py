@@ -7,15 +7,9 @@ import urllib.parse
 from dataclasses import dataclass
 
 from ..errors import ConfigError, SourceError
+from ..shown import shown_url
 
-__all__ = ["Address", "without_password"]
-
-# Cameras take user and password in the query or the path too: ?user=…&pwd=…, /user=…_password=…_channel=1.
-_SECRET = re.compile(
-    r"(?i)(?<![a-z])([a-z0-9_]*(?:user|usr|login|pass|psw|pwd|token|auth|secret|apikey|api_key|session|signature)[a-z0-9_]*)"
-    r"=[^&;/?#]+"
-)
-_HIDDEN = r"\1=***"
+__all__ = ["Address"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +43,8 @@ class Address:
 
     @property
     def shown(self) -> str:
-        """As it may be shown and recorded: without user, password, or anything in the query that looks like them."""
-        scheme, _, rest = self.url.partition("://")
-        return f"{scheme}://{_SECRET.sub(_HIDDEN, rest)}"
+        """As it may be shown and recorded."""
+        return shown_url(self.url)
 
     @property
     def full(self) -> str:
@@ -101,8 +94,3 @@ def _end_of_login(rest: str) -> int:
     # A number: a port, unless an @ follows right in the next piece, as in admin:12#34@camera/.
     query = re.match(r"[^/]*", rest)
     return rest.rfind("@", 0, query.end()) if query else -1
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown and recorded: without user and password."""
-    return Address.parse(url).shown

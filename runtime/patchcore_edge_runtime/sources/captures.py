@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, FrameError, SourceError
 from ..images.files import decode_bgr8
-from .address import Address, without_password
+from .address import Address
 from .camera import OpenCvCapture
 from .http_client import HttpCamera
 from .jpeg import START, jpeg_is_whole
@@ -27,7 +27,6 @@ __all__ = [
     "jpeg_is_whole",
     "log_in",
     "open_http",
-    "without_password",
 ]
 
 _READ_BYTES = 1 << 16

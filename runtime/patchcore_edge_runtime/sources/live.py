@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from ..errors import FrameError, PatchcoreEdgeError, SourceError
+from ..shown import shown
 from .base import Frame, turned
 from .settings import LiveSettings
 
@@ -229,7 +230,7 @@ class LiveSource:
         except PatchcoreEdgeError as error:
             connection.reason = str(error)
         except Exception as error:  # noqa: BLE001 - whatever a driver throws, the line waits for the camera
-            connection.reason = f"{self.name} failed ({type(error).__name__}: {error})"
+            connection.reason = shown(f"{self.name} failed ({type(error).__name__}: {error})")
         finally:
             if capture is not None:
                 capture.close()

@@ -15,7 +15,8 @@ from ..errors import ConfigError, DataError, SourceError
 from ..images.formats import is_picture_name
 from ..images.listing import LeftOut, describe_left_out, list_images, why_left_out
 from ..path_text import path_text
-from .address import Address, without_password
+from ..shown import shown_url
+from .address import Address
 from .base import Source, Turned
 from .camera import OpenCvCapture
 from .captures import log_in, open_http
@@ -75,7 +76,7 @@ def _stream(text: str, settings: LiveSettings) -> LiveSource:
 
 
 def _http(text: str, settings: LiveSettings) -> LiveSource:
-    return LiveSource(without_password(text), lambda: open_http(text, settings), settings)
+    return LiveSource(shown_url(text), lambda: open_http(text, settings), settings)
 
 
 def _watch(text: str, settings: FolderSettings) -> WatchedFolder:
@@ -204,4 +205,4 @@ def misplaced_settings(text: str, settings: LiveSettings) -> str:
 
 
 def _shown(text: str) -> str:
-    return without_password(text) if "://" in text else text
+    return shown_url(text) if "://" in text else text

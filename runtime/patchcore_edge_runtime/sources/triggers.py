@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..errors import ConfigError
+from ..shown import name_fault
 from .base import Frame, Source
 from .live import LiveSource
 
@@ -80,11 +81,16 @@ class TriggeredSource(_Gate):
         """Ask for one frame, from any thread.
 
         Args:
-            part: which part it shows; frames of one part are debounced together.
+            part: which part it shows, 200 characters at most; frames of one part are debounced together.
+
+        Raises:
+            ConfigError: the name is too long or has control characters.
 
         Returns:
             False when 64 triggers already wait, or the source has ended: then there will be no frame for this one.
         """
+        if fault := name_fault(part):
+            raise ConfigError(fault)
         if self._stopped or len(self._waiting) >= MAX_WAITING:
             return False
         self._waiting.append((time.monotonic(), part))

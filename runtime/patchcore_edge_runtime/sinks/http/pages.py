@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from ...monitoring.prometheus import CONTENT_TYPE, prometheus_text
+from ...shown import name_fault
 from ...verdict import Verdict
 from ..base import SinkContext
 from .live_view import LiveView
@@ -110,7 +111,10 @@ class Pages:
         trigger = self._context.trigger
         if trigger is None:
             return json_answer({"error": "This line runs free; set its trigger to software."}, 409)
-        asked = trigger(request.query_params.get("part", ""))
+        part = request.query_params.get("part", "")
+        if fault := name_fault(part):
+            return json_answer({"error": fault}, 400)
+        asked = trigger(part)
         if asked is None:
             return json_answer({"error": "Too many triggers wait, or the source has ended."}, 503)
         with suppress(TimeoutError):

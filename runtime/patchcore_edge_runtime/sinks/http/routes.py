@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from ..base import SinkContext
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_app"]
 
-_COOKIE = "patchcore-token"
+_COOKIE = "patchcore-session"
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -56,10 +58,15 @@ def build_app(settings: HttpSettings, context: SinkContext, view: LiveView, toke
 
 
 class _Guard:
-    """Lets in who shows the token, keeps other sites' pages from posting, and sets the headers of every answer."""
+    """Lets in who shows the token, keeps other sites' pages from posting, and sets the headers of every answer.
+
+    A browser is given a session for the token: what its cookie says opens this server until it is started again, and no
+    other server on this machine, to whose ports the browser sends it as well.
+    """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app, self._token = app, token
+        self._session = hmac.new(secrets.token_bytes(32), (token or "").encode(), hashlib.sha256).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,22 +85,34 @@ class _Guard:
         await (refusal or self._app)(scope, receive, send_with_headers)
 
     def _refusal(self, request: Request) -> Response | None:
-        origin = request.headers.get("origin")
-        if request.method != "GET" and origin and origin.split("://")[-1] != request.headers.get("host"):
+        reads, origin = request.method in ("GET", "HEAD"), request.headers.get("origin")
+        if not reads and origin and origin.split("://")[-1] != request.headers.get("host"):
             return json_answer({"error": "Pages of other sites may not do this."}, 403)
         if self._token is None or request.url.path == "/healthz":
             return None
-        if request.url.path == "/" and self._is_token(request.query_params.get("token", "")):
-            # Into a cookie with it, so that it does not stay in the address bar.
-            from starlette.responses import RedirectResponse
-
-            answer = RedirectResponse("/", 303)
-            answer.set_cookie(_COOKIE, self._token, httponly=True, samesite="strict")
-            return answer
-        shown = request.headers.get("authorization", "").removeprefix("Bearer ") or request.cookies.get(_COOKIE, "")
-        if self._is_token(shown):
+        if request.url.path == "/" and _same(request.query_params.get("token", ""), self._token):
+            return self._with_session(request)
+        if _same(request.headers.get("authorization", "").removeprefix("Bearer "), self._token):
+            return None
+        # A page of ours says where it comes from; who does not is a program, and has to show the token itself.
+        if _same(request.cookies.get(_cookie(request), ""), self._session) and (reads or origin):
             return None
         return json_answer({"error": "Send 'Authorization: Bearer <token>', or open /?token=<token>."}, 401)
 
-    def _is_token(self, text: str) -> bool:
-        return self._token is not None and hmac.compare_digest(text.encode(), self._token.encode())
+    def _with_session(self, request: Request) -> Response:
+        """The page again, without the token in the address bar."""
+        from starlette.responses import RedirectResponse
+
+        answer = RedirectResponse("/", 303)
+        tls = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", "").split(",")[0].strip())
+        answer.set_cookie(_cookie(request), self._session, httponly=True, samesite="strict", secure=tls)
+        return answer
+
+
+def _cookie(request: Request) -> str:
+    """Browsers keep cookies by machine and not by port: two lines on one PC must not overwrite each other's."""
+    return f"{_COOKIE}-{(request.scope.get('server') or ('', 0))[1]}"
+
+
+def _same(text: str, secret: str) -> bool:
+    return hmac.compare_digest(text.encode(errors="surrogatepass"), secret.encode())

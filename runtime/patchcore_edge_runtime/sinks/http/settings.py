@@ -6,9 +6,12 @@ import ipaddress
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ..base import SinkSettings
+from ...errors import ConfigError
+from ..base import Host, SinkSettings, token
 
 __all__ = ["HttpSettings"]
+
+_SHORTEST_TOKEN = 16
 
 
 class HttpSettings(SinkSettings):
@@ -16,7 +19,8 @@ class HttpSettings(SinkSettings):
 
     Attributes:
         host: an address of this machine; other machines reach it only when it is not a loopback address.
-        token_env: environment variable with the token that clients must show; needed when not on loopback.
+        token_env: environment variable with the token that clients must show; needed when not on loopback, and then
+            of 16 characters or more.
         results: newest results to keep for GET /results.
         stale_seconds: silence after which /healthz says that the line stands still; a triggered line may be silent.
         live_fps, live_width: upper limits of the live view, in frames per second and pixels.
@@ -24,7 +28,7 @@ class HttpSettings(SinkSettings):
         trigger_timeout: seconds that POST /trigger waits for its verdict.
     """
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: NonNegativeInt = Field(default=8080, le=65535)
     token_env: str | None = None
     results: PositiveInt = Field(default=1000, le=100_000)
@@ -39,6 +43,20 @@ class HttpSettings(SinkSettings):
         if self.token_env is None and not self.is_loopback:
             raise ValueError(f"host {self.host} is open to other machines and needs token_env")
         return self
+
+    def token(self) -> str | None:
+        """What clients must show; None where everybody on this machine may ask.
+
+        Raises:
+            ConfigError: the variable is not set, or holds what others could guess.
+        """
+        text = token(self.token_env)
+        if text is not None and len(text) < _SHORTEST_TOKEN and not self.is_loopback:
+            raise ConfigError(
+                f"The token in {self.token_env} has {len(text)} characters, and {self.host} is open to other machines; "
+                f"choose {_SHORTEST_TOKEN} or more at random."
+            )
+        return text
 
     @property
     def is_loopback(self) -> bool:

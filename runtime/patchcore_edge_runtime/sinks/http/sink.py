@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ...display.record import Record
 from ...errors import ConfigError
-from ..base import SinkContext, SinkSettings, missing_extra, token
+from ..base import SinkContext, SinkSettings, missing_extra
 from .connections import bounded_protocol, descriptor_limit, listen, places_for
 from .live_view import LiveView
 from .settings import HttpSettings
@@ -37,7 +37,7 @@ class HttpSink:
         from .routes import build_app
 
         self._view = LiveView(settings.results, settings.live_width)
-        app = build_app(settings, context, self._view, token(settings.token_env))
+        app = build_app(settings, context, self._view, settings.token())
         limit = descriptor_limit()
         listener = listen(settings.host, settings.port, limit)
         self.port = int(listener.getsockname()[1])
@@ -66,7 +66,7 @@ class HttpSink:
     @classmethod
     def check(cls, settings: HttpSettings) -> list[str]:
         """What stands in the way of listening there; raises ``ConfigError`` unless it may be this very line."""
-        token(settings.token_env)
+        settings.token()
         try:
             listen(settings.host, settings.port, None).close()
         except ConfigError as error:

@@ -1,22 +1,16 @@
-"""OpenVINO's converter and NNCF as guests: they report home and change the host's logging unless told not to."""
+"""OpenVINO's converter and NNCF as guests: they change the host's logging unless they are watched.
+
+That they do not report home is seen to by ``patchcore_edge_runtime.telemetry``, which comes with the runtime's import.
+"""
 
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["disable_telemetry", "unchanged_logging"]
-
-
-def disable_telemetry() -> None:
-    """Switch telemetry off for this process; call before OpenVINO's converter or ``nncf`` are imported.
-
-    Both fall back to a silent stub when ``openvino_telemetry`` cannot be imported, so the import is made to fail.
-    """
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+__all__ = ["unchanged_logging"]
 
 
 @contextmanager

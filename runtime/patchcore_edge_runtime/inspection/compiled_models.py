@@ -1,0 +1,87 @@
+"""OpenVINO's compiled models on disk: thrown away and made anew whenever they are not what was written.
+
+They are a convenience and no part of the bundle: a power cut or a full disk damages them, and OpenVINO reads what it
+finds. So each bundle's graph has a folder of its own, with the digest of every file in it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from ..bundle.bundle import file_facts
+from ..errors import cannot_write
+
+__all__ = ["CompiledModels"]
+
+_DIGESTS = "digests.json"
+_LOG = logging.getLogger(__name__)
+
+
+class CompiledModels:
+    """The compiled models of one graph.
+
+    Args:
+        folder: for all graphs; it may be somebody else's cache as well, and nothing else in it is touched.
+        graph: digest of the graph; another graph never meets this one's compiled models.
+
+    Attributes:
+        folder: of this graph.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, graph: str) -> None:
+        self.folder = Path(folder) / f"graph-{graph[:32]}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(13, "Permission denied")
+        except OSError as error:
+            raise cannot_write(folder, error, "choose another cache_dir") from None
+
+    def prepare(self) -> bool:
+        """Throw away what is not whole; returns whether something is left to load."""
+        found, known = self._found(), self._known()
+        if found != known:
+            self.discard("they are not as they were written")
+        return bool(found) and found == known
+
+    def keep(self) -> None:
+        """Remember what is there now, as written by a start that went well."""
+        try:
+            scratch = self.folder / f"{_DIGESTS}.{os.getpid()}"
+            scratch.write_text(json.dumps(self._found()), encoding="ascii")
+            scratch.replace(self.folder / _DIGESTS)
+        except OSError as error:
+            _LOG.warning("%s: the compiled model is not kept (%s); the next start compiles again.", self.folder, error)
+
+    def discard(self, why: str) -> None:
+        """Throw all of them away."""
+        _LOG.warning("The compiled models in %s are made anew: %s.", self.folder, why)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.folder, error, "choose another cache_dir") from None
+
+    def _found(self) -> dict[str, str]:
+        try:
+            return {file.name: file_facts(file).sha256 for file in self.folder.iterdir() if _is_model(file)}
+        except OSError:
+            return {}
+
+    def _known(self) -> dict[str, str]:
+        try:
+            known = json.loads((self.folder / _DIGESTS).read_text(encoding="ascii"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+
+def _is_model(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith(_DIGESTS)

@@ -1,0 +1,96 @@
+"""Compiled models are a convenience: a damaged or a wrong one costs the time that it would have saved."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from conftest import bad_part, run_cli
+
+from patchcore_edge_runtime import Inspector
+from patchcore_edge_runtime.inspection.compiled_models import CompiledModels
+
+
+def entries(cache: Path) -> list[Path]:
+    return [file for file in cache.rglob("*") if file.is_file() and file.name != "digests.json"]
+
+
+@pytest.fixture
+def cache(tiny_bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Path:
+    folder = tmp_path / "cache"
+    Inspector(tiny_bundle, cache_dir=folder)
+    assert entries(folder), "OpenVINO keeps its compiled models elsewhere"
+    caplog.clear()
+    Inspector(tiny_bundle, cache_dir=folder)
+    assert not caplog.records
+    return folder
+
+
+def half(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def other_weights(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 4096] = bytes(4096)
+    file.write_bytes(data)
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [half, other_weights, empty, Path.unlink])
+def test_a_damaged_one_is_made_anew(
+    damage: object, cache: Path, tiny_bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert callable(damage)
+    for file in entries(cache):
+        damage(file)
+    inspector = Inspector(tiny_bundle, cache_dir=cache)
+    assert inspector(bad_part()).verdict == "NG"
+    assert "made anew" in caplog.text
+    caplog.clear()
+    Inspector(tiny_bundle, cache_dir=cache)
+    assert not caplog.records
+
+
+def test_a_wrong_one_is_found_by_the_self_test_and_made_anew(
+    cache: Path, tiny_bundle: Path, int8_bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a driver's update leaves it: whole, and of something else."""
+    Inspector(int8_bundle, cache_dir=cache)
+    first, second = sorted(cache.iterdir())
+    (one,), (other,) = entries(first), entries(second)
+    one_bytes, other_bytes = one.read_bytes(), other.read_bytes()
+    one.write_bytes(other_bytes)
+    other.write_bytes(one_bytes)
+    for folder in (first, second):
+        models = CompiledModels(cache, "x")
+        models.folder = folder
+        models.keep()
+    with caplog.at_level(logging.WARNING):
+        assert Inspector(tiny_bundle, cache_dir=cache)(bad_part()).verdict == "NG"
+    assert Inspector(int8_bundle, cache_dir=cache)(bad_part()).verdict == "NG"
+    assert caplog.text.count("made anew") == 2
+
+
+def test_what_else_is_in_the_folder_stays(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    Inspector(tiny_bundle, cache_dir=tmp_path)
+    for file in entries(tmp_path):
+        if file.name != "mine":
+            half(file)
+    Inspector(tiny_bundle, cache_dir=tmp_path)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_bad_bundle_is_not_blamed_on_the_cache(cache: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    image = tiny_bundle / "golden" / "0.png"
+    config = tmp_path / "line.toml"
+    config.write_text(f"bundle = '{tiny_bundle}'\ncache_dir = 'file'\n[source]\nuri = '{image}'\n")
+    done = run_cli("check", "-c", config, program="patchcore_edge_runtime")
+    assert done.returncode == 2
+    assert "cache_dir" in done.stderr
