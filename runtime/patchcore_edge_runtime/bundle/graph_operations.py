@@ -51,6 +51,7 @@ OF_THE_SEARCH = frozenset(
 OF_NETWORKS = {
     "Broadcast": "ecaresnet26t",
     "Col2Im": "volo_d1_224",
+    "ConvolutionBackpropData": "lowformer_b0",
     "Divide": "convnextv2_atto",
     "Einsum": "mvitv2_tiny",
     "GatherND": "levit_128s",
@@ -58,6 +59,7 @@ OF_NETWORKS = {
     "GroupConvolution": "tf_efficientnet_lite0",
     "HSwish": "mobilenetv3_small_100",
     "HardSigmoid": "mobilenetv3_small_100",
+    "LSTMSequence": "sequencer2d_s",  # along a row of patches; it remembers nothing of an earlier frame
     "MVN": "convnext_atto",
     "MaxPool": "resnet18",
     "Maximum": "ecaresnet26t",
