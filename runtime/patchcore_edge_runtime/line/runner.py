@@ -70,6 +70,7 @@ class Line:
         sinks: each is given every record.
         viewer: what shows the records, if anything does.
         swapper: what watches the bundle, where the configuration asks for it.
+        claim: whether the trigger of a number is still waited for, where there are triggers.
     """
 
     config: LineConfig
@@ -79,6 +80,7 @@ class Line:
     sinks: Sequence[Sink]
     viewer: Viewer | None = None
     swapper: HotSwapper | None = None
+    claim: Callable[[int], bool] | None = None
 
     @classmethod
     @contextmanager
@@ -117,14 +119,14 @@ class Line:
                 viewer = stack.enter_context(closing(make_viewer(inspector, status, source.live)))
             stack.enter_context(stop_signals(partial(_stop, source, viewer)))
             # Sinks come after all that may fail: a start that fails leaves no empty files behind.
-            answers = TriggerAnswers(source.trigger) if isinstance(source, TriggeredSource) else None
+            answers = TriggerAnswers(source.trigger, source.give_up) if isinstance(source, TriggeredSource) else None
             context = SinkContext(status, source.fps, config.folder, answers.ask if answers else None, source.live)
             configured = stack.enter_context(closing(open_sinks(config.sinks, context, sinks)))
             swapper = None
             if config.hot_swap:
                 swapper = stack.enter_context(closing(_hot_swapper(config, stamp, status, viewer)))
             takers: list[Sink] = [configured] if answers is None else [answers, configured]
-            yield cls(config, status, source, inspector, takers, viewer, swapper)
+            yield cls(config, status, source, inspector, takers, viewer, swapper, answers.claim if answers else None)
 
     def run(self) -> LineStatus:
         """Run to the end of the source, or until told to stop; returns the finished status.
@@ -144,6 +146,7 @@ class Line:
             show=self.viewer,
             debounce=self.config.inspect.debounce,
             swapper=self.swapper,
+            claim=self.claim,
         )
 
     def _loop_for_viewer(self, frames: Source, viewer: Viewer) -> LineStatus:

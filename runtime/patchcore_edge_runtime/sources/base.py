@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ class Frame:
         time: seconds since the epoch at capture.
         error: why there is no image; empty otherwise.
         part: which part it shows, where a trigger said so; empty otherwise.
+        trigger: number of the trigger that it answers, counted from 1; 0 when nobody asked for it.
+        moment: the same as ``time`` by ``time.monotonic``, which nobody sets back: what its age is told by.
     """
 
     index: int
@@ -30,6 +33,8 @@ class Frame:
     time: float
     error: str = ""
     part: str = ""
+    trigger: int = 0
+    moment: float = field(default_factory=time.monotonic, compare=False)
 
 
 class Source(Protocol):

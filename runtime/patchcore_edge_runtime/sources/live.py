@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import logging
+import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat
 
 from ..errors import FrameError, SourceError
 from .base import Frame
+from .repeats import Repeats
 
-__all__ = ["Capture", "LiveSettings", "LiveSource"]
+__all__ = ["Capture", "Captured", "LiveSettings", "LiveSource"]
 
 _LOG = logging.getLogger(__name__)
 _FIRST_BACKOFF = 0.25
 # A driver that hangs for good keeps its thread; beyond this many the source waits for one to come back.
 _MAX_HUNG = 4
 _POLL_SECONDS = 0.1
+_REMEMBERED = 25
+_QUEUED_SHARE = 0.25
+"""Of the time that the last frames took to come: one that comes sooner than this share of it was there before."""
 
 
 class Capture(Protocol):
@@ -37,13 +43,15 @@ class Capture(Protocol):
 
 
 class LiveSettings(BaseModel):
-    """Seconds that a live source waits.
+    """Seconds that a live source waits, and what it takes for a picture.
 
     Attributes:
         open_timeout: for a connection to be opened.
         read_timeout: for a frame; then the source counts as lost.
         max_backoff: the longest pause between two attempts; they start at a quarter of a second and double.
         wait: be content with a source that is not there at the start, and go on trying.
+        max_repeats: pictures in a row that may be the very same one, down to their noise, before each further one is an
+            ERROR; any number when 0, as for a test picture.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +60,7 @@ class LiveSettings(BaseModel):
     read_timeout: PositiveFloat = 5.0
     max_backoff: PositiveFloat = 5.0
     wait: bool = False
+    max_repeats: NonNegativeInt = 10
 
 
 @dataclass
@@ -67,11 +76,23 @@ class _Connection:
 
 
 @dataclass(frozen=True)
-class _Captured:
+class Captured:
+    """A frame as it came from the driver, without a number yet.
+
+    Attributes:
+        image: as in ``Frame``; None with the ``error``.
+        error: why there is no image.
+        time: seconds since the epoch.
+        moment: ``time.monotonic`` when it was there.
+        since: ``time.monotonic`` since which it is known to have been captured: when the driver was asked for it, or
+            infinity where it lay in a queue already.
+    """
+
     image: NDArray[Any] | None
     error: str
     time: float
     moment: float
+    since: float
 
 
 class LiveSource:
@@ -79,7 +100,7 @@ class LiveSource:
 
     Capture runs in a thread; a frame that is not taken before the next one comes is dropped and counted. A watchdog
     gives up a connection that hangs, and opens another one. Each time the source is lost the iteration gives one frame
-    without an image, and goes on when frames come again.
+    without an image, and goes on when frames come again. The same picture again and again is an error each time.
 
     Args:
         name: what people call it.
@@ -100,13 +121,16 @@ class LiveSource:
         self._settings = settings or LiveSettings()
         self._changed = threading.Condition()
         self._state, self._reason = "connecting", ""
-        self._newest: _Captured | None = None
-        self._loss: _Captured | None = None
+        self._newest: Captured | None = None
+        self._loss: Captured | None = None
         self._dropped = 0
         self._index = 0
         self._started = False  # has given a frame, even if it was lost since
         self._taking = False
         self._stopped = False
+        self._listener: Callable[[Captured], None] | None = None
+        self._pace = _Pace()
+        self._repeats = Repeats(self._settings.max_repeats)
         self._hung: list[threading.Thread] = []
         self._supervisor = threading.Thread(target=self._supervise, name=f"source {name}", daemon=True)
         self._supervisor.start()
@@ -150,7 +174,20 @@ class LiveSource:
             if self._state != "lost":
                 return None
             self._loss = None
-            return self._frame(_Captured(None, self._reason, time.time(), time.monotonic()))
+            return self._frame(_news(self._reason))
+
+    def listen(self, listener: Callable[[Captured], None] | None) -> None:
+        """Have ``listener`` called with each frame as it comes, in the capturing thread, which it must not keep."""
+        self._listener = listener
+
+    def number(self, captured: Captured) -> Frame:
+        """The next frame of this source."""
+        with self._changed:
+            return self._frame(captured)
+
+    def error_frame(self, reason: str) -> Frame:
+        """The next frame of this source, one without an image."""
+        return self.number(_news(reason))
 
     @property
     def lost_reason(self) -> str:
@@ -171,8 +208,9 @@ class LiveSource:
         self._stopped = True
         self._supervisor.join(2.0)
 
-    def _frame(self, captured: _Captured) -> Frame:
-        frame = Frame(self._index, f"{self.name}#{self._index}", captured.image, captured.time, captured.error)
+    def _frame(self, captured: Captured) -> Frame:
+        name = f"{self.name}#{self._index}"
+        frame = Frame(self._index, name, captured.image, captured.time, captured.error, moment=captured.moment)
         self._index += 1
         return frame
 
@@ -223,7 +261,7 @@ class LiveSource:
             if self._state != "lost":
                 self._state, self._reason = "lost", reason
                 self.losses += 1
-                self._loss = _Captured(None, reason, time.time(), time.monotonic())
+                self._loss = _news(reason)
                 _LOG.warning(reason)
             self._changed.notify_all()
 
@@ -247,10 +285,13 @@ class LiveSource:
                 self._changed.notify_all()
 
     def _grab_one(self, capture: Capture, connection: _Connection) -> None:
+        asked = time.monotonic()
         try:
             image, error = capture.read(), ""
         except FrameError as broken:
             image, error = None, str(broken)
+        if image is not None and self._repeats.is_stuck(image, time.monotonic()):
+            image, error = None, f"{self.name}: the camera repeats its picture; switch it off and on again."
         with self._changed:
             if connection.abandoned:
                 return
@@ -261,5 +302,26 @@ class LiveSource:
             if self._state == "lost":
                 _LOG.warning("%s is back.", self.name)
             self._state, self._started = "running", True
-            self._newest = _Captured(image, error, time.time(), connection.progress)
+            since = self._pace.since(asked, connection.progress)
+            self._newest = captured = Captured(image, error, time.time(), connection.progress, since)
             self._changed.notify_all()
+            if self._listener is not None:
+                self._listener(captured)
+
+
+def _news(reason: str) -> Captured:
+    return Captured(None, reason, time.time(), time.monotonic(), time.monotonic())
+
+
+class _Pace:
+    """Tells a frame that the driver waited for from one that lay in a queue, as after a hang of the network."""
+
+    def __init__(self) -> None:
+        self._lasted: deque[float] = deque(maxlen=_REMEMBERED)
+
+    def since(self, asked: float, came: float) -> float:
+        """From when on a frame can have been captured that was asked for and came at these moments."""
+        lasted = came - asked
+        queued = len(self._lasted) == _REMEMBERED and lasted < _QUEUED_SHARE * statistics.median(self._lasted)
+        self._lasted.append(lasted)
+        return float("inf") if queued else asked
