@@ -125,7 +125,7 @@ def colour_part(seed: int, defect: bool = False) -> np.ndarray:
     rng = np.random.default_rng(seed)
     frame = np.full((96, 96, 3), (60, 110, 50), np.uint8)
     for place in range(0, 96, 12):
-        cv2.line(frame, (0, place + 4), (95, 95 - place), (60, 120, 190), 2, cv2.LINE_AA)
+        cv2.line(frame, (0, place + 4), (95, 95 - place), (90, 160, 190), 2, cv2.LINE_AA)
     cv2.rectangle(frame, (30, 40), (66, 60), (230, 225, 220), -1)
     if defect:
         cv2.circle(frame, tuple(int(place) for place in rng.integers(20, 70, 2)), 14, (30, 20, 240), -1)

@@ -146,7 +146,7 @@ def measure(image: Image, frame_size: tuple[int, int], *, structure: bool = True
         frame_size: height and width of what it was made from.
         structure: measure the picture's structure too, which takes as long again.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
     # float32 counts: exact up to 16 million pixels, which no model's input has.
     histogram = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.float64) / grey.size
     _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))

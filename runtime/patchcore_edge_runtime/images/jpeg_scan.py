@@ -139,7 +139,7 @@ def _symbols(counts: bytes, values: bytes, *, direct: bool) -> memoryview:
             code += 1
         place += count
         code <<= 1
-    return memoryview(table)  # indexed one by one, which of an array takes thrice as long
+    return memoryview(table.data)  # indexed one by one, which of an array takes thrice as long
 
 
 def _fault_of(scan: bytes, segment: bytes, header: _Header) -> str:
@@ -181,7 +181,7 @@ def _windows(data: bytes) -> tuple[memoryview, int]:
     raw = np.frombuffer(data.replace(b"\xff\x00", b"\xff") + b"\xff" * 6, np.uint8).astype(np.uint32)
     three = raw[:-2] << 16 | raw[1:-1] << 8 | raw[2:]
     windows = np.stack([three >> (8 - bit) for bit in range(8)], axis=1).astype(np.uint16)
-    return memoryview(windows.ravel()), 8 * (len(raw) - 6)
+    return windows.ravel().data, 8 * (len(raw) - 6)
 
 
 def _read(data: bytes, units: int, plan: _Plan) -> str:

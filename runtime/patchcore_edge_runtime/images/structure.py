@@ -26,13 +26,17 @@ _NOISE_FALL = 2.0
 """By how much, as a power of two, the energy of white noise falls each time the picture is halved."""
 _NOISE_SHARE = 0.75
 _COARSE_SHARE = 0.25
-_REPEAT_SHARE = 0.02
+_REPEAT_SHARE = 0.4
 _TINT_MARGIN = 24.0
 _GRID = 8
 _WINDOW, _LAGS = 5, 16
 """Repeated rows count where they make a fifth of the picture, a sixteenth of it or more apart."""
-_PROBES = 16
+_PROBES, _AROUND = 16, 9
+_LEAST_ENERGY, _NONE = 0.5, 1e12
+_LARGEST_SIDE = 256
 _TILES = 4
+_GREY, _GREY_LEAST = 0.99, 0.9
+"""Correlation of channels from which on pictures count as grey, and what they must still have."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ class Structure:
         falls: by which power of two the energy of differences between neighbours falls from each scale to the next
             coarser one; 2 in white noise, about 0 in pictures of things.
         coarse: standard deviation, in grey levels, of the picture brought to 8x8 pixels.
-        repeat: mean squared difference, in grey levels, between the two most similar bands of rows or of columns, each
-            a fifth of the picture; 0 where one is the other's copy or both are blank.
+        repeat: squared difference between the two most similar bands of rows or of columns, each a fifth of the
+            picture, as a share of what they vary by themselves; 0 where one is the other's copy or both are blank.
         channels: correlation between the edges of the colour channels, in [-1, 1]; 1 in grey pictures.
         blue, red: mean of that channel above green, in grey levels.
     """
@@ -70,8 +74,8 @@ class StructureLimits(BaseModel):
 
     max_falls: tuple[float, ...] = Field(max_length=_SCALES)
     min_coarse: float = Field(ge=0, le=255)
-    min_repeat: float = Field(ge=0, le=65025)
-    min_channels: float = Field(ge=-2, le=1)
+    min_repeat: float = Field(ge=0, le=1)
+    min_channels: float = Field(ge=-1, le=1)
     min_blue: float = Field(ge=-512, le=512)
     max_blue: float = Field(ge=-512, le=512)
     min_red: float = Field(ge=-512, le=512)
@@ -103,10 +107,12 @@ def measure_structure(image: Image, grey: Image) -> Structure:
         grey: HxW, the same in grey.
     """
     blue, green, red = (float(value) for value in cv2.mean(image)[:3])
+    height, width = (min(side, _LARGEST_SIDE) for side in grey.shape)
+    small = np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     return Structure(
         falls=_falls(grey),
         coarse=float(cv2.resize(grey.astype(np.float32), (_GRID, _GRID), interpolation=cv2.INTER_AREA).std()),
-        repeat=min(_repeat(grey), _repeat(np.ascontiguousarray(grey.T))),
+        repeat=min(_repeat(small), _repeat(np.ascontiguousarray(small.T))),
         channels=_channels(image),
         blue=blue - green,
         red=red - green,
@@ -117,8 +123,8 @@ def learn_structure(seen: Sequence[Structure]) -> StructureLimits:
     """Limits from good images, with room around them.
 
     The room: three quarters of the way from the most noise-like good image to noise; a quarter of the weakest coarse
-    structure; a fiftieth of the least difference between bands; half the way to channels that have nothing to do with
-    each other, 0.1 at least; the observed range of colour, or 24 grey levels where that is more, to either side.
+    structure; two fifths of the least difference between bands; half of the least correlation of the channels, 0.9 in
+    grey pictures; the observed range of colour, or 24 grey levels where that is more, to either side.
     """
     falls = np.array([one.falls for one in seen]).max(axis=0) if seen[0].falls else np.zeros(0)
     channels = min(one.channels for one in seen)
@@ -128,7 +134,7 @@ def learn_structure(seen: Sequence[Structure]) -> StructureLimits:
         max_falls=tuple(float(fall) for fall in falls + _NOISE_SHARE * np.maximum(_NOISE_FALL - falls, 1.0)),
         min_coarse=_COARSE_SHARE * min(one.coarse for one in seen),
         min_repeat=_REPEAT_SHARE * min(one.repeat for one in seen),
-        min_channels=channels - max(0.1, (1 - channels) / 2),
+        min_channels=_GREY_LEAST if channels > _GREY else channels / 2,
         min_blue=min(blue) - around_blue,
         max_blue=max(blue) + around_blue,
         min_red=min(red) - around_red,
@@ -137,36 +143,49 @@ def learn_structure(seen: Sequence[Structure]) -> StructureLimits:
 
 
 def _falls(grey: Image) -> tuple[float, ...]:
-    energies = []
-    level = grey.astype(np.float32)
+    energies: list[float] = []
+    level: NDArray[np.float32] = grey.astype(np.float32)
     while len(energies) < _SCALES and min(level.shape) >= _LEAST_SIDE:
         across, down = level[:, 1:] - level[:, :-1], level[1:] - level[:-1]
         # A thousandth of a squared grey level: of a blank picture the logarithm is finite.
         energies.append((float(np.vdot(across, across)) + float(np.vdot(down, down))) / (2 * level.size) + 1e-3)
-        level = cv2.resize(level, (level.shape[1] // 2, level.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        half = (level.shape[1] // 2, level.shape[0] // 2)
+        level = np.asarray(cv2.resize(level, half, interpolation=cv2.INTER_AREA), np.float32)
     logs = np.log2(energies)
     return tuple(float(fall) for fall in logs[:-1] - logs[1:])
 
 
 def _repeat(grey: Image) -> float:
-    """The least mean squared difference between two bands of rows; rows are compared by random sums of their pixels.
+    """How little two bands of rows differ, as ``Structure.repeat`` has it; rows are compared by random sums of pixels.
 
     Such sums keep differences, those of noise too (Johnson and Lindenstrauss 1984), and are few.
     """
     height, width = grey.shape
     band, least_lag = height // _WINDOW, max(1, height // _LAGS)
-    if band < 1 or height < band + least_lag:
-        return 65025.0
+    if band < 2 or height < band + least_lag:
+        return 1.0
     sums = (grey.astype(np.float32) - np.float32(grey.mean())) @ _signs(width)
-    squares = np.einsum("ij,ij->i", sums, sums)
-    between = squares[:, None] + squares[None] - 2 * (sums @ sums.T)
-    # Row i holds the differences between row i and the rows i, i + 1, i + 2 …, and large numbers where there are none.
-    lagged = np.full((height, 2 * height), np.float32(1e12))
+    # What is the same in all rows, as a bus bar or a shadow, says nothing of one of them.
+    sums -= cv2.blur(sums, (1, _AROUND))
+    energy = np.einsum("ij,ij->i", sums, sums)
+    both = energy[:, None] + energy[None]
+    differences = _bands(both - 2 * (sums @ sums.T), band, least_lag)
+    energies = _bands(both, band, least_lag)
+    ratios = differences / np.maximum(energies, _LEAST_ENERGY * _PROBES * width)
+    # Beyond the last row both are the large number that stands there.
+    return min(1.0, max(0.0, float(ratios[differences < _NONE / height / 2].min(initial=1.0))))
+
+
+def _bands(between: NDArray[np.float32], band: int, least_lag: int) -> NDArray[np.float32]:
+    """Means of a value between rows i and i + lag, over bands of rows; large where the second band is not all there."""
+    height = len(between)
+    # Row i holds what is between row i and the rows i, i + 1, i + 2 …
+    lagged = np.full((height, 2 * height), np.float32(_NONE))
     lagged[:, :height] = between
     step = lagged.itemsize
     lagged = np.lib.stride_tricks.as_strided(lagged, (height, height), ((2 * height + 1) * step, step))
-    bands = cv2.blur(lagged[:, least_lag:].copy(), (1, band), borderType=cv2.BORDER_REFLECT)[band // 2 : -band // 2]
-    return min(65025.0, max(0.0, float(bands.min()) / (_PROBES * width)))
+    means = cv2.blur(lagged[:, least_lag:].copy(), (1, band), borderType=cv2.BORDER_REFLECT)
+    return np.asarray(means[band // 2 : -(band // 2)], np.float32)
 
 
 @lru_cache(8)
@@ -175,20 +194,29 @@ def _signs(width: int) -> NDArray[np.float32]:
 
 
 def _channels(image: Image) -> float:
-    """Median over the tiles of the picture of the correlation between the edges of the channels."""
+    """Correlation between the edges of the channels, of the pair that has least of it.
+
+    The median over the tiles that have most edges: a coloured defect is in a few of them.
+    """
     blue, green, red = cv2.split(image)
     if np.array_equal(blue, green) and np.array_equal(red, green):
         return 1.0
-    edges = [cv2.Laplacian(channel, cv2.CV_32F) for channel in (blue, green, red)]
-    size = (_TILES, _TILES)
+    half = (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2))
+    # Halved: sensors have noise of its own in each channel.
+    edges = [
+        cv2.Laplacian(cv2.resize(channel, half, interpolation=cv2.INTER_AREA), cv2.CV_32F)
+        for channel in (blue, green, red)
+    ]
 
     def together(one: int, other: int) -> NDArray[np.float32]:
         """Mean product, of each tile."""
-        return np.asarray(cv2.resize(edges[one] * edges[other], size, interpolation=cv2.INTER_AREA))
+        product = cv2.resize(edges[one] * edges[other], (_TILES, _TILES), interpolation=cv2.INTER_AREA)
+        return np.asarray(product, np.float32).ravel()
 
     energies = [together(channel, channel) for channel in range(3)]
-    worst = np.ones(size)
+    found = []
     for other in (0, 2):
         energy = energies[1] * energies[other]
-        worst = np.minimum(worst, np.where(energy > 0, together(1, other) / np.sqrt(np.maximum(energy, 1e-12)), 1.0))
-    return float(np.median(worst))
+        most = np.argsort(energy)[len(energy) // 2 :]
+        found.append(float(np.median(together(1, other)[most] / np.sqrt(np.maximum(energy[most], 1e-12)))))
+    return min(found)

@@ -184,7 +184,8 @@ def _open_source(config: LineConfig) -> Source:
     # Pictures of what was inspected are none to inspect, wherever a sink puts them.
     folders = [getattr(settings, "folder", None) for settings in config.sinks.values()]
     own = [config.folder / folder for folder in folders if isinstance(folder, Path)]
-    return open_source(config.source_uri, config.source, recursive=config.source.recursive, leave_out=own)
+    table = config.source
+    return open_source(config.source_uri, table, recursive=table.recursive, leave_out=own, settle=table.settle)
 
 
 def _stop(source: Source, viewer: Viewer | None) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class Frame:
     error: str = ""
     part: str = ""
     trigger: int = 0
-    moment: float = field(default_factory=time.monotonic, compare=False)
+    moment: float = field(default_factory=monotonic, compare=False)
 
 
 class Source(Protocol):

@@ -34,10 +34,12 @@ class FolderSettings:
     Attributes:
         recursive: its subfolders too.
         leave_out: folders that the line itself writes pictures to.
+        settle: seconds that a file in a watched folder has to stay as it is where nothing says that it is complete.
     """
 
     recursive: bool = True
     leave_out: tuple[Path, ...] = ()
+    settle: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def _http(text: str, settings: LiveSettings) -> LiveSource:
 
 def _watch(text: str, settings: FolderSettings) -> WatchedFolder:
     folder = Path(text[len("watch:") :])
-    return WatchedFolder(folder, recursive=settings.recursive, leave_out=settings.leave_out)
+    return WatchedFolder(
+        folder, recursive=settings.recursive, leave_out=settings.leave_out, settle_seconds=settings.settle
+    )
 
 
 def _path(text: str, settings: FolderSettings) -> Source:
@@ -158,7 +162,12 @@ def source_in(folder: Path, text: str) -> str:
 
 
 def open_source(
-    text: str, settings: LiveSettings | None = None, *, recursive: bool = True, leave_out: Sequence[Path] = ()
+    text: str,
+    settings: LiveSettings | None = None,
+    *,
+    recursive: bool = True,
+    leave_out: Sequence[Path] = (),
+    settle: float = 3.0,
 ) -> Source:
     """Open what ``-s`` names; what is left out of a folder is logged.
 
@@ -168,12 +177,13 @@ def open_source(
         settings: how long a camera or stream is waited for.
         recursive: of a folder, its subfolders too.
         leave_out: folders that are written to, and whose pictures are none to inspect.
+        settle: seconds that a file in a watched folder has to stay as it is where nothing says that it is complete.
 
     Raises:
         SourceError: there is nothing of that name, or it gives no frames.
     """
     scheme = _scheme(text)
     if scheme.opens_path is not None:
-        return scheme.opens_path(text, FolderSettings(recursive, tuple(leave_out)))
+        return scheme.opens_path(text, FolderSettings(recursive, tuple(leave_out), settle))
     assert scheme.opens is not None
     return scheme.opens(text, settings or LiveSettings())

@@ -178,11 +178,16 @@ class WatchedFolder(Stoppable):
         known, digest = self._done.get(name), None
         try:
             data = read_bytes(name)
-            digest = hashlib.blake2b(data, digest_size=16).digest()
+            digest = hashlib.blake2b(data.data, digest_size=16).digest()
             if known is not None and known.digest == digest and known.facts.stamp == facts.stamp:
                 self._note(name, facts, digest)
                 return None
+            # A picture that is written anew at this moment would be half of one part and half of another.
+            if _facts(Path(name)) != facts:
+                return None
             image, problem = decode_image(data, name), ""
+        except OSError:
+            return None
         except DataError as error:
             image, problem = None, str(error)
         sure = not problem and ends_for_sure(memoryview(data))  # type: ignore[arg-type]
@@ -212,7 +217,7 @@ class WatchedFolder(Stoppable):
         self._unsettled[name] = (stamp, time.monotonic() + self._settle)
         return self._settle <= 0
 
-    def _forget(self, now: dict[str, _Stamp]) -> None:
+    def _forget(self, now: dict[str, _Facts]) -> None:
         """Let go of the oldest names of removed pictures, or a year of names stays in memory.
 
         By age and never because a name is not there at this moment; where nothing is there at all, the folder itself
@@ -239,10 +244,7 @@ class WatchedFolder(Stoppable):
         for path in listing.files:
             # One that went since it was listed is not there; the others still are.
             with suppress(OSError):
-                facts = path.stat()
-                found[str(path)] = _Facts(
-                    facts.st_mtime_ns, facts.st_size, facts.st_dev, facts.st_ino, facts.st_ctime_ns
-                )
+                found[str(path)] = _facts(path)
         self._look_seconds = time.perf_counter() - start
         self._meet(device, found)
         return found
@@ -256,3 +258,8 @@ class WatchedFolder(Stoppable):
         if not first and len(found) > 1 and not any(name in self._done for name in found):
             self._leave_alone(found)
             _LOG.warning("%s was mounted, with %d pictures: not inspected.", path_text(self._folder), len(found))
+
+
+def _facts(path: Path) -> _Facts:
+    facts = path.stat()
+    return _Facts(facts.st_mtime_ns, facts.st_size, facts.st_dev, facts.st_ino, facts.st_ctime_ns)

@@ -111,7 +111,8 @@ class Pages:
             return json_answer({"error": "Too many triggers wait, or the source has ended."}, 503)
         answer = asyncio.wrap_future(asked)
         gone = asyncio.ensure_future(_hung_up(request))
-        await asyncio.wait({answer, gone}, timeout=self._settings.trigger_timeout, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {answer, gone}
+        await asyncio.wait(either, timeout=self._settings.trigger_timeout, return_when=asyncio.FIRST_COMPLETED)
         gone.cancel()
         # One that can no longer be cancelled is being recorded: the caller is told what is.
         if not answer.done() and asked.cancel():
