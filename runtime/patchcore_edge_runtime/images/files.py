@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError, cannot_write
 from .formats import IMAGE_SUFFIXES, named_format
 from .image_format import USUAL, image_format
+from .jpeg_scan import scan_fault
 from .listing import list_images
+from .pages import picture_count
 from .preprocess import Image
 from .transparency import with_alpha
-from .whole import is_whole
+from .whole import is_jpeg, is_whole
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -24,6 +26,7 @@ __all__ = [
     "decode_image",
     "encode_image",
     "image_files",
+    "read_bytes",
     "read_image",
     "write_bytes",
     "write_image",
@@ -53,12 +56,16 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises:
         DataError: the file is missing or no image that OpenCV can decode.
     """
+    return decode_image(read_bytes(path), path)
+
+
+def read_bytes(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """All of a file; raises ``DataError`` when it is missing or may not be opened."""
     try:
         # Not cv2.imread: it cannot open a path outside the code page on Windows, and prints to stderr.
-        data = np.fromfile(path, np.uint8)
+        return np.fromfile(path, np.uint8)
     except OSError:
         raise DataError(f"{os.fspath(path)} cannot be read; check that it is there and may be opened.") from None
-    return decode_image(data, path)
 
 
 def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -69,7 +76,8 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         path: the file's name, for the error.
 
     Raises:
-        DataError: it is no image that OpenCV can decode, or a part of one, or has transparency that OpenCV cannot.
+        DataError: it is no image that OpenCV can decode, a part of one, a damaged one, or several, or has transparency
+            that OpenCV cannot decode.
     """
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
     found = image_format(data)
@@ -80,6 +88,13 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         raise DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
     if not is_whole(memoryview(data), image):  # type: ignore[arg-type]
         raise DataError(f"{os.fspath(path)} breaks off before the end of its picture; copy it again.")
+    if fault := scan_fault(data.tobytes(), image) if is_jpeg(memoryview(data)) else "":  # type: ignore[arg-type]
+        raise DataError(f"{os.fspath(path)} is damaged within its picture ({fault}); copy it again.")
+    if (pictures := picture_count(memoryview(data))) > 1:  # type: ignore[arg-type]
+        raise DataError(
+            f"{os.fspath(path)} holds {pictures} pictures, of which only the first would be looked at; "
+            "save each as a file of its own."
+        )
     whole = with_alpha(data, image, _decode)
     if whole is None:
         raise DataError(f"{os.fspath(path)} has transparency that cannot be decoded; save it without, or as PNG.")

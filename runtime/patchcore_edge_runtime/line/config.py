@@ -38,10 +38,14 @@ class _Table(BaseModel):
 
 
 class SourceTable(LiveSettings):
-    """``[source]``: ``uri`` is what ``-s`` takes, ``recursive`` is for folders; the rest is for cameras and streams."""
+    """``[source]``: ``uri`` is what ``-s`` takes; ``recursive`` is for folders, ``settle`` for watched ones.
+
+    The rest is for cameras and streams.
+    """
 
     uri: str = Field(min_length=1)
     recursive: bool = True
+    settle: float = Field(default=3.0, ge=0, allow_inf_nan=False)
 
     @field_validator("uri", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -35,6 +36,8 @@ class LiveSettings(BaseModel):
         read_timeout: for a frame; then the source counts as lost.
         max_backoff: the longest pause between two attempts; they start at a quarter of a second and double.
         wait: be content with a source that is not there at the start, and go on trying.
+        max_repeats: pictures in a row that may be the very same one, down to their noise, before each further one is an
+            ERROR; any number when 0, as for a test picture.
         rotate: degrees clockwise that every picture is turned by.
         width, height: pixels, before turning.
         fps: frames per second.
@@ -54,6 +57,7 @@ class LiveSettings(BaseModel):
     read_timeout: PositiveFloat = 5.0
     max_backoff: PositiveFloat = 5.0
     wait: bool = False
+    max_repeats: NonNegativeInt = 10
     rotate: Rotation = 0
     width: PositiveInt | None = None
     height: PositiveInt | None = None
