@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
+from time import monotonic
 
 import cv2
 import numpy as np
@@ -60,7 +61,7 @@ def make_record(
     )
     image = None if failed else make_frame(width, height, verdict is Verdict.NG)
     moment = time.time() if moment is None else moment
-    frame = Frame(index, f"camera 0#{index}", image, moment, part=part, trigger=trigger, moment=time.monotonic() - age)
+    frame = Frame(index, f"camera 0#{index}", image, moment, part=part, trigger=trigger, moment=monotonic() - age)
     return Record(frame, result)
 
 

@@ -123,9 +123,9 @@ def test_a_frame_that_holds_no_picture_of_its_own_is_an_error(kind: str, tiny_in
 def colour_part(seed: int, defect: bool = False) -> np.ndarray:
     """A green board with copper and a label, its channels on each other, as a colour camera sees it."""
     rng = np.random.default_rng(seed)
-    frame = np.full((96, 96, 3), (60, 110, 50), np.uint8)
+    frame = np.full((96, 96, 3), (30, 110, 80), np.uint8)
     for place in range(0, 96, 12):
-        cv2.line(frame, (0, place + 4), (95, 95 - place), (90, 160, 190), 2, cv2.LINE_AA)
+        cv2.line(frame, (0, place + 4), (95, 95 - place), (80, 160, 210), 2, cv2.LINE_AA)
     cv2.rectangle(frame, (30, 40), (66, 60), (230, 225, 220), -1)
     if defect:
         cv2.circle(frame, tuple(int(place) for place in rng.integers(20, 70, 2)), 14, (30, 20, 240), -1)
