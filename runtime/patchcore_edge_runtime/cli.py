@@ -147,7 +147,7 @@ def benchmark(
     source: Annotated[
         str | None, typer.Option("--source", "-s", help="Pictures to use; golden images if none.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure for each hint.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=86400, help="How long to measure for each hint.")] = 5.0,
     inference_num_threads: ThreadsOption = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
@@ -175,6 +175,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Inspect images or a video in one pass: a JSONL line and an annotated image for each."""
+    from .images.size_limit import PixelLimit, limit_pixels
     from .inspection.inspector import Inspector
     from .line.loop import run_loop
     from .sinks import JsonlSink, OverlaySink
@@ -185,7 +186,7 @@ def predict(
     results_file = new_results_file(output)
     with closing(open_source(source, recursive=recursive, leave_out=[output])) as frames, stop_signals(frames.stop):
         inspector = Inspector(model, device, roi=_parse_roi(roi))
-        with closing(JsonlSink(results_file)) as results:
+        with limit_pixels(PixelLimit(inspector.largest_frame)), closing(JsonlSink(results_file)) as results:
             status = run_loop(frames, inspector, [results, OverlaySink(output)])
     _print_summary(status.snapshot(), as_json)
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from ..errors import BundleError
 from ..images.files import decode_bgr8
 from ..images.preprocess import Image
-from ..validation import first_fault
+from ..validation import first_fault, require
 from .manifest import SCHEMA_VERSION, FileFacts, GoldenImage, Manifest, manifest_digest, upgrade
 
 __all__ = ["MANIFEST", "MODEL_BIN", "MODEL_XML", "Bundle", "file_facts", "write_manifest"]
@@ -49,6 +49,7 @@ class Bundle:
         Raises:
             BundleError: a file is missing, changed or malformed.
         """
+        require("bundle", path, (str, Path), "the folder that `patchcore-edge export` wrote")
         path = Path(path)
         manifest = _read_manifest(path)
         for name, facts in manifest.files.items():

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError, cannot_write
+from ..errors import ConfigError, DataError, FrameError, cannot_write
 from .formats import IMAGE_SUFFIXES
 from .listing import list_images
 from .preprocess import Image
+from .size_limit import bytes_fault, picture_fault
 from .whole import is_whole
 
 __all__ = [
@@ -48,9 +49,11 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
         HxW or HxWx3 (BGR) or HxWx4 (BGRA), uint8 or uint16, turned upright by its EXIF orientation.
 
     Raises:
-        DataError: the file is missing or no image that OpenCV can decode.
+        DataError: the file is missing, no image that OpenCV can decode, or too large to be decoded.
     """
     try:
+        if fault := bytes_fault(os.stat(path).st_size, "read it"):  # noqa: PTH116 - a path may be text
+            raise DataError(f"{os.fspath(path)} {fault}")
         # Not cv2.imread: it cannot open a path outside the code page on Windows, and prints to stderr.
         data = np.fromfile(path, np.uint8)
     except OSError:
@@ -66,9 +69,11 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         path: the file's name, for the error.
 
     Raises:
-        DataError: it is no image that OpenCV can decode, or a part of one.
+        DataError: it is no image that OpenCV can decode, a part of one, or too large to be decoded.
     """
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+    if fault := picture_fault(memoryview(data)):  # type: ignore[arg-type]
+        raise DataError(f"{os.fspath(path)} {fault}")
     image = _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
     if image is None:
         raise DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
@@ -81,14 +86,19 @@ def decode_bgr8(data: NDArray[np.uint8]) -> Image | None:
     """HxWx3 uint8 BGR of an image file's bytes, whatever they hold; None when OpenCV cannot decode them.
 
     For what this project or a camera's JPEG encoder made; ``decode_image`` leaves depth and channels as they are.
+
+    Raises:
+        FrameError: it is larger than a frame may be.
     """
+    if fault := picture_fault(memoryview(data)):  # type: ignore[arg-type]
+        raise FrameError(f"The picture {fault}")
     return _decode(data, cv2.IMREAD_COLOR)
 
 
 def _decode(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
     try:
         return cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:
+    except (cv2.error, MemoryError):
         return None
 
 

@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 from ..errors import FrameError
+from ..validation import require
 from .geometry import Roi
 from .resize import Image, resize
 
-__all__ = ["MIN_SIDE", "Image", "PreprocessSpec", "as_bgr8", "crop_roi", "preprocess"]
+__all__ = ["MAX_RESIZED_PIXELS", "MIN_SIDE", "Image", "PreprocessSpec", "as_bgr8", "crop_roi", "preprocess"]
 
 MIN_SIDE = 8
 """Smallest height and width in pixels that a frame may have."""
+
+MAX_RESIZED_PIXELS = 1 << 24
+"""Largest picture that a frame may be resized to, 48 MiB: also where a centre crop leaves little of it."""
 
 
 class PreprocessSpec(BaseModel):
@@ -46,6 +50,10 @@ class PreprocessSpec(BaseModel):
     def _check(self) -> PreprocessSpec:
         if (self.crop_height is None) != (self.crop_width is None):
             raise ValueError("crop_height and crop_width go together")
+        if self.height * self.width > MAX_RESIZED_PIXELS:
+            raise ValueError(
+                f"frames would be resized to {self.width}x{self.height} pixels; {MAX_RESIZED_PIXELS} at most are sane"
+            )
         height, width = self.input_size
         if height > self.height or width > self.width:
             raise ValueError("the centre crop is larger than the resized image")
@@ -107,7 +115,9 @@ def preprocess(frame: NDArray[Any], spec: PreprocessSpec, out: Image | None = No
 
     Raises:
         FrameError: as ``as_bgr8``; nothing was written to ``out``.
+        ConfigError: ``spec`` is none.
     """
+    require("spec", spec, PreprocessSpec, "a PreprocessSpec")
     image = _as_uint8(frame)
     size = (spec.height, spec.width)
     if image.shape[:2] != size:
@@ -127,6 +137,9 @@ def preprocess(frame: NDArray[Any], spec: PreprocessSpec, out: Image | None = No
 
 def _as_uint8(frame: NDArray[Any]) -> Image:
     """HxW or HxWx3 uint8; refuses what no frame can be."""
+    if not isinstance(frame, np.ndarray):
+        what = "nothing (None)" if frame is None else f"a {type(frame).__name__}"
+        raise FrameError(f"The frame is {what}; give a NumPy array of pixels, such as cv2.imread returns.")
     if frame.dtype not in (np.uint8, np.uint16):
         raise FrameError(f"The frame has dtype {frame.dtype}; give uint8 or uint16 pixels.")
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] not in (1, 3, 4)):
@@ -152,7 +165,7 @@ def _three_channels(image: Image) -> Image:
 
 def crop_roi(frame: NDArray[Any], roi: Roi) -> NDArray[Any]:
     """The region of interest of a frame, a view; raises ``FrameError`` when it does not fit."""
-    if frame.ndim < 2:
+    if not isinstance(frame, np.ndarray) or frame.ndim < 2:
         return frame  # preprocess says what is wrong with it
     x, y, width, height = roi
     if x < 0 or y < 0 or y + height > frame.shape[0] or x + width > frame.shape[1]:

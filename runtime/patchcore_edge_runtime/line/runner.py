@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..bundle.bundle import Bundle
+from ..images.size_limit import PixelLimit, limit_pixels
 from ..inspection.inspector import Inspector
 from ..monitoring.status import LineStatus, Snapshot
 from ..sinks import Record, Sink, SinkContext, open_sinks
@@ -107,6 +108,7 @@ class Line:
         stamp = bundle_stamp(config.folder / config.bundle)
         inspector = open_inspector(config)
         with ExitStack() as stack:
+            limit = stack.enter_context(limit_pixels(PixelLimit(_largest_frame(config, inspector))))
             if source is None:
                 source = stack.enter_context(closing(_open_source(config)))
             source = _behind_trigger(config, source)
@@ -122,7 +124,7 @@ class Line:
             configured = stack.enter_context(closing(open_sinks(config.sinks, context, sinks)))
             swapper = None
             if config.hot_swap:
-                swapper = stack.enter_context(closing(_hot_swapper(config, stamp, status, viewer)))
+                swapper = stack.enter_context(closing(_hot_swapper(config, stamp, status, viewer, limit)))
             takers: list[Sink] = [configured] if answers is None else [answers, configured]
             yield cls(config, status, source, inspector, takers, viewer, swapper)
 
@@ -197,8 +199,17 @@ def _behind_trigger(config: LineConfig, source: Source) -> Source:
     return TriggeredSource(source) if config.trigger.mode == "software" else source
 
 
-def _hot_swapper(config: LineConfig, stamp: Stamp | None, status: LineStatus, viewer: Viewer | None) -> HotSwapper:
+def _largest_frame(config: LineConfig, inspector: Inspector) -> int | None:
+    """Pixels of the largest frame that is decoded: as the file says, or else what the bundle's limits let pass."""
+    told = config.source.max_megapixels
+    return inspector.largest_frame if told is None else round(told * 1e6)
+
+
+def _hot_swapper(
+    config: LineConfig, stamp: Stamp | None, status: LineStatus, viewer: Viewer | None, limit: PixelLimit
+) -> HotSwapper:
     def say(inspector: Inspector) -> None:
+        limit.pixels = _largest_frame(config, inspector)
         status.judged_by(inspector.manifest, inspector.thresholds)
         if viewer is not None:
             viewer.inspector = inspector

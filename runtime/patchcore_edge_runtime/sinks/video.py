@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-from pydantic import PositiveFloat, field_validator
+from pydantic import Field, PositiveFloat, field_validator
 
 from ..display.record import Record
 from ..errors import ConfigError, cannot_write
@@ -32,7 +32,7 @@ class VideoFileSettings(SinkSettings):
     """``[sinks.video_file]``: the one file ``path``; that of an earlier start is kept as ``path`` with a number."""
 
     path: Path
-    fps: PositiveFloat | None = None
+    fps: PositiveFloat | None = Field(default=None, le=1000)
 
     @field_validator("path")
     @classmethod
@@ -108,9 +108,9 @@ class VideoSettings(SinkSettings):
     """``[sinks.video]``: files of ``minutes`` each in ``folder``, the oldest removed beyond ``max_mb`` MiB."""
 
     folder: Path
-    minutes: PositiveFloat = 10.0
+    minutes: PositiveFloat = Field(default=10.0, le=1440)
     max_mb: PositiveFloat = 10_000.0
-    fps: PositiveFloat | None = None
+    fps: PositiveFloat | None = Field(default=None, le=1000)
 
 
 class VideoSegmentSink:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import FrameError, SourceError
 from ..images.files import decode_bgr8
+from ..images.size_limit import video_fault
 from .live import LiveSettings
 
 __all__ = ["MjpegCapture", "OpenCvCapture", "jpeg_is_whole", "open_http", "without_password"]
@@ -45,6 +46,9 @@ class OpenCvCapture:
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(f"{name} cannot be opened")
+        if fault := video_fault(self._capture):
+            self._capture.release()
+            raise SourceError(f"{name} {fault}")
         # The driver's own queue would hand out old frames.
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         self.fps = max(0.0, float(self._capture.get(cv2.CAP_PROP_FPS)))

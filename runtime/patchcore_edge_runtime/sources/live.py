@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from ..errors import FrameError, SourceError
+from ..threads import keep_running
+from ..validation import Seconds, Settings
 from .base import Frame
 
 __all__ = ["Capture", "LiveSettings", "LiveSource"]
@@ -36,7 +37,7 @@ class Capture(Protocol):
         """Let go of it."""
 
 
-class LiveSettings(BaseModel):
+class LiveSettings(Settings):
     """Seconds that a live source waits.
 
     Attributes:
@@ -46,11 +47,9 @@ class LiveSettings(BaseModel):
         wait: be content with a source that is not there at the start, and go on trying.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    open_timeout: PositiveFloat = 10.0
-    read_timeout: PositiveFloat = 5.0
-    max_backoff: PositiveFloat = 5.0
+    open_timeout: Seconds = 10.0
+    read_timeout: Seconds = 5.0
+    max_backoff: Seconds = 5.0
     wait: bool = False
 
 
@@ -108,8 +107,9 @@ class LiveSource:
         self._taking = False
         self._stopped = False
         self._hung: list[threading.Thread] = []
-        self._supervisor = threading.Thread(target=self._supervise, name=f"source {name}", daemon=True)
-        self._supervisor.start()
+        self._supervisor = keep_running(
+            f"source {name}", self._supervise, ended=lambda: self._stopped, failed=self._say_lost
+        )
         if not self._settings.wait:
             self._require_a_start()
 
@@ -218,7 +218,9 @@ class LiveSource:
             self._hung = [hung for hung in self._hung if hung.is_alive()]
 
     def _mark_lost(self, connection: _Connection) -> None:
-        reason = f"{connection.reason or f'{self.name} stopped'}; check cable, power and network."
+        self._say_lost(f"{connection.reason or f'{self.name} stopped'}; check cable, power and network.")
+
+    def _say_lost(self, reason: str) -> None:
         with self._changed:
             if self._state != "lost":
                 self._state, self._reason = "lost", reason
@@ -241,7 +243,7 @@ class LiveSource:
             connection.reason = f"{self.name} failed ({type(error).__name__}: {error})"
         finally:
             if capture is not None:
-                capture.close()
+                _close(capture)
             with self._changed:
                 connection.done = True
                 self._changed.notify_all()
@@ -263,3 +265,10 @@ class LiveSource:
             self._state, self._started = "running", True
             self._newest = _Captured(image, error, time.time(), connection.progress)
             self._changed.notify_all()
+
+
+def _close(capture: Capture) -> None:
+    try:
+        capture.close()
+    except Exception:  # noqa: BLE001
+        _LOG.exception("A connection to a camera could not be closed; another one is opened.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -15,6 +16,7 @@ from ..errors import DataError, SourceError
 from ..images.formats import is_picture_name
 from ..images.listing import LeftOut, describe_left_out, list_images, why_left_out
 from ..path_text import path_text
+from ..validation import require
 from .base import Source
 from .captures import OpenCvCapture, open_http, without_password
 from .files import ImageSource
@@ -158,12 +160,16 @@ def source_in(folder: Path, text: str) -> str:
 
 
 def open_source(
-    text: str, settings: LiveSettings | None = None, *, recursive: bool = True, leave_out: Sequence[Path] = ()
+    text: str | os.PathLike[str] | int,
+    settings: LiveSettings | None = None,
+    *,
+    recursive: bool = True,
+    leave_out: Sequence[Path] = (),
 ) -> Source:
     """Open what ``-s`` names; what is left out of a folder is logged.
 
     Args:
-        text: a camera index or device path, a stream URL, a video or image file, a folder, ``watch:FOLDER`` for the
+        text: a camera's number or device path, a stream URL, a video or image file, a folder, ``watch:FOLDER`` for the
             pictures that come into it from now on, or a glob pattern.
         settings: how long a camera or stream is waited for.
         recursive: of a folder, its subfolders too.
@@ -171,7 +177,10 @@ def open_source(
 
     Raises:
         SourceError: there is nothing of that name, or it gives no frames.
+        ConfigError: ``text`` is no name at all.
     """
+    require("source", text, (str, os.PathLike, int), "a camera's number, a URL or a path")
+    text = str(text) if isinstance(text, int) else os.fspath(text)
     scheme = _scheme(text)
     if scheme.opens_path is not None:
         return scheme.opens_path(text, FolderSettings(recursive, tuple(leave_out)))

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 
 from ..errors import SourceError
+from ..images.size_limit import video_fault
 from ..path_text import path_text
 from .base import Frame, Stoppable
 
@@ -26,6 +27,8 @@ class VideoSource(Stoppable):
             raise SourceError(f"{path} cannot be opened: OpenCV takes UTF-8 names only; rename it.") from None
         if not self._capture.isOpened():
             raise SourceError(f"{path} cannot be opened; check that it is a video that OpenCV can read.")
+        if fault := video_fault(self._capture):
+            raise SourceError(f"{self._name} {fault}")
         self.fps = max(0.0, float(self._capture.get(cv2.CAP_PROP_FPS)))
 
     def __iter__(self) -> Iterator[Frame]:

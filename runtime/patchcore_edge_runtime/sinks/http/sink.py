@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-import threading
 from typing import ClassVar
 
 from ...display.record import Record
 from ...errors import ConfigError
+from ...threads import keep_running
 from ..base import SinkContext, SinkSettings, missing_extra, token
 from .live_view import LiveView
 from .settings import HttpSettings
@@ -22,6 +22,7 @@ class HttpSink:
 
     Attributes:
         port: that it listens on, which matters when 0 was asked for.
+        last_error: why it does not answer now; empty while it does.
     """
 
     Settings: ClassVar[type[SinkSettings]] = HttpSettings
@@ -37,9 +38,11 @@ class HttpSink:
 
         self._view = LiveView(settings.results, settings.live_width)
         app = build_app(settings, context, self._view, token(settings.token_env))
-        listener = _listen(settings.host, settings.port)
-        self.port = int(listener.getsockname()[1])
-        config = uvicorn.Config(
+        self._host, self._listener = settings.host, _listen(settings.host, settings.port)
+        self.port = int(self._listener.getsockname()[1])
+        self.last_error = ""
+        self._closing = False
+        self._config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
@@ -50,9 +53,8 @@ class HttpSink:
             timeout_graceful_shutdown=1,
             limit_concurrency=64,
         )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="http", daemon=True)
-        self._thread.start()
+        self._server = uvicorn.Server(self._config)
+        self._thread = keep_running("http", self._serve, ended=lambda: self._closing, failed=self._say)
 
     @classmethod
     def from_settings(cls, settings: HttpSettings, context: SinkContext) -> HttpSink:
@@ -65,8 +67,25 @@ class HttpSink:
 
     def close(self) -> None:
         """Stop listening."""
+        self._closing = True
         self._server.should_exit = True
         self._thread.join(_CLOSE_SECONDS)
+
+    def _serve(self) -> None:
+        import uvicorn
+
+        if self._listener.fileno() < 0:  # a server that ended has closed it
+            self._listener = _listen(self._host, self.port)
+            self._server = uvicorn.Server(self._config)
+            self._server.should_exit = self._closing
+        self.last_error = ""
+        try:
+            self._server.run([self._listener])
+        finally:
+            self._listener.close()
+
+    def _say(self, reason: str) -> None:
+        self.last_error = reason
 
 
 def _listen(host: str, port: int) -> socket.socket:
