@@ -24,20 +24,27 @@ if TYPE_CHECKING:
 
 app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
 
-BundleOption = Annotated[Path, typer.Option("--model", "-m", help="Bundle folder that `patchcore-edge export` wrote.")]
+# Of paths ``readable=False``: what may not be read is refused by who reads it, and says which user may not.
+BundleOption = Annotated[
+    Path, typer.Option("--model", "-m", readable=False, help="Bundle folder that `patchcore-edge export` wrote.")
+]
 SourceOption = Annotated[
     str,
     typer.Option("--source", "-s", help="Camera, stream URL, video, image, folder, 'watch:FOLDER' or 'glob*.png'."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU, AUTO.")]
 RoiOption = Annotated[str | None, typer.Option("--roi", help="Part of each frame to inspect: X,Y,WIDTH,HEIGHT.")]
-CacheOption = Annotated[Path | None, typer.Option(help="Folder for OpenVINO's compiled models; speeds up starts.")]
+CacheOption = Annotated[
+    Path | None, typer.Option(readable=False, help="Folder for OpenVINO's compiled models; speeds up starts.")
+]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, help="CPU threads for inference; all cores unless told. For several lines on one PC."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="The line's TOML file; options win over it.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", readable=False, help="The line's TOML file; options win over it.")
+]
 
 
 class HintChoice(StrEnum):
@@ -50,7 +57,9 @@ class HintChoice(StrEnum):
 @app.command()
 def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     config: ConfigOption = None,
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="Bundle folder; needed without -c.")] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", readable=False, help="Bundle folder; needed without -c.")
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
@@ -76,9 +85,11 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     ] = None,
     hot_swap: Annotated[bool | None, typer.Option(help="Change to a new bundle when the folder changes.")] = None,
     show: Annotated[bool, typer.Option(help="Show the annotated frames in a window; q or Esc ends.")] = False,
-    save_ng: Annotated[Path | None, typer.Option(help="Folder for NG, WARN and ERROR frames.")] = None,
-    results: Annotated[Path | None, typer.Option(help="JSONL file to append a line per frame to.")] = None,
-    save_video: Annotated[Path | None, typer.Option(help="Annotated video (.mp4) to write.")] = None,
+    save_ng: Annotated[Path | None, typer.Option(readable=False, help="Folder for NG, WARN and ERROR frames.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(readable=False, help="JSONL file to append a line per frame to.")
+    ] = None,
+    save_video: Annotated[Path | None, typer.Option(readable=False, help="Annotated video (.mp4) to write.")] = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -118,7 +129,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
 
 @app.command()
 def check(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The line's TOML file.")],
+    config: Annotated[Path, typer.Option("--config", "-c", readable=False, help="The line's TOML file.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the settings as JSON, with all that is implied.")
     ] = False,
@@ -166,7 +177,9 @@ def benchmark(
 def predict(
     model: BundleOption,
     source: SourceOption,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results.jsonl and annotated images.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", readable=False, help="Folder for results.jsonl and annotated images.")
+    ],
     device: DeviceOption = "CPU",
     roi: RoiOption = None,
     recursive: Annotated[
@@ -202,7 +215,7 @@ def info(model: BundleOption) -> None:
 
 @app.command()
 def edit(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder to change.")],
+    bundle: Annotated[Path, typer.Argument(readable=False, help="Bundle folder to change.")],
     by: Annotated[str, typer.Option("--by", help="Who makes the change; it is kept in the bundle's history.")],
     image_threshold: Annotated[float | None, typer.Option(help="Raw image score above which a part is NG.")] = None,
     pixel_threshold: Annotated[

@@ -13,6 +13,8 @@ PatchcoreEdgeError            2
 
 from __future__ import annotations
 
+import getpass
+import os
 from typing import TypeVar
 
 from .path_text import encodable
@@ -28,7 +30,10 @@ __all__ = [
     "ParityError",
     "PatchcoreEdgeError",
     "SourceError",
+    "cannot_read",
     "cannot_write",
+    "shortened",
+    "user_name",
 ]
 
 
@@ -82,6 +87,8 @@ class ParityError(BundleError):
     """A bundle whose scores are not those of the fitted model."""
 
 
+_LONGEST = 300
+
 MAKE_ROOM = "make room or choose another place"
 """The remedy for what is written on and on."""
 
@@ -103,4 +110,34 @@ def cannot_write(
         kind: of the error.
     """
     reason = why.strerror if isinstance(why, OSError) and why.strerror else why
+    if isinstance(why, PermissionError):
+        return kind(f"{place} cannot be written by {user_name()} ({reason}); let that user write it, or {remedy}.")
     return kind(f"{place} cannot be written ({reason}); {remedy}.")
+
+
+def cannot_read(place: object, why: OSError, kind: type[_Error] = ConfigError) -> _Error:  # type: ignore[assignment]
+    """The error for a place that refuses to be read.
+
+    Args:
+        place: such as a path.
+        why: what the operating system said.
+        kind: of the error.
+    """
+    reason = why.strerror or str(why)
+    if isinstance(why, PermissionError):
+        return kind(f"{shortened(place)} cannot be read by {user_name()} ({reason}); let that user read it.")
+    return kind(f"{shortened(place)} cannot be read ({reason}); check that it is there and whole.")
+
+
+def user_name() -> str:
+    """Who this process runs as; a service's user may have a number and no name."""
+    try:
+        return f"the user {getpass.getuser()}"
+    except (OSError, KeyError, ImportError):
+        return f"the user with the number {os.getuid()}" if hasattr(os, "getuid") else "this user"
+
+
+def shortened(text: object) -> str:
+    """As much of a text from outside as belongs into a sentence."""
+    whole = str(text)
+    return whole if len(whole) <= _LONGEST else f"{whole[: _LONGEST // 2]}...{whole[-_LONGEST // 2 :]}"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from ..errors import BundleError
+from ..errors import BundleError, cannot_read
 from ..images.files import decode_bgr8
 from ..images.preprocess import Image
 from ..validation import first_fault, require
@@ -50,7 +50,14 @@ class Bundle:
             BundleError: a file is missing, changed or malformed.
         """
         require("bundle", path, (str, Path), "the folder that `patchcore-edge export` wrote")
-        path = Path(path)
+        try:
+            return cls._load(Path(path))
+        except OSError as error:
+            # Such as a name that no file may have, or a folder that another user owns.
+            raise cannot_read(error.filename or path, error, BundleError) from None
+
+    @classmethod
+    def _load(cls, path: Path) -> Bundle:
         manifest = _read_manifest(path)
         for name, facts in manifest.files.items():
             _check_file(path, name, facts)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError, FrameError, cannot_write
+from ..errors import ConfigError, DataError, FrameError, cannot_read, cannot_write
 from .formats import IMAGE_SUFFIXES
 from .listing import list_images
 from .preprocess import Image
@@ -56,8 +56,10 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
             raise DataError(f"{os.fspath(path)} {fault}")
         # Not cv2.imread: it cannot open a path outside the code page on Windows, and prints to stderr.
         data = np.fromfile(path, np.uint8)
-    except OSError:
-        raise DataError(f"{os.fspath(path)} cannot be read; check that it is there and may be opened.") from None
+    except OSError as error:
+        raise cannot_read(os.fspath(path), error, DataError) from None
+    except MemoryError:
+        raise DataError(f"{os.fspath(path)} is larger than the memory; replace it.") from None
     return decode_image(data, path)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import ConfigError
+from ..errors import ConfigError, cannot_read
 from ..sinks import SINKS
 from ..sources import source_in
 from ..validation import explain_fault
@@ -97,7 +97,7 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
         size = file.stat().st_size
         data = file.read_bytes() if size <= _MAX_BYTES else b""
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read ({error.strerror}); give the line's TOML file.") from None
+        raise cannot_read(file, error) from None
     if size > _MAX_BYTES:
         raise ConfigError(f"{file} is larger than any configuration; give the line's TOML file.")
     try:

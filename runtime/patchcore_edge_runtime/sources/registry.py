@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from ..errors import DataError, SourceError
+from ..errors import DataError, SourceError, cannot_read
 from ..images.formats import is_picture_name
 from ..images.listing import LeftOut, describe_left_out, list_images, why_left_out
 from ..path_text import path_text
@@ -75,11 +75,13 @@ def _http(text: str, settings: LiveSettings) -> LiveSource:
 
 def _watch(text: str, settings: FolderSettings) -> WatchedFolder:
     folder = Path(text[len("watch:") :])
+    _require_readable(folder)
     return WatchedFolder(folder, recursive=settings.recursive, leave_out=settings.leave_out)
 
 
 def _path(text: str, settings: FolderSettings) -> Source:
     path = Path(text)
+    _require_readable(path)
     if path.is_dir():
         return _folder(path, settings)
     if path.is_file():
@@ -87,6 +89,17 @@ def _path(text: str, settings: FolderSettings) -> Source:
     if glob.has_magic(text):
         return _pattern(text)
     raise SourceError(f"There is no {text}; give a camera index, a URL, a video, an image, a folder or a pattern.")
+
+
+def _require_readable(path: Path) -> None:
+    """A folder or file that this user may not read does not get better by starting again: exit code 2 and not 3."""
+    try:
+        with os.scandir(path) if path.is_dir() else path.open("rb"):
+            pass
+    except PermissionError as error:
+        raise cannot_read(path, error) from None
+    except OSError:
+        return  # whoever opens it next says what is wrong
 
 
 def _folder(folder: Path, settings: FolderSettings) -> ImageSource:
@@ -177,7 +190,7 @@ def open_source(
 
     Raises:
         SourceError: there is nothing of that name, or it gives no frames.
-        ConfigError: ``text`` is no name at all.
+        ConfigError: ``text`` is no name at all, or this user may not read it.
     """
     require("source", text, (str, os.PathLike, int), "a camera's number, a URL or a path")
     text = str(text) if isinstance(text, int) else os.fspath(text)
