@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..bundle.bundle import Bundle
+from ..errors import PatchcoreEdgeError, SourceError
 from ..images.size_limit import PixelLimit, limit_pixels
 from ..inspection.inspector import Inspector
 from ..monitoring.status import LineStatus, Snapshot
@@ -18,6 +20,7 @@ from ..sinks import Record, Sink, SinkContext, open_sinks
 from ..sources import LiveSource, Source, open_source
 from ..sources.triggers import IntervalSource, TriggeredSource
 from ..system import stop_signals
+from ..threads import describe_failure
 from .config import LineConfig
 from .hot_swap import HotSwapper, Stamp, bundle_stamp
 from .loop import run_loop
@@ -25,6 +28,8 @@ from .trigger_answers import TriggerAnswers
 from .watchdog import watched
 
 __all__ = ["Line", "Viewer", "ViewerFactory", "open_inspector", "run_line"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Viewer(Protocol):
@@ -132,10 +137,16 @@ class Line:
         """Run to the end of the source, or until told to stop; returns the finished status.
 
         Raises:
-            SourceError: a file gives no frames.
+            SourceError: a file gives no frames, or something failed that nobody foresaw: it may be started again.
         """
-        with watched(self.source, free_running=isinstance(self.source, LiveSource)) as frames:
-            return self._loop(frames) if self.viewer is None else self._loop_for_viewer(frames, self.viewer)
+        try:
+            with watched(self.source, free_running=isinstance(self.source, LiveSource)) as frames:
+                return self._loop(frames) if self.viewer is None else self._loop_for_viewer(frames, self.viewer)
+        except (PatchcoreEdgeError, OSError):
+            raise
+        except Exception as error:
+            _LOG.exception("The line failed.")
+            raise SourceError(f"The line failed ({describe_failure(error)}); start it again, and report it.") from error
 
     def _loop(self, frames: Source) -> LineStatus:
         return run_loop(

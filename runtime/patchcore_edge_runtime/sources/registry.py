@@ -94,8 +94,10 @@ def _path(text: str, settings: FolderSettings) -> Source:
 def _require_readable(path: Path) -> None:
     """A folder or file that this user may not read does not get better by starting again: exit code 2 and not 3."""
     try:
-        with os.scandir(path) if path.is_dir() else path.open("rb"):
-            pass
+        if path.is_dir():
+            os.scandir(path).close()
+        elif path.is_file():  # and no pipe, which would be waited for
+            path.open("rb").close()
     except PermissionError as error:
         raise cannot_read(path, error) from None
     except OSError:
