@@ -80,10 +80,11 @@ class Inspector:
         require("rules", rules, (LineRules, type(None)), "LineRules")
         if rules is not None and not (roi is None and thresholds is None):
             raise ConfigError("rules have a roi and thresholds of their own; give those there, or leave rules out.")
+        rules = rules or LineRules(roi=roi, thresholds=thresholds)
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.manifest = self.bundle.manifest
         self.device = device
-        self.rules = (rules or LineRules(roi=roi, thresholds=thresholds)).completed(self.manifest)
+        self.rules = rules.completed(self.manifest)
         self._warn_of_old_tools()
         self._backend: Backend = backend or OpenVINOBackend(
             self.bundle.model_xml, device, hint, cache_dir, inference_num_threads
