@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import good_part
-from line_records import make_record
+from line_records import free_port, make_record
 from line_records import wait_for as until
 from mjpeg_server import MjpegServer
 
@@ -266,3 +266,29 @@ def test_a_camera_of_a_line_comes_back_after_every_thread_failed_once(
     finally:
         camera.stop()
     assert Verdict.OK in verdicts
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored.*socket")  # paho leaves the old pair of sockets to the collector
+def test_a_broker_client_whose_threads_end_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("paho.mqtt", reason="needs the extra mqtt")
+    from patchcore_edge_runtime.sinks import mqtt
+
+    monkeypatch.setattr(mqtt, "_LOOK_SECONDS", 0.05)
+    settings = mqtt.MqttSettings(port=free_port(), spool=tmp_path / "spool.db", flush_seconds=0.1)
+    sink = mqtt.MqttSink(settings)
+    assert sink._network is not None
+    assert sink._network.is_alive()
+    dead = threading.Thread(target=int)
+    dead.start()
+    dead.join()
+    sink._client.loop_stop()
+    sink._network = dead
+    until(lambda: sink._network is not dead and sink._network is not None and sink._network.is_alive())
+    with monkeypatch.context() as broken:
+        broken.setattr(sink, "_require_network", Once(sink._require_network))
+        until(lambda: "mqtt-pump" in sink.last_error)
+    sink.write(make_record())
+    assert sink.pending == 1, "it is kept"
+    assert sink._pump.is_alive()
+    sink.close()
+    assert not sink._pump.is_alive()
