@@ -15,11 +15,13 @@ from io import TextIOWrapper
 from typing import Any, NoReturn, TextIO
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperCommand, TyperOption
 
 from .errors import PatchcoreEdgeError, shortened, user_name
 from .path_text import encodable
 from .threads import describe_failure
+from .validation import first_fault
 
 __all__ = ["new_app", "run_app"]
 
@@ -132,6 +134,8 @@ def _last_words(error: Exception) -> tuple[str, int]:
         )
         why = error.strerror or str(error)
         return f"error: {place} cannot be used by {user_name()} ({why}); check the place and who may use it.", _USAGE
+    if isinstance(error, ValidationError):  # a value that an option gave to what it describes
+        return f"error: {first_fault(error)}; give another value.", _USAGE
     if os.environ.get(_TRACEBACK):
         traceback.print_exception(error)
     fault = describe_failure(error)

@@ -117,7 +117,8 @@ def preprocess(frame: NDArray[Any], spec: PreprocessSpec, out: Image | None = No
         FrameError: as ``as_bgr8``; nothing was written to ``out``.
         ConfigError: ``spec`` is none.
     """
-    require("spec", spec, PreprocessSpec, "a PreprocessSpec")
+    if not isinstance(spec, PreprocessSpec):
+        require("spec", spec, PreprocessSpec, "a PreprocessSpec")
     image = _as_uint8(frame)
     size = (spec.height, spec.width)
     if image.shape[:2] != size:
