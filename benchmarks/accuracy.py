@@ -43,13 +43,13 @@ FULL_BANK_BATCHES = 15
 HEAD = """# Accuracy, beside anomalib
 
 Written by `python -m benchmarks.accuracy --shared ../shared --peer-python PYTHON` on the CPU, in float32, with exact
-search and 9 neighbours. Each cell: the mean of seeds 0, 1 and 2, and the least and largest of them.
-
-More of the same, each page by a command of its own (`make accuracy` runs them all): [few images](few-images.md),
-[robustness](robustness.md), [training images that are not clean](dirty-data.md), [the recipe that `tune`
-finds](tuning.md), [recipes and what they cost](recipes.md), [thresholds](thresholds.md).
+search and 9 neighbours. Each cell: the mean over the row's seeds (0, 1 and 2, or those that were measured), and the
+least and largest of them. `make accuracy` writes it, and the pages on few images, robustness, training images that are
+not clean, the recipes and what `tune` finds.
 """
-_COLUMNS = "| model | bank | image AUROC | recall at 1 % | recall at 5 % | pixel AUROC | AUPRO |\n" + "|---" * 7 + "|"
+_COLUMNS = (
+    "| model | seeds | bank | image AUROC | recall at 1 % | recall at 5 % | pixel AUROC | AUPRO |\n" + "|---" * 8 + "|"
+)
 
 FOOT = f"""
 - *Same on all sides*: the pixels (uint8, resized by our preprocessing), the backbone's weights, its layers, the
@@ -153,7 +153,7 @@ def section(work: Work, found: Sequence[dict[str, Figures]]) -> str:
 
 def _row(side: str, found: Sequence[Figures]) -> str:
     banks = sorted({one.bank for one in found})
-    cells = [side, "–".join(f"{bank:,}" for bank in dict.fromkeys((banks[0], banks[-1])))]
+    cells = [side, str(len(found)), "–".join(f"{bank:,}" for bank in dict.fromkeys((banks[0], banks[-1])))]
     cells += [
         spread([getattr(one, name) for one in found], ".1%" if name.startswith("recall") else ".4f")
         for name in ("image_auroc", "recall_at_1", "recall_at_5", "pixel_auroc", "aupro")
@@ -227,11 +227,10 @@ def _fill(kept: Kept, work: Work, seed: int, peer: Peer | None, needed: Sequence
 
 
 def _write(kept: Kept, shared: Path | None, times: Path) -> None:
-    """The page, where every work has its rows of both sides."""
+    """The page, where every work has its rows of both sides, with the first seed at least."""
     works = works_of(0, shared)
     found = [[kept.load(work, seed) for seed in SEEDS] for work in works]
-    whole = (set(asked_of(seed)) <= set(one) for seeds in found for seed, one in zip(SEEDS, seeds, strict=True))
-    if shared is None or not all(whole):
+    if shared is None or not all(set(asked_of(SEEDS[0])) <= set(seeds[0]) for seeds in found):
         print("Not all of the page has been measured; it stays as it is.")
         return
     tables = [section(work, seeds) for work, seeds in zip(works, found, strict=True)]

@@ -37,8 +37,10 @@ def make_record(
     size: tuple[int, int] = (640, 480),
     moment: float | None = None,
     part: str = "",
+    trigger: int = 0,
+    age: float = 0.0,
 ) -> Record:
-    """A record of that verdict; of NG and WARN the map has a hot spot, ERROR has no picture."""
+    """A record of that verdict, ``age`` seconds old; of NG and WARN the map has a hot spot, ERROR has no picture."""
     width, height = size
     failed = verdict is Verdict.ERROR
     model_map = np.full((MODEL, MODEL), 1.0, np.float32)
@@ -58,7 +60,8 @@ def make_record(
     )
     image = None if failed else make_frame(width, height, verdict is Verdict.NG)
     moment = time.time() if moment is None else moment
-    return Record(Frame(index, f"camera 0#{index}", image, moment, part=part), result)
+    frame = Frame(index, f"camera 0#{index}", image, moment, part=part, trigger=trigger, moment=time.monotonic() - age)
+    return Record(frame, result)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:

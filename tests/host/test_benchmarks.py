@@ -121,9 +121,9 @@ def test_a_row_has_the_seeds_that_it_was_measured_with(work: Work) -> None:
     ours = accuracy.Figures(64, 0.9, 0.5, 0.6, None, None)
     first = {accuracy.REFERENCE: ours, accuracy.FULL_BANK: replace(ours, bank=1000, image_auroc=0.8)}
     rows = accuracy.section(work, [first, {accuracy.REFERENCE: replace(ours, bank=65)}]).splitlines()
-    assert [row.strip("| ").split(" | ")[:3] for row in rows[-2:]] == [
-        [accuracy.FULL_BANK, "1,000", "0.8000"],
-        [accuracy.REFERENCE, "64–65", "0.9000 (0.9000–0.9000)"],
+    assert [row.strip("| ").split(" | ")[:4] for row in rows[-2:]] == [
+        [accuracy.FULL_BANK, "1", "1,000", "0.8000"],
+        [accuracy.REFERENCE, "2", "64–65", "0.9000 (0.9000–0.9000)"],
     ]
 
 

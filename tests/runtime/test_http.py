@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,11 @@ class Line:
     def __init__(self, trigger: Any = None, source: Any = ("running", 0), **keys: Any) -> None:
         self.source = source
         status = LineStatus("line 3", "discs@0123456789ab", lambda: self.source)
-        answers = TriggerAnswers(trigger) if trigger else None
+        numbers, self.given_up = count(1), list[int]()
+        answers = None
+        if trigger:
+            answers = TriggerAnswers(lambda part: next(numbers) if trigger(part) else 0, self.given_up.append)
+        self.answers = answers
         self.context = SinkContext(status=status, trigger=answers.ask if answers else None)
         settings = HttpSettings(port=0, **keys)
         self.sink = HttpSink(settings, self.context)
@@ -192,10 +197,10 @@ def test_a_trigger_answers_with_its_own_verdict() -> None:
         caller = threading.Thread(target=lambda: answers.append(running.ask("/trigger?part=7", "POST")))
         caller.start()
         assert asked.wait(20)
-        # A frame from before the call comes late, and one of another part: they are not the answer.
-        running.write(make_record(Verdict.OK, 97, moment=time.time() - 5, part="7"))
-        running.write(make_record(Verdict.OK, 98, part="6"))
-        running.write(make_record(Verdict.NG, 99, part="7"))
+        # A frame that nobody asked for, and the one of another trigger: they are not the answer.
+        running.write(make_record(Verdict.OK, 97, moment=time.time() + 5, part="7"))
+        running.write(make_record(Verdict.OK, 98, part="7", trigger=2))
+        running.write(make_record(Verdict.NG, 99, moment=time.time() - 120, part="7", trigger=1))
         caller.join(20)
         status, _, body = answers[0]
         assert (status, json.loads(body)["frame"], json.loads(body)["verdict"]) == (200, 99, "NG")
@@ -208,33 +213,60 @@ def test_a_trigger_of_a_good_part_is_answered_though_the_sink_shows_only_bad_one
         caller = threading.Thread(target=lambda: answers.append(running.ask("/trigger", "POST")))
         caller.start()
         assert asked.wait(20)
-        running.write(make_record(Verdict.OK, 5))
+        running.write(make_record(Verdict.OK, 5, trigger=1))
         caller.join(20)
         assert [(status, json.loads(body)["verdict"]) for status, _, body in answers] == [(200, "OK")]
         assert json.loads(running.ask("/results")[2]) == []
 
 
 def test_several_callers_get_a_frame_each_and_one_who_has_gone_takes_nobodys() -> None:
-    answers = TriggerAnswers(lambda _: True)
+    numbers, given_up = count(1), list[int]()
+    answers = TriggerAnswers(lambda _: next(numbers), given_up.append)
     gone, first, second = answers.ask(), answers.ask(), answers.ask("7")
     assert gone
     assert first
     assert second
     gone.cancel()
-    for index, part in enumerate(("", "7", "")):
-        answers.write(make_record(index=index, part=part))
+    assert given_up == [1]
+    for index, number in enumerate((1, 3, 2)):
+        assert answers.claim(number) == (number != 1)
+        answers.write(make_record(index=index, trigger=number))
     assert (first.result(0).frame.index, second.result(0).frame.index) == (2, 1)
-    assert TriggerAnswers(lambda _: False).ask() is None
+    assert not second.cancel()
+    assert TriggerAnswers(lambda _: 0).ask() is None
 
 
 def test_a_trigger_without_a_verdict_times_out_and_a_free_line_has_none() -> None:
     with line(trigger=lambda _: True, trigger_timeout=0.1) as running:
         assert running.ask("/trigger", "POST")[0] == 504
+        assert running.given_up == [1]
         assert running.ask("/trigger")[0] == 405
     with line(trigger=lambda _: False) as running:
         assert running.ask("/trigger", "POST")[0] == 503
     with line() as running:
         assert running.ask("/trigger", "POST")[0] == 409
+
+
+def test_who_hangs_up_waits_for_no_verdict_any_more() -> None:
+    with line(trigger=lambda _: True, trigger_timeout=60) as running:
+        with socket.create_connection(("127.0.0.1", running.port)) as caller:
+            caller.sendall(b"POST /trigger?part=2 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n")
+            wait_for(lambda: running.answers is not None and bool(running.answers._waiting))
+        wait_for(lambda: running.given_up == [1])
+
+
+def test_a_verdict_that_is_being_recorded_is_the_answer_though_time_is_up() -> None:
+    with line(trigger=lambda _: True, trigger_timeout=0.2) as running:
+        answers: list[tuple[int, Any, bytes]] = []
+        caller = threading.Thread(target=lambda: answers.append(running.ask("/trigger", "POST")))
+        caller.start()
+        wait_for(lambda: running.answers is not None and bool(running.answers._waiting))
+        assert running.answers.claim(1)
+        time.sleep(0.5)
+        running.write(make_record(Verdict.NG, 5, trigger=1))
+        caller.join(20)
+        assert [(status, json.loads(body)["verdict"]) for status, _, body in answers] == [(200, "NG")]
+        assert running.given_up == []
 
 
 def test_foreign_pages_and_foreign_names_are_refused() -> None:

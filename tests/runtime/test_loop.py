@@ -201,7 +201,7 @@ def test_a_new_bundle_is_taken_between_two_frames(tiny_bundle: Path, tmp_path: P
 @pytest.mark.skipif(os.name != "posix", reason="Windows does not rename a folder that is in use")
 def test_a_running_line_changes_its_bundle_and_goes_on(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle, results, log = copy_of(tiny_bundle, tmp_path / "bundle"), tmp_path / "results.jsonl", tmp_path / "log"
-    camera = MjpegServer(lambda _: good_part())
+    camera = MjpegServer(lambda number: good_part(number % 2))
     words = ["run", "-m", bundle, "-s", camera.url, "--hot-swap", "--results", results, "--json"]
     command = [sys.executable, "-m", "patchcore_edge_runtime", *map(str, words)]
     with log.open("w") as errors:

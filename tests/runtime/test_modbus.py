@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -64,7 +63,7 @@ def test_a_verdict_that_is_late_is_not_written_for_the_next_part() -> None:
     with plc(port):
         sink = ModbusSink(ModbusSettings(host="127.0.0.1", port=port, address=10))
         with pytest.raises(ConfigError, match="old when its turn came"):
-            sink.write(make_record(Verdict.OK, moment=time.time() - 60))
+            sink.write(make_record(Verdict.OK, age=60))
         assert read_coils(port) == [False, False, False, True, False]
         sink.close()
 

@@ -9,7 +9,7 @@ from conftest import bad_part, good_part
 
 from patchcore_edge_runtime import Bundle, Inspector, Verdict
 from patchcore_edge_runtime.images.files import image_files, read_image
-from patchcore_edge_runtime.images.frame_check import FrameLimits, is_flat, learn_limits, measure
+from patchcore_edge_runtime.images.frame_check import FrameLimits, FrameStats, is_flat, learn_limits, measure
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec, preprocess
 from patchcore_edge_runtime.inspection.rules import LineRules
 
@@ -87,3 +87,87 @@ def test_a_single_pixel_makes_a_frame_that_is_not_flat() -> None:
     columns = np.tile(np.arange(8, dtype=np.uint8)[None, :, None], (8, 1, 3))
     assert not is_flat(columns)
     assert not is_flat(columns.transpose(1, 0, 2))
+
+
+NOTHING = {
+    "sensor noise": [
+        np.clip(np.random.default_rng(9).normal(level, sigma, (80, 80)), 0, 255).astype(np.uint8)
+        for level in (90, 110, 130)
+        for sigma in (5, 10, 20, 30, 40)
+    ],
+    "a lens cap with gain": [
+        np.clip(np.random.default_rng(9).normal(90, 12, (80, 80, 3)) + np.linspace(0, 15, 80)[:, None], 0, 255).astype(
+            np.uint8
+        )
+    ],
+    "half black": [np.concatenate([good_part(seed)[:40], np.zeros((40, 80, 3), np.uint8)]) for seed in range(4)],
+    "half of it one row": [np.concatenate([good_part(1)[:40], good_part(1)[40:41].repeat(40, 0)])],
+    "its upper half twice": [good_part(seed)[[*range(40), *range(40)]] for seed in range(4)],
+    "its left half twice": [good_part(seed)[:, [*range(40), *range(40)]] for seed in range(4)],
+    "shifted channels": [
+        np.dstack([np.roll(good_part(seed)[..., 0], shift, 1), *good_part(seed)[..., 1:].transpose(2, 0, 1)])
+        for seed in range(3)
+        for shift in (1, 4, 20)
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_a_frame_that_holds_no_picture_of_its_own_is_an_error(kind: str, tiny_inspector: Inspector) -> None:
+    for frame in NOTHING[kind]:
+        result = tiny_inspector(frame)
+        assert result.verdict is Verdict.ERROR
+        assert "nlike" in result.reason
+
+
+def colour_part(seed: int, defect: bool = False) -> np.ndarray:
+    """A green board with copper and a label, its channels on each other, as a colour camera sees it."""
+    rng = np.random.default_rng(seed)
+    frame = np.full((96, 96, 3), (60, 110, 50), np.uint8)
+    for place in range(0, 96, 12):
+        cv2.line(frame, (0, place + 4), (95, 95 - place), (90, 160, 190), 2, cv2.LINE_AA)
+    cv2.rectangle(frame, (30, 40), (66, 60), (230, 225, 220), -1)
+    if defect:
+        cv2.circle(frame, tuple(int(place) for place in rng.integers(20, 70, 2)), 14, (30, 20, 240), -1)
+    return np.clip(frame + rng.normal(0, 4, frame.shape), 0, 255).astype(np.uint8)
+
+
+def test_colours_are_learned_and_a_coloured_defect_is_for_the_model_to_judge() -> None:
+    limits = learn_limits([measure(colour_part(seed), (96, 96)) for seed in range(8)])
+    assert limits is not None
+
+    def reason(frame: np.ndarray) -> str:
+        return limits.reason(measure(frame, frame.shape[:2]))
+
+    assert [reason(colour_part(20 + seed, defect)) for seed in range(4) for defect in (False, True)] == [""] * 8
+    shifted = colour_part(30)
+    shifted[..., 2] = np.roll(shifted[..., 2], 5, 1)
+    assert "do not lie on each other" in reason(shifted)
+    assert "in colour" in reason(colour_part(31)[..., ::-1].copy())
+
+
+def test_bundles_whose_images_were_not_measured_so_are_judged_as_before(tiny_bundle: Path) -> None:
+    limits = Bundle.load(tiny_bundle).manifest.sanity
+    assert limits is not None
+    before = limits.model_dump()
+    del before["structure"]
+    old = FrameLimits.model_validate(before)
+    assert old.structure is None
+    noise = cv2.cvtColor(NOTHING["sensor noise"][6], cv2.COLOR_GRAY2BGR)
+    assert old.reason(measure(noise, (80, 80))) == ""
+
+
+@pytest.mark.parametrize("cells", ["mono", "poly"])
+def test_no_real_cell_good_or_cracked_is_taken_for_no_picture(cells: str, elpv_folder: Path) -> None:
+    rows = [line.split() for line in (elpv_folder / "labels.csv").read_text().splitlines() if line.strip()]
+    names = {share: [row[0] for row in rows if row[1:] == [share, cells]] for share in ("0.0", "1.0")}
+    spec = PreprocessSpec(height=128, width=128)
+
+    def stats(some: list[str]) -> list[FrameStats]:
+        return [measure(preprocess(read_image(elpv_folder / name), spec), (300, 300)) for name in some]
+
+    limits = learn_limits(stats(names["0.0"][:24]))
+    assert limits is not None
+    assert limits.structure is not None
+    others = stats(names["0.0"][24:124]) + stats(names["1.0"][:100])
+    assert [limits.structure.reason(one.structure) for one in others if one.structure] == [""] * 200

@@ -57,6 +57,7 @@ class Record:
             "frame": self.frame.index,
             "name": encodable(self.frame.name),
             "part": encodable(self.frame.part),
+            "trigger": self.frame.trigger,
             "time": round(self.frame.time, 6),
             **self.result.to_dict(),
         }

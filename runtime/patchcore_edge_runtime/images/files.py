@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError, FrameError, cannot_read, cannot_write
 from .formats import IMAGE_SUFFIXES, named_format
 from .image_format import USUAL, image_format
+from .jpeg_scan import scan_fault
 from .listing import list_images
+from .pages import picture_count
 from .preprocess import Image
 from .size_limit import bytes_fault, picture_fault
 from .transparency import with_alpha
-from .whole import is_whole
+from .whole import is_jpeg, is_whole
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -25,6 +27,7 @@ __all__ = [
     "decode_image",
     "encode_image",
     "image_files",
+    "read_bytes",
     "read_image",
     "write_bytes",
     "write_image",
@@ -54,16 +57,20 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises:
         DataError: the file is missing, no image that OpenCV can decode, or too large to be decoded.
     """
+    return decode_image(read_bytes(path), path)
+
+
+def read_bytes(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """All of a file; raises ``DataError`` when it is missing, may not be opened, or is larger than the memory."""
     try:
         if fault := bytes_fault(os.stat(path).st_size, "read it"):  # noqa: PTH116 - a path may be text
             raise DataError(f"{os.fspath(path)} {fault}")
         # Not cv2.imread: it cannot open a path outside the code page on Windows, and prints to stderr.
-        data = np.fromfile(path, np.uint8)
+        return np.fromfile(path, np.uint8)
     except OSError as error:
         raise cannot_read(os.fspath(path), error, DataError) from None
     except MemoryError:
         raise DataError(f"{os.fspath(path)} is larger than the memory; replace it.") from None
-    return decode_image(data, path)
 
 
 def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -74,8 +81,8 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         path: the file's name, for the error.
 
     Raises:
-        DataError: it is no image that OpenCV can decode, a part of one, too large to be decoded, or has transparency
-            that OpenCV cannot decode.
+        DataError: it is no image that OpenCV can decode, a part of one, a damaged one, or several, too large to be
+            decoded, or has transparency that OpenCV cannot decode.
     """
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
     found = image_format(data)
@@ -88,6 +95,13 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         raise DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
     if not is_whole(memoryview(data), image):  # type: ignore[arg-type]
         raise DataError(f"{os.fspath(path)} breaks off before the end of its picture; copy it again.")
+    if fault := scan_fault(data.tobytes(), image) if is_jpeg(memoryview(data)) else "":  # type: ignore[arg-type]
+        raise DataError(f"{os.fspath(path)} is damaged within its picture ({fault}); copy it again.")
+    if (pictures := picture_count(memoryview(data))) > 1:  # type: ignore[arg-type]
+        raise DataError(
+            f"{os.fspath(path)} holds {pictures} pictures, of which only the first would be looked at; "
+            "save each as a file of its own."
+        )
     whole = with_alpha(data, image, _decode)
     if whole is None:
         raise DataError(f"{os.fspath(path)} has transparency that cannot be decoded; save it without, or as PNG.")

@@ -1,8 +1,8 @@
 """Is this a picture of a part at all? Measured before scoring, against limits learned from the good images.
 
 A camera that lost its light, its focus or its place still delivers frames, and a model still scores them. Four numbers
-of the model-size picture and the size of the frame tell such frames apart. The host learns the limits when it
-calibrates, the runtime applies them; both measure with the one function of this module.
+of the model-size picture, the size of the frame and the picture's ``structure`` tell such frames apart. The host learns
+the limits when it calibrates, the runtime applies them; both measure with the one function of this module.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from .preprocess import Image
+from .structure import Structure, StructureLimits, learn_structure, measure_structure
 
 __all__ = ["FrameLimits", "FrameStats", "check_frame", "is_flat", "learn_limits", "measure"]
 
@@ -39,6 +40,7 @@ class FrameStats:
         sharpness: variance of its Laplacian (Pech-Pacheco et al. 2000), in grey levels squared.
         dark_share: share of its pixels up to grey level 8, in [0, 1].
         bright_share: share of its pixels from grey level 247, in [0, 1].
+        structure: of the model-size image; None where nobody asked for it.
     """
 
     frame_size: tuple[int, int]
@@ -46,6 +48,7 @@ class FrameStats:
     sharpness: float
     dark_share: float
     bright_share: float
+    structure: Structure | None = None
 
 
 class FrameLimits(BaseModel):
@@ -58,6 +61,7 @@ class FrameLimits(BaseModel):
         min_sharpness: variance of the Laplacian.
         max_dark_share: share of black pixels above which the frame is all black.
         max_bright_share: share of saturated pixels above which the frame is saturated.
+        structure: of the picture; absent in bundles whose images were not measured so.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,10 +77,11 @@ class FrameLimits(BaseModel):
     min_sharpness: float = Field(ge=0, allow_inf_nan=False)
     max_dark_share: float = Field(ge=0, le=1)
     max_bright_share: float = Field(ge=0, le=1)
+    structure: StructureLimits | None = None
 
     def reason(self, stats: FrameStats) -> str:
         """Why a frame must not be scored, as one sentence; empty when it may be."""
-        return self._size_reason(stats.frame_size) or self._content_reason(stats)
+        return self._size_reason(stats.frame_size) or self._content_reason(stats) or self._structure_reason(stats)
 
     def _size_reason(self, size: tuple[int, int]) -> str:
         height, width = size
@@ -107,6 +112,11 @@ class FrameLimits(BaseModel):
             )
         return ""
 
+    def _structure_reason(self, stats: FrameStats) -> str:
+        if self.structure is None or stats.structure is None:
+            return ""
+        return self.structure.reason(stats.structure)
+
 
 def check_frame(image: Image, frame_size: tuple[int, int], limits: FrameLimits | None) -> str:
     """Why a frame must not be scored, as one sentence; empty when it may be.
@@ -116,8 +126,11 @@ def check_frame(image: Image, frame_size: tuple[int, int], limits: FrameLimits |
         frame_size: height and width of what it was made from.
         limits: learned from good images; without them only a flat frame is refused.
     """
-    reason = limits.reason(measure(image, frame_size)) if limits is not None else ""
-    return reason or (_FLAT if is_flat(image) else "")
+    if is_flat(image):
+        return (limits.reason(measure(image, frame_size, structure=False)) if limits is not None else "") or _FLAT
+    if limits is None:
+        return ""
+    return limits.reason(measure(image, frame_size, structure=limits.structure is not None))
 
 
 def is_flat(image: Image) -> bool:
@@ -126,14 +139,15 @@ def is_flat(image: Image) -> bool:
     return np.array_equal(image[1:], image[:-1]) and np.array_equal(image[:, 1:], image[:, :-1])
 
 
-def measure(image: Image, frame_size: tuple[int, int]) -> FrameStats:
+def measure(image: Image, frame_size: tuple[int, int], *, structure: bool = True) -> FrameStats:
     """Measure a frame.
 
     Args:
         image: HxWx3 uint8 BGR of the model's size, as ``preprocess`` returns it.
         frame_size: height and width of what it was made from.
+        structure: measure the picture's structure too, which takes as long again.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
     # float32 counts: exact up to 16 million pixels, which no model's input has.
     histogram = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.float64) / grey.size
     _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))
@@ -143,6 +157,7 @@ def measure(image: Image, frame_size: tuple[int, int]) -> FrameStats:
         sharpness=float(deviation.item() ** 2),
         dark_share=float(histogram[: DARK + 1].sum()),
         bright_share=float(histogram[BRIGHT:].sum()),
+        structure=measure_structure(image, grey) if structure else None,
     )
 
 
@@ -151,7 +166,7 @@ def learn_limits(stats: Iterable[FrameStats]) -> FrameLimits | None:
 
     The room: half to twice the size; a tenth in aspect ratio; the observed range of brightness, or 16 grey levels where
     that is more, to either side; three tenths of the lowest sharpness; half the way from the largest share of black or
-    saturated pixels to all of them.
+    saturated pixels to all of them; of the structure as ``learn_structure`` says.
     """
     seen = list(stats)
     if not seen:
@@ -159,6 +174,7 @@ def learn_limits(stats: Iterable[FrameStats]) -> FrameLimits | None:
     heights, widths = ([s.frame_size[axis] for s in seen] for axis in (0, 1))
     aspects = [width / height for height, width in zip(heights, widths, strict=True)]
     brightness = [s.brightness for s in seen]
+    structures = [s.structure for s in seen if s.structure is not None]
     margin = max(_BRIGHTNESS_MARGIN, max(brightness) - min(brightness))
     return FrameLimits(
         min_height=max(1, int(min(heights) / _SIZE_FACTOR)),
@@ -172,4 +188,5 @@ def learn_limits(stats: Iterable[FrameStats]) -> FrameLimits | None:
         min_sharpness=min(s.sharpness for s in seen) * _SHARPNESS_SHARE,
         max_dark_share=(1 + max(s.dark_share for s in seen)) / 2,
         max_bright_share=(1 + max(s.bright_share for s in seen)) / 2,
+        structure=learn_structure(structures) if structures else None,
     )

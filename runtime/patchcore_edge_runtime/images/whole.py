@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["is_whole"]
+__all__ = ["ends_for_sure", "is_jpeg", "is_whole"]
 
 _SCAN, _END = 0xDA, 0xD9
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
@@ -27,6 +27,11 @@ _PIXELS_PER_BYTE = 4096
 _NEAR = 48
 _LEAST = 8
 """Values beside the edge of a filled part, and grey levels by which they differ from it."""
+
+
+def is_jpeg(data: bytes | memoryview) -> bool:
+    """Whether a file is a JPEG, by how it begins."""
+    return bytes(data[:2]) == _JPEG
 
 
 def is_whole(data: bytes | memoryview, image: NDArray[Any]) -> bool:
@@ -48,6 +53,17 @@ def is_whole(data: bytes | memoryview, image: NDArray[Any]) -> bool:
         size = 8 + int.from_bytes(data[4:8], "little")
         return size <= len(data) + 1 and not _ends_in_run(data[:size], image)
     return not _ends_in_run(data, image)
+
+
+def ends_for_sure(data: bytes | memoryview) -> bool:
+    """Whether nothing of a whole file can still be missing: its format has a mark for its end, or it ends in pixels.
+
+    A file whose size was reserved before it was written ends in equal bytes, as a picture with a black margin does.
+    """
+    if bytes(data[:8]).startswith((_JPEG, _PNG)):
+        return True
+    tail = bytes(data[-_FLAT_RUN:])
+    return tail.count(tail[:1]) != len(tail)
 
 
 def _jpeg_ends(data: bytes) -> bool:

@@ -33,15 +33,16 @@ __all__ = ["LineConfig", "ThresholdOverrides"]
 
 
 class SourceTable(LiveSettings):
-    """``[source]``: ``uri`` is what ``-s`` takes, ``recursive`` is for folders; the rest is for cameras and streams.
+    """``[source]``: ``uri`` is what ``-s`` takes; ``recursive`` is for folders, ``settle`` for watched ones.
 
     Larger pictures than ``max_megapixels`` are ERROR before they are decoded; unless told, what the bundle's frame
-    limits let pass.
+    limits let pass. The rest is for cameras and streams.
     """
 
     uri: str = Field(min_length=1)
     recursive: bool = True
     max_megapixels: PositiveFloat | None = Field(default=None, le=MAX_PIXELS / 1e6)
+    settle: float = Field(default=3.0, ge=0, le=86_400)
 
     @field_validator("uri", mode="before")
     @classmethod

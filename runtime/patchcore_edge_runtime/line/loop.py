@@ -11,6 +11,7 @@ from ..inspection.inspector import Inspector
 from ..monitoring.status import LineStatus
 from ..sinks import Record, Sink
 from ..sources import Frame, Source
+from ..sources.triggers import GIVEN_UP
 from ..threads import describe_failure
 from ..verdict import Verdict
 from .debounce import Debounce, DebounceRule
@@ -37,6 +38,7 @@ def run_loop(
     show: Callable[[Record], bool] | None = None,
     debounce: DebounceRule | None = None,
     swapper: HotSwapper | None = None,
+    claim: Callable[[int], bool] | None = None,
 ) -> LineStatus:
     """Inspect every frame of a source, count its verdict, and hand the record to every sink.
 
@@ -51,6 +53,8 @@ def run_loop(
         show: called with each record; the loop stops when it returns False.
         debounce: makes verdicts of parts from verdicts of frames; each frame is a part when absent.
         swapper: asked for another inspector between two frames.
+        claim: asked, before a verdict counts, whether the trigger of that number is still waited for; what the frame of
+            one shows that is not is an ERROR.
 
     Returns:
         the status, finished: verdicts, latencies and drops of this run.
@@ -67,7 +71,10 @@ def run_loop(
             if swapper is not None and (newer := swapper.poll()) is not None:
                 inspector = newer
                 status.swaps += 1
-            record = _debounced(inspect_frame(inspector, frame), rule)
+            record = inspect_frame(inspector, frame)
+            if claim is not None and frame.trigger and not claim(frame.trigger):
+                record = inspect_frame(inspector, replace(frame, image=None, error=frame.error or GIVEN_UP))
+            record = _debounced(record, rule)
             status.add(record.result)
             for sink in sinks:
                 sink.write(record)

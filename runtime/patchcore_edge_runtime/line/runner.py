@@ -76,6 +76,7 @@ class Line:
         sinks: each is given every record.
         viewer: what shows the records, if anything does.
         swapper: what watches the bundle, where the configuration asks for it.
+        claim: whether the trigger of a number is still waited for, where there are triggers.
     """
 
     config: LineConfig
@@ -85,6 +86,7 @@ class Line:
     sinks: Sequence[Sink]
     viewer: Viewer | None = None
     swapper: HotSwapper | None = None
+    claim: Callable[[int], bool] | None = None
 
     @classmethod
     @contextmanager
@@ -124,14 +126,14 @@ class Line:
                 viewer = stack.enter_context(closing(make_viewer(inspector, status, source.live)))
             stack.enter_context(stop_signals(partial(_stop, source, viewer)))
             # Sinks come after all that may fail: a start that fails leaves no empty files behind.
-            answers = TriggerAnswers(source.trigger) if isinstance(source, TriggeredSource) else None
+            answers = TriggerAnswers(source.trigger, source.give_up) if isinstance(source, TriggeredSource) else None
             context = SinkContext(status, source.fps, config.folder, answers.ask if answers else None, source.live)
             configured = stack.enter_context(closing(open_sinks(config.sinks, context, sinks)))
             swapper = None
             if config.hot_swap:
                 swapper = stack.enter_context(closing(_hot_swapper(config, stamp, status, viewer, limit)))
             takers: list[Sink] = [configured] if answers is None else [answers, configured]
-            yield cls(config, status, source, inspector, takers, viewer, swapper)
+            yield cls(config, status, source, inspector, takers, viewer, swapper, answers.claim if answers else None)
 
     def run(self) -> LineStatus:
         """Run to the end of the source, or until told to stop; returns the finished status.
@@ -157,6 +159,7 @@ class Line:
             show=self.viewer,
             debounce=self.config.inspect.debounce,
             swapper=self.swapper,
+            claim=self.claim,
         )
 
     def _loop_for_viewer(self, frames: Source, viewer: Viewer) -> LineStatus:
@@ -207,7 +210,10 @@ def _open_source(config: LineConfig) -> Source:
     # Pictures of what was inspected are none to inspect, wherever a sink puts them.
     folders = [getattr(settings, "folder", None) for settings in config.sinks.values()]
     own = [config.folder / folder for folder in folders if isinstance(folder, Path)]
-    return open_source(config.source_uri, config.live_settings, recursive=config.source.recursive, leave_out=own)
+    table = config.source
+    return open_source(
+        config.source_uri, config.live_settings, recursive=table.recursive, leave_out=own, settle=table.settle
+    )
 
 
 def _stop(source: Source, viewer: Viewer | None) -> None:

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 
 from ..sinks import Record
 
 __all__ = ["TriggerAnswers"]
 
-# Clocks are read in floating point on both sides.
-_TOLERANCE_SECONDS = 1e-3
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    part: str
-    asked: float
-    answer: Future[Record] = field(default_factory=Future)
-
 
 class TriggerAnswers:
-    """To the line a sink like any other; each record goes to the caller whose frame it shows.
+    """To the line a sink like any other; each record goes to the caller whose trigger it answers, by its number.
 
     So the answer is the line's, whatever verdicts a sink was asked for and however late it is.
 
     Args:
-        trigger: asks the source for a frame of a part; False when it refuses.
+        trigger: asks the source for a frame of a part and returns the number that the frame will have; 0 when it
+            refuses.
+        give_up: tells the source that nobody waits any more for the frame of that number.
     """
 
-    def __init__(self, trigger: Callable[[str], bool]) -> None:
-        self._trigger = trigger
-        self._waiting: deque[_Waiting] = deque()
+    def __init__(self, trigger: Callable[[str], int], give_up: Callable[[int], None] | None = None) -> None:
+        self._trigger, self._give_up = trigger, give_up
+        self._waiting: dict[int, Future[Record]] = {}
         self._lock = threading.Lock()
 
     def ask(self, part: str = "") -> Future[Record] | None:
@@ -45,28 +34,43 @@ class TriggerAnswers:
             part: which part it shows.
 
         Returns:
-            the record to come; None when the source refuses. Who waits no longer cancels it.
+            the record to come; None when the source refuses. Who waits no longer cancels it: there will be no verdict
+            then but ERROR.
         """
-        waiting = _Waiting(part, time.time())
         with self._lock:
-            if not self._trigger(part):
+            number = self._trigger(part)
+            if not number:
                 return None
-            self._waiting.append(waiting)
-        return waiting.answer
+            answer: Future[Record] = Future()
+            self._waiting[number] = answer
+        answer.add_done_callback(lambda done: self._cancelled(number) if done.cancelled() else None)
+        return answer
+
+    def claim(self, number: int) -> bool:
+        """Whether a verdict may be recorded for that trigger: somebody waits for it, and will be told.
+
+        From here on it can no longer be cancelled. A frame without a trigger is always its own.
+        """
+        with self._lock:
+            answer = self._waiting.get(number)
+            return answer is None or _is_claimed(answer)
 
     def write(self, record: Record) -> None:
-        """Give a record to who asked for it first; a frame from before the call is nobody's answer."""
-        frame = record.frame
+        """Give a record to who asked for it; one whose caller has gone is nobody's."""
         with self._lock:
-            mine = next((w for w in self._waiting if _is_answer(frame.part, frame.time, w)), None)
-            if mine is not None:
-                self._waiting.remove(mine)
-        if mine is not None and mine.answer.set_running_or_notify_cancel():
-            mine.answer.set_result(record)
+            answer = self._waiting.pop(record.frame.trigger, None)
+            claimed = answer is not None and _is_claimed(answer)
+        if answer is not None and claimed:
+            answer.set_result(record)
 
     def close(self) -> None:
         """Nothing is held open; who still waits has a timeout of their own."""
 
+    def _cancelled(self, number: int) -> None:
+        if self._give_up is not None:
+            self._give_up(number)
 
-def _is_answer(part: str, moment: float, waiting: _Waiting) -> bool:
-    return part == waiting.part and moment >= waiting.asked - _TOLERANCE_SECONDS
+
+def _is_claimed(answer: Future[Record]) -> bool:
+    """Whether somebody waits for it, who from now on cannot leave."""
+    return not answer.cancelled() and (answer.running() or answer.set_running_or_notify_cancel())

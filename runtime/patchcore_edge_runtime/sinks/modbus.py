@@ -71,7 +71,7 @@ class ModbusSink:
         Raises:
             ConfigError: the PLC did not take it, or it is too old to be taken for the part in front of the camera.
         """
-        age = time.time() - record.frame.time
+        age = time.monotonic() - record.frame.moment
         if age > self._settings.max_age:
             raise ConfigError(f"A verdict was {age:.1f} s old when its turn came; it was not written.")
         self._toggle = not self._toggle

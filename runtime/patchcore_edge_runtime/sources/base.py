@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any, Protocol
 
 import cv2
@@ -25,6 +26,8 @@ class Frame:
         time: seconds since the epoch at capture.
         error: why there is no image; empty otherwise.
         part: which part it shows, where a trigger said so; empty otherwise.
+        trigger: number of the trigger that it answers, counted from 1; 0 when nobody asked for it.
+        moment: the same as ``time`` by ``time.monotonic``, which nobody sets back: what its age is told by.
     """
 
     index: int
@@ -33,6 +36,8 @@ class Frame:
     time: float
     error: str = ""
     part: str = ""
+    trigger: int = 0
+    moment: float = field(default_factory=monotonic, compare=False)
 
 
 class Source(Protocol):

@@ -15,9 +15,11 @@ from ..errors import FrameError, PatchcoreEdgeError, SourceError
 from ..shown import shown
 from ..threads import keep_running
 from .base import Frame, turned
+from .pace import Captured, Pace, news
+from .repeats import Repeats
 from .settings import LiveSettings
 
-__all__ = ["Capture", "LiveSettings", "LiveSource"]
+__all__ = ["Capture", "Captured", "LiveSettings", "LiveSource"]
 
 _LOG = logging.getLogger(__name__)
 _FIRST_BACKOFF = 0.25
@@ -56,20 +58,12 @@ class _Connection:
     abandoned: bool = False
 
 
-@dataclass(frozen=True)
-class _Captured:
-    image: NDArray[Any] | None
-    error: str
-    time: float
-    moment: float
-
-
 class LiveSource:
     """The newest frame of a camera or stream.
 
     Capture runs in a thread; a frame that is not taken before the next one comes is dropped and counted. A watchdog
     gives up a connection that hangs, and opens another one. Each time the source is lost the iteration gives one frame
-    without an image, and goes on when frames come again.
+    without an image, and goes on when frames come again. The same picture again and again is an error each time.
 
     Args:
         name: what people call it.
@@ -90,13 +84,16 @@ class LiveSource:
         self._settings = settings or LiveSettings()
         self._changed = threading.Condition()
         self._state, self._reason = "connecting", ""
-        self._newest: _Captured | None = None
-        self._loss: _Captured | None = None
+        self._newest: Captured | None = None
+        self._loss: Captured | None = None
         self._dropped = 0
         self._index = 0
         self._started = False  # has given a frame, even if it was lost since
         self._taking = False
         self._stopped = False
+        self._listener: Callable[[Captured], None] | None = None
+        self._pace = Pace()
+        self._repeats = Repeats(self._settings.max_repeats)
         self._hung: list[threading.Thread] = []
         self._supervisor = keep_running(
             f"source {name}", self._supervise, ended=lambda: self._stopped, failed=self._say_lost
@@ -141,7 +138,20 @@ class LiveSource:
             if self._state != "lost":
                 return None
             self._loss = None
-            return self._frame(_Captured(None, self._reason, time.time(), time.monotonic()))
+            return self._frame(news(self._reason))
+
+    def listen(self, listener: Callable[[Captured], None] | None) -> None:
+        """Have ``listener`` called with each frame as it comes, in the capturing thread, which it must not keep."""
+        self._listener = listener
+
+    def number(self, captured: Captured) -> Frame:
+        """The next frame of this source."""
+        with self._changed:
+            return self._frame(captured)
+
+    def error_frame(self, reason: str) -> Frame:
+        """The next frame of this source, one without an image."""
+        return self.number(news(reason))
 
     @property
     def lost_reason(self) -> str:
@@ -162,8 +172,9 @@ class LiveSource:
         self._stopped = True
         self._supervisor.join(2.0)
 
-    def _frame(self, captured: _Captured) -> Frame:
-        frame = Frame(self._index, f"{self.name}#{self._index}", captured.image, captured.time, captured.error)
+    def _frame(self, captured: Captured) -> Frame:
+        name = f"{self.name}#{self._index}"
+        frame = Frame(self._index, name, captured.image, captured.time, captured.error, moment=captured.moment)
         self._index += 1
         return frame
 
@@ -218,7 +229,7 @@ class LiveSource:
             if self._state != "lost":
                 self._state, self._reason = "lost", reason
                 self.losses += 1
-                self._loss = _Captured(None, reason, time.time(), time.monotonic())
+                self._loss = news(reason)
                 _LOG.warning(reason)
             self._changed.notify_all()
 
@@ -243,10 +254,13 @@ class LiveSource:
                 self._changed.notify_all()
 
     def _grab_one(self, capture: Capture, connection: _Connection) -> None:
+        asked = time.monotonic()
         try:
             image, error = capture.read(), ""
         except FrameError as broken:
             image, error = None, str(broken)
+        if image is not None and self._repeats.is_stuck(image, time.monotonic()):
+            image, error = None, f"{self.name}: the camera repeats its picture; switch it off and on again."
         if image is not None and self._settings.rotate:
             image = turned(image, self._settings.rotate)
         with self._changed:
@@ -259,8 +273,11 @@ class LiveSource:
             if self._state == "lost":
                 _LOG.warning("%s is back.", self.name)
             self._state, self._started = "running", True
-            self._newest = _Captured(image, error, time.time(), connection.progress)
+            since = self._pace.since(asked, connection.progress)
+            self._newest = captured = Captured(image, error, time.time(), connection.progress, since)
             self._changed.notify_all()
+            if self._listener is not None:
+                self._listener(captured)
 
     def _rest(self, seconds: float, connection: _Connection) -> None:
         """Wait with the next question to the camera; that is no silence of its own."""

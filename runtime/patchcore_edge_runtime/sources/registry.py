@@ -42,10 +42,12 @@ class FolderSettings:
     Attributes:
         recursive: its subfolders too.
         leave_out: folders that the line itself writes pictures to.
+        settle: seconds that a file in a watched folder has to stay as it is where nothing says that it is complete.
     """
 
     recursive: bool = True
     leave_out: tuple[Path, ...] = ()
+    settle: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def _http(text: str, settings: LiveSettings) -> LiveSource:
 def _watch(text: str, settings: FolderSettings) -> WatchedFolder:
     folder = Path(text[len("watch:") :])
     _require_readable(folder)
-    return WatchedFolder(folder, recursive=settings.recursive, leave_out=settings.leave_out)
+    return WatchedFolder(
+        folder, recursive=settings.recursive, leave_out=settings.leave_out, settle_seconds=settings.settle
+    )
 
 
 def _path(text: str, settings: FolderSettings) -> Source:
@@ -189,6 +193,7 @@ def open_source(
     *,
     recursive: bool = True,
     leave_out: Sequence[Path] = (),
+    settle: float = 3.0,
 ) -> Source:
     """Open what ``-s`` names; what is left out of a folder is logged.
 
@@ -198,6 +203,7 @@ def open_source(
         settings: how long a camera or stream is waited for, what it is asked for, and how pictures are turned.
         recursive: of a folder, its subfolders too.
         leave_out: folders that are written to, and whose pictures are none to inspect.
+        settle: seconds that a file in a watched folder has to stay as it is where nothing says that it is complete.
 
     Raises:
         SourceError: there is nothing of that name, or it gives no frames.
@@ -211,7 +217,7 @@ def open_source(
         raise ConfigError(f"{misplaced}.")
     scheme = _scheme(text)
     if scheme.opens_path is not None:
-        source = scheme.opens_path(text, FolderSettings(recursive, tuple(leave_out)))
+        source = scheme.opens_path(text, FolderSettings(recursive, tuple(leave_out), settle))
     else:
         assert scheme.opens is not None
         source = scheme.opens(text, settings)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, FiniteFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from ..validation import Seconds, Settings
 
@@ -28,6 +28,8 @@ class LiveSettings(Settings):
         read_timeout: for a frame; then the source counts as lost.
         max_backoff: the longest pause between two attempts; they start at a quarter of a second and double.
         wait: be content with a source that is not there at the start, and go on trying.
+        max_repeats: pictures in a row that may be the very same one, down to their noise, before each further one is an
+            ERROR; any number when 0, as for a test picture.
         rotate: degrees clockwise that every picture is turned by.
         width, height: pixels, before turning.
         fps: frames per second.
@@ -47,6 +49,7 @@ class LiveSettings(Settings):
     read_timeout: Seconds = 5.0
     max_backoff: Seconds = 5.0
     wait: bool = False
+    max_repeats: NonNegativeInt = 10
     rotate: Rotation = 0
     width: PositiveInt | None = Field(default=None, le=65_535)
     height: PositiveInt | None = Field(default=None, le=65_535)

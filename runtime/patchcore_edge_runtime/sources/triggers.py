@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import count
 
 from ..errors import ConfigError
 from ..shown import name_fault
 from .base import Frame, Source
-from .live import LiveSource
+from .live import Captured, LiveSource
 
-__all__ = ["IntervalSource", "TriggeredSource"]
+__all__ = ["GIVEN_UP", "IntervalSource", "TriggeredSource"]
 
 MAX_WAITING = 64
 """Triggers that may wait; further ones are refused, and the caller is told."""
 
+GIVEN_UP = "Nobody waited any longer for the verdict of this part; look at what held the line up."
+_OVERTAKEN = "The next part was called before there was a picture of this one; check the camera."
+
 _POLL_SECONDS = 0.02
+_SAME_MOMENT_SECONDS = 0.1
+"""Calls so close to each other come from several callers and not from one part after the other."""
 
 
 class _Gate:
@@ -66,18 +73,49 @@ class IntervalSource(_Gate):
             due = max(due + self._seconds, time.monotonic())
 
 
+@dataclass
+class _Call:
+    """A trigger that waits for its frame.
+
+    Attributes:
+        moment: ``time.monotonic`` of the call.
+        picture: the frame that is its own.
+        error: why it gets none, in place of a picture.
+    """
+
+    number: int
+    part: str
+    moment: float
+    picture: Captured | None = None
+    error: str = ""
+
+    @property
+    def settled(self) -> bool:
+        return self.picture is not None or bool(self.error)
+
+    def is_overtaken_by(self, later: _Call) -> bool:
+        """Whether the part before the camera is the other call's by now."""
+        same = self.part == later.part and self.part != ""
+        return not same and later.moment - self.moment > _SAME_MOMENT_SECONDS
+
+
 class TriggeredSource(_Gate):
     """One frame for each call of ``trigger``.
 
-    Of a live source it is the first frame captured after the call; while the source is lost, an ERROR. Of files it is
-    the next one. News that a live source was lost comes without being asked for.
+    Of a live source it is the first frame that the camera was asked for after the call, whatever the line was doing at
+    that time; while the source is lost, an ERROR. Where the next part was called before there was a frame of this one,
+    it is an ERROR: such a frame would show the wrong part. Of files it is the next one. News that a live source was
+    lost comes without being asked for.
     """
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        self._waiting: deque[tuple[float, str]] = deque()
+        self._waiting: deque[_Call] = deque()
+        self._changed = threading.Condition()
+        self._numbers = count(1)
+        self._given = 0
 
-    def trigger(self, part: str = "") -> bool:
+    def trigger(self, part: str = "") -> int:
         """Ask for one frame, from any thread.
 
         Args:
@@ -87,14 +125,26 @@ class TriggeredSource(_Gate):
             ConfigError: the name is too long or has control characters.
 
         Returns:
-            False when 64 triggers already wait, or the source has ended: then there will be no frame for this one.
+            the number that its frame will have as ``trigger``, from 1; 0 when 64 triggers already wait, or the source
+            has ended: then there will be no frame for this one.
         """
         if fault := name_fault(part):
             raise ConfigError(fault)
-        if self._stopped or len(self._waiting) >= MAX_WAITING:
-            return False
-        self._waiting.append((time.monotonic(), part))
-        return True
+        with self._changed:
+            if self._stopped or len(self._waiting) >= MAX_WAITING:
+                return 0
+            call = _Call(next(self._numbers), part, time.monotonic())
+            self._waiting.append(call)
+            self._changed.notify_all()
+        return call.number
+
+    def give_up(self, number: int) -> None:
+        """Nobody waits for this trigger any more: its frame is an ERROR, whatever it will show. From any thread."""
+        with self._changed:
+            for call in self._waiting:
+                if call.number == number:
+                    call.error, call.picture = GIVEN_UP, None
+            self._changed.notify_all()
 
     def __iter__(self) -> Iterator[Frame]:
         try:
@@ -105,29 +155,59 @@ class TriggeredSource(_Gate):
     def _files(self) -> Iterator[Frame]:
         frames = iter(self._source)
         while not self._stopped:
-            if not self._waiting:
-                time.sleep(_POLL_SECONDS)
-                continue
-            _, part = self._waiting.popleft()
-            frame = next(frames, None)
-            if frame is None:
+            with self._changed:
+                if not self._waiting:
+                    self._changed.wait(_POLL_SECONDS)
+                    continue
+                call = self._waiting[0]
+            # One given up before its file was looked for takes none; later, the file that came was for it.
+            frame = None if call.error else next(frames, None)
+            with self._changed:
+                self._waiting.popleft()
+            if frame is None and not call.error:
                 return
-            yield replace(frame, part=part)
+            frame = frame or Frame(0, f"trigger {call.number}", None, time.time())
+            if call.error:
+                frame = replace(frame, image=None, error=call.error)
+            yield replace(frame, index=self._given, part=call.part, trigger=call.number)
+            self._given += 1
 
     def _live(self, camera: LiveSource) -> Iterator[Frame]:
-        while not self._stopped:
-            if not self._waiting:
+        camera.listen(self._take)
+        try:
+            while not self._stopped:
                 # Nothing is asked for: only the news of a loss is passed on.
-                frame = camera.poll(after=float("inf"), timeout=_POLL_SECONDS)
-            else:
-                frame = self._answer(camera)
-            if frame is not None:
-                yield frame
+                frame = self._answer(camera) if self._waiting else camera.poll(float("inf"), _POLL_SECONDS)
+                if frame is not None:
+                    yield frame
+        finally:
+            camera.listen(None)
+
+    def _take(self, captured: Captured) -> None:
+        """A frame has come: it is the first open call's for whose part it can be."""
+        with self._changed:
+            calls = [call for call in self._waiting if call.moment <= captured.moment]
+            for call in calls:
+                if not call.settled and call.is_overtaken_by(calls[-1]):
+                    call.error = _OVERTAKEN
+            first = next((call for call in calls if not call.settled), None)
+            if first is not None and first.moment <= captured.since < float("inf"):
+                first.picture = captured
+            self._changed.notify_all()
 
     def _answer(self, camera: LiveSource) -> Frame | None:
-        after, part = self._waiting[0]
-        frame = camera.lost_frame() or camera.poll(after=after)
+        with self._changed:
+            call = self._waiting[0]
+            if not call.settled:
+                self._changed.wait(_POLL_SECONDS)
+            picture, error = call.picture, call.error
+        frame: Frame | None
+        if picture is not None:
+            frame = camera.number(picture)
+        else:
+            frame = camera.error_frame(error) if error else camera.lost_frame()
         if frame is None:
             return None
-        self._waiting.popleft()
-        return replace(frame, part=part)
+        with self._changed:
+            self._waiting.popleft()
+        return replace(frame, part=call.part, trigger=call.number)

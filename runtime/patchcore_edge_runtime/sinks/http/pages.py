@@ -36,6 +36,12 @@ def json_answer(value: Any, status: int = 200) -> Response:
     return JSONResponse(value, status)
 
 
+async def _hung_up(request: Request) -> None:
+    """Return when the caller has gone; what the caller sends is of no interest."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 def _answer(content: str | bytes, media_type: str) -> Response:
     from starlette.responses import Response
 
@@ -117,12 +123,17 @@ class Pages:
         asked = trigger(part)
         if asked is None:
             return json_answer({"error": "Too many triggers wait, or the source has ended."}, 503)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.trigger_timeout):
-                record = await asyncio.wrap_future(asked)
-                # In a thread: the regions of a large frame take milliseconds, and others are being served.
-                return json_answer(await asyncio.to_thread(record.to_dict))
-        return json_answer({"error": "There was no verdict in time; look at the camera."}, 504)
+        answer = asyncio.wrap_future(asked)
+        gone = asyncio.ensure_future(_hung_up(request))
+        either: set[asyncio.Future[Any]] = {answer, gone}
+        await asyncio.wait(either, timeout=self._settings.trigger_timeout, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        # One that can no longer be cancelled is being recorded: the caller is told what is.
+        if not answer.done() and asked.cancel():
+            return json_answer({"error": "There was no verdict in time; look at the camera."}, 504)
+        record = await answer
+        # In a thread: the regions of a large frame take milliseconds, and others are being served.
+        return json_answer(await asyncio.to_thread(record.to_dict))
 
     def _problem(self) -> str:
         now = self._context.status.snapshot()

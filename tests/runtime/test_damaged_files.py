@@ -1,0 +1,122 @@
+"""Files that hold less than their picture, or more than one: refused with a reason, in fits and lines alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import bad_part, good_part
+
+from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.images.files import decode_image
+from patchcore_edge_runtime.images.pages import picture_count
+from patchcore_edge_runtime.sources import open_source
+
+QUALITIES = (40, 75, 90, 98)
+KINDS = {
+    "plain": [],
+    "restarts": [cv2.IMWRITE_JPEG_RST_INTERVAL, 4],
+    "own tables": [cv2.IMWRITE_JPEG_OPTIMIZE, 1],
+    "all chroma": [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+    "progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+}
+
+
+def photo(*, colour: bool, size: int = 240) -> np.ndarray:
+    grey = good_part(3, size=size)
+    return cv2.applyColorMap(grey[..., 0], cv2.COLORMAP_JET) if colour else grey[..., 0]
+
+
+def jpeg(image: np.ndarray, flags: list[int], quality: int = 90) -> bytes:
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality, *flags])[1].tobytes()
+
+
+def scan_start(data: bytes) -> int:
+    at = 2
+    while True:
+        kind, at = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if kind == 0xDA:
+            return at
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("colour", [False, True])
+def test_whole_jpegs_of_every_kind_are_read(kind: str, colour: bool) -> None:
+    for quality in QUALITIES:
+        for shape in (photo(colour=colour), photo(colour=colour)[:97, :131]):
+            assert decode_image(jpeg(shape, KINDS[kind], quality), "a.jpg").shape == shape.shape
+
+
+@pytest.mark.parametrize("kind", ["plain", "restarts", "own tables", "all chroma"])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_jpeg_that_lost_bytes_between_its_markers_is_refused(kind: str, colour: bool) -> None:
+    data = jpeg(photo(colour=colour), KINDS[kind])
+    start, rng = scan_start(data), np.random.default_rng(4)
+    for lost in (600, 1500):
+        for place in rng.integers(start, len(data) - lost - 2, 8):
+            with pytest.raises(DataError, match=r"damaged within|breaks off"):
+                decode_image(data[:place] + data[place + lost :], "a.jpg")
+
+
+def test_a_large_jpeg_that_lost_bytes_is_refused_too_and_a_grey_margin_is_no_loss() -> None:
+    rng = np.random.default_rng(5)
+    image = rng.integers(0, 255, (600, 700), dtype=np.uint8)
+    data = jpeg(image, [], 95)
+    assert len(data) > 1 << 17
+    assert decode_image(data, "a.jpg").shape == image.shape
+    with pytest.raises(DataError, match="damaged within"):
+        decode_image(data[: len(data) // 2] + data[len(data) // 2 + 2000 :], "a.jpg")
+    image[500:] = 128
+    assert decode_image(jpeg(image, [], 95), "a.jpg").shape == image.shape
+
+
+def sequence(kind: str, count: int, folder: Path) -> bytes:
+    """A file of so many pictures."""
+    pictures = [good_part(seed) if seed == 0 else bad_part(seed) for seed in range(count)]
+    if kind == ".tif":
+        cv2.imwritemulti(str(folder / "a.tif"), pictures)
+        return (folder / "a.tif").read_bytes()
+    animation = cv2.Animation()
+    animation.frames = [np.dstack([one, np.full(one.shape[:2], 255, np.uint8)]) for one in pictures]
+    animation.durations = np.full(count, 100, np.int32)
+    cv2.imwriteanimation(str(folder / f"a{kind}"), animation)
+    return (folder / f"a{kind}").read_bytes()
+
+
+@pytest.mark.parametrize("kind", [".tif", ".gif", ".webp", ".png"])
+def test_a_file_of_several_pictures_is_refused_and_never_judged_by_its_first(kind: str, tmp_path: Path) -> None:
+    data = sequence(kind, 3, tmp_path)
+    assert picture_count(data) == 3
+    with pytest.raises(DataError, match="holds 3 pictures"):
+        decode_image(data, f"a{kind}")
+    (frame,) = open_source(str(tmp_path / f"a{kind}"))
+    assert frame.image is None
+    assert "only the first would be looked at" in frame.error
+    single = cv2.imencode(kind, good_part())[1].tobytes()
+    assert picture_count(single) == 1
+    assert decode_image(single, f"b{kind}").shape[:2] == (80, 80)
+
+
+@pytest.mark.parametrize("kind", [".tif", ".gif", ".webp", ".png"])
+def test_counting_pictures_ends_whatever_the_bytes_are(kind: str, tmp_path: Path) -> None:
+    data, rng = bytearray(sequence(kind, 3, tmp_path)), np.random.default_rng(6)
+    for _ in range(60):
+        damaged = data.copy()
+        for place in rng.integers(0, min(len(data), 400), 6):
+            damaged[place] = rng.integers(0, 256)
+        assert 1 <= picture_count(bytes(damaged)) <= 10_000
+        assert 1 <= picture_count(bytes(damaged[: rng.integers(1, len(data))])) <= 10_000
+
+
+def test_a_smaller_copy_within_a_tiff_is_no_picture_of_its_own(tmp_path: Path) -> None:
+    data = bytearray(sequence(".tif", 2, tmp_path))
+    order = "little" if data[:2] == b"II" else "big"
+    first = int.from_bytes(data[4:8], order)
+    second = int.from_bytes(data[first + 2 + 12 * int.from_bytes(data[first : first + 2], order) :][:4], order)
+    # Its first entry becomes NewSubfileType = reduced.
+    data[second + 2 : second + 14] = b"".join(
+        number.to_bytes(size, order) for number, size in ((254, 2), (4, 2), (1, 4), (1, 4))
+    )
+    assert picture_count(bytes(data)) == 1
