@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
 
-# Not readable: that is said by us, with the user's name.
+# Of paths ``readable=False``: what may not be read is refused by who reads it, and says which user may not.
 BundleOption = Annotated[
     Path, typer.Option("--model", "-m", readable=False, help="Bundle folder that `patchcore-edge export` wrote.")
 ]
@@ -34,7 +34,9 @@ SourceOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU, AUTO.")]
 RoiOption = Annotated[str | None, typer.Option("--roi", help="Part of each frame to inspect: X,Y,WIDTH,HEIGHT.")]
-CacheOption = Annotated[Path | None, typer.Option(help="Folder for OpenVINO's compiled models; speeds up starts.")]
+CacheOption = Annotated[
+    Path | None, typer.Option(readable=False, help="Folder for OpenVINO's compiled models; speeds up starts.")
+]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, help="CPU threads for inference; all cores unless told. For several lines on one PC."),
@@ -83,11 +85,15 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     ] = None,
     hot_swap: Annotated[bool | None, typer.Option(help="Change to a new bundle when the folder changes.")] = None,
     show: Annotated[bool, typer.Option(help="Show the annotated frames in a window; q or Esc ends.")] = False,
-    save_ng: Annotated[Path | None, typer.Option(help="Folder for NG, WARN and ERROR frames.")] = None,
-    results: Annotated[Path | None, typer.Option(help="JSONL file to append a line per frame to.")] = None,
+    save_ng: Annotated[Path | None, typer.Option(readable=False, help="Folder for NG, WARN and ERROR frames.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(readable=False, help="JSONL file to append a line per frame to.")
+    ] = None,
     save_video: Annotated[
         Path | None,
-        typer.Option(help="Annotated video to write, such as line.mp4; an earlier one is kept under a number."),
+        typer.Option(
+            readable=False, help="Annotated video to write, such as line.mp4; an earlier one is kept under a number."
+        ),
     ] = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
@@ -163,7 +169,7 @@ def benchmark(
     source: Annotated[
         str | None, typer.Option("--source", "-s", help="Pictures to use; golden images if none.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure for each hint.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=86400, help="How long to measure for each hint.")] = 5.0,
     inference_num_threads: ThreadsOption = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
@@ -182,7 +188,9 @@ def benchmark(
 def predict(
     model: BundleOption,
     source: SourceOption,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results.jsonl and annotated images.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", readable=False, help="Folder for results.jsonl and annotated images.")
+    ],
     device: DeviceOption = "CPU",
     roi: RoiOption = None,
     recursive: Annotated[
@@ -194,6 +202,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Inspect images or a video in one pass: a JSONL line and an annotated image for each."""
+    from .images.size_limit import PixelLimit, limit_pixels
     from .inspection.inspector import Inspector
     from .line.loop import run_loop
     from .monitoring.status import LineStatus
@@ -209,7 +218,7 @@ def predict(
     ):
         inspector = Inspector(model, device, roi=_parse_roi(roi))
         status = LineStatus(model_id=inspector.manifest.model_id, source=frames.status)
-        with closing(JsonlSink(begin())) as results:
+        with limit_pixels(PixelLimit(inspector.largest_frame)), closing(JsonlSink(begin())) as results:
             try:
                 run_loop(frames, inspector, [results, OverlaySink(output)], status=status)
             except SourceError:

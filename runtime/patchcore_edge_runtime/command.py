@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import codecs
 import errno
+import math
 import os
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from io import TextIOWrapper
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperCommand, TyperOption
 
 from .errors import PatchcoreEdgeError, shortened, user_name
@@ -19,11 +23,14 @@ from .opencv_check import explain_opencv
 from .path_text import encodable
 from .shown import shown
 from .system import end_process
+from .threads import describe_failure
+from .validation import first_fault
 
 __all__ = ["new_app", "run_app"]
 
-_USAGE, _INTERRUPTED = 2, 130
-_NOBODY_READS = (errno.EPIPE, errno.EIO)
+_USAGE, _FAULT, _INTERRUPTED, _NOBODY_READS = 2, 70, 130, 141
+_TRACEBACK = "PATCHCORE_EDGE_TRACEBACK"
+"""While set, an unforeseen exception is printed with all that Python knows of it."""
 _PLAIN = "patchcore-edge-plain"
 _SIGNS = {"→": "->", "–": "-", "…": "...", "×": "x", "‖": "|"}
 
@@ -40,7 +47,10 @@ codecs.register_error(_PLAIN, _in_plain_letters)
 
 
 class _Command(TyperCommand):
-    """Refuses an option that is given twice and takes one value: the last one would win in silence."""
+    """Refuses what would switch something off in silence.
+
+    An option that is given twice and takes one value, of which the last would win; and a number that is none.
+    """
 
     # Any: typer brings a click of its own, or uses the one that is installed, by its version.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -48,7 +58,11 @@ class _Command(TyperCommand):
         for parameter, times in Counter(order).items():
             if times > 1 and isinstance(parameter, TyperOption) and not (parameter.multiple or parameter.count):
                 ctx.fail(_twice(parameter, times))
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                ctx.fail(f"--{name.replace('_', '-')} is {value}; give a finite number.")
+        return rest
 
 
 def _twice(option: TyperOption, times: int) -> str:
@@ -75,48 +89,79 @@ def new_app(help_text: str) -> typer.Typer:
 def run_app(app: typer.Typer) -> None:
     """Run ``app`` on the command line's words and end the process.
 
-    Exit codes: 0 done; 2 usage, configuration or data; 3 device or source; 4 bundle integrity or parity; 130 Ctrl-C.
+    Exit codes: 0 done; 2 usage, configuration or data, and what the operating system refuses; 3 device or source;
+    4 bundle integrity or parity; 70 a fault of this program; 130 Ctrl-C; 141 nobody reads what is printed. Never 1.
     """
-    _speak_plainly()
+    output = sys.stdout
     try:
-        app()
-    except PatchcoreEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        end_process(error.exit_code)
-    except (ImportError, AttributeError):
-        sentence = explain_opencv()
-        if not sentence:
-            raise
-        print(f"error: {sentence}", file=sys.stderr)
-        sys.exit(PatchcoreEdgeError.exit_code)
+        _run(app, output)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer's way to say Ctrl-C, without a word to the person who pressed it
-            print("stopped.", file=sys.stderr)
+            _say("stopped.")
+        if sys.stdout is not output:  # typer's way to say that the reader of our output has gone (`… | head`)
+            _end(_NOBODY_READS)
         if isinstance(end.code, int):
             end_process(end.code)
         raise
-    except OSError as error:
-        _end_of(error)
+    except Exception as error:  # noqa: BLE001 - the one place where a command ends, however it does
+        text, code = _last_words(error)
+        if text:
+            _say(text)
+        if isinstance(error, OSError):
+            _end(code)
+        end_process(code)
 
 
-def _end_of(error: OSError) -> NoReturn:
-    if error.errno in _NOBODY_READS:
-        # The reader of our output has gone (`… | head`, a terminal that was closed); Python would complain once more
-        # while closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    # No mistake of the program: a name too long, a folder of somebody else, a disk that does not answer.
-    print(f"error: {_about(error)}", file=sys.stderr)
-    end_process(_USAGE)
-
-
-def _about(error: OSError) -> str:
-    place = shortened(shown(error.filename)) if error.filename is not None else "A file or a connection"
-    return f"{place} cannot be used by {user_name()} ({error.strerror or error}); check it and who may use it."
-
-
-def _speak_plainly() -> None:
-    """Names of files and arrows must not end a command on a Windows console, or in a log that takes fewer letters."""
-    for stream in (sys.stdout, sys.stderr):
+def _run(app: typer.Typer, output: TextIO | None) -> None:
+    for stream in (output, sys.stderr):
+        # Names of files and arrows must not end a command on a Windows console, or in a log that takes fewer letters.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=_PLAIN)
+    try:
+        app()
+    finally:
+        if sys.stdout is output and output is not None:
+            output.flush()  # what a full disk refuses is said by us, and not by Python while it ends
+
+
+def _last_words(error: Exception) -> tuple[str, int]:
+    """What is said of an error, and the exit code."""
+    if isinstance(error, PatchcoreEdgeError):
+        return f"error: {error}", error.exit_code
+    if isinstance(error, OSError):
+        if error.errno in (errno.EPIPE, errno.EIO) and error.filename is None:
+            return "", _NOBODY_READS
+        # No mistake of the program: a name too long, a folder of somebody else, a disk that is full or does not answer.
+        place = (
+            "A file, a connection or what is printed"
+            if error.filename is None
+            else encodable(shortened(shown(error.filename)))
+        )
+        why = error.strerror or str(error)
+        return f"error: {place} cannot be used by {user_name()} ({why}); check the place and who may use it.", _USAGE
+    if isinstance(error, ImportError | AttributeError) and (sentence := explain_opencv()):
+        return f"error: {sentence}", _USAGE
+    if isinstance(error, ValidationError):  # a value that an option gave to what it describes
+        return f"error: {first_fault(error)}; give another value.", _USAGE
+    if os.environ.get(_TRACEBACK):
+        traceback.print_exception(error)
+    fault = describe_failure(error)
+    return f"error: This is a fault of the program ({fault}); report it with what {_TRACEBACK}=1 adds.", _FAULT
+
+
+def _say(text: str) -> None:
+    """On the error output, where there is one that can be written."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)
+
+
+def _end(code: int) -> NoReturn:
+    """End without another word from Python, which would try again to print what could not be printed."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()  # type: ignore[union-attr]
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.__stdout__.fileno())  # type: ignore[union-attr]
+    end_process(code)

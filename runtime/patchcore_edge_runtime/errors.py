@@ -111,6 +111,10 @@ def cannot_write(
         kind: of the error.
     """
     reason = why.strerror if isinstance(why, OSError) and why.strerror else why
+    if isinstance(why, PermissionError):
+        return kind(
+            f"{shortened(place)} cannot be written by {user_name()} ({reason}); let that user write it, or {remedy}."
+        )
     return kind(f"{shortened(place)} cannot be written ({reason}); {remedy}.")
 
 

@@ -15,7 +15,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-__all__ = ["abandon", "end_process", "is_hidden", "lower_thread_priority", "resident_memory", "stop_signals", "within"]
+__all__ = [
+    "abandon",
+    "end_process",
+    "free_memory",
+    "is_hidden",
+    "lower_thread_priority",
+    "resident_memory",
+    "stop_signals",
+    "within",
+]
 
 _T = TypeVar("_T")
 _ABANDONED: list[threading.Thread] = []
@@ -23,6 +32,7 @@ _ABANDONED: list[threading.Thread] = []
 _NICE = 5
 _CANCEL_SECONDS = 5.0
 _THREAD_PRIORITY_LOWEST = -2
+_GROUPS = Path("/sys/fs/cgroup")
 
 # SIGBREAK is what Windows services and Ctrl-Break send; SIGTERM is what systemd and Docker send; SIGHUP comes when a
 # terminal or an SSH session is closed.
@@ -144,6 +154,52 @@ def resident_memory() -> int:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def free_memory() -> int | None:
+    """Bytes that this process could still take without swapping, a container's or a service's limit included.
+
+    None where the system does not say.
+    """
+    if sys.platform == "win32":
+        return _windows_free_memory()
+    try:
+        facts = Path("/proc/meminfo").read_text(encoding="ascii")
+        free = 1024 * int(facts.partition("MemAvailable:")[2].split(maxsplit=1)[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    limits = [max(0, limit - resident_memory()) for limit in _group_limits()]
+    return min([free, *limits])
+
+
+def _group_limits() -> Iterator[int]:
+    """The memory limits of this process's control group (version 2) and of those around it."""
+    try:
+        inner = Path("/proc/self/cgroup").read_text(encoding="utf-8").rpartition("0::")[2].strip()
+    except (OSError, ValueError):
+        return
+    folder = _GROUPS / inner.lstrip("/")
+    for group in (folder, *folder.parents):
+        if not group.is_relative_to(_GROUPS):
+            return
+        with suppress(OSError, ValueError):  # "max", or the root, which has no limit
+            yield int((group / "memory.max").read_text(encoding="ascii"))
+
+
+def _windows_free_memory() -> int | None:
+    class Status(ctypes.Structure):
+        """MEMORYSTATUSEX."""
+
+        _fields_ = (
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in ("total", "free", "tp", "ap", "tv", "av", "ae")),
+        )
+
+    status = Status()
+    status.length = ctypes.sizeof(status)
+    library: Any = getattr(ctypes, "windll")  # noqa: B009 - only Windows has it
+    return int(status.free) if library.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)) else None
 
 
 def _windows_memory() -> int:

@@ -21,7 +21,8 @@ from ..errors import BundleError, cannot_read, shortened
 from ..images.files import decode_bgr8
 from ..images.image_format import ImageFormat, image_format
 from ..images.preprocess import Image
-from ..validation import first_fault
+from ..images.size_limit import PixelLimit, limit_pixels
+from ..validation import first_fault, require
 from .agreement import check_agreement
 from .graph_operations import check_operations
 from .ir import read_ir
@@ -55,6 +56,7 @@ class Bundle:
             BundleError: a file is missing, changed, malformed or not to be read by this user, the graph does what no
                 export does, or thresholds contradict each other.
         """
+        require("bundle", path, (str, Path), "the folder that `patchcore-edge export` wrote")
         try:
             return cls._load(Path(path))
         except OSError as error:
@@ -96,7 +98,11 @@ class Bundle:
         # The size stands in the PNG's first 24 bytes: a file that claims to be huge is refused before it is decoded.
         size = tuple(int(v) for v in np.frombuffer(data[16:24].tobytes(), ">u4")) if data.size >= 24 else ()
         is_png = image_format(data) is ImageFormat.PNG
-        image = decode_bgr8(data) if is_png and size == (width, height) else None
+        image = None
+        if is_png and size == (width, height):
+            # The model's size says nothing of the frames that a running line expects.
+            with limit_pixels(PixelLimit(width * height)):
+                image = decode_bgr8(data)
         if image is None or image.shape != (height, width, 3):
             raise BundleError(f"{golden.file} is not a {width}x{height} PNG; export the bundle again.")
         return image.astype(np.uint8, copy=False)

@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import FrameError
 from ..images.geometry import Roi
 from ..images.preprocess import Image, as_bgr8
 from ..inspection.result import InspectionResult
 from ..monitoring.status import Snapshot
+from ..validation import require
 from .panel import VERDICT_COLORS, WHITE, draw_hud, draw_verdict, strip_height
 
 __all__ = ["VERDICT_COLORS", "draw_overlay", "heatmap"]
@@ -21,6 +23,9 @@ _FIRST_LEVEL, _LAST_LEVEL = 0.75, 1.5
 _IGNORED = (150, 150, 150)
 # Below, counters would cover more of the part than they tell.
 _MIN_HUD_HEIGHT = 64
+NO_PICTURE = (480, 640, 3)
+"""Of the grey field that stands for a frame that cannot be shown."""
+_NO_PICTURE_GREY = 64
 
 
 def heatmap(
@@ -63,8 +68,10 @@ def draw_overlay(
 
     The verdict's strip lies at the upper edge, or at the lower one where it would hide a defect there and only there.
 
+    A frame that is no picture, whose verdict is ERROR, is a grey field with the reason on it.
+
     Args:
-        frame: the inspected frame, as ``Inspector`` takes it.
+        frame: the inspected frame, as ``Inspector`` takes it, whatever its verdict.
         result: what the inspector returned for it.
         opacity: of the heatmap, in [0, 1]; none is drawn at 0.
         only_above: show the heatmap only above the pixel threshold.
@@ -72,8 +79,13 @@ def draw_overlay(
 
     Returns:
         HxWx3 uint8 BGR of the frame's size; the frame itself is left alone.
+
+    Raises:
+        ConfigError: ``result`` or ``opacity`` is not what it should be.
     """
-    canvas = as_bgr8(frame, result.preprocess.depth).copy()
+    require("result", result, InspectionResult, "what the inspector returned for the frame")
+    require("opacity", opacity, (int, float), "a share from 0 to 1")
+    canvas = _canvas(frame, result.preprocess.depth)
     if result.model_map is not None:
         _draw_map(canvas, result, opacity, only_above)
         _draw_contours(canvas, result)
@@ -88,6 +100,14 @@ def draw_overlay(
     corner = (int(canvas.shape[1]) - 1, bottom - 1)
     cv2.rectangle(canvas, (0, 0), corner, VERDICT_COLORS[result.verdict], 2 * max(1, min(corner) // 120))
     return canvas
+
+
+def _canvas(frame: NDArray[Any], bit_depth: int) -> Image:
+    """A copy of the frame to draw on; a grey field of a usual size where it cannot be shown."""
+    try:
+        return as_bgr8(frame, bit_depth).copy()
+    except FrameError:
+        return np.full(NO_PICTURE, _NO_PICTURE_GREY, np.uint8)
 
 
 def _draw_map(canvas: Image, result: InspectionResult, opacity: float, only_above: bool) -> None:

@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError, cannot_write
+from ..errors import ConfigError, DataError, FrameError, cannot_read, cannot_write
 from .formats import IMAGE_SUFFIXES, named_format
 from .image_format import USUAL, image_format
 from .jpeg_scan import scan_fault
 from .listing import list_images
 from .pages import picture_count
 from .preprocess import Image
+from .size_limit import bytes_fault, picture_fault
 from .transparency import with_alpha
 from .whole import is_jpeg, is_whole
 
@@ -54,18 +55,22 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
         EXIF orientation.
 
     Raises:
-        DataError: the file is missing or no image that OpenCV can decode.
+        DataError: the file is missing, no image that OpenCV can decode, or too large to be decoded.
     """
     return decode_image(read_bytes(path), path)
 
 
 def read_bytes(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """All of a file; raises ``DataError`` when it is missing or may not be opened."""
+    """All of a file; raises ``DataError`` when it is missing, may not be opened, or is larger than the memory."""
     try:
+        if fault := bytes_fault(os.stat(path).st_size, "read it"):  # noqa: PTH116 - a path may be text
+            raise DataError(f"{os.fspath(path)} {fault}")
         # Not cv2.imread: it cannot open a path outside the code page on Windows, and prints to stderr.
         return np.fromfile(path, np.uint8)
-    except OSError:
-        raise DataError(f"{os.fspath(path)} cannot be read; check that it is there and may be opened.") from None
+    except OSError as error:
+        raise cannot_read(os.fspath(path), error, DataError) from None
+    except MemoryError:
+        raise DataError(f"{os.fspath(path)} is larger than the memory; replace it.") from None
 
 
 def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -76,13 +81,15 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         path: the file's name, for the error.
 
     Raises:
-        DataError: it is no image that OpenCV can decode, a part of one, a damaged one, or several, or has transparency
-            that OpenCV cannot decode.
+        DataError: it is no image that OpenCV can decode, a part of one, a damaged one, or several, too large to be
+            decoded, or has transparency that OpenCV cannot decode.
     """
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
     found = image_format(data)
     if found is not None and found not in USUAL and found is not named_format(path):
         raise DataError(f"{os.fspath(path)} holds {found}, and its name says otherwise; save it as PNG or JPEG.")
+    if fault := picture_fault(memoryview(data)):  # type: ignore[arg-type]
+        raise DataError(f"{os.fspath(path)} {fault}")
     image = None if found is None else _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
     if image is None:
         raise DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
@@ -105,15 +112,22 @@ def decode_bgr8(data: NDArray[np.uint8]) -> Image | None:
     """HxWx3 uint8 BGR of an image file's bytes, whatever they hold; None when OpenCV cannot decode them.
 
     For what this project or a camera's JPEG encoder made; ``decode_image`` leaves depth and channels as they are.
+
+    Raises:
+        FrameError: it is larger than a frame may be.
     """
     # Of OpenCV's many decoders those that nobody asked for are not tried on what comes from outside.
-    return _decode(data, cv2.IMREAD_COLOR) if image_format(data) in USUAL else None
+    if image_format(data) not in USUAL:
+        return None
+    if fault := picture_fault(memoryview(data)):  # type: ignore[arg-type]
+        raise FrameError(f"The picture {fault}")
+    return _decode(data, cv2.IMREAD_COLOR)
 
 
 def _decode(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
     try:
         return cv2.imdecode(data, flags)
-    except cv2.error:
+    except (cv2.error, MemoryError):
         return None
 
 

@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from ..errors import FrameError
+from ..validation import require
 from .geometry import Roi
 from .resize import Image, resize
 
 __all__ = [
     "FULL_DEPTH",
+    "MAX_RESIZED_PIXELS",
     "MIN_SIDE",
     "BitDepth",
     "Image",
@@ -40,6 +42,9 @@ MIN_SIDE = 8
 """Smallest height and width in pixels that a frame may have."""
 FULL_DEPTH = 16
 BitDepth = Annotated[int, Field(ge=8, le=FULL_DEPTH)]
+
+MAX_RESIZED_PIXELS = 1 << 24
+"""Largest picture that a frame may be resized to, 48 MiB: also where a centre crop leaves little of it."""
 
 
 class PreprocessSpec(BaseModel):
@@ -72,6 +77,10 @@ class PreprocessSpec(BaseModel):
             raise ValueError("frame_size goes with a region of interest")
         if (self.crop_height is None) != (self.crop_width is None):
             raise ValueError("crop_height and crop_width go together")
+        if self.height * self.width > MAX_RESIZED_PIXELS:
+            raise ValueError(
+                f"frames would be resized to {self.width}x{self.height} pixels; {MAX_RESIZED_PIXELS} at most are sane"
+            )
         height, width = self.input_size
         if height > self.height or width > self.width:
             raise ValueError("the centre crop is larger than the resized image")
@@ -147,7 +156,10 @@ def preprocess(frame: NDArray[Any], spec: PreprocessSpec, out: Image | None = No
     Raises:
         FrameError: as ``as_bgr8``; a region of interest that does not fit, or is for frames of another size; a value
             beyond ``spec.bit_depth``. Nothing was written to ``out``.
+        ConfigError: ``spec`` is none.
     """
+    if not isinstance(spec, PreprocessSpec):
+        require("spec", spec, PreprocessSpec, "a PreprocessSpec")
     frame = _region(frame, spec)
     _require_frame(frame)
     _require_depth(frame, spec.depth)
@@ -176,7 +188,7 @@ def visible(frame: NDArray[Any]) -> NDArray[Any]:
 
 
 def _region(frame: NDArray[Any], spec: PreprocessSpec) -> NDArray[Any]:
-    if spec.roi is None:
+    if spec.roi is None or not isinstance(frame, np.ndarray):
         return frame
     if spec.frame_size is not None and frame.ndim >= 2 and frame.shape[:2] != spec.frame_size:
         height, width = spec.frame_size
@@ -187,8 +199,11 @@ def _region(frame: NDArray[Any], spec: PreprocessSpec) -> NDArray[Any]:
     return crop_roi(frame, spec.roi)
 
 
-def _require_frame(frame: NDArray[Any]) -> None:
+def _require_frame(frame: object) -> None:
     """Refuse what no frame can be."""
+    if not isinstance(frame, np.ndarray):
+        what = "nothing (None)" if frame is None else f"a {type(frame).__name__}"
+        raise FrameError(f"The frame is {what}; give a NumPy array of pixels, such as cv2.imread returns.")
     if frame.dtype not in (np.uint8, np.uint16):
         raise FrameError(f"The frame has dtype {frame.dtype}; give uint8 or uint16 pixels.")
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] not in (1, 3, 4)):
@@ -242,7 +257,7 @@ def _three_channels(image: Image) -> Image:
 
 def crop_roi(frame: NDArray[Any], roi: Roi) -> NDArray[Any]:
     """The region of interest of a frame, a view; raises ``FrameError`` when it does not fit."""
-    if frame.ndim < 2:
+    if not isinstance(frame, np.ndarray) or frame.ndim < 2:
         return frame  # preprocess says what is wrong with it
     x, y, width, height = roi
     if x < 0 or y < 0 or y + height > frame.shape[0] or x + width > frame.shape[1]:

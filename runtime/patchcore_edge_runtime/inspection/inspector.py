@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.bundle import Bundle
-from ..errors import BundleError, DeviceError, FrameError
+from ..errors import BundleError, ConfigError, DeviceError, FrameError
 from ..images.frame_check import check_frame
 from ..images.geometry import Roi
 from ..images.preprocess import Image, preprocess
+from ..threads import describe_failure
+from ..validation import one_of, require
 from ..verdict import Thresholds, Verdict
 from .backend import Backend
 from .compiled_models import CompiledModels
@@ -53,7 +55,8 @@ class Inspector:
         BundleError: the bundle is incomplete or was changed.
         ParityError: this device does not reproduce the bundle's golden scores.
         DeviceError: the device is not there or refuses the model.
-        ConfigError: a region of interest in which the model's ignore masks would lie elsewhere.
+        ConfigError: an argument is not what it should be, or a region of interest is one in which the model's ignore
+            masks would lie elsewhere.
     """
 
     def __init__(
@@ -69,10 +72,20 @@ class Inspector:
         inference_num_threads: int | None = None,
         backend: Backend | None = None,
     ) -> None:
+        require("bundle", bundle, (str, Path, Bundle), "the folder that `patchcore-edge export` wrote")
+        require("device", device, str, "a device as OpenVINO names it, such as 'CPU'")
+        one_of("hint", hint, ("latency", "throughput"))
+        require("cache_dir", cache_dir, (str, Path, type(None)), "a folder")
+        require("inference_num_threads", inference_num_threads, (int, type(None)), "a number of cores")
+        if inference_num_threads is not None and inference_num_threads < 1:
+            raise ConfigError(f"inference_num_threads is {inference_num_threads}; give 1 or more.")
+        require("rules", rules, (LineRules, type(None)), "LineRules")
+        if rules is not None and not (roi is None and thresholds is None):
+            raise ConfigError("rules have a roi and thresholds of their own; give those there, or leave rules out.")
+        asked = rules or LineRules(roi=roi, thresholds=thresholds)
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.manifest = self.bundle.manifest
         self.device = device
-        asked = rules or LineRules(roi=roi, thresholds=thresholds)
         self.rules = asked.completed(self.manifest)
         for sentence in asked.unlike_the_fit(self.manifest):
             _LOG.warning(sentence)
@@ -88,6 +101,7 @@ class Inspector:
         # Frames are written where inference reads them, which two threads must not do at the same time.
         self._calls = threading.Lock()
         self._numbers = count()
+        self._last_failure = ""
         self._model_id = self.manifest.model_id
 
     @property
@@ -99,6 +113,13 @@ class Inspector:
     @thresholds.setter
     def thresholds(self, limits: Thresholds) -> None:
         self.rules = replace(self.rules, thresholds=limits)
+
+    @property
+    def largest_frame(self) -> int | None:
+        """Pixels of the largest frame that gets another verdict than ERROR; None where the bundle does not say."""
+        limits = self.manifest.sanity if self.rules.check_sanity else None
+        # Its limits are for what is inspected; around a region of interest there may be more.
+        return None if limits is None or self.rules.roi is not None else limits.max_height * limits.max_width
 
     @property
     def execution_devices(self) -> list[str]:
@@ -120,9 +141,7 @@ class Inspector:
         """
         # Read once: a key may change the thresholds at any moment, and a result states those that it was judged by.
         rules = self.rules
-        if not isinstance(frame, np.ndarray):
-            frame = np.zeros(0, np.object_)  # preprocess says what is wrong with it
-        size = (int(frame.shape[0]), int(frame.shape[1])) if frame.ndim >= 2 else (0, 0)
+        size = _size(frame)
         roi = rules.roi or (0, 0, size[1], size[0])
         model_map: NDArray[np.float32] | None = None
         moments: list[float] = []
@@ -135,6 +154,8 @@ class Inspector:
             judged = judge(score, model_map, rules, size, self.manifest.preprocess.seen_box(roi))
         except FrameError as error:
             judged = _failed(str(error))
+        except Exception as error:  # noqa: BLE001 - such as memory that ran out: no verdict, and the line goes on
+            judged = self._unforeseen(error)
         moments.append(perf_counter())
         return self._result(judged, rules, size, roi, _timings(moments), model_map, frame_id, time)
 
@@ -206,13 +227,20 @@ class Inspector:
         )
 
     def _warn_of_unknown_depth(self, frame: NDArray[Any]) -> None:
-        if not self._seen_deep and frame.dtype == np.uint16:
+        if not self._seen_deep and isinstance(frame, np.ndarray) and frame.dtype == np.uint16:
             self._seen_deep = True
             _LOG.warning(
                 "Frames of 16 bits come to %s, which was fitted on 8 bits: 65,535 is taken for white. Fit with "
                 "--bit-depth where the camera uses fewer bits.",
                 self.manifest.model_id,
             )
+
+    def _unforeseen(self, error: Exception) -> Judgement:
+        reason = f"The frame could not be inspected ({describe_failure(error)})."
+        if reason != self._last_failure:  # once, and not with every frame
+            self._last_failure = reason
+            _LOG.error(reason, exc_info=error)
+        return _failed(reason)
 
     def _warn_of_old_tools(self) -> None:
         made_with = self.manifest.tools.get("openvino", "")
@@ -255,6 +283,13 @@ def open_backend(
     found = opened(compiled.folder)
     compiled.keep()
     return found
+
+
+def _size(frame: object) -> tuple[int, int]:
+    """Height and width; zeros of what is no picture."""
+    if isinstance(frame, np.ndarray) and frame.ndim >= 2:
+        return int(frame.shape[0]), int(frame.shape[1])
+    return 0, 0
 
 
 def _failed(reason: str) -> Judgement:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from ..bundle.manifest import Manifest
 from ..errors import ConfigError
 from ..images.geometry import Masks, Roi
+from ..validation import require
 from ..verdict import Thresholds, Verdict
 from .ignore_mask import IgnoreMask
 from .regions import Region, find_regions, map_in_frame
@@ -20,6 +23,7 @@ from .regions import Region, find_regions, map_in_frame
 __all__ = ["Judgement", "LineRules", "apply_min_defect_area", "judge", "masked_score"]
 
 _ALL_MASKED = "The ignore masks leave nothing of the frame to inspect; make them smaller."
+_ALL_TOO_SMALL = "The smallest defect that counts is larger than all that is inspected; lower min_defect_area."
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class LineRules:
         thresholds: limits in place of the bundle's.
         check_sanity: refuse frames that are unlike the good images; a flat one is refused in any case.
         in_graph: those of the polygons that the graph leaves out itself; ``completed`` says which.
+
+    Raises:
+        ConfigError: one of them is not what it should be.
     """
 
     roi: Roi | None = None
@@ -43,6 +50,16 @@ class LineRules:
     thresholds: Thresholds | None = None
     check_sanity: bool = True
     in_graph: Masks = ()
+
+    def __post_init__(self) -> None:
+        if self.roi is not None:
+            object.__setattr__(self, "roi", _as_roi(self.roi))
+        require("ignore", self.ignore, (IgnoreMask, type(None)), "an IgnoreMask")
+        require("thresholds", self.thresholds, (Thresholds, type(None)), "Thresholds(image=..., pixel=...)")
+        require("check_sanity", self.check_sanity, bool, "True or False")
+        require("min_defect_area", self.min_defect_area, (int, float), "a number of frame pixels")
+        if not 0 <= self.min_defect_area < math.inf:
+            raise ConfigError(f"min_defect_area is {self.min_defect_area}; give a number of frame pixels from 0 on.")
 
     def completed(self, manifest: Manifest) -> LineRules:
         """The same with the bundle's own thresholds, region and ignore masks where these rules leave them out.
@@ -90,6 +107,16 @@ class LineRules:
         return IgnoreMask(rest) if rest else None
 
 
+def _as_roi(roi: object) -> Roi:
+    try:
+        x, y, width, height = (operator.index(value) for value in roi)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        x = y = width = height = -1
+    if min(x, y) < 0 or min(width, height) < 1:
+        raise ConfigError(f"roi is {roi!r}; give x, y, width, height in whole pixels, such as (170, 90, 300, 300).")
+    return x, y, width, height
+
+
 class Judgement(NamedTuple):
     """What ``judge`` decides.
 
@@ -120,6 +147,8 @@ def judge(
     """
     limits = rules.thresholds
     assert limits is not None  # LineRules.completed
+    if rules.min_defect_area > box[2] * box[3]:
+        return Judgement(Verdict.ERROR, _ALL_TOO_SMALL, float("nan"))
     map_size = (model_map.shape[0], model_map.shape[1])
     if rules.ignore is not None and rules.ignore.map_mask(frame_size, box, map_size).all():
         return Judgement(Verdict.ERROR, _ALL_MASKED, float("nan"))

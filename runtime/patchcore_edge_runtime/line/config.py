@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -21,31 +19,30 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ..errors import ConfigError
 from ..images.geometry import Roi
+from ..images.pixel_limit import MAX_PIXELS
 from ..inspection.ignore_mask import IgnoreMask
 from ..inspection.rules import LineRules
 from ..sinks import SinkSettings
 from ..sinks.registry import read_table
 from ..sources import LiveSettings, Trust, is_live, misplaced_settings, source_in
-from ..validation import explain_fault, first_fault
+from ..validation import Settings, explain_fault, first_fault
 from ..verdict import Thresholds
 from .debounce import DebounceRule
 
 __all__ = ["LineConfig", "ThresholdOverrides"]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class SourceTable(LiveSettings):
     """``[source]``: ``uri`` is what ``-s`` takes; ``recursive`` is for folders, ``settle`` for watched ones.
 
-    The rest is for cameras and streams.
+    Larger pictures than ``max_megapixels`` are ERROR before they are decoded; unless told, what the bundle's frame
+    limits let pass. The rest is for cameras and streams.
     """
 
     uri: str = Field(min_length=1)
     recursive: bool = True
-    settle: float = Field(default=3.0, ge=0, allow_inf_nan=False)
+    max_megapixels: PositiveFloat | None = Field(default=None, le=MAX_PIXELS / 1e6)
+    settle: float = Field(default=3.0, ge=0, le=86_400)
 
     @field_validator("uri", mode="before")
     @classmethod
@@ -59,7 +56,7 @@ class SourceTable(LiveSettings):
         return self
 
 
-class ThresholdOverrides(_Table):
+class ThresholdOverrides(Settings):
     """``[thresholds]``: raw scores in place of the bundle's; what is left out stays."""
 
     image: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -78,12 +75,12 @@ class ThresholdOverrides(_Table):
             raise ConfigError(f"The thresholds do not go together: {first_fault(error)}.") from None
 
 
-class InspectTable(_Table):
+class InspectTable(Settings):
     """``[inspect]``: which part of the frame counts, and how verdicts of frames make verdicts of parts."""
 
     roi: Roi | None = None
     ignore: tuple[tuple[tuple[float, float], ...], ...] = ()
-    min_defect_area: NonNegativeFloat = 0.0
+    min_defect_area: NonNegativeFloat = Field(default=0.0, le=MAX_PIXELS)
     sanity: bool = True
     debounce: DebounceRule | None = None
 
@@ -98,11 +95,11 @@ class InspectTable(_Table):
         return self
 
 
-class TriggerTable(_Table):
+class TriggerTable(Settings):
     """``[trigger]``: every frame (``free``), every ``every_ms`` (``interval``) or when asked (``software``)."""
 
     mode: Literal["free", "interval", "software"] = "free"
-    every_ms: PositiveFloat | None = None
+    every_ms: PositiveFloat | None = Field(default=None, le=86_400_000)
 
     @model_validator(mode="after")
     def _check(self) -> TriggerTable:
@@ -111,7 +108,7 @@ class TriggerTable(_Table):
         return self
 
 
-class LineConfig(_Table):
+class LineConfig(Settings):
     """A line: what is inspected, by which bundle, on which device, and where the results go.
 
     Attributes:
@@ -125,7 +122,7 @@ class LineConfig(_Table):
     name: str = Field(default="line", min_length=1, max_length=80)
     bundle: Path
     device: str = Field(default="CPU", min_length=1)
-    inference_num_threads: PositiveInt | None = None
+    inference_num_threads: PositiveInt | None = Field(default=None, le=4096)
     cache_dir: Path | None = None
     hot_swap: bool = False
     source: SourceTable

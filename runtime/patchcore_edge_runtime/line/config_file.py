@@ -20,11 +20,9 @@ from ..sinks import SINKS
 from ..sources import source_in
 from ..validation import explain_fault
 from .config import LineConfig
+from .environment import ENVIRONMENT_PREFIX, check_names
 
 __all__ = ["ENVIRONMENT_PREFIX", "load_line", "read_environment"]
-
-ENVIRONMENT_PREFIX = "PATCHCORE_EDGE_"
-"""``PATCHCORE_EDGE_BUNDLE`` is the key ``bundle``; ``PATCHCORE_EDGE_SOURCE__WAIT`` is ``source.wait``."""
 
 _MAX_BYTES = 1 << 20
 # Keys of sinks whose values are paths.
@@ -45,7 +43,8 @@ def load_line(file: Path | None, overrides: Mapping[str, Any], environment: Mapp
         environment: as ``os.environ``.
 
     Raises:
-        ConfigError: the file is missing or not TOML, or values are wrong; says line and key of each.
+        ConfigError: the file is missing or not TOML, values are wrong, or a variable is misspelt; says line and key of
+            each.
     """
     text, document = _read(file) if file is not None else ("", {})
     origin: dict[str, str] = {}
@@ -56,6 +55,7 @@ def load_line(file: Path | None, overrides: Mapping[str, Any], environment: Mapp
         if value is not None:
             _set(document, key, value if file is None else _from_here(key, value))
             origin[key] = f"command line, {key}"
+    check_names(environment, document)
     document["folder"] = file.resolve().parent if file is not None else Path()
     try:
         return LineConfig.model_validate(document)

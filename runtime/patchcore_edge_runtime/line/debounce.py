@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
+from ..validation import Settings
 from ..verdict import Verdict
 
 __all__ = ["Debounce", "DebounceRule"]
 
 
-class DebounceRule(BaseModel):
+class DebounceRule(Settings):
     """``ng`` of ``of`` frames of a part must be NG for the part to be NG."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     ng: PositiveInt = 1
-    of: PositiveInt = 1
+    of: PositiveInt = Field(default=1, le=10_000)
 
     @model_validator(mode="after")
     def _check(self) -> DebounceRule:

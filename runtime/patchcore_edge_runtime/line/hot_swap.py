@@ -10,6 +10,7 @@ from pathlib import Path
 from ..bundle.bundle import MANIFEST
 from ..errors import PatchcoreEdgeError
 from ..inspection.inspector import Inspector
+from ..threads import keep_running
 
 __all__ = ["HotSwapper", "Stamp", "bundle_stamp"]
 
@@ -48,8 +49,7 @@ class HotSwapper:
         self._loading = threading.Lock()
         self._end = threading.Event()
         self.message = ""
-        self._thread = threading.Thread(target=self._watch, name="hot swap", daemon=True)
-        self._thread.start()
+        self._thread = keep_running("hot swap", self._watch, ended=self._end.is_set, failed=self._say)
 
     def request(self, path: Path | None = None) -> bool:
         """Load the bundle now, or another one in its place, and wait for it.
@@ -70,13 +70,23 @@ class HotSwapper:
         with self._lock:
             inspector, self._ready = self._ready, None
         if inspector is not None:
-            self._on_swap(inspector)
+            self._tell(inspector)
         return inspector
 
     def close(self) -> None:
         """Stop watching."""
         self._end.set()
         self._thread.join(5.0)
+
+    def _tell(self, inspector: Inspector) -> None:
+        try:
+            self._on_swap(inspector)
+        except Exception:  # noqa: BLE001
+            # The line's own thread: what shows the change must not end what judges.
+            _LOG.exception("A change to another bundle could not be shown.")
+
+    def _say(self, reason: str) -> None:
+        self.message = reason
 
     def _watch(self) -> None:
         seen = self._taken

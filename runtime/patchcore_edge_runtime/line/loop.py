@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from ..errors import PatchcoreEdgeError, SourceError
 from ..inspection.inspector import Inspector
 from ..monitoring.status import LineStatus
 from ..sinks import Record, Sink
 from ..sources import Frame, Source
 from ..sources.triggers import GIVEN_UP
+from ..threads import describe_failure
 from ..verdict import Verdict
 from .debounce import Debounce, DebounceRule
 from .hot_swap import HotSwapper
 
 __all__ = ["inspect_frame", "run_loop"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def inspect_frame(inspector: Inspector, frame: Frame) -> Record:
@@ -55,14 +60,14 @@ def run_loop(
         the status, finished: verdicts, latencies and drops of this run.
 
     Raises:
-        SourceError: a file gives no frames.
+        SourceError: a file gives no frames, or the source failed in a way that nobody foresaw.
         ConfigError: a sink's place refused.
     """
     status = status or LineStatus(model_id=inspector.manifest.model_id, source=source.status)
     rule = Debounce(debounce) if debounce is not None else None
     status.start()
     try:
-        for frame in source:
+        for frame in _frames(source):
             if swapper is not None and (newer := swapper.poll()) is not None:
                 inspector = newer
                 status.swaps += 1
@@ -79,6 +84,17 @@ def run_loop(
         source.stop()
         status.finish()
     return status
+
+
+def _frames(source: Source) -> Iterator[Frame]:
+    """What the source gives; whatever else it throws ends the line as the loss of a source does."""
+    try:
+        yield from source
+    except PatchcoreEdgeError:
+        raise
+    except Exception as error:
+        _LOG.exception("The source failed.")
+        raise SourceError(f"The source failed ({describe_failure(error)}); start the line again.") from error
 
 
 def _debounced(record: Record, rule: Debounce | None) -> Record:

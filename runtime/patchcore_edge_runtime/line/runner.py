@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..bundle.bundle import Bundle
-from ..errors import SourceError
+from ..errors import PatchcoreEdgeError, SourceError
+from ..images.size_limit import PixelLimit, limit_pixels
 from ..inspection.inspector import Inspector
 from ..monitoring.status import LineStatus, Snapshot
 from ..sinks import Record, Sink, SinkContext, open_sinks
 from ..sources import LiveSource, Source, open_source
 from ..sources.triggers import IntervalSource, TriggeredSource
 from ..system import stop_signals
+from ..threads import describe_failure
 from .config import LineConfig
 from .hot_swap import HotSwapper, Stamp, bundle_stamp
 from .loop import run_loop
@@ -25,6 +28,8 @@ from .trigger_answers import TriggerAnswers
 from .watchdog import watched
 
 __all__ = ["Line", "Viewer", "ViewerFactory", "open_inspector", "run_line"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Viewer(Protocol):
@@ -110,6 +115,7 @@ class Line:
         stamp = bundle_stamp(config.folder / config.bundle)
         inspector = open_inspector(config)
         with ExitStack() as stack:
+            limit = stack.enter_context(limit_pixels(PixelLimit(_largest_frame(config, inspector))))
             if source is None:
                 source = stack.enter_context(closing(_open_source(config)))
             source = _behind_trigger(config, source)
@@ -125,7 +131,7 @@ class Line:
             configured = stack.enter_context(closing(open_sinks(config.sinks, context, sinks)))
             swapper = None
             if config.hot_swap:
-                swapper = stack.enter_context(closing(_hot_swapper(config, stamp, status, viewer)))
+                swapper = stack.enter_context(closing(_hot_swapper(config, stamp, status, viewer, limit)))
             takers: list[Sink] = [configured] if answers is None else [answers, configured]
             yield cls(config, status, source, inspector, takers, viewer, swapper, answers.claim if answers else None)
 
@@ -133,10 +139,16 @@ class Line:
         """Run to the end of the source, or until told to stop; returns the finished status.
 
         Raises:
-            SourceError: a file gives no frames.
+            SourceError: a file gives no frames, or something failed that nobody foresaw: it may be started again.
         """
-        with watched(self.source, free_running=isinstance(self.source, LiveSource)) as frames:
-            return self._loop(frames) if self.viewer is None else self._loop_for_viewer(frames, self.viewer)
+        try:
+            with watched(self.source, free_running=isinstance(self.source, LiveSource)) as frames:
+                return self._loop(frames) if self.viewer is None else self._loop_for_viewer(frames, self.viewer)
+        except (PatchcoreEdgeError, OSError):
+            raise
+        except Exception as error:
+            _LOG.exception("The line failed.")
+            raise SourceError(f"The line failed ({describe_failure(error)}); start it again, and report it.") from error
 
     def _loop(self, frames: Source) -> LineStatus:
         return run_loop(
@@ -217,8 +229,17 @@ def _behind_trigger(config: LineConfig, source: Source) -> Source:
     return TriggeredSource(source) if config.trigger.mode == "software" else source
 
 
-def _hot_swapper(config: LineConfig, stamp: Stamp | None, status: LineStatus, viewer: Viewer | None) -> HotSwapper:
+def _largest_frame(config: LineConfig, inspector: Inspector) -> int | None:
+    """Pixels of the largest frame that is decoded: as the file says, or else what the bundle's limits let pass."""
+    told = config.source.max_megapixels
+    return inspector.largest_frame if told is None else round(told * 1e6)
+
+
+def _hot_swapper(
+    config: LineConfig, stamp: Stamp | None, status: LineStatus, viewer: Viewer | None, limit: PixelLimit
+) -> HotSwapper:
     def say(inspector: Inspector) -> None:
+        limit.pixels = _largest_frame(config, inspector)
         status.judged_by(inspector.manifest, inspector.thresholds)
         if viewer is not None:
             viewer.inspector = inspector

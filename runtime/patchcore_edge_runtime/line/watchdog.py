@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from ..sources import Frame, Source
+from ..threads import keep_running
 
 __all__ = ["Notifier", "WatchdogSource", "watched"]
 
@@ -73,7 +74,7 @@ class WatchdogSource:
     def __iter__(self) -> Iterator[Frame]:
         self._mark(busy=False)
         self._notifier.send("READY=1", "STATUS=Waiting for the first frame.")
-        threading.Thread(target=self._feed, name="watchdog", daemon=True).start()
+        keep_running("watchdog", self._feed, ended=self._end.is_set)
         for frame in self._source:
             self._mark(busy=True)
             self._frames += 1

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 
 from ..display.record import Record
 from ..errors import ConfigError
 from ..monitoring.status import LineStatus
+from ..validation import Settings
 from ..verdict import Verdict
 
 __all__ = [
@@ -63,7 +64,7 @@ class Sink(Protocol):
         """Finish what was written; may be called more than once."""
 
 
-class SinkSettings(BaseModel):
+class SinkSettings(Settings):
     """What every ``[sinks.<name>]`` table may say; each sink adds its own keys.
 
     Attributes:
@@ -72,11 +73,9 @@ class SinkSettings(BaseModel):
         queue: records that may wait for a slow sink before further ones are dropped and counted.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: str = ""
     verdicts: tuple[Verdict, ...] = tuple(Verdict)
-    queue: PositiveInt = 512
+    queue: PositiveInt = Field(default=512, le=1_000_000)
 
 
 Trigger = Callable[[str], Future[Record] | None]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from ..display.record import Record
 from ..errors import MAKE_ROOM, cannot_write
@@ -30,7 +30,7 @@ class JsonlSettings(SinkSettings):
 
     path: Path
     max_mb: NonNegativeFloat = 100.0
-    keep: NonNegativeInt = 10
+    keep: NonNegativeInt = Field(default=10, le=10_000)
 
 
 class JsonlSink:

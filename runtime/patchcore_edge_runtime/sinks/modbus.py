@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ..display.record import Record
 from ..errors import ConfigError
+from ..validation import Seconds
 from ..verdict import Verdict
 from .base import Host, SinkContext, SinkSettings, missing_extra
 
@@ -31,8 +32,8 @@ class ModbusSettings(SinkSettings):
     port: PositiveInt = Field(default=502, le=65535)
     unit: NonNegativeInt = Field(default=1, le=255)
     address: NonNegativeInt = Field(default=0, le=65531)
-    timeout: PositiveFloat = 1.0
-    max_age: PositiveFloat = 2.0
+    timeout: Seconds = 1.0
+    max_age: PositiveFloat = Field(default=2.0, le=3600)
 
 
 class ModbusSink:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from ..display.record import Record
 from ..errors import ConfigError
+from ..threads import keep_running
+from ..validation import Seconds
 from .base import Host, SinkContext, SinkSettings, missing_extra, secret
 from .spool import Spool
 
@@ -24,6 +28,8 @@ _FLUSH_SECONDS = 5.0
 _MAX_RECONNECT_SECONDS = 30
 _POLL_SECONDS = 0.2
 _BATCH = 100
+_LOOK_SECONDS = 5.0
+_LOG = logging.getLogger(__name__)
 
 
 class MqttSettings(SinkSettings):
@@ -51,8 +57,8 @@ class MqttSettings(SinkSettings):
     key_file: Path | None = None
     spool: Path | None = None
     spool_limit: PositiveInt = 100_000
-    keepalive: PositiveInt = 30
-    flush_seconds: PositiveFloat = _FLUSH_SECONDS
+    keepalive: PositiveInt = Field(default=30, le=65535)
+    flush_seconds: Seconds = _FLUSH_SECONDS
 
     @model_validator(mode="after")
     def _check(self) -> MqttSettings:
@@ -90,9 +96,10 @@ class MqttSink:
         _set_up(self._client, settings, folder)
         self._spool = Spool(None if settings.spool is None else folder / settings.spool, settings.spool_limit)
         self._client.connect_async(settings.host, settings.port, settings.keepalive)
+        before = threading.enumerate()
         self._client.loop_start()
-        self._pump = threading.Thread(target=self._run, name="mqtt-pump", daemon=True)
-        self._pump.start()
+        self._network = _newest_thread(before)
+        self._pump = keep_running("mqtt-pump", self._run, ended=lambda: self._closing, failed=self._say)
 
     @classmethod
     def from_settings(cls, settings: MqttSettings, context: SinkContext) -> MqttSink:
@@ -154,15 +161,33 @@ class MqttSink:
 
     def _has_work(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or (self._connected and len(self._spool) > 0))
+            while not self._changed.wait_for(
+                lambda: self._closing or (self._connected and len(self._spool) > 0), _LOOK_SECONDS
+            ):
+                self._require_network()
             return not self._closing
 
+    def _say(self, reason: str) -> None:
+        self.last_error = reason
+
+    def _require_network(self) -> None:
+        """The client's own thread is begun again when something ended it: it would not connect any more."""
+        if self._network is not None and not self._network.is_alive() and not self._closing:
+            self._connected = False
+            self.last_error = "The client's thread ended by itself; it is begun again."
+            _LOG.error(self.last_error)
+            self._client.loop_stop()
+            before = threading.enumerate()
+            self._client.loop_start()
+            self._network = _newest_thread(before)
+
     def _deliver(self, text: str) -> bool:
-        message = self._client.publish(f"{self._settings.topic}/result", text, qos=1)
         try:
+            message = self._client.publish(f"{self._settings.topic}/result", text, qos=1)
             # For as long as it takes: after a reconnect paho sends again what was not acknowledged.
             while not self._closing and not message.is_published():
                 message.wait_for_publish(_POLL_SECONDS)
+                self._require_network()
             return message.is_published()
         except (RuntimeError, ValueError):
             # The connection broke just now; the spool still has it.
@@ -181,6 +206,11 @@ class MqttSink:
             self._connected = False
             self.last_error = self.last_error or f"{self._settings.host} is away: {reason}."
             self._changed.notify_all()
+
+
+def _newest_thread(before: Sequence[threading.Thread]) -> threading.Thread | None:
+    """The one that was started since; paho keeps its own to itself."""
+    return next((thread for thread in threading.enumerate() if thread not in before and "paho" in thread.name), None)
 
 
 def _set_up(client: Client, settings: MqttSettings, folder: Path) -> None:

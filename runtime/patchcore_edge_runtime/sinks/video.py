@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 
 import cv2
 import numpy as np
-from pydantic import PositiveFloat, StringConstraints, field_validator
+from pydantic import Field, PositiveFloat, StringConstraints, field_validator
 
 from ..display.record import Record
 from ..errors import ConfigError, cannot_write
@@ -36,7 +36,7 @@ class VideoFileSettings(SinkSettings):
     """``[sinks.video_file]``: the one file ``path``; that of an earlier start is kept as ``path`` with a number."""
 
     path: Path
-    fps: PositiveFloat | None = None
+    fps: PositiveFloat | None = Field(default=None, le=1000)
     codec: Codec | None = None
 
     @field_validator("path")
@@ -120,9 +120,9 @@ class VideoSettings(SinkSettings):
     """``[sinks.video]``: files of ``minutes`` each in ``folder``, the oldest removed beyond ``max_mb`` MiB."""
 
     folder: Path
-    minutes: PositiveFloat = 10.0
+    minutes: PositiveFloat = Field(default=10.0, le=1440)
     max_mb: PositiveFloat = 10_000.0
-    fps: PositiveFloat | None = None
+    fps: PositiveFloat | None = Field(default=None, le=1000)
     codec: Codec | None = None
 
 

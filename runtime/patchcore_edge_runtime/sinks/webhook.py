@@ -9,10 +9,11 @@ import urllib.request
 from http.client import HTTPException, HTTPMessage
 from typing import IO, ClassVar
 
-from pydantic import Field, NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeInt
 
 from ..display.record import Record
 from ..errors import ConfigError
+from ..validation import Seconds
 from .base import SinkContext, SinkSettings, token
 
 __all__ = ["WebhookSettings", "WebhookSink"]
@@ -31,7 +32,7 @@ class WebhookSettings(SinkSettings):
 
     url: str = Field(pattern=r"^https?://[^\s/]+")
     token_env: str | None = None
-    timeout: PositiveFloat = 5.0
+    timeout: Seconds = 5.0
     retries: NonNegativeInt = Field(default=2, le=10)
 
 

@@ -13,6 +13,7 @@ from ..errors import PatchcoreEdgeError
 from ..monitoring.status import LineStatus, SinkFigures
 from ..shown import shown
 from ..system import lower_thread_priority
+from ..threads import keep_running
 from .base import PlaceBusyError, Sink, SinkSettings
 
 __all__ = ["SinkGroup", "SinkWorker"]
@@ -71,9 +72,7 @@ class SinkWorker:
         self._busy_since: float | None = None
         self._changed = threading.Condition()
         self._status.add_sink(name, self._condition)
-        # A daemon: a sink that hangs for good must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
-        self._thread.start()
+        self._thread = keep_running(f"sink-{name}", self._run, ended=lambda: self._closing, failed=self._lose_in_hand)
 
     def counts(self) -> SinkFigures:
         """What the line's status says of this sink at this moment."""
@@ -192,6 +191,13 @@ class SinkWorker:
             failed = self._status.count_record(self.name, "failed")
             self._error = _text(error)
             self._log(f"refused {failed} records so far: {self._error}")
+
+    def _lose_in_hand(self, reason: str) -> None:
+        """The thread failed outside of the sink; the record that it had is lost, and is counted."""
+        with self._changed:
+            self._error = reason
+            if self._leave_hand():
+                self._status.count_record(self.name, "failed")
 
     def _leave_hand(self) -> bool:
         """The record is done with; False when ``close`` gave it up meanwhile, and has counted it."""

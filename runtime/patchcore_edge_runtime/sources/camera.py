@@ -10,6 +10,7 @@ import cv2
 from numpy.typing import NDArray
 
 from ..errors import SourceError
+from ..images.size_limit import video_fault
 from ..opencv_check import opencv_name
 from .address import Address
 from .settings import LiveSettings
@@ -61,6 +62,9 @@ class OpenCvCapture:
             raise SourceError(f"{name} cannot be opened")
         try:
             refused = [] if isinstance(target, Address) else ask_camera(self._capture, settings)
+            width, height = _given_size(self._capture)
+            if fault := video_fault(height, width):
+                raise SourceError(f"{name} {fault}")
             # The driver's own queue would hand out old frames.
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
             self.fps = max(0.0, float(self._capture.get(cv2.CAP_PROP_FPS)))

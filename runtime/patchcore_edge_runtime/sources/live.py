@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import FrameError, PatchcoreEdgeError, SourceError
 from ..shown import shown
+from ..threads import keep_running
 from .base import Frame, turned
 from .pace import Captured, Pace, news
 from .repeats import Repeats
@@ -94,8 +95,9 @@ class LiveSource:
         self._pace = Pace()
         self._repeats = Repeats(self._settings.max_repeats)
         self._hung: list[threading.Thread] = []
-        self._supervisor = threading.Thread(target=self._supervise, name=f"source {name}", daemon=True)
-        self._supervisor.start()
+        self._supervisor = keep_running(
+            f"source {name}", self._supervise, ended=lambda: self._stopped, failed=self._say_lost
+        )
         if not self._settings.wait:
             self._require_a_start()
 
@@ -220,7 +222,9 @@ class LiveSource:
     def _mark_lost(self, connection: _Connection) -> None:
         reason = connection.reason or f"{self.name} stopped"
         # A whole sentence has its own remedy.
-        reason = reason if reason.endswith(".") else f"{reason}; check cable, power and network."
+        self._say_lost(reason if reason.endswith(".") else f"{reason}; check cable, power and network.")
+
+    def _say_lost(self, reason: str) -> None:
         with self._changed:
             if self._state != "lost":
                 self._state, self._reason = "lost", reason
@@ -244,7 +248,7 @@ class LiveSource:
             connection.reason = shown(f"{self.name} failed ({type(error).__name__}: {error})")
         finally:
             if capture is not None:
-                capture.close()
+                _close(capture)
             with self._changed:
                 connection.done = True
                 self._changed.notify_all()
@@ -284,3 +288,10 @@ class LiveSource:
             connection.progress = end
         while not (connection.abandoned or self._stopped) and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, _POLL_SECONDS))
+
+
+def _close(capture: Capture) -> None:
+    try:
+        capture.close()
+    except Exception:  # noqa: BLE001
+        _LOG.exception("A connection to a camera could not be closed; another one is opened.")

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from ..errors import ConfigError, DataError, SourceError
+from ..errors import ConfigError, DataError, SourceError, cannot_read
 from ..images.formats import is_picture_name
 from ..images.listing import LeftOut, describe_left_out, list_images, why_left_out
 from ..path_text import path_text
 from ..shown import shown_url
+from ..validation import require
 from .address import Address
 from .base import Source, Turned
 from .camera import OpenCvCapture
@@ -83,6 +85,7 @@ def _http(text: str, settings: LiveSettings) -> LiveSource:
 
 def _watch(text: str, settings: FolderSettings) -> WatchedFolder:
     folder = Path(text[len("watch:") :])
+    _require_readable(folder)
     return WatchedFolder(
         folder, recursive=settings.recursive, leave_out=settings.leave_out, settle_seconds=settings.settle
     )
@@ -90,6 +93,7 @@ def _watch(text: str, settings: FolderSettings) -> WatchedFolder:
 
 def _path(text: str, settings: FolderSettings) -> Source:
     path = Path(text)
+    _require_readable(path)
     if path.is_dir():
         return _folder(path, settings)
     if path.is_file():
@@ -97,6 +101,19 @@ def _path(text: str, settings: FolderSettings) -> Source:
     if glob.has_magic(text):
         return _pattern(text)
     raise SourceError(f"There is no {text}; give a camera index, a URL, a video, an image, a folder or a pattern.")
+
+
+def _require_readable(path: Path) -> None:
+    """A folder or file that this user may not read does not get better by starting again: exit code 2 and not 3."""
+    try:
+        if path.is_dir():
+            os.scandir(path).close()
+        elif path.is_file():  # and no pipe, which would be waited for
+            path.open("rb").close()
+    except PermissionError as error:
+        raise cannot_read(path, error) from None
+    except OSError:
+        return  # whoever opens it next says what is wrong
 
 
 def _folder(folder: Path, settings: FolderSettings) -> ImageSource:
@@ -171,7 +188,7 @@ def source_in(folder: Path, text: str) -> str:
 
 
 def open_source(
-    text: str,
+    text: str | os.PathLike[str] | int,
     settings: LiveSettings | None = None,
     *,
     recursive: bool = True,
@@ -181,7 +198,7 @@ def open_source(
     """Open what ``-s`` names; what is left out of a folder is logged.
 
     Args:
-        text: a camera index or device path, a stream URL, a video or image file, a folder, ``watch:FOLDER`` for the
+        text: a camera's number or device path, a stream URL, a video or image file, a folder, ``watch:FOLDER`` for the
             pictures that come into it from now on, or a glob pattern.
         settings: how long a camera or stream is waited for, what it is asked for, and how pictures are turned.
         recursive: of a folder, its subfolders too.
@@ -190,8 +207,11 @@ def open_source(
 
     Raises:
         SourceError: there is nothing of that name, or it gives no frames.
-        ConfigError: the settings are for another kind of source.
+        ConfigError: ``text`` is no name at all, this user may not read it, or the settings are for another kind of
+            source.
     """
+    require("source", text, (str, os.PathLike, int), "a camera's number, a URL or a path")
+    text = str(text) if isinstance(text, int) else os.fspath(text)
     settings = settings or LiveSettings()
     if misplaced := misplaced_settings(text, settings):
         raise ConfigError(f"{misplaced}.")

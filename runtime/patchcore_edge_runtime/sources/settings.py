@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
+
+from ..validation import Seconds, Settings
 
 __all__ = ["CAMERA_KEYS", "HTTP_KEYS", "LOGIN_KEYS", "LiveSettings", "Rotation"]
 
@@ -28,7 +20,7 @@ LOGIN_KEYS = frozenset({"username", "password_env"})
 HTTP_KEYS = frozenset({"interval", "ca_file", "fingerprint"})
 
 
-class LiveSettings(BaseModel):
+class LiveSettings(Settings):
     """What a live source is asked for, and the seconds that it is waited for.
 
     Attributes:
@@ -51,24 +43,24 @@ class LiveSettings(BaseModel):
         fingerprint: SHA-256 of an HTTPS camera's certificate, 64 hexadecimal digits; nothing else of it is checked.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    signed: ClassVar[frozenset[str]] = frozenset({"exposure", "gain"})
 
-    open_timeout: PositiveFloat = 10.0
-    read_timeout: PositiveFloat = 5.0
-    max_backoff: PositiveFloat = 5.0
+    open_timeout: Seconds = 10.0
+    read_timeout: Seconds = 5.0
+    max_backoff: Seconds = 5.0
     wait: bool = False
     max_repeats: NonNegativeInt = 10
     rotate: Rotation = 0
-    width: PositiveInt | None = None
-    height: PositiveInt | None = None
-    fps: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    width: PositiveInt | None = Field(default=None, le=65_535)
+    height: PositiveInt | None = Field(default=None, le=65_535)
+    fps: float | None = Field(default=None, gt=0, le=10_000)
     fourcc: str | None = None
     exposure: FiniteFloat | Literal["auto"] | None = None
     gain: FiniteFloat | None = None
     backend: Literal["v4l2", "dshow", "msmf", "avfoundation", "gstreamer"] | None = None
     username: str | None = None
     password_env: str | None = None
-    interval: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    interval: Seconds | None = None
     ca_file: Path | None = None
     fingerprint: str | None = None
 

@@ -10,6 +10,7 @@ import cv2
 from numpy.typing import NDArray
 
 from ..errors import FrameError, SourceError
+from ..images.size_limit import video_fault
 from ..opencv_check import opencv_name
 
 __all__ = ["AvReader", "OpenCvReader", "VideoReader", "open_reader"]
@@ -62,6 +63,11 @@ class OpenCvReader:
         self._capture = cv2.VideoCapture(opencv_name(path))
         if not self._capture.isOpened():
             raise _cannot_open(path)
+        facts = (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
+        height, width = (round(self._capture.get(fact)) for fact in facts)
+        if fault := video_fault(height, width):
+            self._capture.release()
+            raise SourceError(f"{path} {fault}")
         self.fps = max(0.0, float(self._capture.get(cv2.CAP_PROP_FPS)))
         self.frames = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.seconds = 0.0
@@ -95,6 +101,9 @@ class AvReader:
             stream = self._container.streams.video[0]
         except (av.FFmpegError, OSError, IndexError, ValueError):
             raise _cannot_open(path) from None
+        if fault := video_fault(stream.codec_context.height, stream.codec_context.width):
+            self._container.close()
+            raise SourceError(f"{path} {fault}")
         # Frames decoded side by side would be given before the damage of one among them is known.
         stream.thread_type = "SLICE"
         stream.codec_context.options = {"err_detect": "explode"}

@@ -7,6 +7,7 @@ import ipaddress
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ...errors import ConfigError
+from ...validation import Seconds
 from ..base import Host, SinkSettings, token
 
 __all__ = ["HttpSettings"]
@@ -32,11 +33,11 @@ class HttpSettings(SinkSettings):
     port: NonNegativeInt = Field(default=8080, le=65535)
     token_env: str | None = None
     results: PositiveInt = Field(default=1000, le=100_000)
-    stale_seconds: PositiveFloat = 30.0
-    live_fps: PositiveFloat = 10.0
-    live_width: PositiveInt = 1280
-    viewers: PositiveInt = 8
-    trigger_timeout: PositiveFloat = 10.0
+    stale_seconds: Seconds = 30.0
+    live_fps: PositiveFloat = Field(default=10.0, le=1000)
+    live_width: PositiveInt = Field(default=1280, le=65535)
+    viewers: PositiveInt = Field(default=8, le=1000)
+    trigger_timeout: Seconds = 10.0
 
     @model_validator(mode="after")
     def _check(self) -> HttpSettings:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
-import threading
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ...display.record import Record
 from ...errors import ConfigError
+from ...threads import keep_running
 from ..base import SinkContext, SinkSettings, missing_extra
 from .connections import bounded_protocol, descriptor_limit, listen, places_for
 from .live_view import LiveView
 from .settings import HttpSettings
+
+if TYPE_CHECKING:
+    from uvicorn import Server
 
 __all__ = ["HttpSink"]
 
@@ -23,6 +26,7 @@ class HttpSink:
 
     Attributes:
         port: that it listens on, which matters when 0 was asked for.
+        last_error: why it does not answer now; empty while it does.
     """
 
     Settings: ClassVar[type[SinkSettings]] = HttpSettings
@@ -31,32 +35,20 @@ class HttpSink:
     def __init__(self, settings: HttpSettings, context: SinkContext) -> None:
         try:
             import starlette  # noqa: F401
-            import uvicorn
+            import uvicorn  # noqa: F401
         except ImportError:
             raise missing_extra("http") from None
         from .routes import build_app
 
         self._view = LiveView(settings.results, settings.live_width)
-        app = build_app(settings, context, self._view, settings.token())
-        limit = descriptor_limit()
-        listener = listen(settings.host, settings.port, limit)
-        self.port = int(listener.getsockname()[1])
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            # A live view never ends by itself.
-            timeout_graceful_shutdown=1,
-            http=bounded_protocol(places_for(limit)),
-            # How many are accepted in one go, before the first of them is looked at.
-            backlog=8,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="http", daemon=True)
-        self._thread.start()
+        self._app = build_app(settings, context, self._view, settings.token())
+        self._limit = descriptor_limit()
+        self._host, self._listener = settings.host, listen(settings.host, settings.port, self._limit)
+        self.port = int(self._listener.getsockname()[1])
+        self.last_error = ""
+        self._closing = False
+        self._server = self._new_server()
+        self._thread = keep_running("http", self._serve, ended=lambda: self._closing, failed=self._say)
 
     @classmethod
     def from_settings(cls, settings: HttpSettings, context: SinkContext) -> HttpSink:
@@ -81,5 +73,39 @@ class HttpSink:
 
     def close(self) -> None:
         """Stop listening."""
+        self._closing = True
         self._server.should_exit = True
         self._thread.join(_CLOSE_SECONDS)
+
+    def _new_server(self) -> Server:
+        """With places of its own: a server that ended gave none of its back."""
+        from uvicorn import Config, Server
+
+        config = Config(
+            self._app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            # A live view never ends by itself.
+            timeout_graceful_shutdown=1,
+            http=bounded_protocol(places_for(self._limit)),
+            # How many are accepted in one go, before the first of them is looked at.
+            backlog=8,
+        )
+        return Server(config)
+
+    def _serve(self) -> None:
+        if self._listener.fileno() < 0:  # a server that ended has closed it
+            self._listener = listen(self._host, self.port, self._limit)
+            self._server = self._new_server()
+            self._server.should_exit = self._closing
+        self.last_error = ""
+        try:
+            self._server.run([self._listener])
+        finally:
+            self._listener.close()
+
+    def _say(self, reason: str) -> None:
+        self.last_error = reason

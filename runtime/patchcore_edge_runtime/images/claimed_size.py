@@ -1,0 +1,195 @@
+"""How large a picture says it is, read from the beginning of its file: before a decoder believes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+__all__ = ["Claim", "claimed_size"]
+
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
+_TIFF_SIZES = {3: 2, 4: 4, 16: 8}
+_TIFF_ENTRIES = 512
+_PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})(?:(?:\s|#[^\n]*\n)+(\d{1,6}))?")
+_PAM = re.compile(rb"^(WIDTH|HEIGHT|DEPTH|MAXVAL)\s+(\d{1,9})", re.MULTILINE)
+_HEAD = 4096
+_BOXES = 64
+
+
+class Claim(NamedTuple):
+    """What a file says of its picture.
+
+    Attributes:
+        height, width: in pixels.
+        memory: bytes that decoding takes at most, the decoder's own included, as measured of OpenCV's.
+    """
+
+    height: int
+    width: int
+    memory: int
+
+
+def claimed_size(data: bytes | memoryview) -> Claim | None:
+    """The size in the header of an image file; None where it has none, or it is of a format that is not known here.
+
+    Args:
+        data: the file, from its beginning.
+    """
+    view = memoryview(data)
+    start = bytes(view[:16])
+    for magic, read in _READERS.items():
+        if start.startswith(magic):
+            return read(view)
+    if start[4:8] in (b"ftyp", b"jP  "):
+        return _jpeg_2000(view) if start[4:8] == b"jP  " else _avif(view)
+    return None
+
+
+def _claim(height: int, width: int, pixel_bytes: int, copies: int = 3) -> Claim:
+    return Claim(height, width, height * width * pixel_bytes * copies)
+
+
+def _big(view: memoryview, at: int, size: int) -> int:
+    return int.from_bytes(view[at : at + size], "big")
+
+
+def _little(view: memoryview, at: int, size: int) -> int:
+    return int.from_bytes(view[at : at + size], "little")
+
+
+def _png(view: memoryview) -> Claim | None:
+    depth = 2 if _big(view, 24, 1) > 8 else 1
+    return _claim(_big(view, 20, 4), _big(view, 16, 4), depth * _PNG_CHANNELS.get(_big(view, 25, 1), 4))
+
+
+def _jpeg(view: memoryview) -> Claim | None:
+    at = 2
+    while at + 9 < len(view):
+        if view[at] != 0xFF or view[at + 1] == 0xFF:
+            at += 1
+            continue
+        kind = view[at + 1]
+        if kind in _FRAME_HEADERS:
+            channels, depth = max(1, view[at + 9]), 1 if view[at + 4] <= 8 else 2
+            # A progressive one's coefficients wait in memory, two bytes each.
+            return _claim(_big(view, at + 5, 2), _big(view, at + 7, 2), channels * depth, 4)
+        at += 2 if kind in _ALONE else 2 + max(2, _big(view, at + 2, 2))
+    return None
+
+
+def _webp(view: memoryview) -> Claim | None:
+    kind = bytes(view[12:16])
+    if kind == b"VP8X":
+        return _claim(_little(view, 27, 3) + 1, _little(view, 24, 3) + 1, 4)
+    if kind == b"VP8L":
+        bits = _little(view, 21, 4)
+        return _claim((bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, 4)
+    return _claim(_little(view, 28, 2) & 0x3FFF, _little(view, 26, 2) & 0x3FFF, 3) if kind == b"VP8 " else None
+
+
+def _bmp(view: memoryview) -> Claim | None:
+    if _little(view, 14, 4) == 12:
+        return _claim(_little(view, 20, 2), _little(view, 18, 2), 3)
+    width, height = (int.from_bytes(view[at : at + 4], "little", signed=True) for at in (18, 22))
+    return _claim(abs(height), abs(width), 4 if _little(view, 28, 2) == 32 else 3)
+
+
+def _gif(view: memoryview) -> Claim | None:
+    return _claim(_little(view, 8, 2), _little(view, 6, 2), 4, 4)
+
+
+def _sun(view: memoryview) -> Claim | None:
+    return _claim(_big(view, 8, 4), _big(view, 4, 4), 3)
+
+
+def _pnm(view: memoryview) -> Claim | None:
+    found = _PNM.match(view[:_HEAD])
+    if found is None:
+        return None
+    depth = 2 if int(found[3] or 1) > 255 else 1
+    return _claim(int(found[2]), int(found[1]), depth * (3 if view[1] in b"36" else 1))
+
+
+def _pam(view: memoryview) -> Claim | None:
+    facts = {name: int(value) for name, value in _PAM.findall(view[:_HEAD])}
+    depth = 2 if facts.get(b"MAXVAL", 255) > 255 else 1
+    return _claim(facts.get(b"HEIGHT", 0), facts.get(b"WIDTH", 0), depth * max(1, facts.get(b"DEPTH", 1)))
+
+
+def _tiff(view: memoryview) -> Claim | None:
+    """Of the first picture, with the memory of a tile: that may be larger than the picture."""
+    read = _little if view[0] == 0x49 else _big
+    large = read(view, 2, 2) == 43
+    count_size, entry_size, value_at, offset_size = (8, 20, 12, 8) if large else (2, 12, 8, 4)
+    at = read(view, 8, 8) if large else read(view, 4, 4)
+    tags: dict[int, int] = {}
+    for number in range(min(read(view, at, count_size), _TIFF_ENTRIES)):
+        entry = at + count_size + number * entry_size
+        size, count = _TIFF_SIZES.get(read(view, entry + 2, 2), 0), read(view, entry + 4, value_at - 4)
+        inline = size * count <= offset_size
+        place = entry + value_at if inline else read(view, entry + value_at, offset_size)
+        tags.setdefault(read(view, entry, 2), read(view, place, size))
+    if not tags.keys() >= {256, 257}:
+        return None
+    # A palette's colours (photometric 3) are written out.
+    channels = 3 if tags.get(262) == 3 else max(1, tags.get(277, 1))
+    pixel_bytes = channels * max(1, tags.get(258, 8) + 7 >> 3)
+    tile = tags.get(322, 0) * tags.get(323, 0) * pixel_bytes
+    whole = _claim(tags[257], tags[256], pixel_bytes)
+    return whole._replace(memory=whole.memory + tile)
+
+
+def _code_stream(view: memoryview) -> Claim | None:
+    """JPEG 2000's SIZ; its decoder takes four bytes for every sample."""
+    width, height = _big(view, 8, 4) - _big(view, 16, 4), _big(view, 12, 4) - _big(view, 20, 4)
+    return _claim(max(0, height), max(0, width), max(1, _big(view, 40, 2)), 6)
+
+
+def _jpeg_2000(view: memoryview) -> Claim | None:
+    return next((_code_stream(body) for kind, body in _boxes(view) if kind == b"jp2c"), None)
+
+
+def _avif(view: memoryview) -> Claim | None:
+    """The largest of the sizes that a file's pictures and tiles have."""
+    meta = next((body for kind, body in _boxes(view) if kind == b"meta"), view[:0])
+    sizes = [(_big(meta, at + 12, 4), _big(meta, at + 8, 4)) for at in _places(meta, b"ispe")]
+    height, width = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    return _claim(height, width, 4, 6) if sizes else None
+
+
+def _places(view: memoryview, name: bytes) -> Iterator[int]:
+    return (found.start() for found in re.finditer(re.escape(name), view))
+
+
+def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """The boxes of an ISO file (ISO/IEC 14496-12), each with what is in it."""
+    at = 0
+    for _ in range(_BOXES):
+        size, head = _big(view, at, 4), 8
+        if size == 1:
+            size, head = _big(view, at + 8, 8), 16
+        if at + head > len(view) or (size and size < head):
+            return
+        end = at + size if size else len(view)
+        yield bytes(view[at + 4 : at + 8]), view[at + head : end]
+        at = end
+
+
+_READERS: dict[bytes, Callable[[memoryview], Claim | None]] = {
+    b"\x89PNG\r\n\x1a\n": _png,
+    b"\xff\xd8": _jpeg,
+    b"RIFF": _webp,
+    b"BM": _bmp,
+    b"GIF8": _gif,
+    b"II*\0": _tiff,
+    b"MM\0*": _tiff,
+    b"II+\0": _tiff,
+    b"MM\0+": _tiff,
+    b"\xff\x4f\xff\x51": _code_stream,
+    b"\x59\xa6\x6a\x95": _sun,
+    b"P7": _pam,
+    **{b"P%d" % number: _pnm for number in range(1, 7)},
+}
