@@ -76,4 +76,6 @@ def name_fault(name: str) -> str:
 
 def _in_a_sentence(found: re.Match[str]) -> str:
     url = found[0].rstrip(_AFTER)
+    if url.endswith("/") and found[0].startswith("...", len(url)):
+        url += "..."  # as it was shown before
     return shown_url(url) + found[0][len(url) :]

@@ -19,6 +19,7 @@ from patchcore_edge_runtime.errors import BundleError, DataError, FrameError
 from patchcore_edge_runtime.images import size_limit
 from patchcore_edge_runtime.images.claimed_size import claimed_size
 from patchcore_edge_runtime.images.files import decode_bgr8, decode_image, read_image
+from patchcore_edge_runtime.images.image_format import USUAL, image_format
 from patchcore_edge_runtime.images.size_limit import PixelLimit, limit_pixels
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.runner import Line
@@ -119,8 +120,12 @@ def test_a_small_file_that_claims_a_huge_picture_is_refused_by_its_header(suffix
     with limit_pixels(PixelLimit(500 * 500)):
         with pytest.raises(DataError, match="16000x16000 pixels, and this line expects"):
             read_image(path)
-        with pytest.raises(FrameError, match="max_megapixels"):
-            decode_bgr8(np.fromfile(path, np.uint8))
+        data = np.fromfile(path, np.uint8)
+        if image_format(data) in USUAL:
+            with pytest.raises(FrameError, match="max_megapixels"):
+                decode_bgr8(data)
+        else:
+            assert decode_bgr8(data) is None, "no decoder that nobody asked for sees it"
     assert resident_memory() - before < 100 << 20
 
 
@@ -128,9 +133,9 @@ def test_a_small_file_that_claims_a_huge_picture_is_refused_by_its_header(suffix
 def test_without_a_line_it_is_the_memory_that_decides(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(size_limit, "free_memory", lambda: 1 << 30)
     with pytest.raises(DataError, match=r"to decode its 16000x16000 pixels, more than half of the 1\.0 GiB"):
-        decode_image(enlarged(suffix), "bomb")
+        decode_image(enlarged(suffix), f"bomb{suffix}")
     small = encoded(suffix)
-    assert decode_image(small, "small").shape[:2] == (40, 72)
+    assert decode_image(small, f"small{suffix}").shape[:2] == (40, 72)
 
 
 def test_no_picture_has_more_pixels_than_any_camera(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ def test_a_url_shows_its_machine_and_nothing_else(form: str) -> None:
     url, expected = FORMS[form]
     assert shown_url(url) == expected
     assert shown(f"The camera ({url}) is away: {url}, twice.") == f"The camera ({expected}) is away: {expected}, twice."
+    sentence = shown(f"Not for {url}; leave it out. ({url})")
+    assert shown(sentence) == sentence, "what an error says of another one"
     assert shown_values({"uri": [url]}) == {"uri": [expected]}
     assert str(ConfigError(f"{url} is wrong.")) == f"{expected} is wrong."
 

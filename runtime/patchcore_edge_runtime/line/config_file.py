@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import ConfigError, cannot_read
+from ..shown import printable
 from ..sinks import SINKS
 from ..sources import source_in
 from ..validation import explain_fault
@@ -125,7 +126,8 @@ class _Origins:
         missing = {fault["loc"][0] for fault in error.errors() if fault["type"] == "missing"}
         if self.file is None and missing & {"bundle", "source"}:
             return "There is no bundle or no source; give -m BUNDLE and -s SOURCE, or -c line.toml."
-        faults = "; ".join(f"{self.place(fault['loc'])}: {_explain(fault)}" for fault in error.errors())
+        # One line, whatever keys are called.
+        faults = printable("; ".join(f"{self.place(fault['loc'])}: {_explain(fault)}" for fault in error.errors()))
         return faults if faults.endswith(".") else faults + "."
 
     def place(self, keys: Sequence[str | int]) -> str:

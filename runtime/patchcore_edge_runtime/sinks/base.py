@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Protocol, Self
 from pydantic import AfterValidator, Field, PositiveInt
 
 from ..display.record import Record
-from ..errors import ConfigError
+from ..errors import ConfigError, cannot_write
 from ..monitoring.status import LineStatus
 from ..validation import Settings
 from ..verdict import Verdict
@@ -130,7 +130,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"The folder {folder} cannot be made ({error.strerror}); choose another place.") from None
+        raise cannot_write(f"The folder {folder}", error) from None
 
 
 def missing_extra(extra: str) -> ConfigError:

@@ -66,8 +66,11 @@ class PlaceLock:
                 f"{place} is in use by {_who(self._path)}; stop that one, or give this one a place of its own."
             ) from None
         except OSError as error:
-            # Whether it can be written to the sink itself finds out: a file may be, in a folder that may not.
-            _LOG.warning("%s cannot be locked (%s); see to it that nobody else writes there.", place, error.strerror)
+            # A file may be written in a folder that may not. Where neither may, the sink itself says so.
+            if os.access(place, os.W_OK) or not isinstance(error, PermissionError):
+                _LOG.warning(
+                    "%s cannot be locked (%s); see to it that nobody else writes there.", place, error.strerror
+                )
             return
         with suppress(OSError):
             os.ftruncate(self._descriptor, 0)
