@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from patchcore_edge_runtime.bundle.recipe import Augmentation, AugmentOptions, PcaOptions
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.geometry import Masks, Roi, parse_polygon, parse_roi
-from patchcore_edge_runtime.images.preprocess import FULL_DEPTH
 from patchcore_edge_runtime.validation import first_fault
 
 __all__ = [
@@ -103,6 +102,9 @@ def parse_depth(text: str | None) -> int | None:
     """A number of bits; raises ``ConfigError``."""
     if text is None or text == "auto":
         return None
+    # Here, as it loads OpenCV: what is missing for that is said by a command and not before.
+    from patchcore_edge_runtime.images.preprocess import FULL_DEPTH
+
     if text.isdecimal() and 8 <= int(text) <= FULL_DEPTH:
         return int(text)
     raise ConfigError(f"--bit-depth is {text!r}; give the bits that a pixel has, 8 to {FULL_DEPTH}, such as 12.")

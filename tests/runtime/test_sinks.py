@@ -9,8 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from types import SimpleNamespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
