@@ -44,7 +44,7 @@ EXPECTED: Mapping[str, frozenset[str]] = {
 }
 """What may be said of what the camera shows during a fault."""
 
-FROZEN_AFTER = 5.0
+FROZEN_AFTER = 7.0
 """Seconds after which a camera that repeats its picture has to be found out."""
 
 
@@ -174,7 +174,7 @@ NAMED = {
     "slow clients": Fault(slow_clients),
     "spool damaged": Fault(spool_damaged),
 }
-USUAL = ("clock steps", "descriptors exhausted", "noisy frames", "folder disappears", "slow clients")
+USUAL = tuple(CHOSEN)
 """Of a run that chooses none."""
 
 
