@@ -33,7 +33,7 @@ class Repeats:
         self._count, self._since = 0, 0.0
 
     def is_stuck(self, image: NDArray[Any], moment: float) -> bool:
-        """Whether there have been more than ``limit`` of the same picture, for five seconds at least, this one included.
+        """Whether there are more than ``limit`` of the same picture, for five seconds at least, this one included.
 
         Args:
             image: the next one, HxW or HxWxC; must not be changed afterwards.
