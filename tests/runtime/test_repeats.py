@@ -26,7 +26,7 @@ def clock(image: np.ndarray, number: int) -> np.ndarray:
     return stamped
 
 
-def stuck(pictures: list[np.ndarray], limit: int = 5, pace: float = 0.5) -> list[bool]:
+def stuck(pictures: list[np.ndarray], limit: int = 5, pace: float = 2.0) -> list[bool]:
     repeats = Repeats(limit)
     return [repeats.is_stuck(one, 100 + pace * number) for number, one in enumerate(pictures)]
 

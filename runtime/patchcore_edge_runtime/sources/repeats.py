@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Repeats"]
 
-_LEAST_SECONDS = 1.0
-"""Drivers and servers give a frame twice to keep a rate; that is over sooner."""
+_LEAST_SECONDS = 5.0
+"""Drivers, encoders and servers give a frame some times over to keep a rate; that is over sooner."""
 _PROBES = 16
 _TILES = 8
 _DETAIL = 1.0
@@ -33,7 +33,7 @@ class Repeats:
         self._count, self._since = 0, 0.0
 
     def is_stuck(self, image: NDArray[Any], moment: float) -> bool:
-        """Whether there have been more than ``limit`` of the same picture, for a second at least, this one included.
+        """Whether there are more than ``limit`` of the same picture, for five seconds at least, this one included.
 
         Args:
             image: the next one, HxW or HxWxC; must not be changed afterwards.

@@ -49,7 +49,7 @@ class LiveSettings(Settings):
     read_timeout: Seconds = 5.0
     max_backoff: Seconds = 5.0
     wait: bool = False
-    max_repeats: NonNegativeInt = 10
+    max_repeats: NonNegativeInt = 30
     rotate: Rotation = 0
     width: PositiveInt | None = Field(default=None, le=65_535)
     height: PositiveInt | None = Field(default=None, le=65_535)
