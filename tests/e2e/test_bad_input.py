@@ -58,7 +58,7 @@ def test_an_unreadable_image_when_all_must_be_read(good_folder: Path, tmp_path: 
 
 
 def test_an_image_smaller_than_8_pixels(good_folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
-    cv2.imwrite(str(good_folder / "dot.png"), np.zeros((7, 20), np.uint8))
+    cv2.imwrite(str(good_folder / "dot.png"), np.zeros((7, 20, 3), np.uint8))
     line = refused(2, (*train_words(good_folder, tmp_path / "run", tiny_weights), "--strict"))
     assert "dot.png" in line
     assert "8" in line
