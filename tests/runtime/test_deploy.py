@@ -38,7 +38,7 @@ def test_the_unit_starts_a_command_that_exists_and_waits_for_ready() -> None:
     assert service["Type"] == "notify"
     assert int(service["WatchdogSec"]) > 0
     # Those that no new try can mend.
-    assert service["RestartPreventExitStatus"].split() == ["2", "4"]
+    assert service["RestartPreventExitStatus"].split() == ["2", "4", "70"]
 
 
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import errno
 import json
 import logging
 import os
-import socket
+import platform
 import sys
 import time
 from contextlib import suppress
@@ -156,7 +156,7 @@ def _opened(path: Path) -> int:
 
 def _introduction(holder: str) -> bytes:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    return json.dumps({"line": holder, "process": os.getpid(), "host": socket.gethostname(), "since": since}).encode()
+    return json.dumps({"line": holder, "process": os.getpid(), "host": platform.node(), "since": since}).encode()
 
 
 def _who(path: Path) -> str:
@@ -166,7 +166,7 @@ def _who(path: Path) -> str:
         line, process, host, since = (facts[key] for key in ("line", "process", "host", "since"))
     except (OSError, ValueError, TypeError, KeyError):
         return "another process"
-    if (process, host) == (os.getpid(), socket.gethostname()):
+    if (process, host) == (os.getpid(), platform.node()):
         return "another sink of this process"
     words = "".join(
         one for one in f"{line or 'another line'} (process {process} on {host}, since {since})" if one.isprintable()
