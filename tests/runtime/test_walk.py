@@ -23,7 +23,8 @@ from patchcore_edge_runtime.sinks import Record
 from patchcore_edge_runtime.sources import LiveSource
 
 PACKAGE = Path(patchcore_edge_runtime.__file__).parent
-FOLLOWED = 12
+BEFORE, FOLLOWED = 3, 6
+"""Records that are written before the noting begins, when all is open and warm, and during it."""
 
 
 class Camera:
@@ -32,12 +33,12 @@ class Camera:
     fps = 20.0
 
     def __init__(self, seen: set[str]) -> None:
-        self.number, self.noting, self.seen = 0, False, seen
+        self.number, self.wanted, self.noting, self.seen = 0, False, False, seen
 
     def read(self) -> np.ndarray:
         time.sleep(1 / self.fps)
         self.number += 1
-        self.noting = self.noting or self.number == FOLLOWED
+        self.noting = self.wanted
         return bad_part(self.number)
 
     def close(self) -> None: ...
@@ -49,15 +50,17 @@ class Camera:
 
 
 class EndsAfter:
-    """Ends the noting and the line when the followed frame has long been written."""
+    """Begins the noting, and ends it and the line when the frame that was followed has long been written."""
 
     def __init__(self, camera: Camera, source: LiveSource) -> None:
-        self._camera, self._source, self._left = camera, source, FOLLOWED + 3
+        self._camera, self._source, self._written = camera, source, 0
 
     def write(self, _record: Record) -> None:
-        self._left -= 1
-        if not self._left:
-            self._camera.noting = False
+        self._written += 1
+        if self._written == BEFORE:
+            self._camera.wanted = True
+        elif self._written == BEFORE + FOLLOWED:
+            self._camera.wanted = self._camera.noting = False
             self._source.stop()
 
     def close(self) -> None: ...
