@@ -21,6 +21,7 @@ from .options import (
     RoiOption,
     StrictOption,
     TorchDevice,
+    WeightsOption,
 )
 from .values import (
     as_masks,
@@ -58,9 +59,7 @@ def train(
             "photos' shape, half their sides, about 256x256's pixels at least and 384x384's at most."
         ),
     ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
-    ] = None,
+    weights: WeightsOption = None,
     val_split_ratio: Annotated[
         float,
         typer.Option(help="Share of the good images to keep for `calibrate`, if the data has no validation/good."),
@@ -169,9 +168,7 @@ def tune(
     ] = Precision.FP32,
     inference_device: Annotated[str, typer.Option(help="OpenVINO device that graphs are timed on.")] = "CPU",
     target_fpr: Annotated[float | None, typer.Option(help="As for `calibrate`.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
-    ] = None,
+    weights: WeightsOption = None,
     seed: Annotated[int, typer.Option(help="Decides the coresets' first picks and the folds.")] = 0,
     device: TorchDevice = "auto",
     outliers: Annotated[

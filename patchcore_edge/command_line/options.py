@@ -23,6 +23,7 @@ __all__ = [
     "StrictOption",
     "TestData",
     "TorchDevice",
+    "WeightsOption",
 ]
 
 _LAYOUTS = "MVTec AD layout or VisA's, a folder of good images, or a list of files (CSV); see docs/data.md."
@@ -34,6 +35,9 @@ TestData = Annotated[
     typer.Option(
         "--data", help="MVTec AD layout, of which test/good and test/<defect> are enough; VisA's; or a list (CSV)."
     ),
+]
+WeightsOption = Annotated[
+    str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
 ]
 TorchDevice = Annotated[str, typer.Option("--device", "-d", help="torch device: auto, cpu, cuda, xpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
