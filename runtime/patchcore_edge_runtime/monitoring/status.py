@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..bundle.manifest import Manifest
+from ..bundle.bundle import Bundle
 from ..inspection.result import InspectionResult
 from ..verdict import Thresholds, Verdict
 from .calibration import calibration_facts
@@ -52,10 +52,12 @@ class Snapshot:
         idle_seconds: since the last verdict, or since the start.
         uptime_seconds: since the start, up to the end of a line that has ended.
         swaps: times that the line took another bundle.
+        manifest: digest of the manifest that judges now.
     """
 
     name: str
     model_id: str
+    manifest: str
     counts: dict[Verdict, int]
     dropped: int
     fps: float
@@ -105,6 +107,7 @@ class LineStatus:
 
     Attributes:
         calibration: what ``calibration_facts`` says of the bundle that judges; set anew with ``model_id``.
+        manifest: digest of that bundle's manifest.
         swaps: times that another bundle was taken.
     """
 
@@ -117,6 +120,7 @@ class LineStatus:
     ) -> None:
         self.name = name
         self.model_id = model_id
+        self.manifest = ""
         self.calibration: dict[str, Any] | None = None
         self.source = source
         self.swaps = 0
@@ -138,10 +142,10 @@ class LineStatus:
             if result.verdict is not Verdict.ERROR:
                 self._latencies.append(result.timings.total_ms)
 
-    def judged_by(self, manifest: Manifest, thresholds: Thresholds) -> None:
+    def judged_by(self, bundle: Bundle, thresholds: Thresholds) -> None:
         """Say which bundle judges from now on, and by which limits."""
-        self.model_id = manifest.model_id
-        self.calibration = calibration_facts(manifest, thresholds)
+        self.model_id, self.manifest = bundle.manifest.model_id, bundle.digest
+        self.calibration = calibration_facts(bundle.manifest, thresholds)
 
     def start(self) -> None:
         """The line begins now: what came before was getting ready."""
@@ -183,6 +187,7 @@ class LineStatus:
         return Snapshot(
             name=self.name,
             model_id=self.model_id,
+            manifest=self.manifest,
             counts={verdict: counts.get(verdict, 0) for verdict in Verdict},
             dropped=dropped,
             # Up to now and not up to the last frame: a line that stands still goes down to zero.
