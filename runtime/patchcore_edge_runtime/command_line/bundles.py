@@ -1,0 +1,65 @@
+"""``info`` and ``edit``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ConfigError
+from .options import BundleOption
+
+__all__ = ["edit", "info"]
+
+
+def info(model: BundleOption) -> None:
+    """Print the manifest of a bundle after checking every file in it."""
+    from ..bundle.bundle import Bundle
+    from ..bundle.calibration_facts import without_folders
+
+    manifest = Bundle.load(model).manifest
+    facts = {"model_id": manifest.model_id, **manifest.model_dump(mode="json")}
+    # Bundles of earlier versions name the folder with all that it was in.
+    facts["calibration"]["data"] = without_folders(manifest.calibration.data)
+    typer.echo(json.dumps(facts, indent=2))
+
+
+def edit(
+    bundle: Annotated[Path, typer.Argument(readable=False, help="Bundle folder to change.")],
+    by: Annotated[str, typer.Option("--by", help="Who makes the change; it is kept in the bundle's history.")],
+    image_threshold: Annotated[float | None, typer.Option(help="Raw image score above which a part is NG.")] = None,
+    pixel_threshold: Annotated[
+        float | None, typer.Option(help="Raw map value above which a pixel is anomalous.")
+    ] = None,
+    warn_threshold: Annotated[float | None, typer.Option(help="Raw image score above which a part is WARN.")] = None,
+    no_warn: Annotated[bool, typer.Option("--no-warn", help="Take the WARN threshold away.")] = False,
+    labels: Annotated[
+        tuple[str, str] | None, typer.Option(help="Two words: for a good part and for an anomalous one.")
+    ] = None,
+    ignore_mask: Annotated[
+        list[str] | None,
+        typer.Option(help="Corners 'x,y x,y x,y' in fractions of the frame; several times for several masks."),
+    ] = None,
+    no_masks: Annotated[bool, typer.Option("--no-masks", help="Take all ignore masks away.")] = False,
+) -> None:
+    """Change thresholds, labels or ignore masks of a bundle and record who changed what."""
+    from ..bundle.edit import BundleEdit, edit_bundle
+    from ..images.geometry import parse_polygon
+
+    if no_warn and warn_threshold is not None:
+        raise ConfigError("--warn-threshold and --no-warn exclude each other; give one.")
+    if no_masks and ignore_mask:
+        raise ConfigError("--ignore-mask and --no-masks exclude each other; give one.")
+    masks = () if no_masks else tuple(parse_polygon(text) for text in ignore_mask) if ignore_mask else None
+    change = BundleEdit(
+        image=image_threshold,
+        pixel=pixel_threshold,
+        warn=warn_threshold,
+        no_warn=no_warn,
+        labels=labels,
+        ignore_masks=masks,
+    )
+    for record in edit_bundle(bundle, change, by)[1]:
+        typer.echo(f"{record.field}: {record.before} → {record.after}")

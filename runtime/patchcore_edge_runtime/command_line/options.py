@@ -1,0 +1,52 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..images.geometry import Roi
+
+__all__ = [
+    "BundleOption",
+    "CacheOption",
+    "ConfigOption",
+    "DeviceOption",
+    "JsonOption",
+    "RoiOption",
+    "SourceOption",
+    "ThreadsOption",
+    "as_roi",
+]
+
+# Of paths ``readable=False``: what may not be read is refused by who reads it, and says which user may not.
+BundleOption = Annotated[
+    Path, typer.Option("--model", "-m", readable=False, help="Bundle folder that `patchcore-edge export` wrote.")
+]
+SourceOption = Annotated[
+    str,
+    typer.Option("--source", "-s", help="Camera, stream URL, video, image, folder, 'watch:FOLDER' or 'glob*.png'."),
+]
+DeviceOption = Annotated[str, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU, AUTO.")]
+RoiOption = Annotated[str | None, typer.Option("--roi", help="Part of each frame to inspect: X,Y,WIDTH,HEIGHT.")]
+CacheOption = Annotated[
+    Path | None, typer.Option(readable=False, help="Folder for OpenVINO's compiled models; speeds up starts.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="CPU threads for inference; all cores unless told. For several lines on one PC."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", readable=False, help="The line's TOML file; options win over it.")
+]
+
+
+def as_roi(text: str | None) -> Roi | None:
+    """A region of interest from ``X,Y,WIDTH,HEIGHT``; raises ``ConfigError``."""
+    from ..images.geometry import parse_roi
+
+    return None if text is None else parse_roi(text)

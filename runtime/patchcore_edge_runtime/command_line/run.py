@@ -1,0 +1,123 @@
+"""``run``."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ConfigError
+from .options import CacheOption, ConfigOption, JsonOption, RoiOption, ThreadsOption, as_roi
+from .summary import print_summary
+
+if TYPE_CHECKING:
+    from ..display.window import Window
+    from ..inspection.inspector import Inspector
+    from ..monitoring.status import LineStatus, Snapshot
+
+__all__ = ["run"]
+
+
+def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
+    config: ConfigOption = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", readable=False, help="Bundle folder; needed without -c.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            "-s",
+            help="Camera, stream URL, video, image, folder, 'watch:FOLDER' or 'glob*.png'; needed without -c.",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU, AUTO; CPU unless told.")
+    ] = None,
+    roi: RoiOption = None,
+    threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is NG.")] = None,
+    warn_threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is WARN.")] = None,
+    min_defect_area: Annotated[float | None, typer.Option(help="Smallest defect that counts, in frame pixels.")] = None,
+    inference_num_threads: ThreadsOption = None,
+    every_ms: Annotated[float | None, typer.Option(help="Inspect the newest frame every so many milliseconds.")] = None,
+    recursive: Annotated[
+        bool | None, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too; so unless told.")
+    ] = None,
+    wait: Annotated[
+        bool | None, typer.Option("--wait/--no-wait", help="Wait for a camera that is not there at the start.")
+    ] = None,
+    hot_swap: Annotated[bool | None, typer.Option(help="Change to a new bundle when the folder changes.")] = None,
+    show: Annotated[bool, typer.Option(help="Show the annotated frames in a window; q or Esc ends.")] = False,
+    save_ng: Annotated[Path | None, typer.Option(readable=False, help="Folder for NG, WARN and ERROR frames.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(readable=False, help="JSONL file to append a line per frame to.")
+    ] = None,
+    save_video: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False, help="Annotated video to write, such as line.mp4; an earlier one is kept under a number."
+        ),
+    ] = None,
+    cache_dir: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Inspect a camera, a stream, a video or images, frame by frame.
+
+    Ctrl-C and SIGTERM end it after the frame in hand. Every setting of the file can also be given in the environment:
+    PATCHCORE_EDGE_DEVICE is `device`, PATCHCORE_EDGE_SOURCE__WAIT is `wait` in the table `source`.
+    """
+    from ..line.config_file import load_line
+    from ..line.runner import run_line
+    from ..sources import is_live
+
+    overrides = {
+        "bundle": model,
+        "source.uri": source,
+        "device": device,
+        "inspect.roi": as_roi(roi),
+        "thresholds.image": threshold,
+        "thresholds.warn": warn_threshold,
+        "inspect.min_defect_area": min_defect_area,
+        "trigger.mode": None if every_ms is None else "interval",
+        "trigger.every_ms": every_ms,
+        "source.recursive": recursive,
+        "source.wait": wait,
+        "hot_swap": hot_swap,
+        "cache_dir": cache_dir,
+        "inference_num_threads": inference_num_threads,
+        **_outputs(results, save_ng, save_video),
+    }
+    line = load_line(config, overrides, os.environ)
+    # Also where a recording turns out to end early: what was inspected counts.
+    say = partial(print_summary, as_json=as_json)
+    now = run_line(line, make_viewer=_open_window if show else None, at_end=say)
+    # A camera's line goes on for good and counts; of files somebody wants every result.
+    if not is_live(line.source.uri):
+        _check_outputs(now)
+
+
+def _outputs(results: Path | None, save_ng: Path | None, save_video: Path | None) -> dict[str, Any]:
+    """The outputs named on the command line, as tables that a line's file could have too."""
+    tables: dict[str, dict[str, Any]] = {
+        "results": {"kind": "jsonl", "path": results, "max_mb": 0},
+        "save-ng": {"kind": "archive", "folder": save_ng},
+        "save-video": {"kind": "video_file", "path": save_video},
+    }
+    return {f"sinks.{name}": table for name, table in tables.items() if None not in table.values()}
+
+
+def _check_outputs(now: Snapshot) -> None:
+    for name, sink in now.sinks.items():
+        if name in ("results", "save-ng", "save-video") and sink.failed:
+            raise ConfigError(
+                f"--{name} refused {sink.failed} of {now.frames} records; make room or choose another place."
+            )
+
+
+def _open_window(inspector: Inspector, status: LineStatus, live: bool) -> Window:
+    from ..display.window import Window
+
+    return Window(inspector, status, live=live)
