@@ -24,7 +24,7 @@ from ..good_names import GOOD, sounds_good
 from ..split import hold_out
 from ..splits import split_name
 from .remote import data_path, is_url, same_place, url_of
-from .rows import SPLITS, default_split, good_labels
+from .rows import SPLITS, GoodLabels, default_split, good_labels
 from .stored_path import StoredPath
 from .table import ENDINGS, read_table
 
@@ -59,13 +59,16 @@ class ImageList(DataModule):
         file = data_path(file)
         table = read_table(file)
         _require_one_object(file, table.rows)
-        of_good, notes = _good_labels(file, table.rows, good)
-        places, missing = _Places(file, table.rows), []
+        good_ones = _good_labels(file, table.rows, good)
+        notes = list(good_ones.notes)
+        places, missing, left_out = _Places(file, table.rows), [], []
         splits: dict[str, list[ImageItem]] = {name: [] for name in SPLITS}
         for where, row in table.numbered():
-            split, item, gone = _item(file, places, where, row, of_good)
+            split, item, gone = _item(f"{file}, {where}", places, row, good_ones)
             missing += [(where, path) for path in gone]
-            if item.path not in gone:
+            if item.label is None:
+                left_out.append(LeftOut(item.path, Why.UNCLEAR))
+            elif item.path not in gone:
                 splits[split].append(item)
         if missing and not any(splits.values()):
             raise DataError(f"{file}, {missing[0][0]}: there is no file {path_text(missing[0][1])}.")
@@ -74,17 +77,16 @@ class ImageList(DataModule):
         train, validation = splits["train"], splits["validation"]
         if not validation:
             train, validation = hold_out(train, val_split_ratio, seed)
-        left_out = [LeftOut(path, Why.MISSING) for _, path in missing]
+        left_out += [LeftOut(path, Why.MISSING) for _, path in missing]
         super().__init__(file, train, validation, splits["test"], left_out=left_out, notes=notes)
 
 
-def _good_labels(file: Path, rows: Sequence[dict[str, str]], chosen: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The labels of good parts, and what to say of them."""
+def _good_labels(file: Path, rows: Sequence[dict[str, str]], chosen: Sequence[str]) -> GoodLabels:
     labels = {row["label"] for row in rows if row.get("label")}
     # Rows without a label are of good parts; one that is to train on and has another label is refused by its line.
     told = any(not row.get("label") or split_name(row.get("split") or "") == "train" for row in rows)
     if told and not chosen and not any(map(sounds_good, labels)):
-        return [], []
+        return GoodLabels()
     return good_labels(path_text(file), f"The column label of {file}", labels, chosen)
 
 
@@ -142,21 +144,17 @@ def _require_one_object(file: Path, rows: Sequence[dict[str, str]]) -> None:
         )
 
 
-def _item(
-    file: Path, places: _Places, where: str, row: dict[str, str], of_good: Sequence[str]
-) -> tuple[str, ImageItem, list[Path]]:
-    """The split of a row, its image, and which of image and mask are not there."""
-    where = f"{file}, {where}"
+def _item(where: str, places: _Places, row: dict[str, str], good: GoodLabels) -> tuple[str, ImageItem, list[Path]]:
+    """The split of a row, its image, whose label is None where there is no telling, and which files are not there."""
     path = places(where, row.get("path") or "")
     mask = places(where, row["mask"]) if row.get("mask") else None
     gone = [] if path.is_file() else [path]
     if mask is not None and not mask.is_file() and not mask.is_dir():
         gone.append(mask)
         mask = None
-    label = row.get("label") or GOOD
-    label = GOOD if label in of_good else label
-    split = default_split(row.get("split") or "", label)
-    if split not in SPLITS or (split == "train" and label != GOOD):
+    label = good.meant(row.get("label") or "")
+    split = default_split(row.get("split") or "", label or GOOD)
+    if split not in SPLITS or (split == "train" and label not in (GOOD, None)):
         raise DataError(
             f"{where}: the split {split!r} of an image labelled {label!r}; good images may be "
             "train, validation or test, defective ones validation or test."

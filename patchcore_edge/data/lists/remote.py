@@ -19,7 +19,7 @@ from patchcore_edge_runtime.shown import shown
 
 from .stored_path import StoredPath, stored_path
 
-__all__ = ["RemoteFile", "RemoteRange", "ask", "data_path", "is_url", "same_place", "url_name", "url_of"]
+__all__ = ["RemoteFile", "RemoteRange", "ask", "data_path", "data_text", "is_url", "same_place", "url_name", "url_of"]
 
 _Answer = TypeVar("_Answer")
 _TRIES = 3
@@ -58,6 +58,11 @@ def same_place(url: str, other: str) -> bool:
     """Whether two URLs ask the same machine by the same protocol."""
     here, there = (urlsplit(one.rpartition("::")[2]) for one in (url, other))
     return (here.scheme, here.netloc) == (there.scheme, there.netloc)
+
+
+def data_text(path: Path) -> str:
+    """What a person types for data: the path, or its URL without user, password and query."""
+    return str(path) if url_of(path) is None else str(path).replace(":/", "://", 1)
 
 
 def url_of(path: Path) -> str | None:

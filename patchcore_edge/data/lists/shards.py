@@ -7,7 +7,7 @@ unpacked. An image is called by its archive and its name in it: ``shards/000.tar
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +18,8 @@ from patchcore_edge_runtime.images.listing import LeftOut, Why, describe_left_ou
 from ..batches import with_batches
 from ..datamodule import DataModule
 from ..dataset import ImageItem
-from ..good_names import GOOD, sounds_bad, sounds_good
-from ..masks import Matches, match_masks, with_masks
+from ..good_names import sounds_bad, sounds_good
+from ..masks import Matches, beside_photos, match_masks
 from ..split import hold_out
 from ..splits import FolderRules, is_mask_folder, split_name
 from .archives import Archive, find_archives, is_shards
@@ -58,12 +58,12 @@ class Shards(DataModule):
             shards = list(threads.map(read_shard, archives, folders))
         samples = [_in_split(sample, archive) for a, archive in enumerate(archives) for sample in shards[a].samples]
         left_out = [one for shard in shards for one in shard.left_out]
+        beside = set(beside_photos([sample.path for sample in samples]))
         masks = [sample.path for sample in samples if _is_mask(sample)]
-        photos = [sample for sample in samples if not _is_mask(sample)]
-        labelled, unlabelled, notes = _labelled(str(path), photos, rules)
-        left_out += [LeftOut(sample.path, Why.UNLABELLED) for sample in unlabelled]
+        photos = [sample for sample in samples if not _is_mask(sample) and sample.path not in beside]
+        labelled, notes = _labelled(str(path), photos, rules, left_out)
         items = [ImageItem(one.path, one.label, batch=one.batch) for one in labelled]
-        items, matches = _masked(items, base, masks)
+        items, matches = _masked(items, base, masks, beside)
         splits = _parted(items, {one.path: one.split for one in labelled}, left_out)
         if not any(splits.values()):
             raise DataError(f"{path} has no images that can be used. {describe_left_out(left_out, path)}".strip())
@@ -96,18 +96,21 @@ def _in_split(sample: Sample, archive: Archive) -> Sample:
     return replace(sample, split=found[0] if found else first if first in SPLITS else "")
 
 
-def _labelled(name: str, samples: Sequence[Sample], rules: FolderRules) -> tuple[list[Sample], list[Sample], list[str]]:
-    """Samples with their labels, those that have none though others have, and what to say of it."""
+def _labelled(
+    name: str, samples: Sequence[Sample], rules: FolderRules, left_out: list[LeftOut]
+) -> tuple[list[Sample], Sequence[str]]:
+    """Samples with their labels, and what to say of these; those of which the label is not known are left out."""
     if any(sample.label is not None or sample.is_broken for sample in samples):
-        unlabelled = [sample for sample in samples if sample.label is None or sample.is_broken]
+        lost = [sample for sample in samples if sample.label is None or sample.is_broken]
+        left_out += [LeftOut(sample.path, Why.UNLABELLED) for sample in lost]
         samples = [sample for sample in samples if sample.label is not None and not sample.is_broken]
     else:
-        samples, unlabelled = _labelled_by_folders(name, samples), []
-    of_good, notes = good_labels(
-        name, f"What is beside the images of {name}", {one.label for one in samples if one.label}, rules.good
-    )
-    known = [replace(one, label=GOOD if not one.label or one.label in of_good else one.label) for one in samples]
-    return known, unlabelled, notes
+        samples = _labelled_by_folders(name, samples)
+    labels = {one.label for one in samples if one.label}
+    good = good_labels(name, f"What is beside the images of {name}", labels, rules.good)
+    meant = [(one, good.meant(one.label or "")) for one in samples]
+    left_out += [LeftOut(one.path, Why.UNCLEAR) for one, label in meant if label is None]
+    return [replace(one, label=label) for one, label in meant if label is not None], good.notes
 
 
 def _labelled_by_folders(name: str, samples: Sequence[Sample]) -> list[Sample]:
@@ -137,9 +140,12 @@ def _told_by_folder(sample: Sample, depth: int | None) -> Sample:
     return replace(sample, label=label[0] if label else None)
 
 
-def _masked(items: Sequence[ImageItem], base: Path, masks: Sequence[Path]) -> tuple[list[ImageItem], Matches]:
+def _masked(
+    items: Sequence[ImageItem], base: Path, masks: Sequence[Path], beside: Collection[Path]
+) -> tuple[list[ImageItem], Matches]:
     """Images with their masks: beside them, or in a folder of masks beside that of the split."""
-    photos, found = with_masks(items, base, ())
+    photos = list(items)
+    found = match_masks([one.path for one in photos], base, base, sorted(beside)).joined(Matches(beside=sorted(beside)))
     roots = {root for mask in masks for root in mask.parents if is_mask_folder(root)}
     for root in sorted(roots):
         below = [mask for mask in masks if mask.is_relative_to(root)]

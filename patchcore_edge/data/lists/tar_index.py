@@ -83,7 +83,7 @@ def index_tar(file: BinaryIO, name: object, wanted: Callable[[str], bool]) -> Ta
         )
     found, place, guarded = TarIndex(), 0, _Guarded(file)
     while place < end or not end:
-        place = _read_run(guarded, place, found, wanted)
+        place = min(_read_run(guarded, place, found, wanted), end)
         # Archives that were written one behind the other have end marks between them.
         if not _is_end_mark(file, place):
             found.lost.append(place)
@@ -111,7 +111,7 @@ def _read_run(file: _Guarded, place: int, found: TarIndex, wanted: Callable[[str
     try:
         file.seek(place)
         # Typeshed leaves out what it keeps of its state.
-        archive: Any = tarfile.TarFile(fileobj=cast(Any, file), mode="r", encoding="utf-8", errors="surrogateescape")
+        archive: Any = tarfile.TarFile(fileobj=cast("Any", file), mode="r", encoding="utf-8", errors="surrogateescape")
         while (info := archive.next()) is not None:
             # It would keep them all.
             archive.members.clear()

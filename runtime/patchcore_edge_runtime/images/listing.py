@@ -29,7 +29,7 @@ class Why(StrEnum):
     LINK = "behind links to what is not there, or to what is listed already"
     RESULT = "written by patchcore-edge itself"
     UNUSED = "in folders that the layout has no place for"
-    UNCLEAR = "in folders that sound like good parts where --good names others"
+    UNCLEAR = "in folders, or with labels, that sound like good parts where --good names others"
     NOT_GOOD = "of parts that are not good, where only good ones are learned"
     MISSING = "that the list names and that are not there"
     UNLABELLED = "of which the label is missing or cannot be read"
