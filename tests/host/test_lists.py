@@ -9,6 +9,7 @@ import tarfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -223,7 +224,20 @@ def test_a_list_behind_a_url_names_images_beside_it(photos: Path, server: Server
     data = open_data(f"{server.url}/parts.parquet")
     assert labels(data) == (Counter(good=2), Counter(crack=2))
     assert (read_image(data.train[1].path) == pixels(1)).all()
-    assert report_data(data).facts["unreadable"] == []
+    report = report_data(data)
+    assert report.facts["unreadable"] == []
+    assert any("simplecache:: before the URL keeps copies" in note for note in report.notes)
+
+
+def test_with_simplecache_an_image_is_fetched_once(photos: Path, server: Server) -> None:
+    (photos / "parts.csv").write_text("path\nline3/0.png\nline3/1.png\n")
+    data = open_data(f"simplecache::{server.url}/parts.csv")
+    assert (read_image(data.train[0].path) == pixels(0)).all()
+    asked = len(server.asked)
+    with ThreadPoolExecutor(4) as threads:
+        assert all((image == pixels(0)).all() for image in threads.map(read_image, [data.train[0].path] * 8))
+    assert len(server.asked) == asked
+    assert not any("simplecache" in note for note in report_data(data).notes)
 
 
 def test_shards_behind_urls_are_read_by_ranges(photos: Path, server: Server) -> None:

@@ -23,7 +23,7 @@ from ..dataset import ImageItem
 from ..good_names import GOOD, sounds_good
 from ..split import hold_out
 from ..splits import split_name
-from .remote import data_path, is_url, same_place, url_of
+from .remote import data_path, is_url, network_notes, same_place, url_of
 from .rows import SPLITS, GoodLabels, default_split, good_labels
 from .stored_path import StoredPath
 from .table import ENDINGS, read_table
@@ -60,7 +60,7 @@ class ImageList(DataModule):
         table = read_table(file)
         _require_one_object(file, table.rows)
         good_ones = _good_labels(file, table.rows, good)
-        notes = list(good_ones.notes)
+        notes = [*network_notes(file), *good_ones.notes]
         places, missing, left_out = _Places(file, table.rows), [], []
         splits: dict[str, list[ImageItem]] = {name: [] for name in SPLITS}
         for where, row in table.numbered():

@@ -15,15 +15,29 @@ from urllib.request import url2pathname
 
 from patchcore_edge_runtime.errors import ConfigError, PatchcoreEdgeError
 from patchcore_edge_runtime.images.size_limit import bytes_fault
+from patchcore_edge_runtime.path_text import path_text
 from patchcore_edge_runtime.shown import shown
 
 from .stored_path import StoredPath, stored_path
 
-__all__ = ["RemoteFile", "RemoteRange", "ask", "data_path", "data_text", "is_url", "same_place", "url_name", "url_of"]
+__all__ = [
+    "RemoteFile",
+    "RemoteRange",
+    "ask",
+    "data_path",
+    "data_text",
+    "is_url",
+    "network_notes",
+    "same_place",
+    "url_name",
+    "url_of",
+]
 
 _Answer = TypeVar("_Answer")
 _TRIES = 3
 _PAUSE_SECONDS = 0.5
+_shared: dict[tuple[type, str], Any] = {}
+"""File systems by what they were made with, for the process as fsspec keeps them."""
 
 
 class _RefusedError(OSError):
@@ -60,6 +74,17 @@ def same_place(url: str, other: str) -> bool:
     return (here.scheme, here.netloc) == (there.scheme, there.netloc)
 
 
+def network_notes(path: Path) -> list[str]:
+    """What to say before the images of a list or of shards are read, which jobs do several times."""
+    url = url_of(path)
+    if url is None or "::" in url:
+        return []
+    return [
+        f"{path_text(path)}: images are asked for over the network each time they are read, several times in a fit; "
+        "simplecache:: before the URL keeps copies of them in a temporary folder while the command runs."
+    ]
+
+
 def data_text(path: Path) -> str:
     """What a person types for data: the path, or its URL without user, password and query."""
     return str(path) if url_of(path) is None else str(path).replace(":/", "://", 1)
@@ -78,8 +103,8 @@ class RemoteFile:
     url: str
 
     def size(self) -> int:
-        """Bytes; raises ``OSError``."""
-        return int(ask(self.url, lambda system, place: system.size(place)) or 0)
+        """Not known without asking; reading sees whether there is memory for it."""
+        return 0
 
     def read(self) -> bytes:
         """All of it; raises ``OSError``, also where it is larger than memory allows."""
@@ -153,7 +178,8 @@ def _system(url: str) -> tuple[Any, str]:
         ) from None
     except ValueError as error:
         raise ConfigError(f"{shown(url)} cannot be read ({shown(error)}); give a path, or a URL of fsspec.") from None
-    return system, place
+    # fsspec makes one for each thread; what one of them keeps copies of the others would fetch again.
+    return _shared.setdefault((type(system), repr(system.storage_options)), system), place
 
 
 def _read_whole(system: Any, place: str) -> bytes:

@@ -23,7 +23,7 @@ from ..masks import Matches, beside_photos, match_masks
 from ..split import hold_out
 from ..splits import FolderRules, is_mask_folder, split_name
 from .archives import Archive, find_archives, is_shards
-from .remote import data_path
+from .remote import data_path, network_notes
 from .rows import SPLITS, default_split, good_labels
 from .samples import Sample, read_shard
 
@@ -65,6 +65,7 @@ class Shards(DataModule):
         items = [ImageItem(one.path, one.label, batch=one.batch) for one in labelled]
         items, matches = _masked(items, base, masks, beside)
         splits = _parted(items, {one.path: one.split for one in labelled}, left_out)
+        notes = [*network_notes(path), *notes]
         if not any(splits.values()):
             raise DataError(f"{path} has no images that can be used. {describe_left_out(left_out, path)}".strip())
         if rules.group_by is not None:
@@ -144,8 +145,10 @@ def _masked(
     items: Sequence[ImageItem], base: Path, masks: Sequence[Path], beside: Collection[Path]
 ) -> tuple[list[ImageItem], Matches]:
     """Images with their masks: beside them, or in a folder of masks beside that of the split."""
-    photos = list(items)
-    found = match_masks([one.path for one in photos], base, base, sorted(beside)).joined(Matches(beside=sorted(beside)))
+    photos, found = list(items), Matches()
+    if beside:
+        found = match_masks([one.path for one in photos], base, base, sorted(beside))
+        found = found.joined(Matches(beside=sorted(beside)))
     roots = {root for mask in masks for root in mask.parents if is_mask_folder(root)}
     for root in sorted(roots):
         below = [mask for mask in masks if mask.is_relative_to(root)]
@@ -153,7 +156,7 @@ def _masked(
             rest = [one.path for one in photos if one.path.is_relative_to(split) and one.path not in found.masks]
             matched = match_masks(rest, split, root, below)
             found = found.joined(matched)
-    return [replace(one, mask=found.masks.get(one.path)) for one in photos], found
+    return [replace(one, mask=found.masks.get(one.path)) for one in photos] if found.masks else photos, found
 
 
 def _splits_beside(root: Path, photos: Sequence[ImageItem]) -> list[Path]:

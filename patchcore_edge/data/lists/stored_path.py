@@ -25,7 +25,7 @@ class Store(Protocol):
     """Where a path's bytes are; raises ``OSError`` where they cannot be had."""
 
     def size(self) -> int:
-        """Bytes."""
+        """Bytes, as far as they are known without asking a network; 0 where they are not."""
         ...
 
     def read(self) -> bytes:
