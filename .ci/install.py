@@ -1,8 +1,8 @@
 """Install this checkout into an environment: ``python .ci/install.py .venv export,demo``; the Makefile calls it.
 
 torch comes as PyTorch's build for CPUs where no NVIDIA driver is found: the package index's build for Linux brings
-2.5 GB of libraries for GPUs. ``TORCH=`` in the environment decides otherwise: ``cpu``, ``xpu``, ``cu130`` … (an index of
-PyTorch's), or ``default`` (the package index).
+2.5 GB of libraries for GPUs. ``TORCH=`` in the environment decides otherwise: ``cpu``, ``xpu``, ``cu130`` … (indexes of
+PyTorch), or ``default`` (the package index).
 """
 
 from __future__ import annotations
