@@ -217,6 +217,7 @@ class Inspector:
             roi=roi,
             timings=timings,
             model_id=self._model_id,
+            manifest=self.bundle.digest,
             preprocess=self.manifest.preprocess,
             model_map=None if judged.verdict is Verdict.ERROR else model_map,
             ignore=rules.ignore,
