@@ -49,6 +49,7 @@ class TuneOptions:
         # Sets: what is named twice counts once, and the first is still the default's.
         object.__setattr__(self, "backbones", tuple(dict.fromkeys(self.backbones)))
         object.__setattr__(self, "sides", tuple(dict.fromkeys(self.sides)))
+        object.__setattr__(self, "device", self.device.upper())
         if not self.backbones:
             raise ConfigError("No backbone was named; give at least one, such as --backbones tf_efficientnet_lite0.")
         if self.train.weights is not None and len(self.backbones) > 1:
