@@ -63,11 +63,13 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 def read_bytes(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """All of a file; raises ``DataError`` when it is missing, may not be opened, or is larger than the memory."""
+    # A path that reads itself, such as a member of an archive, stays what it is.
+    file = path if isinstance(path, Path) else Path(path)
     try:
-        if fault := bytes_fault(os.stat(path).st_size, "read it"):  # noqa: PTH116 - a path may be text
+        if fault := bytes_fault(file.stat().st_size, "read it"):
             raise DataError(f"{os.fspath(path)} {fault}")
         # Not cv2.imread: it cannot open a path outside the code page on Windows, and prints to stderr.
-        return np.fromfile(path, np.uint8)
+        return np.frombuffer(file.read_bytes(), np.uint8)
     except OSError as error:
         raise cannot_read(os.fspath(path), error, DataError) from None
     except MemoryError:
