@@ -18,7 +18,7 @@ from ..bundle.bundle import Bundle
 from ..errors import ConfigError, FrameError
 from ..images.frame_check import check_frame
 from ..images.geometry import Roi
-from ..images.preprocess import Image, preprocess
+from ..images.preprocess import Image, crop_roi, preprocess
 from ..threads import describe_failure
 from ..validation import one_of, require
 from ..verdict import Thresholds, Verdict
@@ -180,7 +180,7 @@ class Inspector:
         image = preprocess(frame, self.manifest.preprocess.looking_at(rules.roi), images[0])
         images[1:] = image  # the rest of a static batch, whose results nobody reads
         moments.append(perf_counter())
-        reason = check_frame(image, (roi[3], roi[2]), self.manifest.sanity if rules.check_sanity else None)
+        reason = check_frame(image, crop_roi(frame, roi), self.manifest.sanity if rules.check_sanity else None)
         if reason:
             raise FrameError(reason)
         moments.append(perf_counter())
