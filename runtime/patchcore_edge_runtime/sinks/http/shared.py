@@ -1,0 +1,150 @@
+"""One web server for all lines of a process: an overview, and below it the pages of each line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+from ...display.record import Record
+from ...monitoring.health import Health
+from ...monitoring.prometheus import CONTENT_TYPE, prometheus_text
+from ...monitoring.status import LineStatus
+from ..base import SinkContext
+from .live_view import LiveView
+from .pages import Pages, answer, json_answer
+from .server import WebServer, require_extra
+from .settings import HttpSettings
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+__all__ = ["LinePage", "SharedServer"]
+
+State = Literal["starting", "running", "failed", "ended"]
+
+
+@dataclass
+class _Line:
+    """What the server knows of one line."""
+
+    state: State = "starting"
+    reason: str = ""
+    pages: Pages | None = None
+    view: LiveView | None = None
+    status: LineStatus | None = None
+
+    def health(self) -> Health:
+        """The line's own while it runs; one that has come to its end is not unhealthy."""
+        if self.state == "running" and self.pages is not None:
+            return self.pages.health()
+        return Health() if self.state == "ended" else Health(stopped=self.reason or "The line is starting.")
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """Plain JSON values."""
+        figures = {} if self.status is None else self.status.snapshot().to_dict()
+        last = None if self.view is None else next(iter(self.view.results()), None)
+        page = f"line/{quote(name)}/"
+        return {
+            **figures,
+            **self.health().to_dict(),
+            "name": name,
+            "state_of_line": self.state,
+            "page": page,
+            "last": last,
+        }
+
+
+class LinePage:
+    """To one line a sink like any other: what it is given, its pages show.
+
+    Args:
+        line: that the records are of.
+        settings: of the server.
+        context: of the line.
+    """
+
+    pictures = True
+
+    def __init__(self, line: _Line, settings: HttpSettings, context: SinkContext) -> None:
+        self._line = line
+        line.view = LiveView(settings.results, settings.live_width)
+        line.pages, line.status = Pages(settings, context, line.view), context.status
+
+    def write(self, record: Record) -> None:
+        """Show one record."""
+        assert self._line.view is not None
+        self._line.view.add(record)
+
+    def close(self) -> None:
+        """Nothing is held open: the server is not the line's."""
+
+
+class SharedServer:
+    """The web server of several lines.
+
+    Args:
+        settings: where to listen, and for how many.
+        names: of the lines.
+
+    Attributes:
+        port: that it listens on, which matters when 0 was asked for.
+
+    Raises:
+        ConfigError: the extra is not installed, the token is none, or the address cannot be listened on.
+    """
+
+    def __init__(self, settings: HttpSettings, names: list[str]) -> None:
+        require_extra()
+        from .routes import build_shared_app
+
+        self._settings = settings
+        self._lines = {name: _Line() for name in names}
+        self._page = files(__package__).joinpath("overview.html").read_text(encoding="utf-8")
+        self._server = WebServer(build_shared_app(settings, self, settings.token()), settings)
+        self.port = self._server.port
+
+    def page_of(self, name: str, context: SinkContext) -> LinePage:
+        """What the line of that name hands its records to."""
+        return LinePage(self._lines[name], self._settings, context)
+
+    def say(self, name: str, state: State, reason: str = "") -> None:
+        """How a line is: what it cannot say itself, while it is not open."""
+        self._lines[name].state, self._lines[name].reason = state, reason
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.close()
+
+    def pages(self, request: Request) -> Pages | Response:
+        """Those of the line that the address names, or the answer where there are none."""
+        line = self._lines.get(request.path_params["name"])
+        if line is None:
+            return json_answer({"error": f"There is no such line; there are {', '.join(self._lines)}."}, 404)
+        return line.pages or json_answer({"error": line.reason or "The line is starting."}, 503)
+
+    async def overview(self, _request: Request) -> Response:
+        """The page of all lines."""
+        return answer(self._page, "text/html")
+
+    async def healthz(self, _request: Request) -> Response:
+        """200, or 503 where one of the lines is unhealthy; each line's health by its name."""
+        lines = {name: line.health() for name, line in self._lines.items()}
+        problem = " ".join(f"{name}: {health.problem}" for name, health in lines.items() if health.problem)
+        states = {health.state for health in lines.values()}
+        worst = next((state for state in ("unhealthy", "degraded") if state in states), "healthy")
+        facts = {name: health.to_dict() for name, health in lines.items()}
+        return json_answer(
+            {"healthy": not problem, "state": worst, "problem": problem, "lines": facts}, 503 if problem else 200
+        )
+
+    async def metrics(self, _request: Request) -> Response:
+        """The figures of all lines for Prometheus."""
+        known = [line.status.snapshot() for line in self._lines.values() if line.status is not None]
+        return answer(prometheus_text(known), CONTENT_TYPE)
+
+    async def status(self, _request: Request) -> Response:
+        """The figures and the last record of each line."""
+        return json_answer([line.facts(name) for name, line in self._lines.items()])
