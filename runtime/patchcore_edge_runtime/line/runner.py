@@ -27,6 +27,7 @@ from .config import LineConfig
 from .hot_swap import HotSwapper, bundle_stamp
 from .loop import run_loop
 from .trigger_answers import TriggerAnswers
+from .watch_state import watch_state
 from .watchdog import Notifier, watched
 
 __all__ = ["Line", "Shared", "Viewer", "ViewerFactory", "open_inspector", "run_line"]
@@ -125,7 +126,7 @@ class Line:
         *,
         sinks: Mapping[str, Sink] | None = None,
         make_viewer: ViewerFactory | None = None,
-        shared: Shared = Shared(),  # noqa: B008 - frozen, and empty
+        shared: Shared = Shared(),
     ) -> Iterator[Line]:
         """Open a line; what is open is closed at the end of the block, or when the rest does not open.
 
@@ -250,7 +251,13 @@ def _open_source(config: LineConfig) -> Source:
     own = [config.folder / folder for folder in folders if isinstance(folder, Path)]
     table = config.source
     return open_source(
-        config.source_uri, config.live_settings, recursive=table.recursive, leave_out=own, settle=table.settle
+        config.source_uri,
+        config.live_settings,
+        recursive=table.recursive,
+        leave_out=own,
+        settle=table.settle,
+        state=watch_state(config),
+        holder=config.name,
     )
 
 

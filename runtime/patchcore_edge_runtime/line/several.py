@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from functools import partial
 
-from ..errors import PatchcoreEdgeError, SourceError
+from ..errors import PatchcoreEdgeError
 from ..inspection.shared_models import SharedModels
 from ..monitoring.status import Snapshot
 from ..sinks.http.shared import SharedServer, State

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -57,10 +57,13 @@ class Pages:
         settings: limits of the live view and of waiting.
         context: of the line: its status and its trigger.
         view: the newest picture and results that the sink was given.
+        closed: why the line is not open now; empty while it is.
     """
 
-    def __init__(self, settings: HttpSettings, context: SinkContext, view: LiveView) -> None:
-        self._settings, self._context, self._view = settings, context, view
+    def __init__(
+        self, settings: HttpSettings, context: SinkContext, view: LiveView, closed: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._settings, self._context, self._view, self._closed = settings, context, view, closed
         self._viewers = 0
         self._page = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
 
@@ -139,6 +142,9 @@ class Pages:
 
     def health(self) -> Health:
         """Of the line, now."""
+        # Its figures stand still then, and what they say was true a while ago.
+        if reason := self._closed():
+            return Health(stopped=reason)
         stale = self._settings.stale_seconds if self._context.trigger is None else None
         return health_of(self._context.status.snapshot(), stale)
 

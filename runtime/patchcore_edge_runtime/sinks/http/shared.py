@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["LinePage", "SharedServer"]
 
 State = Literal["starting", "running", "failed", "ended"]
+_REASONS: dict[State, str] = {
+    "starting": "The line is starting.",
+    "failed": "The line has failed.",
+    "ended": "The line has come to its end.",
+}
 
 
 @dataclass
@@ -36,11 +41,15 @@ class _Line:
     view: LiveView | None = None
     status: LineStatus | None = None
 
+    def closed(self) -> str:
+        """Why it is not open; empty while it is."""
+        return "" if self.state == "running" else self.reason or _REASONS[self.state]
+
     def health(self) -> Health:
         """The line's own while it runs; one that has come to its end is not unhealthy."""
-        if self.state == "running" and self.pages is not None:
-            return self.pages.health()
-        return Health() if self.state == "ended" else Health(stopped=self.reason or "The line is starting.")
+        if self.state == "ended":
+            return Health()
+        return self.pages.health() if self.pages is not None else Health(stopped=self.closed())
 
     def facts(self, name: str) -> dict[str, Any]:
         """Plain JSON values."""
@@ -71,7 +80,7 @@ class LinePage:
     def __init__(self, line: _Line, settings: HttpSettings, context: SinkContext) -> None:
         self._line = line
         line.view = LiveView(settings.results, settings.live_width)
-        line.pages, line.status = Pages(settings, context, line.view), context.status
+        line.pages, line.status = Pages(settings, context, line.view, line.closed), context.status
 
     def write(self, record: Record) -> None:
         """Show one record."""
@@ -123,7 +132,7 @@ class SharedServer:
         line = self._lines.get(request.path_params["name"])
         if line is None:
             return json_answer({"error": f"There is no such line; there are {', '.join(self._lines)}."}, 404)
-        return line.pages or json_answer({"error": line.reason or "The line is starting."}, 503)
+        return line.pages or json_answer({"error": line.closed()}, 503)
 
     async def overview(self, _request: Request) -> Response:
         """The page of all lines."""
