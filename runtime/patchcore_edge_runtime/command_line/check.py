@@ -60,11 +60,14 @@ def _check_line(line: LineConfig, models: SharedModels, faults: list[PatchcoreEd
     from ..line.watch_state import check_watch_state
     from ..sinks.check import check_sinks
 
-    for look in (lambda: check_sinks(line.sinks, line.folder), lambda: check_watch_state(line)):
-        try:
-            _note(look())
-        except ConfigError as error:
-            faults.append(error)
+    try:
+        _note(check_sinks(line.sinks, line.folder))
+    except ConfigError as error:
+        faults.append(error)
+    try:
+        _note(check_watch_state(line))
+    except ConfigError as error:
+        faults.append(error)
     try:
         return open_inspector(line, models=models).manifest.model_id
     except PatchcoreEdgeError as error:

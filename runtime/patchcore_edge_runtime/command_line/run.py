@@ -71,7 +71,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     """
     from ..line.config_file import load_lines
     from ..line.runner import run_line
-    from ..line.several import run_lines
+    from ..line.several import SeveralLines
     from ..sources import is_live
 
     overrides = {
@@ -97,7 +97,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     if file.several:
         if show:
             raise ConfigError(f"{config} describes several lines, and --show has one window; open their web page.")
-        run_lines(file, say)
+        SeveralLines(file).run(say)
         return
     line = file.lines[0]
     now = run_line(line, make_viewer=_open_window if show else None, at_end=say)

@@ -47,7 +47,7 @@ def table_faults(tables: Any) -> list[Fault]:
         elif isinstance(name, str) and ("/" in name or name in {".", ".."}):
             faults.append((("name",), "it stands in addresses of the web server; give a name without /", number))
         elif isinstance(name, str) and seen.setdefault(name, number) != number:
-            faults.append((("name",), f"line {seen[name] + 1} has the same; give each a name of its own", number))
+            faults.append((("name",), f"[[line]] {seen[name] + 1} has the same; give each a name of its own", number))
     return faults
 
 

@@ -46,7 +46,7 @@ class Places:
             in_table = line_of(self.text, own)
             # A key that is nowhere is missing in the line's own table.
             if _said(self.text, own) or not _said(self.text, names):
-                number, where = in_table, f"{LINE} {table + 1}{'.' if dotted else ''}{dotted}"
+                number, where = in_table, f"[[{LINE}]] {table + 1}{', ' if dotted else ''}{dotted}"
         start = str(self.file or "settings") if number is None else f"{self.file}, line {number}"
         return f"{start}, {where}" if where else start
 

@@ -14,6 +14,7 @@ from ..errors import PatchcoreEdgeError
 from ..inspection.shared_models import SharedModels
 from ..monitoring.status import Snapshot
 from ..sinks.http.shared import SharedServer, State
+from ..sinks.registry import SinkMaker
 from ..sources import is_live
 from ..system import stop_signals
 from .config import LineConfig
@@ -21,19 +22,14 @@ from .config_file import LineFile
 from .runner import Line, Shared
 from .watchdog import Notifier, SharedNotifier
 
-__all__ = ["run_lines"]
+__all__ = ["SeveralLines"]
 
 _LOG = logging.getLogger(__name__)
 _PAUSE_SECONDS = 5.0
 
 
-def run_lines(
-    file: LineFile,
-    at_end: Callable[[Snapshot], None] | None = None,
-    *,
-    on_server: Callable[[SharedServer], None] = lambda _: None,
-) -> list[Snapshot]:
-    """Run the lines of a file until each has come to its end, or until told to stop.
+class SeveralLines:
+    """The lines of a file: ``SeveralLines(file).run()`` runs them until each has come to its end, or is told to stop.
 
     All of them are opened before the first frame is inspected: a wrong bundle or sink of one keeps all from starting.
     From then on none disturbs another. A line with a camera whose source fails in a way that nobody foresaw is opened
@@ -41,54 +37,80 @@ def run_lines(
 
     Args:
         file: as ``load_lines`` gives it.
-        at_end: called with the last figures of each line that inspected anything.
-        on_server: told of the web server once it listens.
 
-    Returns:
-        the last figures of each line, in the order of the file.
-
-    Raises:
-        BundleError, DeviceError, SourceError, ConfigError: a line could not start, or ended so; the first of them, when
-            all have ended.
+    Attributes:
+        server: the web server of all of them, while they run and where the file has one.
     """
-    names = [line.name for line in file.lines]
-    with ExitStack() as stack:
-        server = None
-        if file.server is not None:
-            server = stack.enter_context(closing(SharedServer(file.server, names)))
-            on_server(server)
-        notifier = SharedNotifier(Notifier(os.environ), names)
-        models = SharedModels(len(names))
-        gate = _Gate(len(names))
-        keepers = [_Keeper(line, models, notifier, server, gate) for line in file.lines]
-        stack.enter_context(stop_signals(partial(_stop, keepers)))
-        with ThreadPoolExecutor(len(names), "line") as pool:
-            running = [pool.submit(keeper.run) for keeper in keepers]
-            _wait(running, keepers)
-    for keeper in keepers:
-        if at_end is not None and keeper.figures is not None and keeper.figures.frames:
-            at_end(keeper.figures)
-    errors = [error for future in running if (error := future.exception()) is not None]
-    if errors:
-        raise errors[0]
-    return [keeper.figures for keeper in keepers if keeper.figures is not None]
 
+    def __init__(self, file: LineFile) -> None:
+        self.server: SharedServer | None = None
+        self._file = file
+        self._names = [line.name for line in file.lines]
+        self._gate = _Gate(len(self._names))
+        self._keepers: list[_Keeper] = []
+        self._end = threading.Event()
 
-def _wait(running: Sequence[Future[None]], keepers: Sequence[_Keeper]) -> None:
-    """Until all have ended. While they start, the first error ends all; afterwards each ends by itself."""
-    try:
-        wait(running, return_when=FIRST_EXCEPTION)
-        if not keepers[0].gate.is_open:
-            _stop(keepers)
-        wait(running)
-    except BaseException:
-        _stop(keepers)
-        raise
+    def run(self, at_end: Callable[[Snapshot], None] = lambda _: None) -> list[Snapshot]:
+        """Open and run all lines; the first Ctrl-C or SIGTERM ends each after the frame in hand.
 
+        Args:
+            at_end: called with the last figures of each line that inspected anything.
 
-def _stop(keepers: Sequence[_Keeper]) -> None:
-    for keeper in keepers:
-        keeper.stop()
+        Returns:
+            the last figures of each line, in the order of the file.
+
+        Raises:
+            BundleError, DeviceError, SourceError, ConfigError: a line could not start, or ended so; the first of them,
+                when all have ended.
+        """
+        with ExitStack() as stack:
+            if self._file.server is not None:
+                self.server = stack.enter_context(closing(SharedServer(self._file.server, self._names)))
+            notifier = SharedNotifier(Notifier(os.environ), self._names)
+            models = SharedModels(len(self._names))
+            self._keepers = [
+                _Keeper(
+                    line, Shared(models, notifier.of(line.name), self._pages(line)), self._say, self._gate, self._end
+                )
+                for line in self._file.lines
+            ]
+            stack.enter_context(stop_signals(self.stop))
+            with ThreadPoolExecutor(len(self._names), "line") as pool:
+                running = [pool.submit(keeper.run) for keeper in self._keepers]
+                self._wait(running)
+        figures = [keeper.figures for keeper in self._keepers if keeper.figures is not None]
+        for last in figures:
+            if last.frames:
+                at_end(last)
+        errors = [error for future in running if (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
+        return figures
+
+    def stop(self) -> None:
+        """End each line after the frame in hand; from any thread, or a signal handler."""
+        self._end.set()
+        self._gate.give_up()
+        for keeper in self._keepers:
+            keeper.stop()
+
+    def _wait(self, running: Sequence[Future[None]]) -> None:
+        """Until all have ended. While they start, the first error ends all; afterwards each ends by itself."""
+        try:
+            wait(running, return_when=FIRST_EXCEPTION)
+            if not self._gate.is_open:
+                self.stop()
+            wait(running)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _pages(self, line: LineConfig) -> dict[str, SinkMaker]:
+        return {} if self.server is None else {"http": partial(self.server.page_of, line.name)}
+
+    def _say(self, name: str, state: State, reason: str = "") -> None:
+        if self.server is not None:
+            self.server.say(name, state, reason)
 
 
 class _Gate:
@@ -125,24 +147,14 @@ class _Keeper:
     """
 
     def __init__(
-        self,
-        config: LineConfig,
-        models: SharedModels,
-        notifier: SharedNotifier,
-        server: SharedServer | None,
-        gate: _Gate,
+        self, config: LineConfig, shared: Shared, say: Callable[..., None], gate: _Gate, end: threading.Event
     ) -> None:
-        self._config, self._server, self.gate = config, server, gate
-        pages = {} if server is None else {"http": partial(server.page_of, config.name)}
-        self._shared = Shared(models, notifier.of(config.name), pages)
+        self._config, self._shared, self._say, self._gate, self._end = config, shared, say, gate, end
         self._line: Line | None = None
-        self._end = threading.Event()
         self.figures: Snapshot | None = None
 
     def stop(self) -> None:
-        """End after the frame in hand; may be called from a signal handler."""
-        self._end.set()
-        self.gate.give_up()
+        """End after the frame in hand."""
         line = self._line
         if line is not None:
             line.source.stop()
@@ -152,10 +164,10 @@ class _Keeper:
         while True:
             try:
                 self._run_once()
-                self._say("ended")
+                self._say(self._config.name, "ended")
                 return
             except PatchcoreEdgeError as error:
-                self._say("failed", str(error))
+                self._say(self._config.name, "failed", str(error))
                 if not self._may_start_again(error):
                     raise
                 _LOG.error("%s The line %s is opened again in %g s.", error, self._config.name, _PAUSE_SECONDS)
@@ -166,9 +178,9 @@ class _Keeper:
         try:
             with Line.open(self._config, shared=self._shared) as line:
                 self._line = line
-                if self._end.is_set() or not self.gate.pass_through():
+                if self._end.is_set() or not self._gate.pass_through():
                     return
-                self._say("running")
+                self._say(self._config.name, "running")
                 line.run()
         finally:
             # When it is closed: with all that its sinks had still to store.
@@ -178,9 +190,5 @@ class _Keeper:
 
     def _may_start_again(self, error: PatchcoreEdgeError) -> bool:
         """A camera's line that was running once: whatever ended it may pass."""
-        started = self.figures is not None and self.gate.is_open
+        started = self.figures is not None and self._gate.is_open
         return started and is_live(self._config.source.uri) and not self._end.is_set()
-
-    def _say(self, state: State, reason: str = "") -> None:
-        if self._server is not None:
-            self._server.say(self._config.name, state, reason)
