@@ -439,7 +439,13 @@ def test_the_overview_in_a_browser_shows_each_line(tmp_path: Path) -> None:
             status.add(record.result)
             page.write(record)
             server.say(name, "running")
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--timeout=4000", f"--user-data-dir={tmp_path}"]
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--virtual-time-budget=4000",
+            f"--user-data-dir={tmp_path}",
+        ]
         words = [chromium, *flags, "--dump-dom", f"http://127.0.0.1:{server.port}/"]
         page_text = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout
     finally:

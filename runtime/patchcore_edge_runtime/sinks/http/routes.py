@@ -12,6 +12,7 @@ from ..base import SinkContext
 from .live_view import LiveView
 from .pages import Pages, json_answer
 from .settings import HttpSettings
+from .shared_pages import SharedPages
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
     from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from .shared import SharedServer
 
 __all__ = ["build_app", "build_shared_app"]
 
@@ -42,7 +41,7 @@ def build_app(settings: HttpSettings, context: SinkContext, view: LiveView, toke
     return _application(settings, _line_routes("", lambda _: pages), token)
 
 
-def build_shared_app(settings: HttpSettings, lines: SharedServer, token: str | None) -> Starlette:
+def build_shared_app(settings: HttpSettings, lines: SharedPages, token: str | None) -> Starlette:
     """The ASGI application of several lines; raises ``ImportError`` without starlette."""
     from starlette.routing import Route
 
