@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -126,7 +127,7 @@ class LineConfig(Settings):
 
     name: str = Field(default="line", min_length=1, max_length=80)
     bundle: Path
-    device: str = Field(default="CPU", min_length=1)
+    device: Annotated[str, AfterValidator(str.upper)] = Field(default="CPU", min_length=1)
     inference_num_threads: PositiveInt | None = Field(default=None, le=4096)
     cache_dir: Path | None = None
     hot_swap: bool = False
