@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError, FrameError, cannot_read, cannot_write
 from .formats import IMAGE_SUFFIXES, named_format
 from .image_format import USUAL, image_format
+from .jpeg import is_jpeg
 from .jpeg_scan import scan_fault
 from .listing import list_images
 from .pages import picture_count
 from .preprocess import Image
 from .size_limit import bytes_fault, picture_fault
 from .transparency import with_alpha
-from .whole import is_jpeg, is_whole
+from .whole import is_whole
 
 __all__ = [
     "IMAGE_SUFFIXES",

@@ -48,6 +48,8 @@ class OpenVINOBackend:
         cache_dir: where OpenVINO may keep the compiled model.
         inference_num_threads: OpenVINO's ``INFERENCE_NUM_THREADS``, for several lines on one CPU; all cores when
             absent. Threads are then not pinned: each process would pin its own to the same first cores.
+        requests: how many backends there will be side by side, which share the device's threads as streams; as many
+            as the device likes when absent.
 
     Attributes:
         compiled: OpenVINO's compiled model.
@@ -65,6 +67,7 @@ class OpenVINOBackend:
         hint: Hint = "latency",
         cache_dir: Path | None = None,
         inference_num_threads: int | None = None,
+        requests: int | None = None,
     ) -> None:
         core, device = _openvino().Core(), device.upper()
         # Mapped weights would change under the model when someone copies a new bundle over the old one's files.
@@ -74,6 +77,8 @@ class OpenVINOBackend:
         if base not in _COMPOSED and not any(name.split(".")[0] == base for name in present):
             raise DeviceError(f"There is no device {device!r} here; OpenVINO finds {', '.join(present) or 'none'}.")
         config = _config(base, hint, cache_dir) | _threads(base, inference_num_threads)
+        if requests is not None:
+            config["PERFORMANCE_HINT_NUM_REQUESTS"] = requests
         try:
             model = core.read_model(str(model_xml))
         except RuntimeError as error:
