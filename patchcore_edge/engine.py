@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,8 @@ from .data.augmentation import Augmenter
 from .data.file_names import new_pictures
 from .data.pixel_facts import pixel_facts
 from .data.prefetch import prefetch
+from .data.spellings import OF_ENGINE, refuse_or_say
+from .fit.device import chosen_device, resolve_device
 from .fit.embedder import Embedder
 from .fit.feature_store import FeatureStore
 from .fit.storage import FeatureStorageOptions, open_store
@@ -38,42 +40,36 @@ _log = logging.getLogger(__name__)
 _NO_COPIES = Augmenter(None)
 
 
-def resolve_device(name: str) -> torch.device:
-    """``auto`` takes CUDA, then XPU, then the CPU; any other name is torch's, in capitals or not.
-
-    Raises:
-        ConfigError: torch has no such device here.
-    """
-    if name.lower() == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("xpu") if torch.xpu.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name.lower())
-    except RuntimeError:
-        raise ConfigError(f"torch has no device {name!r}; give --device auto, cpu, cuda or xpu.") from None
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first_line = str(error).splitlines()[0]
-        raise ConfigError(f"torch cannot use the device {name!r} ({first_line}); try --device cpu.") from None
-    return device
-
-
 class Engine:
     """Fits and predicts.
 
     Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``xpu``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``xpu``; ``auto`` when absent.
         batch_size: images at a time.
         progress: show progress bars on a terminal.
         strict: make an image that cannot be read an error; otherwise such images are named, counted and left out.
+        accelerator, devices: Lightning's words for the device; see ``chosen_device``.
+        others: what anomalib's engine takes besides; see ``refuse_or_say``.
+
+    Raises:
+        ConfigError: torch has no such device here, or a word would change what comes out.
+        TypeError: a word that neither takes.
     """
 
     def __init__(
-        self, device: str = "auto", batch_size: int = 16, progress: bool = True, *, strict: bool = False
+        self,
+        device: str | None = None,
+        batch_size: int = 16,
+        progress: bool = True,
+        *,
+        strict: bool = False,
+        accelerator: str | None = None,
+        devices: int | str | Sequence[int] = "auto",
+        **others: Any,
     ) -> None:
-        self.device = resolve_device(device)
+        progress = bool(others.pop("enable_progress_bar", progress))
+        refuse_or_say("Engine", others, OF_ENGINE)
+        self.device = chosen_device(device, accelerator, devices)
         self.batch_size = batch_size
         self.progress = progress
         self.strict = strict

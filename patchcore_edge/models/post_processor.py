@@ -39,4 +39,5 @@ class PostProcessor:
         return batch._replace(
             pred_label=batch.pred_score > self.thresholds.image,
             pred_mask=batch.anomaly_map[:, 0] > self.thresholds.pixel,
+            thresholds=self.thresholds,
         )
