@@ -18,7 +18,8 @@ from torch import Tensor
 
 from patchcore_edge_runtime.errors import ConfigError
 
-from ..models.k_center_greedy import Pool, pool_rows, products
+from ..models.k_center_greedy import products
+from ..models.pool import Pool, pool_rows, shard_of
 
 __all__ = ["Outliers", "find_outliers"]
 
@@ -99,14 +100,19 @@ def find_outliers(
     middle = centers.mean(0)
     centers = centers - middle
     weights, bias = -2 * centers, (centers * centers).sum(1)
-    found = np.zeros((len(paths), patches), np.float32)
-    for image in range(len(paths)):
-        rows = pool_rows(pool, slice(image * rows_each, image * rows_each + patches)) - middle
+    shard = shard_of(pool)
+    held, start = (pool, 0) if shard is None else (shard.own, shard.start // rows_each)
+    found = np.zeros((len(held) // rows_each, patches), np.float32)
+    for place in range(len(found)):
+        image = start + place
+        rows = pool_rows(held, slice(place * rows_each, place * rows_each + patches)) - middle
         own = torch.where((owners == own_unit[image]).to(bias.device), torch.inf, bias)
         nearest = products(rows, weights, own).amin(1) + (rows * rows).sum(1)
-        found[image] = nearest.clamp_(min=0).sqrt_().cpu().numpy()
+        found[place] = nearest.clamp_(min=0).sqrt_().cpu().numpy()
     if ignored is not None and len(ignored):
         found[:, ignored.cpu().numpy()] = 0
+    if shard is not None:
+        found = shard.exchange.gather(torch.from_numpy(found)).numpy()
     # One image has no others: its distances are infinite.
     found[~np.isfinite(found)] = 0
     distances = found.max(1)

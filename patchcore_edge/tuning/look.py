@@ -17,6 +17,7 @@ from ..data import ImageItem
 from ..data.dataset import ImageDataset
 from ..data.decoded_files import DecodedFiles
 from ..engine import Engine
+from ..fit.distributed.store import ShardedStore
 from ..fit.feature_store import FeatureStore
 from ..jobs.sight import Sight
 from ..models import Patchcore
@@ -81,7 +82,7 @@ def seen(view: View, model: Patchcore, pictures: Pictures, engine: Engine) -> It
     grid = model.model.patch_grid(spec.input_size)
     with ExitStack() as held:
 
-        def pool(dataset: ImageDataset) -> FeatureStore:
+        def pool(dataset: ImageDataset) -> FeatureStore | ShardedStore:
             store = held.enter_context(engine.features(model, dataset))
             if len(store.images) < len(dataset):
                 raise DataError("A file could not be read again while recipes were compared; run `tune` once more.")
