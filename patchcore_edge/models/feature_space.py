@@ -16,7 +16,7 @@ from torch import Tensor
 from patchcore_edge_runtime.bundle.recipe import PcaOptions
 
 from ..data.evenly_spaced import evenly_spaced
-from .pool import Pool, Shard, ShardedPool, pool_rows, shard_of
+from .pool import Exchange, Pool, Shard, ShardedPool, pool_rows, shard_of
 
 __all__ = ["FeatureSpace", "Moments", "pool_moments", "pool_origin", "projected"]
 
@@ -69,6 +69,11 @@ class Moments:
     def __sub__(self, other: Moments) -> Moments:
         return Moments(self.origin, self.count - other.count, self.total - other.total, self.products - other.products)
 
+    def together(self, exchange: Exchange) -> Moments:
+        """Of the rows of all processes, of which each has some."""
+        count = int(exchange.sum(torch.tensor([self.count])))
+        return Moments(self.origin, count, exchange.sum(self.total), exchange.sum(self.products))
+
     def space(self, options: PcaOptions) -> FeatureSpace:
         """The principal directions, the widest first; those without variance are left out."""
         mean = self.total / self.count
@@ -105,8 +110,7 @@ def pool_moments(pool: Pool, origin: Tensor, rows: slice | None = None) -> Momen
     """
     shard = None if rows is not None else shard_of(pool)
     if shard is not None:
-        own, sum_of = pool_moments(shard.own, origin), shard.exchange.sum
-        return Moments(own.origin, len(pool), sum_of(own.total), sum_of(own.products))
+        return pool_moments(shard.own, origin).together(shard.exchange)
     dimensions = pool.shape[1]
     total, products = torch.zeros(dimensions, dtype=torch.float64), torch.zeros(dimensions, dimensions).double()
     start, stop, _ = (rows or slice(None)).indices(len(pool))

@@ -214,8 +214,8 @@ class Watch:
             return Ending(STOPPED)  # all are there: somebody ended them all
         which = f"Process {gone[0]}" if len(gone) == 1 else f"{len(gone)} processes ({', '.join(map(str, gone[:8]))})"
         sentence = (
-            f"{which} of {self._size} ended without a word (killed, out of memory, or its machine is gone), and the job "
-            "with it; call the same again: features that are stored are used."
+            f"{which} of {self._size} ended without a word (killed, out of memory, or its machine is gone), and "
+            "the job with it; call the same again: features that are stored are used."
         )
         return Ending(_LOST, sentence if speaks else "")
 
