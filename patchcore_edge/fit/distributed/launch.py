@@ -76,7 +76,10 @@ def distributed(device: str) -> Iterator[Ranks]:
     except (Stopped, KeyboardInterrupt):
         _leave(_ending(watch))
     except Exception as error:
-        other = watch.failed(error.exit_code if isinstance(error, PatchcoreEdgeError) else _FAULT)
+        try:
+            other = watch.failed(error.exit_code if isinstance(error, PatchcoreEdgeError) else _FAULT)
+        except Stopped:  # another one was a moment before
+            other = watch.ending
         watch.stop()
         if other is not None:
             _leave(other)

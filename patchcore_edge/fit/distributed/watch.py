@@ -124,6 +124,7 @@ class Watch:
 
     def failed(self, code: int) -> Ending | None:
         """Tell the others that this process ends with an error; how it ends if another one was before it."""
+        self._over.set()  # what comes from here on is known
         try:
             with self._lock:
                 if not self._first("failed"):
