@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> None:
     given.training_script, given.module = "patchcore_edge", True
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
     try:
-        run(given)
+        run(given)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         # One that a signal ended has no code of its own: those that noticed have.
         codes = [failure.exitcode for _, failure in sorted(error.failures.items(), key=lambda one: one[1].timestamp)]

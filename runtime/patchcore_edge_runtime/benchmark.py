@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from .bundle.bundle import Bundle
 from .errors import SourceError
 from .images.preprocess import Image, PreprocessSpec
-from .inspection.inspector import Inspector, open_backend
+from .inspection.inspector import Inspector
+from .inspection.opened_backend import open_backend
 from .inspection.openvino_backend import Hint
 from .inspection.result import InspectionResult
 from .sources import open_source
@@ -74,7 +75,7 @@ def benchmark(
     height, width = frames[0].shape[:2]
     return {
         "model_id": loaded.manifest.model_id,
-        "device": device,
+        "device": device.upper(),
         "hint": hint,
         "requests": len(inspectors),
         "frame": [width, height],

@@ -43,7 +43,7 @@ class OpenVINOBackend:
 
     Args:
         model_xml: the IR.
-        device: as OpenVINO names it.
+        device: as OpenVINO names it, in capitals or not.
         hint: what the device is tuned for: one frame at a time, or several backends side by side (``sibling``).
         cache_dir: where OpenVINO may keep the compiled model.
         inference_num_threads: OpenVINO's ``INFERENCE_NUM_THREADS``, for several lines on one CPU; all cores when
@@ -66,7 +66,7 @@ class OpenVINOBackend:
         cache_dir: Path | None = None,
         inference_num_threads: int | None = None,
     ) -> None:
-        core = _openvino().Core()
+        core, device = _openvino().Core(), device.upper()
         # Mapped weights would change under the model when someone copies a new bundle over the old one's files.
         core.set_property({"ENABLE_MMAP": False})
         base = device.split(":", maxsplit=1)[0].split(".", maxsplit=1)[0]

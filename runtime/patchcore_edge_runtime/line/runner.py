@@ -25,6 +25,7 @@ from .config import LineConfig
 from .hot_swap import HotSwapper, Stamp, bundle_stamp
 from .loop import run_loop
 from .trigger_answers import TriggerAnswers
+from .watch_state import watch_state
 from .watchdog import watched
 
 __all__ = ["Line", "Viewer", "ViewerFactory", "open_inspector", "run_line"]
@@ -120,7 +121,7 @@ class Line:
                 source = stack.enter_context(closing(_open_source(config)))
             source = _behind_trigger(config, source)
             status = LineStatus(config.name, source=source.status)
-            status.judged_by(inspector.manifest, inspector.thresholds)
+            status.judged_by(inspector.bundle, inspector.thresholds)
             viewer = None
             if make_viewer is not None:
                 viewer = stack.enter_context(closing(make_viewer(inspector, status, source.live)))
@@ -212,7 +213,13 @@ def _open_source(config: LineConfig) -> Source:
     own = [config.folder / folder for folder in folders if isinstance(folder, Path)]
     table = config.source
     return open_source(
-        config.source_uri, config.live_settings, recursive=table.recursive, leave_out=own, settle=table.settle
+        config.source_uri,
+        config.live_settings,
+        recursive=table.recursive,
+        leave_out=own,
+        settle=table.settle,
+        state=watch_state(config),
+        holder=config.name,
     )
 
 
@@ -240,7 +247,7 @@ def _hot_swapper(
 ) -> HotSwapper:
     def say(inspector: Inspector) -> None:
         limit.pixels = _largest_frame(config, inspector)
-        status.judged_by(inspector.manifest, inspector.thresholds)
+        status.judged_by(inspector.bundle, inspector.thresholds)
         if viewer is not None:
             viewer.inspector = inspector
 
