@@ -190,6 +190,7 @@ def tune(
     synthetic defects made on them; labelled defects in validation/ count too. RUN/tune.html shows what was found.
     """
     with gc_paused():
+        from ..fit.distributed.launch import distributed
         from ..jobs.sight import SightOptions
         from ..tuning.choice import Limits
         from ..tuning.options import TuneOptions, base_options
@@ -215,5 +216,6 @@ def tune(
         device=inference_device,
         target_fpr=target_fpr,
     )
-    typer.echo(str(tune_run(data, output, options, notify=typer.echo, warn=warn)))
-    typer.echo(f"Wrote {output}; {output / 'tune.html'} shows what was tried.")
+    with distributed(device):
+        typer.echo(str(tune_run(data, output, options, notify=typer.echo, warn=warn)))
+        typer.echo(f"Wrote {output}; {output / 'tune.html'} shows what was tried.")

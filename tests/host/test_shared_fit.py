@@ -24,11 +24,11 @@ import os, signal, sys
 from patchcore_edge.cli import main
 from patchcore_edge.fit.feature_store import FeatureStore
 
-append = FeatureStore.append
+append, victim = FeatureStore.append, sys.argv[1]
 
 def append_or_die(store, images, rows):
     append(store, images, rows)
-    if os.environ["RANK"] == sys.argv[1]:
+    if os.environ["RANK"] == victim:
         store.pool()  # what came before is in the file
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -39,8 +39,8 @@ main()
 JOBS = Path(shared_jobs.__file__)
 
 
-def torchrun(size: int, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", size, *words]
+def torchrun(size: int, *words: object, program: str = "torch.distributed.run") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", program, "--standalone", "--nproc-per-node", size, *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     return subprocess.run(
         [str(word) for word in command],
@@ -181,10 +181,11 @@ def test_a_killed_process_ends_the_fit_with_one_sentence_and_the_next_call_goes_
     assert "rank      : 0 (local_rank: 0)\n  exitcode  : 3" in done.stderr
     assert not run.exists()
 
-    other = torchrun(2, "-m", "patchcore_edge", *words(data, run, tiny_weights))
-    lines = [line for line in other.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    assert "which 3 processes began" in lines[0]
+    other = torchrun(2, *words(data, run, tiny_weights), program="patchcore_edge.torchrun")
+    assert other.returncode == 2
+    assert other.stderr.startswith("error: ")
+    assert other.stderr.count("\n") == 1
+    assert "which 3 processes began" in other.stderr
 
     again = torchrun(3, "-m", "patchcore_edge", *words(data, run, tiny_weights))
     assert again.returncode == 0, again.stderr

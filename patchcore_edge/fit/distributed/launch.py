@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
@@ -26,6 +27,7 @@ _STORE = timedelta(seconds=60)
 _EXCHANGE = timedelta(days=1)
 """The slowest may keep the others waiting for so long; whether it lives is the watch's affair."""
 _FAULT = 70
+_HEARD = 10
 _jobs = itertools.count()
 _held: list[Store] = []
 """Served by this process until it ends."""
@@ -40,6 +42,7 @@ def refuse_ranks(command: str) -> None:
     if _number("WORLD_SIZE", 1) == 1:
         return
     if _number("RANK", 0):
+        time.sleep(_HEARD)  # torchrun ends the others with the first that ends, and that is to be the one that speaks
         _leave(Ending(ConfigError.exit_code))
     raise ConfigError(f"`{command}` is one process's work; call it without torchrun.")
 
