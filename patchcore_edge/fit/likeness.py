@@ -43,6 +43,9 @@ _HELD = 128
 _KEPT = 512
 """Images whose patches stay in memory in that space, a quarter of a megabyte each."""
 _QUERIES = 64
+_NEAREST = 64
+_MATRIX = 1 << 26
+"""Distances of summaries that are held at a time."""
 _AT_A_TIME = 64
 """Pictures that are explained between two exchanges: a megabyte of queries."""
 _CELLS = 4
@@ -100,6 +103,7 @@ class Pictures:
         cells = min(_CELLS, grid[0]) * min(_CELLS, grid[1])
         mine = torch.stack(summaries) if summaries else torch.zeros(0, cells * self._axes.shape[1])
         self._summaries = mine if self._shard is None else self._shard.exchange.gather(mine)
+        self._norms = self._summaries.square().sum(1)
 
     @property
     def count(self) -> int:
@@ -126,10 +130,10 @@ class Pictures:
         """
         coming = iter(asked)
         while True:
-            some = list(islice(coming, _AT_A_TIME))
+            some = list(islice(coming, max(1, min(_AT_A_TIME, _MATRIX // self.count))))
             if not self._any(bool(some)):
                 return
-            wanted = [self._wanted(one) for one in some]
+            wanted = self._wanted(some)
             pairs = [(number, place) for number, one in enumerate(wanted) for place in sorted(one.places)]
             distances = self._distances(some, np.array(pairs, np.int64).reshape(-1, 2))
             found: list[dict[int, float]] = [{} for _ in some]
@@ -137,12 +141,27 @@ class Pictures:
                 found[number][place] = distance
             yield from (one.explained(by) for one, by in zip(wanted, found, strict=True))
 
-    def _wanted(self, asked: Asked) -> _Wanted:
-        apart = (self._summaries - asked.summary).square().sum(1).numpy()
-        order = [int(place) for place in np.argsort(apart, kind="stable") if place != asked.own]
-        near, far = max(_CANDIDATES, int(_NEAR * len(order))), max(FEWEST - 2, int(_FAR * len(order)))
-        held = set(self._held)
-        references = [place for place in order[near : far + 1] if place in held][:_REFERENCES]
+    def _wanted(self, asked: Sequence[Asked]) -> list[_Wanted]:
+        """With what each picture is compared, by the distances of the summaries, all in one product."""
+        if not asked:
+            return []
+        summaries = torch.stack([one.summary for one in asked])
+        apart = products(summaries, -2 * self._summaries, self._norms).numpy()
+        return [self._compared(one, row) for one, row in zip(asked, apart, strict=True)]
+
+    def _compared(self, asked: Asked, apart: NDArray[np.float32]) -> _Wanted:
+        if asked.own is not None:
+            apart[asked.own] = np.inf
+        count = len(apart) - (asked.own is not None)
+        # What is near by the product, in the order of the differences, which lose no digits.
+        nearest = np.argpartition(apart, min(_NEAREST, count) - 1)[: min(_NEAREST, count)]
+        exact = (self._summaries[nearest] - asked.summary).square().sum(1).numpy()
+        order = nearest[np.lexsort((nearest, exact))].tolist()
+        near, far = max(_CANDIDATES, int(_NEAR * count)), max(FEWEST - 2, int(_FAR * count))
+        held = np.array([place for place in self._held if place != asked.own])
+        ranks = np.searchsorted(np.sort(apart), apart[held])
+        within = (ranks >= near) & (ranks <= far)
+        references = held[within][np.argsort(ranks[within], kind="stable")][:_REFERENCES].tolist()
         return _Wanted(order[:_CANDIDATES], order[_CANDIDATES : _CANDIDATES + _NEXT], references)
 
     def _any(self, here: bool) -> bool:

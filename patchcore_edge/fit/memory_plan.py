@@ -18,6 +18,8 @@ _SHARE_OF_FREE = 0.5
 _BASE = 5 << 29
 """What torch, OpenVINO, a backbone, a batch of images and a round of the coreset take, rounded up
 (``benchmarks/scale_fit.py``)."""
+_PER_IMAGE = 5 << 10
+"""What each process keeps of every image to find pictures of one part: 1,024 numbers, its name and its digest."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _DISK_RESERVE = 256 << 20
 
@@ -98,7 +100,9 @@ class FitPlan:
         """What a process needs in all, with its features in memory or not."""
         bank = self.bank_size * self.dimensions * 4
         # Two floats per patch while the coreset is chosen, and the bank twice while it is put together.
-        return _BASE + 8 * self.own_rows + 2 * bank + (self.store_bytes(4) if in_memory else 0)
+        return (
+            _BASE + 8 * self.own_rows + 2 * bank + _PER_IMAGE * self.images + (self.store_bytes(4) if in_memory else 0)
+        )
 
     def describe(self, dtype_on_disk: str | None, disk_bytes: int) -> str:
         """What a person should know before a long fit, in one line.
