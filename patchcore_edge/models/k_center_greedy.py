@@ -92,6 +92,11 @@ class KCenterGreedy:
         projection = _projection(count, dimensions, projection_eps, seed)
         self._projection = None if projection is None else projection.to(self._device)
 
+    @property
+    def candidates(self) -> int:
+        """K: how many of the farthest points a round looks at."""
+        return min(max(_CANDIDATES, len(self.embedding) // _ROWS_PER_CANDIDATE), _MAX_CANDIDATES)
+
     def sample_coreset(self) -> Tensor:
         """The selected rows, ``[coreset_size, d]``, in the order they were picked."""
         rows = pool_rows(self.embedding, self.select_coreset_idxs())
@@ -121,8 +126,7 @@ class KCenterGreedy:
 
     def _round(self, nearest: Tensor, wanted: int) -> tuple[list[int], Tensor]:
         """As many picks as can be made exactly from the farthest points alone, at least one; and their rows."""
-        count = len(self.embedding)
-        limit = min(max(_CANDIDATES, count // _ROWS_PER_CANDIDATE), _MAX_CANDIDATES)
+        limit = self.candidates
         values, indices = self._farthest(nearest, limit + 1)
         bound = float(values[-1]) if len(values) > limit else -np.inf
         rows = indices[:limit].tolist()
