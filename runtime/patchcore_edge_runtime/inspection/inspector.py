@@ -39,7 +39,7 @@ class Inspector:
 
     Args:
         bundle: folder that ``patchcore-edge export`` wrote.
-        device: as OpenVINO names it: CPU, GPU, NPU, AUTO.
+        device: as OpenVINO names it: CPU, GPU, NPU, AUTO; in capitals or not.
         hint: what the device is tuned for.
         cache_dir: where OpenVINO may keep the compiled model; makes the next start faster.
         roi: the part of each frame to inspect, as x, y, width, height; the bundle's, or the whole frame, when absent.
@@ -85,7 +85,7 @@ class Inspector:
         asked = rules or LineRules(roi=roi, thresholds=thresholds)
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.manifest = self.bundle.manifest
-        self.device = device
+        self.device = device.upper()
         self.rules = asked.completed(self.manifest)
         for sentence in asked.unlike_the_fit(self.manifest):
             _LOG.warning(sentence)

@@ -44,11 +44,13 @@ class OpenVINOBackend:
 
     Args:
         model_xml: the IR.
-        device: as OpenVINO names it.
+        device: as OpenVINO names it, in capitals or not.
         hint: what the device is tuned for: one frame at a time, or several backends side by side (``sibling``).
         cache_dir: where OpenVINO may keep the compiled model.
         inference_num_threads: OpenVINO's ``INFERENCE_NUM_THREADS``, for several lines on one CPU; all cores when
             absent. Threads are then not pinned: each process would pin its own to the same first cores.
+        requests: how many backends there will be side by side, which share the device's threads as streams; as many
+            as the device likes when absent.
 
     Attributes:
         compiled: OpenVINO's compiled model.
@@ -66,8 +68,9 @@ class OpenVINOBackend:
         hint: Hint = "latency",
         cache_dir: Path | None = None,
         inference_num_threads: int | None = None,
+        requests: int | None = None,
     ) -> None:
-        core = _openvino().Core()
+        core, device = _openvino().Core(), device.upper()
         # Mapped weights would change under the model when someone copies a new bundle over the old one's files.
         core.set_property({"ENABLE_MMAP": False})
         base = device.split(":", maxsplit=1)[0].split(".", maxsplit=1)[0]
@@ -77,6 +80,8 @@ class OpenVINOBackend:
             known = ", ".join(present) or "none"
             raise DeviceError(f"There is no device {device!r} here{why}; OpenVINO finds {known}.")
         config = _config(base, hint, cache_dir) | _threads(base, inference_num_threads)
+        if requests is not None:
+            config["PERFORMANCE_HINT_NUM_REQUESTS"] = requests
         try:
             model = core.read_model(str(model_xml))
         except RuntimeError as error:
