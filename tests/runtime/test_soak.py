@@ -191,8 +191,6 @@ path = '{soak.folder / "r.db"}'
 path = '{(soak.disk or soak.folder) / "small.jsonl"}'
 max_mb = 0.5
 keep = 1
-[sinks.http]
-port = {soak.port}
 [sinks.archive]
 folder = '{soak.folder / "kept"}'
 max_mb = 2
