@@ -194,6 +194,7 @@ keep = 1
 [sinks.archive]
 folder = '{soak.folder / "kept"}'
 max_mb = 2
+verdicts = ['OK', 'WARN', 'NG', 'ERROR']
 {spool}"""
     path = soak.folder / "line.toml"
     path.write_text(text, encoding="utf-8")
