@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from patchcore_edge.command_line.values import as_data
 from patchcore_edge.gc_paused import gc_paused
 from patchcore_edge.plugins import needs_export_extra
 from patchcore_edge_runtime.command_line.options import BundleAlias, BundleArgument, as_bundle
@@ -77,7 +78,13 @@ def export(
         bool, typer.Option("--compress-weights", help="Store weights in 8 bits: a smaller download, computed in float.")
     ] = False,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Labelled images: the gate compares image AUROC before and after.")
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Labelled images: the gate compares image AUROC before and after.",
+            parser=as_data,
+            metavar="DATA",
+        ),
     ] = None,
     good: GoodOption = None,
     force: Annotated[bool, typer.Option("--force", help="Write the bundle even when the gate refuses it.")] = False,
@@ -102,7 +109,13 @@ def verify(
     model: BundleAlias = None,
     run: Annotated[Path, typer.Option("--run", help="The run it was exported from.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Images to compare on; the run's calibration images by default.")
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Images to compare on; the run's calibration images by default.",
+            parser=as_data,
+            metavar="DATA",
+        ),
     ] = None,
     good: GoodOption = None,
     device: Annotated[str, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU.")] = "CPU",

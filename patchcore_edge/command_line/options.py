@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .values import as_data
+
 __all__ = [
     "BitDepthOption",
     "DataArgument",
@@ -26,16 +28,24 @@ __all__ = [
     "WeightsOption",
 ]
 
-_LAYOUTS = "MVTec AD layout or VisA's, a folder of good images, or a list of files (CSV); see docs/data.md."
-DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS)]
-DataOption = Annotated[Path | None, typer.Option("--data", help=f"Default: what `train` was given. {_LAYOUTS}")]
+_LAYOUTS = (
+    "MVTec AD layout or VisA's, a folder of good images, a list of files (CSV, Parquet), or tar shards; a path or a "
+    "URL; see docs/data.md."
+)
+DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS, parser=as_data, metavar="DATA")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help=f"Default: what `train` was given. {_LAYOUTS}", parser=as_data, metavar="DATA"),
+]
 RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
 TestData = Annotated[
     Path | None,
     typer.Option(
         "--data",
         help="Default: what `train` was given. MVTec AD layout, of which test/good and test/<defect> are enough; "
-        "VisA's; or a list (CSV).",
+        "VisA's; a list; or tar shards.",
+        parser=as_data,
+        metavar="DATA",
     ),
 ]
 WeightsOption = Annotated[

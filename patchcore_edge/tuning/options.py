@@ -9,6 +9,7 @@ from typing import Literal
 
 from patchcore_edge_runtime.errors import ConfigError
 
+from ..data.lists import data_text
 from ..jobs.sight import SightOptions
 from ..jobs.train import TrainOptions
 from ..models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
@@ -108,7 +109,7 @@ def train_command(base: TrainOptions, recipe: Recipe, data: Path) -> str:
     layout = recipe.layout
     height, width = layout.view.image_size
     words = [
-        *("patchcore-edge", "train", str(data), "-o", "RUN"),
+        *("patchcore-edge", "train", data_text(data), "-o", "RUN"),
         *("--backbone", layout.view.backbone, "--layers", ",".join(layout.layers)),
         *("--image-size", f"{height}x{width}", "--patch-stride", str(layout.view.patch_stride)),
         *("--coreset-size", str(recipe.bank_size), "--score", str(recipe.score)),
