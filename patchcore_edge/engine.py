@@ -183,7 +183,9 @@ class Engine:
             model: fitted.
             source: a datamodule (its test images), a dataset, a folder or one image; in its place one of the next
                 three may be named.
-            datamodule, dataset, data_path: as ``source``.
+            datamodule: as ``source``.
+            dataset: as ``source``.
+            data_path: as ``source``.
             output: folder for the visualizer's pictures; none are written when absent.
             recursive: of a folder, its subfolders too.
 

@@ -20,6 +20,8 @@ __all__ = [
     "ConfigOption",
     "DeviceOption",
     "JsonOption",
+    "OutputOption",
+    "OverwriteOption",
     "RoiOption",
     "SourceOption",
     "ThreadsOption",
@@ -48,6 +50,13 @@ CacheOption = Annotated[
 ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, help="CPU threads for inference; all cores unless told. For several lines on one PC."),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", readable=False, help="Folder for results.jsonl and annotated images."),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an earlier run's results and annotated images in the folder.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 ConfigOption = Annotated[
