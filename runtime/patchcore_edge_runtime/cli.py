@@ -11,6 +11,7 @@ from .command_line.benchmark import benchmark
 from .command_line.bundles import edit, info
 from .command_line.check import check
 from .command_line.devices import devices
+from .command_line.health import health
 from .command_line.predict import predict
 from .command_line.run import is_service, run
 from .version import __version__
@@ -19,6 +20,7 @@ app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
 app.command(is_service=is_service)(run)
 for command in (
     check,
+    health,
     benchmark,
     predict,
     info,
