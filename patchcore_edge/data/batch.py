@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,10 +49,17 @@ class Batch(NamedTuple):
     has_mask: Tensor | None = None
     thresholds: Thresholds | None = None
 
+    def on_cpu(self) -> Batch:
+        """The same in the memory of the CPU."""
+        return self._each(lambda value: value.cpu() if isinstance(value, Tensor) else value)
+
     def one_by_one(self) -> Iterator[Batch]:
         """Each image as a batch of its own."""
         for place in range(len(self.image)):
-            yield Batch(*(_of_one(value, place) for value in self))
+            yield self._each(partial(_of_one, place))
+
+    def _each(self, change: Callable[[Any], Any]) -> Batch:
+        return Batch(*map(change, self))
 
     def plot(self) -> Image:
         """The images with their heatmaps beside them, one below the other; labelled defects are outlined in green.
@@ -86,5 +94,5 @@ class Batch(NamedTuple):
         return Path(path)
 
 
-def _of_one(value: Any, place: int) -> Any:
+def _of_one(place: int, value: Any) -> Any:
     return value[place : place + 1] if isinstance(value, Tensor | tuple) else value

@@ -25,7 +25,7 @@ from patchcore_edge_runtime.sources.files import ImageSource
 from patchcore_edge_runtime.verdict import Verdict
 
 from ..data import Batch, prediction_items
-from ..fit.device import resolve_device
+from ..fit.devices import resolve_device
 from ..fit.embedder import Embedder
 from ..runs.checkpoint import MODEL_FILE, load_calibrated
 

@@ -13,6 +13,7 @@ from ..errors import BundleError, ConfigError, DeviceError, cannot_write
 from ..images.preprocess import Image
 from .backend import FRAME, MAP, SCORE
 from .graph_interface import check_graph
+from .missing_devices import ACCELERATORS, why_missing
 
 __all__ = ["Hint", "OpenVINOBackend", "available_devices", "openvino_version"]
 
@@ -75,7 +76,9 @@ class OpenVINOBackend:
         base = device.split(":", maxsplit=1)[0].split(".", maxsplit=1)[0]
         present = core.available_devices
         if base not in _COMPOSED and not any(name.split(".")[0] == base for name in present):
-            raise DeviceError(f"There is no device {device!r} here; OpenVINO finds {', '.join(present) or 'none'}.")
+            why = f" ({'; '.join(why_missing(base))})" if base in ACCELERATORS else ""
+            known = ", ".join(present) or "none"
+            raise DeviceError(f"There is no device {device!r} here{why}; OpenVINO finds {known}.")
         config = _config(base, hint, cache_dir) | _threads(base, inference_num_threads)
         if requests is not None:
             config["PERFORMANCE_HINT_NUM_REQUESTS"] = requests

@@ -1,4 +1,4 @@
-"""Which of torch's devices is meant."""
+"""Which device torch computes on."""
 
 from __future__ import annotations
 
