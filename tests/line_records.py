@@ -56,6 +56,7 @@ def make_record(
         roi=(0, 0, 0, 0) if failed else (0, 0, width, height),
         timings=Timings() if failed else Timings(1.0, 20.0 + index % 10),
         model_id="discs@0123456789ab",
+        manifest="0123abcd",
         preprocess=PreprocessSpec(height=MODEL, width=MODEL),
         model_map=None if failed else model_map,
     )

@@ -39,14 +39,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, ScoreRule
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.geometry import Masks
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec
-from patchcore_edge_runtime.validation import first_fault
 
 from ..data.augmentation import Augmenter
 from ..data.batch import Batch
@@ -192,14 +190,7 @@ class Patchcore(nn.Module):
             >>> transformed_image.shape
             torch.Size([1, 3, 256, 256])
         """
-        height, width = image_size or (256, 256)
-        crop_height, crop_width = center_crop_size or (None, None)
-        try:
-            spec = PreprocessSpec(height=height, width=width, crop_height=crop_height, crop_width=crop_width)
-        except ValidationError as error:
-            why = first_fault(error)
-            raise ConfigError(f"The image size {image_size} with the crop {center_crop_size}: {why}.") from None
-        return PreProcessor(spec)
+        return PreProcessor.of_size(image_size or (256, 256), center_crop_size)
 
     def look_at(self, spec: PreprocessSpec, ignore_masks: Masks) -> None:
         """Take what counts in a frame: its region of interest, and what in it is ignored.

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from patchcore_edge_runtime.errors import ConfigError, FrameError
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec, preprocess
+from patchcore_edge_runtime.validation import first_fault
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PreProcessor"]
 
@@ -49,6 +51,22 @@ class PreProcessor(nn.Module):
         self.statistics = (mean, std)
         self.register_buffer("mean", _levels(mean or IMAGENET_MEAN), persistent=False)
         self.register_buffer("std", _levels(std or IMAGENET_STD), persistent=False)
+
+    @classmethod
+    def of_size(cls, image_size: tuple[int, int], center_crop_size: tuple[int, int] | None = None) -> PreProcessor:
+        """Resize to a size, then take an optional crop out of the middle, both (height, width) in pixels.
+
+        Raises:
+            ConfigError: the crop is larger than the image, or either is too small.
+        """
+        crop_height, crop_width = center_crop_size or (None, None)
+        height, width = image_size
+        try:
+            spec = PreprocessSpec(height=height, width=width, crop_height=crop_height, crop_width=crop_width)
+        except ValidationError as error:
+            why = first_fault(error)
+            raise ConfigError(f"The image size {image_size} with the crop {center_crop_size}: {why}.") from None
+        return cls(spec)
 
     def completed(self, mean: tuple[float, ...], std: tuple[float, ...]) -> PreProcessor:
         """The same with what it lacks of mean and standard deviation; itself when it lacks nothing."""

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from .bundle.bundle import Bundle
 from .errors import SourceError
 from .images.preprocess import Image, PreprocessSpec
-from .inspection.inspector import Inspector, open_backend
+from .inspection.inspector import Inspector
+from .inspection.opened_backend import open_backend
 from .inspection.openvino_backend import Hint
 from .inspection.result import InspectionResult
 from .sources import open_source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import pytest
 from conftest import run_cli
 
 from patchcore_edge_runtime import Inspector
-from patchcore_edge_runtime.bundle.bundle import MODEL_BIN, MODEL_XML, Bundle
+from patchcore_edge_runtime.bundle.bundle import MANIFEST, MODEL_BIN, MODEL_XML, Bundle
 from patchcore_edge_runtime.bundle.edit import BundleEdit, edit_bundle
 from patchcore_edge_runtime.errors import BundleError, ConfigError
 from patchcore_edge_runtime.images.files import read_image
 from patchcore_edge_runtime.images.geometry import parse_polygon
+from patchcore_edge_runtime.line.loop import inspect_frame
+from patchcore_edge_runtime.sources import Frame
 
 EVERYWHERE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
@@ -47,6 +50,17 @@ def test_thresholds_change_in_manifest_and_graph_and_are_recorded(bundle: Path, 
     ]
     assert manifest.model_id == before.model_id
     assert (bundle / MODEL_BIN).read_bytes() == (tiny_bundle / MODEL_BIN).read_bytes()
+
+
+def test_a_record_names_the_manifest_that_judged(bundle: Path, tiny_data: Path) -> None:
+    frame = Frame(0, "a.png", read_image(tiny_data / "test" / "good" / "000.png"))
+    before = inspect_frame(Inspector(bundle), frame).to_dict()
+    assert before["manifest"] == json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))["digest"]
+    edit_bundle(bundle, BundleEdit(image=before["threshold"] * 2), "Ada")
+    after = inspect_frame(Inspector(bundle), frame).to_dict()
+    assert after["manifest"] == json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))["digest"]
+    assert after["manifest"] != before["manifest"], "the weights are the same, and what judges is not"
+    assert after["model_id"] == before["model_id"]
 
 
 def test_an_edited_bundle_runs_and_a_second_edit_adds_to_the_history(bundle: Path, tiny_data: Path) -> None:

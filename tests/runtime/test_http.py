@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from patchcore_edge_runtime.line.trigger_answers import TriggerAnswers
 from patchcore_edge_runtime.monitoring.calibration import calibration_facts
 from patchcore_edge_runtime.monitoring.status import LineStatus
 from patchcore_edge_runtime.sinks import HttpSink, Record, SinkContext, SinkWorker
+from patchcore_edge_runtime.sinks.base import SinkSettings
 from patchcore_edge_runtime.sinks.http.settings import HttpSettings
 from patchcore_edge_runtime.verdict import Thresholds, Verdict
 
@@ -45,6 +47,7 @@ class Line:
     def __init__(self, trigger: Any = None, source: Any = ("running", 0), **keys: Any) -> None:
         self.source = source
         status = LineStatus("line 3", "discs@0123456789ab", lambda: self.source)
+        status.manifest = "0123abcd"
         numbers, self.given_up = count(1), list[int]()
         answers = None
         if trigger:
@@ -107,12 +110,74 @@ def test_health_fails_when_the_source_is_lost_or_nothing_moves() -> None:
         running.source = ("reconnecting", 4)
         status, _, body = running.ask("/healthz")
         assert status == 503
-        assert json.loads(body) == {"healthy": False, "problem": "The source is reconnecting."}
+        assert json.loads(body) == {
+            "healthy": False,
+            "state": "unhealthy",
+            "problem": "The source is reconnecting.",
+            "stopped": True,
+            "degraded": [],
+        }
         running.source = ("running", 4)
         time.sleep(0.3)
         status, _, body = running.ask("/healthz")
         assert status == 503
         assert "no verdict" in json.loads(body)["problem"]
+
+
+def test_a_required_sink_that_fails_makes_the_line_unhealthy_and_another_one_degraded() -> None:
+    class Refuses:
+        """Until it is told otherwise."""
+
+        refuses = True
+
+        def write(self, record: Record) -> None:
+            if self.refuses:
+                raise ConfigError("The PLC at 10.0.0.9:502 cannot be reached; check its address and the cable.")
+
+        def close(self) -> None:
+            pass
+
+    with line() as running:
+        sinks = {name: Refuses() for name in ("plc", "log")}
+        for name, sink in sinks.items():
+            settings = SinkSettings(required=name == "plc")
+            running.sinks.append(SinkWorker(name, sink, settings, status=running.context.status))
+        running.inspect(Verdict.OK)
+        figures = running.context.status.sink
+        wait_for(lambda: figures("plc").failed == figures("log").failed == 1)
+        status, _, body = running.ask("/healthz")
+        health = json.loads(body)
+        since = figures("plc").failing_since
+        assert (status, health["state"], health["stopped"]) == (503, "unhealthy", False)
+        assert health["problem"] == f"The required sink plc fails since {since}."
+        assert datetime.fromisoformat(since).tzinfo is not None
+        assert health["degraded"] == [f"The sink log fails since {figures('log').failing_since}."]
+        assert "10.0.0.9" not in body.decode(), "who needs no token is not told addresses"
+        assert "10.0.0.9" in running.ask("/status")[2].decode()
+        metrics = running.ask("/metrics")[2].decode()
+        assert 'patchcore_sink_failing{line="line 3",sink="plc",required="true"} 1.0' in metrics
+        sinks["plc"].refuses = False
+        running.inspect(Verdict.OK)
+        wait_for(lambda: figures("plc").written == 1)
+        status, _, body = running.ask("/healthz")
+        assert (status, json.loads(body)["state"]) == (200, "degraded")
+        sinks["log"].refuses = False
+        running.inspect(Verdict.OK)
+        wait_for(lambda: figures("log").written == 1)
+        assert json.loads(running.ask("/healthz")[2])["state"] == "healthy"
+        for worker in running.sinks[1:]:
+            worker.close()
+
+
+def test_the_status_page_says_that_verdicts_do_not_arrive(tmp_path: Path) -> None:
+    program("chromium", "google-chrome")
+    with line() as running:
+        running.inspect(Verdict.OK)
+        running.context.status.add_sink("plc", lambda: (0, "no answer", "2026-01-02T03:04:05+00:00"), required=True)
+        page = _browse(f"http://127.0.0.1:{running.port}/", tmp_path, "--dump-dom")
+    assert '<div id="word">NOT SENT</div>' in page
+    assert "The required sink plc fails since 2026-01-02T03:04:05+00:00." in page
+    assert 'alt="Live view" class=""' in page, "what is seen is what is there now"
 
 
 def test_metrics_are_what_prometheus_reads() -> None:
@@ -126,11 +191,11 @@ def test_metrics_are_what_prometheus_reads() -> None:
             for row in text.splitlines()
             if not row.startswith("#")
         )
-        assert float(samples['patchcore_frames_total{verdict="NG"}']) == 2
-        assert float(samples["patchcore_source_dropped_total"]) == 7
-        assert float(samples['patchcore_sink_records_total{sink="http",outcome="written"}']) == 3
-        assert 0.02 < float(samples['patchcore_latency_seconds{quantile="0.5"}']) < 0.03
-        assert samples['patchcore_info{line="line 3",model_id="discs@0123456789ab"}'] == "1.0"
+        assert float(samples['patchcore_frames_total{line="line 3",verdict="NG"}']) == 2
+        assert float(samples['patchcore_source_dropped_total{line="line 3"}']) == 7
+        assert float(samples['patchcore_sink_records_total{line="line 3",sink="http",outcome="written"}']) == 3
+        assert 0.02 < float(samples['patchcore_latency_seconds{line="line 3",quantile="0.5"}']) < 0.03
+        assert samples['patchcore_info{line="line 3",model_id="discs@0123456789ab",manifest="0123abcd"}'] == "1.0"
         for name in {re.split(r"[ {]", row)[0] for row in samples}:
             assert f"# TYPE {name} " in text
 

@@ -73,13 +73,15 @@ def test_a_plc_that_is_away_is_reported_and_found_again() -> None:
     settings = ModbusSettings(host="127.0.0.1", port=port, address=10, timeout=0.5)
     worker = SinkWorker("modbus", ModbusSink(settings), settings, pictures=False)
     assert "cannot be reached" in worker.counts().error
+    assert worker.counts().required, "a line whose PLC gets no verdicts is not healthy, unless it is told otherwise"
+    assert worker.counts().failing_since
     worker.write(make_record(Verdict.NG))
     wait_for(lambda: worker.counts().failed == 1)
     with plc(port) as server:
         worker.write(make_record(Verdict.NG))
         wait_for(lambda: worker.counts().written == 1)
         assert read_coils(port)[2]
-        assert worker.counts().error == ""
+        assert (worker.counts().error, worker.counts().failing_since) == ("", "")
         server.kill()
         server.wait()
         worker.write(make_record(Verdict.OK))

@@ -96,7 +96,7 @@ def test_records_wait_on_disk_while_the_broker_is_away_and_across_a_restart(tmp_
     for index in range(30):
         sink.write(make_record(index=index))
     assert sink.pending == 30
-    assert "has not answered" in sink.last_error
+    assert "has not answered" in sink.trouble.text
     sink.close()
     with broker(tmp_path, port):
         listener = Listener(port)
@@ -104,7 +104,7 @@ def test_records_wait_on_disk_while_the_broker_is_away_and_across_a_restart(tmp_
         wait_for(lambda: len(listener.results) == 30)
         assert listener.results == list(range(30))
         wait_for(lambda: sink.pending == 0)
-        assert sink.last_error == ""
+        assert sink.trouble.text == ""
         sink.close()
         listener.close()
 
@@ -117,7 +117,7 @@ def test_a_broker_that_is_restarted_misses_nothing(tmp_path: Path) -> None:
         sink = MqttSink(settings(port))
         sink.write(make_record(index=0))
         wait_for(lambda: sink.pending == 0)
-    wait_for(lambda: "is away" in sink.last_error)
+    wait_for(lambda: "is away" in sink.trouble.text)
     for index in range(1, 20):
         sink.write(make_record(index=index))
     with broker(tmp_path, port, *persistence):

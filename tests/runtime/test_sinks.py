@@ -314,6 +314,25 @@ print(refused)
     assert frames[-4:] == [16, 17, 18, 19]
 
 
+def test_a_database_of_an_earlier_version_goes_on_and_names_the_manifest_from_now_on(tmp_path: Path) -> None:
+    path = tmp_path / "line.db"
+    columns = "id INTEGER PRIMARY KEY, time REAL NOT NULL, frame INTEGER NOT NULL, name TEXT NOT NULL"
+    with sqlite3.connect(path) as database:
+        database.execute(
+            f"CREATE TABLE results ({columns}, verdict TEXT NOT NULL, pred_score REAL, model_id TEXT NOT NULL, "
+            "record TEXT NOT NULL)"
+        )
+        database.execute("INSERT INTO results VALUES (1, 2.0, 3, 'a.png', 'OK', 1.5, 'discs@0', '{}')")
+    database.close()
+    sink = SqliteSink(path)
+    sink.write(make_record())
+    sink.close()
+    with sqlite3.connect(path) as database:
+        rows = database.execute("SELECT manifest, json_extract(record, '$.manifest') FROM results").fetchall()
+    database.close()
+    assert rows == [("", None), ("0123abcd", "0123abcd")]
+
+
 def test_sqlite_can_be_queried_and_keeps_the_newest_rows(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
     sink = SqliteSink(path, max_rows=10)

@@ -160,7 +160,7 @@ def test_a_web_server_that_ends_is_started_again_at_its_address() -> None:
     first.should_exit = True
     until(lambda: sink._server is not first)
     until(answers)
-    assert sink.last_error == ""
+    assert sink.trouble.text == ""
     sink.close()
     assert not sink._thread.is_alive()
 
@@ -286,7 +286,7 @@ def test_a_broker_client_whose_threads_end_is_begun_again(tmp_path: Path, monkey
     until(lambda: sink._network is not dead and sink._network is not None and sink._network.is_alive())
     with monkeypatch.context() as broken:
         broken.setattr(sink, "_require_network", Once(sink._require_network))
-        until(lambda: "mqtt-pump" in sink.last_error)
+        until(lambda: "mqtt-pump" in sink.trouble.text)
     sink.write(make_record())
     assert sink.pending == 1, "it is kept"
     assert sink._pump.is_alive()

@@ -41,10 +41,15 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle: where it is and what its manifest says."""
+    """A checked bundle: where it is and what its manifest says.
+
+    Attributes:
+        digest: the manifest's own, as it stands in the file; another one after every edit.
+    """
 
     path: Path
     manifest: Manifest
+    digest: str
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
@@ -65,7 +70,7 @@ class Bundle:
 
     @classmethod
     def _load(cls, path: Path) -> Bundle:
-        manifest = _read_manifest(path)
+        manifest, digest = _read_manifest(path)
         for name, facts in manifest.files.items():
             _check_file(path, name, facts)
         for name in (MODEL_XML, MODEL_BIN, *(golden.file for golden in manifest.golden)):
@@ -77,7 +82,7 @@ class Bundle:
         if not manifest.parity.passed:
             why = "; ".join(manifest.parity.failures) or "it does not score as the fitted model does"
             _LOG.warning("%s was exported with --force after it failed the parity gate (%s).", path, why)
-        return cls(path, manifest)
+        return cls(path, manifest, digest)
 
     @property
     def model_xml(self) -> Path:
@@ -125,7 +130,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     (path / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(path: Path) -> tuple[Manifest, str]:
     file = path / MANIFEST
     if not _is_file(file):
         raise BundleError(f"{shortened(path)} is no bundle (it has no {MANIFEST}); give a folder that `export` wrote.")
@@ -134,7 +139,7 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         document: Any = json.loads(file.read_text(encoding="utf-8"))
         # Also fails for NaN and infinity, which Python reads and JSON does not have.
-        found = manifest_digest(document) if isinstance(document, dict) else None
+        found = manifest_digest(document) if isinstance(document, dict) else ""
     except (ValueError, RecursionError):
         raise BundleError(f"{file} is not valid JSON; export or copy the bundle again.") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
@@ -143,10 +148,10 @@ def _read_manifest(path: Path) -> Manifest:
             f"{file} has schema version {version!r} and this runtime reads 1 to {SCHEMA_VERSION}; "
             "update the runtime, or export again with the host that goes with it."
         )
-    if document.pop("digest", None) != found:
+    if document.pop("digest", "") != found:
         raise BundleError(f"{file} was changed after export; copy the bundle again or export it anew.")
     try:
-        return read_manifest(document)
+        return read_manifest(document), found
     except ValidationError as error:
         raise BundleError(f"{file}: {first_fault(error)}; export the bundle again.") from None
 

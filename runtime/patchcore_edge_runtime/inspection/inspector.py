@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.bundle import Bundle
-from ..errors import BundleError, ConfigError, DeviceError, FrameError
+from ..errors import ConfigError, FrameError
 from ..images.frame_check import check_frame
 from ..images.geometry import Roi
 from ..images.preprocess import Image, preprocess
@@ -23,13 +23,13 @@ from ..threads import describe_failure
 from ..validation import one_of, require
 from ..verdict import Thresholds, Verdict
 from .backend import Backend
-from .compiled_models import CompiledModels
-from .openvino_backend import Hint, OpenVINOBackend, openvino_version
+from .opened_backend import made_with_newer_tools, open_backend
+from .openvino_backend import Hint
 from .result import InspectionResult, Timings
 from .rules import Judgement, LineRules, judge
 from .self_test import self_test
 
-__all__ = ["Inspector", "open_backend"]
+__all__ = ["Inspector"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -90,7 +90,8 @@ class Inspector:
         for sentence in asked.unlike_the_fit(self.manifest):
             _LOG.warning(sentence)
         self._seen_deep = self.manifest.preprocess.bit_depth is not None
-        self._warn_of_old_tools()
+        if sentence := made_with_newer_tools(self.manifest):
+            _LOG.warning(sentence)
         self._backend: Backend
         if backend is None:
             self._backend, self.golden_deviation = open_backend(
@@ -216,6 +217,7 @@ class Inspector:
             roi=roi,
             timings=timings,
             model_id=self._model_id,
+            manifest=self.bundle.digest,
             preprocess=self.manifest.preprocess,
             model_map=None if judged.verdict is Verdict.ERROR else model_map,
             ignore=rules.ignore,
@@ -242,48 +244,6 @@ class Inspector:
             _LOG.error(reason, exc_info=error)
         return _failed(reason)
 
-    def _warn_of_old_tools(self) -> None:
-        made_with = self.manifest.tools.get("openvino", "")
-        here = openvino_version()
-        if _release(made_with) > _release(here):
-            _LOG.warning(
-                "this machine's OpenVINO %s is older than %s, which exported %s; update it if the self-test fails.",
-                here,
-                made_with,
-                self.manifest.model_id,
-            )
-
-
-def open_backend(
-    bundle: Bundle,
-    device: str,
-    hint: Hint = "latency",
-    cache_dir: Path | None = None,
-    inference_num_threads: int | None = None,
-) -> tuple[OpenVINOBackend, float]:
-    """A bundle's graph on an OpenVINO device, past its self-test; arguments and errors are ``Inspector``'s.
-
-    Returns:
-        the backend, and the largest relative deviation from a golden score.
-    """
-
-    def opened(cache: Path | None) -> tuple[OpenVINOBackend, float]:
-        backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, inference_num_threads)
-        return backend, self_test(bundle, backend, device)
-
-    if cache_dir is None:
-        return opened(None)
-    compiled = CompiledModels(cache_dir, bundle.manifest.graph_digest)
-    if compiled.prepare():
-        try:
-            return opened(compiled.folder)
-        except (BundleError, DeviceError) as error:
-            # Perhaps of another version of a driver; what is wrong with the bundle is said by the next try.
-            compiled.discard(str(error))
-    found = opened(compiled.folder)
-    compiled.keep()
-    return found
-
 
 def _size(frame: object) -> tuple[int, int]:
     """Height and width; zeros of what is no picture."""
@@ -301,9 +261,3 @@ def _timings(moments: list[float]) -> Timings:
     lasted = [(after - before) * 1e3 for before, after in pairwise(moments)]
     preprocess_ms, sanity_ms, inference_ms, judge_ms = [*lasted, 0.0, 0.0, 0.0][:4]
     return Timings(preprocess_ms, inference_ms, sanity_ms, judge_ms)
-
-
-def _release(version: str) -> tuple[int, int]:
-    """Year and number of an OpenVINO version such as ``2026.4.0-19000``; zeros where it has none."""
-    parts = version.split(".")[:2]
-    return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(part.isdecimal() for part in parts) else (0, 0)

@@ -50,6 +50,7 @@ class InspectionResult:
         frame_size: height and width of the frame in pixels.
         roi: the part of the frame that was inspected.
         model_id: name and weights' digest of the bundle.
+        manifest: digest of the manifest that judged, as it stands in the bundle; another one after every edit.
         model_map: float32 raw map of the model's input size; None with ERROR.
         preprocess: how the frame became the model's input, which is the way back from map to frame.
         ignore: the parts of the frame in which nothing counts.
@@ -78,6 +79,7 @@ class InspectionResult:
     frame_verdict: Verdict | None = None
     labels: Labels = field(default_factory=Labels)
     known_regions: tuple[Region, ...] | None = field(default=None, repr=False)
+    manifest: str = ""
 
     @property
     def pred_label(self) -> bool:
@@ -153,4 +155,5 @@ class InspectionResult:
             "inference_ms": round(self.timings.inference_ms, 3),
             "judge_ms": round(self.timings.judge_ms, 3),
             "model_id": self.model_id,
+            "manifest": self.manifest,
         }

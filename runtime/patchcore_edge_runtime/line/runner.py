@@ -120,7 +120,7 @@ class Line:
                 source = stack.enter_context(closing(_open_source(config)))
             source = _behind_trigger(config, source)
             status = LineStatus(config.name, source=source.status)
-            status.judged_by(inspector.manifest, inspector.thresholds)
+            status.judged_by(inspector.bundle, inspector.thresholds)
             viewer = None
             if make_viewer is not None:
                 viewer = stack.enter_context(closing(make_viewer(inspector, status, source.live)))
@@ -240,7 +240,7 @@ def _hot_swapper(
 ) -> HotSwapper:
     def say(inspector: Inspector) -> None:
         limit.pixels = _largest_frame(config, inspector)
-        status.judged_by(inspector.manifest, inspector.thresholds)
+        status.judged_by(inspector.bundle, inspector.thresholds)
         if viewer is not None:
             viewer.inspector = inspector
 

@@ -1,9 +1,8 @@
-"""A line's figures in the text format that Prometheus scrapes (version 0.0.4)."""
+"""Lines' figures in the text format that Prometheus scrapes (version 0.0.4)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from .status import Snapshot
 
@@ -12,42 +11,69 @@ __all__ = ["CONTENT_TYPE", "prometheus_text"]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _Sample = tuple[dict[str, str], float]
+_Samples = Callable[[Snapshot], Iterable[_Sample]]
 
 
-def prometheus_text(now: Snapshot) -> str:
-    """All metrics of a moment; times in seconds, as Prometheus wants them."""
-    frames = [({"verdict": str(verdict)}, float(count)) for verdict, count in now.counts.items()]
-    quantiles = (("0.5", now.p50_ms), ("0.95", now.p95_ms))
-    latency = [({"quantile": name}, value / 1000) for name, value in quantiles if value is not None]
-    sinks = [(name, asdict(counts)) for name, counts in now.sinks.items()]
-    records = [
-        ({"sink": name, "outcome": outcome}, float(counts[outcome]))
-        for name, counts in sinks
-        for outcome in ("written", "dropped", "failed")
-    ]
-    waiting = [({"sink": name}, float(counts["waiting"])) for name, counts in sinks]
-    parts = [
-        _metric("info", "gauge", "The line and its model.", [({"line": now.name, "model_id": now.model_id}, 1.0)]),
-        _metric("frames_total", "counter", "Frames inspected, by verdict.", frames),
-        _metric("source_dropped_total", "counter", "Frames that nobody inspected.", [({}, float(now.dropped))]),
-        _metric("source_state", "gauge", "1 for the state the source is in.", [({"state": now.source}, 1.0)]),
-        _metric("frames_per_second", "gauge", "Verdicts per second of late.", [({}, now.fps)]),
-        _metric("latency_seconds", "gauge", "From frame to verdict, of late.", latency),
-        _metric("idle_seconds", "gauge", "Since the last verdict.", [({}, now.idle_seconds)]),
-        _metric("sink_records_total", "counter", "Records per sink: stored, too many, refused.", records),
-        _metric("sink_waiting", "gauge", "Records that wait for a sink.", waiting),
-    ]
-    return "".join(parts)
+def prometheus_text(lines: Sequence[Snapshot]) -> str:
+    """All metrics of a moment, each with its line as a label; times in seconds, as Prometheus wants them."""
+    return "".join(_metric(name, kind, text, samples, lines) for name, kind, text, samples in _METRICS)
 
 
-def _metric(name: str, kind: str, text: str, samples: Iterable[_Sample]) -> str:
-    name = f"patchcore_{name}"
-    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    for labels, value in samples:
-        inside = ",".join(f'{key}="{_escape(label)}"' for key, label in labels.items())
-        lines.append(f"{name}{{{inside}}} {value!r}" if inside else f"{name} {value!r}")
-    return "\n".join(lines) + "\n"
+def _metric(name: str, kind: str, text: str, samples: _Samples, lines: Sequence[Snapshot]) -> str:
+    rows = [f"# HELP patchcore_{name} {text}", f"# TYPE patchcore_{name} {kind}"]
+    for now in lines:
+        for labels, value in samples(now):
+            inside = ",".join(f'{key}="{_escape(label)}"' for key, label in {"line": now.name, **labels}.items())
+            rows.append(f"patchcore_{name}{{{inside}}} {value!r}")
+    return "\n".join(rows) + "\n"
 
 
 def _escape(label: str) -> str:
     return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _frames(now: Snapshot) -> Iterator[_Sample]:
+    for verdict, count in now.counts.items():
+        yield {"verdict": str(verdict)}, float(count)
+
+
+def _latency(now: Snapshot) -> Iterator[_Sample]:
+    for quantile, value in (("0.5", now.p50_ms), ("0.95", now.p95_ms)):
+        if value is not None:
+            yield {"quantile": quantile}, value / 1000
+
+
+def _records(now: Snapshot) -> Iterator[_Sample]:
+    for name, sink in now.sinks.items():
+        for outcome, count in (("written", sink.written), ("dropped", sink.dropped), ("failed", sink.failed)):
+            yield {"sink": name, "outcome": outcome}, float(count)
+
+
+def _waiting(now: Snapshot) -> Iterator[_Sample]:
+    for name, sink in now.sinks.items():
+        yield {"sink": name}, float(sink.waiting)
+
+
+def _failing(now: Snapshot) -> Iterator[_Sample]:
+    for name, sink in now.sinks.items():
+        yield {"sink": name, "required": str(sink.required).lower()}, float(bool(sink.failing_since))
+
+
+_METRICS: tuple[tuple[str, str, str, _Samples], ...] = (
+    (
+        "info",
+        "gauge",
+        "The line, its model and the manifest that judges.",
+        lambda now: [({"model_id": now.model_id, "manifest": now.manifest}, 1.0)],
+    ),
+    ("frames_total", "counter", "Frames inspected, by verdict.", _frames),
+    ("source_dropped_total", "counter", "Frames that nobody inspected.", lambda now: [({}, float(now.dropped))]),
+    ("source_state", "gauge", "1 for the state the source is in.", lambda now: [({"state": now.source}, 1.0)]),
+    ("frames_per_second", "gauge", "Verdicts per second of late.", lambda now: [({}, now.fps)]),
+    ("latency_seconds", "gauge", "From frame to verdict, of late.", _latency),
+    ("idle_seconds", "gauge", "Since the last verdict.", lambda now: [({}, now.idle_seconds)]),
+    ("swaps_total", "counter", "Times that the line took another bundle.", lambda now: [({}, float(now.swaps))]),
+    ("sink_records_total", "counter", "Records per sink: stored, too many, refused.", _records),
+    ("sink_waiting", "gauge", "Records that wait for a sink.", _waiting),
+    ("sink_failing", "gauge", "1 while a sink refuses, loses or cannot deliver records.", _failing),
+)

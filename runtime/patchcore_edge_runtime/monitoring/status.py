@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..bundle.manifest import Manifest
+from ..bundle.bundle import Bundle
 from ..inspection.result import InspectionResult
 from ..verdict import Thresholds, Verdict
 from .calibration import calibration_facts
 
-__all__ = ["LineStatus", "Outcome", "SinkFigures", "Snapshot"]
+__all__ = ["LineStatus", "Outcome", "SinkCondition", "SinkFigures", "Snapshot"]
 
 Outcome = Literal["written", "dropped", "failed"]
 """Of a record that was handed to a sink: stored, lost because the sink was too slow, lost because it refused."""
@@ -29,7 +29,11 @@ _WINDOW = 300
 class SinkFigures:
     """Records of one sink since the start: stored, lost because it was too slow, lost because it refused.
 
-    ``waiting`` is the length of its queue; ``error`` says why it refused last, empty while all is well.
+    Attributes:
+        waiting: length of its queue.
+        error: why it refused last; empty while all is well.
+        failing_since: ISO 8601, UTC; empty while all is well.
+        required: without it the line is not healthy.
     """
 
     written: int = 0
@@ -37,6 +41,12 @@ class SinkFigures:
     failed: int = 0
     waiting: int = 0
     error: str = ""
+    failing_since: str = ""
+    required: bool = False
+
+
+SinkCondition = Callable[[], tuple[int, str, str]]
+"""How many records wait for a sink, why it refused last, and since when it fails (ISO 8601, UTC); empty while well."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +62,12 @@ class Snapshot:
         idle_seconds: since the last verdict, or since the start.
         uptime_seconds: since the start, up to the end of a line that has ended.
         swaps: times that the line took another bundle.
+        manifest: digest of the manifest that judges now.
     """
 
     name: str
     model_id: str
+    manifest: str
     counts: dict[Verdict, int]
     dropped: int
     fps: float
@@ -105,6 +117,7 @@ class LineStatus:
 
     Attributes:
         calibration: what ``calibration_facts`` says of the bundle that judges; set anew with ``model_id``.
+        manifest: digest of that bundle's manifest.
         swaps: times that another bundle was taken.
     """
 
@@ -117,6 +130,7 @@ class LineStatus:
     ) -> None:
         self.name = name
         self.model_id = model_id
+        self.manifest = ""
         self.calibration: dict[str, Any] | None = None
         self.source = source
         self.swaps = 0
@@ -128,7 +142,7 @@ class LineStatus:
         self._times: deque[float] = deque(maxlen=_WINDOW)
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
         self._records: dict[str, Counter[Outcome]] = {}
-        self._conditions: dict[str, Callable[[], tuple[int, str]]] = {}
+        self._conditions: dict[str, tuple[SinkCondition, bool]] = {}
 
     def add(self, result: InspectionResult) -> None:
         """Count one result."""
@@ -138,10 +152,10 @@ class LineStatus:
             if result.verdict is not Verdict.ERROR:
                 self._latencies.append(result.timings.total_ms)
 
-    def judged_by(self, manifest: Manifest, thresholds: Thresholds) -> None:
+    def judged_by(self, bundle: Bundle, thresholds: Thresholds) -> None:
         """Say which bundle judges from now on, and by which limits."""
-        self.model_id = manifest.model_id
-        self.calibration = calibration_facts(manifest, thresholds)
+        self.model_id, self.manifest = bundle.manifest.model_id, bundle.digest
+        self.calibration = calibration_facts(bundle.manifest, thresholds)
 
     def start(self) -> None:
         """The line begins now: what came before was getting ready."""
@@ -153,11 +167,11 @@ class LineStatus:
         last = self.source()
         self.source = lambda: last
 
-    def add_sink(self, name: str, condition: Callable[[], tuple[int, str]]) -> None:
-        """Count a sink's records from now on; ``condition`` returns how many wait and why it refused last."""
+    def add_sink(self, name: str, condition: SinkCondition, *, required: bool = False) -> None:
+        """Count a sink's records from now on."""
         with self._lock:
             self._records[name] = Counter()
-            self._conditions[name] = condition
+            self._conditions[name] = (condition, required)
 
     def count_record(self, sink: str, outcome: Outcome, number: int = 1) -> int:
         """Count records of a sink; returns how many had that outcome so far."""
@@ -168,10 +182,11 @@ class LineStatus:
     def sink(self, name: str) -> SinkFigures:
         """The figures of one sink."""
         # Asked without our lock: the sink may hold its own while it counts.
-        waiting, error = self._conditions[name]()
+        condition, required = self._conditions[name]
+        waiting, error, since = condition()
         with self._lock:
-            counts = self._records[name]
-            return SinkFigures(counts["written"], counts["dropped"], counts["failed"], waiting, error)
+            counts = dict(self._records[name])
+        return SinkFigures(**counts, waiting=waiting, error=error, failing_since=since, required=required)
 
     def snapshot(self) -> Snapshot:
         """The figures of this moment."""
@@ -183,6 +198,7 @@ class LineStatus:
         return Snapshot(
             name=self.name,
             model_id=self.model_id,
+            manifest=self.manifest,
             counts={verdict: counts.get(verdict, 0) for verdict in Verdict},
             dropped=dropped,
             # Up to now and not up to the last frame: a line that stands still goes down to zero.

@@ -71,11 +71,13 @@ class SinkSettings(Settings):
         kind: which sink it is, where the table has another name: two archives are two names and one kind.
         verdicts: the records to store; all of them unless said otherwise.
         queue: records that may wait for a slow sink before further ones are dropped and counted.
+        required: the line is not healthy while this sink fails; others make it degraded.
     """
 
     kind: str = ""
     verdicts: tuple[Verdict, ...] = tuple(Verdict)
     queue: PositiveInt = Field(default=512, le=1_000_000)
+    required: bool = False
 
 
 Trigger = Callable[[str], Future[Record] | None]
@@ -105,8 +107,8 @@ class SinkContext:
 class LineSink(Sink, Protocol):
     """A sink that a line's configuration can name; it stands in ``registry.SINKS``.
 
-    One that still has records to deliver after ``write`` may have ``pending`` (int, how many) and ``last_error`` (str,
-    why not; empty while all is well): the line's status shows both.
+    One that still has records to deliver after ``write`` may have ``pending`` (int, how many) and ``trouble``
+    (``Trouble``, why not): the line's status shows both.
 
     Attributes:
         Settings: the pydantic model of its table.

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ..display.record import Record
 from ..errors import ConfigError
+from ..monitoring.trouble import Trouble
 from ..validation import Seconds
 from ..verdict import Verdict
 from .base import Host, SinkContext, SinkSettings, missing_extra
@@ -24,6 +25,7 @@ class ModbusSettings(SinkSettings):
 
     Attributes:
         unit: the device behind a gateway.
+        required: unless told otherwise: a line whose PLC gets no verdicts is not healthy.
         timeout: seconds until a request is given up.
         max_age: seconds after its capture that a verdict may still be written; a late one would meet the next part.
     """
@@ -32,6 +34,7 @@ class ModbusSettings(SinkSettings):
     port: PositiveInt = Field(default=502, le=65535)
     unit: NonNegativeInt = Field(default=1, le=255)
     address: NonNegativeInt = Field(default=0, le=65531)
+    required: bool = True
     timeout: Seconds = 1.0
     max_age: PositiveFloat = Field(default=2.0, le=3600)
 
@@ -41,6 +44,9 @@ class ModbusSink:
 
     Before the first verdict and after the last one ERROR is on, so that a PLC never reads an old OK. When this program
     dies the coils stay as they are and the changing coil stops: the PLC has to watch it.
+
+    Attributes:
+        trouble: why the PLC did not take the last coils.
     """
 
     Settings: ClassVar[type[SinkSettings]] = ModbusSettings
@@ -58,7 +64,7 @@ class ModbusSink:
         self._client: Any = ModbusTcpClient(settings.host, port=settings.port, timeout=settings.timeout, retries=0)
         self._toggle = False
         self._closed = False
-        self.last_error = self._send(Verdict.ERROR)
+        self.trouble = Trouble(self._send(Verdict.ERROR))
 
     @classmethod
     def from_settings(cls, settings: ModbusSettings, context: SinkContext) -> ModbusSink:
@@ -75,9 +81,9 @@ class ModbusSink:
         if age > self._settings.max_age:
             raise ConfigError(f"A verdict was {age:.1f} s old when its turn came; it was not written.")
         self._toggle = not self._toggle
-        self.last_error = self._send(record.result.verdict)
-        if self.last_error:
-            raise ConfigError(self.last_error)
+        self.trouble.say(self._send(record.result.verdict))
+        if self.trouble.text:
+            raise ConfigError(self.trouble.text)
 
     def close(self) -> None:
         """Set ERROR and hang up."""

@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from ..display.record import Record
 from ..errors import ConfigError
+from ..monitoring.trouble import Trouble
 from ..threads import keep_running
 from ..validation import Seconds
 from .base import Host, SinkContext, SinkSettings, missing_extra, secret
@@ -74,7 +75,7 @@ class MqttSink:
 
     Attributes:
         pending: records that the broker has not acknowledged yet.
-        last_error: why the broker does not take them; empty while it does.
+        trouble: why the broker does not take them.
     """
 
     Settings: ClassVar[type[SinkSettings]] = MqttSettings
@@ -87,7 +88,7 @@ class MqttSink:
         except ImportError:
             raise missing_extra("mqtt") from None
         self._settings = settings
-        self.last_error = f"{settings.host}:{settings.port} has not answered yet."
+        self.trouble = Trouble(f"{settings.host}:{settings.port} has not answered yet.")
         self._changed = threading.Condition()
         self._connected = self._closing = self._closed = False
         self._client = Client(CallbackAPIVersion.VERSION2, settings.client_id or settings.topic.replace("/", "-"))
@@ -99,7 +100,7 @@ class MqttSink:
         before = threading.enumerate()
         self._client.loop_start()
         self._network = _newest_thread(before)
-        self._pump = keep_running("mqtt-pump", self._run, ended=lambda: self._closing, failed=self._say)
+        self._pump = keep_running("mqtt-pump", self._run, ended=lambda: self._closing, failed=self.trouble.say)
 
     @classmethod
     def from_settings(cls, settings: MqttSettings, context: SinkContext) -> MqttSink:
@@ -152,9 +153,9 @@ class MqttSink:
                     if not self._deliver(text):
                         break
                     self._spool.remove(number)
-                    self.last_error = ""
+                    self.trouble.clear()
             except ConfigError as error:
-                self.last_error = str(error)
+                self.trouble.say(str(error))
                 time.sleep(_POLL_SECONDS)
             with self._changed:
                 self._changed.notify_all()
@@ -167,15 +168,12 @@ class MqttSink:
                 self._require_network()
             return not self._closing
 
-    def _say(self, reason: str) -> None:
-        self.last_error = reason
-
     def _require_network(self) -> None:
         """The client's own thread is begun again when something ended it: it would not connect any more."""
         if self._network is not None and not self._network.is_alive() and not self._closing:
             self._connected = False
-            self.last_error = "The client's thread ended by itself; it is begun again."
-            _LOG.error(self.last_error)
+            self.trouble.say("The client's thread ended by itself; it is begun again.")
+            _LOG.error(self.trouble.text)
             self._client.loop_stop()
             before = threading.enumerate()
             self._client.loop_start()
@@ -196,7 +194,7 @@ class MqttSink:
     def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         with self._changed:
             self._connected = not reason.is_failure
-            self.last_error = f"{self._settings.host} refuses: {reason}." if reason.is_failure else ""
+            self.trouble.say(f"{self._settings.host} refuses: {reason}." if reason.is_failure else "")
             self._changed.notify_all()
         if self._connected:
             client.publish(self._state_topic, "online", qos=1, retain=True)
@@ -204,7 +202,7 @@ class MqttSink:
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         with self._changed:
             self._connected = False
-            self.last_error = self.last_error or f"{self._settings.host} is away: {reason}."
+            self.trouble.say(self.trouble.text or f"{self._settings.host} is away: {reason}.")
             self._changed.notify_all()
 
 

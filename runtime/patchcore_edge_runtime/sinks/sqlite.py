@@ -24,11 +24,15 @@ CREATE TABLE IF NOT EXISTS results (
     verdict TEXT NOT NULL,
     pred_score REAL,
     model_id TEXT NOT NULL,
+    manifest TEXT NOT NULL,
     record TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS results_time ON results (time);
 """
-_INSERT = "INSERT INTO results (time, frame, name, verdict, pred_score, model_id, record) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_KEYS = ("time", "frame", "name", "verdict", "pred_score", "model_id", "manifest")
+_INSERT = f"INSERT INTO results ({', '.join(_KEYS)}, record) VALUES ({'?, ' * len(_KEYS)}?)"  # noqa: S608 - our own words
+# Databases of earlier versions; their rows name no manifest.
+_ADD_MANIFEST = "ALTER TABLE results ADD COLUMN manifest TEXT NOT NULL DEFAULT ''"
 _DELETE = "DELETE FROM results WHERE id <= (SELECT max(id) FROM results) - ?"
 # The oldest rows go in batches.
 _PRUNE_EVERY = 1000
@@ -54,7 +58,7 @@ class SqliteSink:
 
     def __init__(self, path: Path, max_rows: int = 1_000_000) -> None:
         self._max_rows, self._since_prune = max_rows, 0
-        self._database = Database(path, _SCHEMA)
+        self._database = Database(path, _SCHEMA, on_open=_bring_up_to_date)
 
     @classmethod
     def from_settings(cls, settings: SqliteSettings, context: SinkContext) -> SqliteSink:
@@ -64,8 +68,7 @@ class SqliteSink:
     def write(self, record: Record) -> None:
         """Insert and commit one row."""
         facts = record.to_dict()
-        keys = ("time", "frame", "name", "verdict", "pred_score", "model_id")
-        values = [*(facts[key] for key in keys), json.dumps(facts, ensure_ascii=False, allow_nan=False)]
+        values = [*(facts[key] for key in _KEYS), json.dumps(facts, ensure_ascii=False, allow_nan=False)]
         prune = self._since_prune + 1 >= min(_PRUNE_EVERY, self._max_rows)
 
         def insert(database: sqlite3.Connection) -> None:
@@ -79,3 +82,8 @@ class SqliteSink:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+def _bring_up_to_date(database: sqlite3.Connection) -> None:
+    if "manifest" not in {column[1] for column in database.execute("PRAGMA table_info(results)")}:
+        database.execute(_ADD_MANIFEST)

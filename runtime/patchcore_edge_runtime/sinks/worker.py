@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from ..display.record import Record
 from ..errors import PatchcoreEdgeError
 from ..monitoring.status import LineStatus, SinkFigures
+from ..monitoring.trouble import Trouble
 from ..shown import shown
 from ..system import lower_thread_priority
 from ..threads import keep_running
@@ -65,24 +66,26 @@ class SinkWorker:
         self._close_seconds = close_seconds
         self._queue: deque[Record] = deque()
         self._bytes = 0
-        self._error = ""
+        self._refusal, self._slowness = Trouble(), Trouble()
         self._logged = -_LOG_SECONDS
         self._closing = False
         self._in_hand = 0
         self._busy_since: float | None = None
         self._changed = threading.Condition()
-        self._status.add_sink(name, self._condition)
+        self._status.add_sink(name, self._condition, required=self._settings.required)
         self._thread = keep_running(f"sink-{name}", self._run, ended=lambda: self._closing, failed=self._lose_in_hand)
 
     def counts(self) -> SinkFigures:
         """What the line's status says of this sink at this moment."""
         return self._status.sink(self.name)
 
-    def _condition(self) -> tuple[int, str]:
-        """Records that wait, and why the last one was refused; with what the sink itself still has to deliver."""
-        pending, last_error = getattr(self._sink, "pending", 0), getattr(self._sink, "last_error", "")
+    def _condition(self) -> tuple[int, str, str]:
+        """As ``SinkCondition`` says, with what the sink itself still has to deliver."""
+        pending, own = getattr(self._sink, "pending", 0), getattr(self._sink, "trouble", Trouble())
+        states = [trouble.state for trouble in (self._refusal, own, self._slowness) if trouble.text]
+        text = states[0][0] if states else ""
         with self._changed:
-            return len(self._queue) + pending, self._error or last_error
+            return len(self._queue) + pending, text, min((since for _, since in states), default="")
 
     def write(self, record: Record) -> None:
         """Queue a record; returns at once unless ``wait`` was asked for."""
@@ -94,7 +97,9 @@ class SinkWorker:
                 self._changed.wait_for(lambda: self._has_room(record) or self._closing)
             if self._closing or not self._has_room(record):
                 dropped = self._status.count_record(self.name, "dropped")
-                self._log(f"is too slow; {dropped} records were dropped so far")
+                slow = f"is too slow; {dropped} records were dropped so far"
+                self._slowness.say(f"It {slow}.")
+                self._log(slow)
                 return
             self._queue.append(record)
             self._bytes += _size(record)
@@ -135,8 +140,7 @@ class SinkWorker:
         try:
             self._sink.close()
         except Exception as error:  # noqa: BLE001 - whatever a sink throws, the line goes on
-            with self._changed:
-                self._error = _text(error)
+            self._refusal.say(_text(error))
             _LOG.warning("sink %s did not close: %s", self.name, _text(error))
         finally:
             self._on_closed()
@@ -168,9 +172,11 @@ class SinkWorker:
             if not self._leave_hand():
                 return
             self._status.count_record(self.name, "written")
-            if self._error:
+            if not self._queue:
+                self._slowness.clear()
+            if self._refusal.text:
                 _LOG.warning("sink %s works again.", self.name)
-                self._error = ""
+                self._refusal.clear()
 
     def _waits_for(self, error: PlaceBusyError) -> bool:
         """Whether the record in hand is to be tried again; a pause has passed then, while others queue behind it."""
@@ -178,8 +184,8 @@ class SinkWorker:
             now = time.monotonic()
             self._busy_since = self._busy_since or now
             if not self._wait or now - self._busy_since < _BUSY_SECONDS:
-                self._error = _text(error)
-                self._log(f"waits: {self._error}")
+                self._refusal.say(_text(error))
+                self._log(f"waits: {self._refusal.text}")
                 return not self._changed.wait_for(lambda: not self._in_hand, _BUSY_PAUSE_SECONDS)
         self._fail(error)
         return False
@@ -189,13 +195,13 @@ class SinkWorker:
             if not self._leave_hand():
                 return
             failed = self._status.count_record(self.name, "failed")
-            self._error = _text(error)
-            self._log(f"refused {failed} records so far: {self._error}")
+            self._refusal.say(_text(error))
+            self._log(f"refused {failed} records so far: {self._refusal.text}")
 
     def _lose_in_hand(self, reason: str) -> None:
         """The thread failed outside of the sink; the record that it had is lost, and is counted."""
         with self._changed:
-            self._error = reason
+            self._refusal.say(reason)
             if self._leave_hand():
                 self._status.count_record(self.name, "failed")
 

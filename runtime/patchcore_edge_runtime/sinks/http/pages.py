@@ -8,6 +8,7 @@ from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from ...monitoring.health import Health, health_of
 from ...monitoring.prometheus import CONTENT_TYPE, prometheus_text
 from ...shown import name_fault
 from ...verdict import Verdict
@@ -67,20 +68,20 @@ class Pages:
         return _answer(self._page, "text/html")
 
     async def healthz(self, _request: Request) -> Response:
-        """200, or 503 with the problem."""
-        problem = self._problem()
-        return json_answer({"healthy": not problem, "problem": problem}, 503 if problem else 200)
+        """200, or 503 with the problem; degraded is 200."""
+        health = self._health()
+        return json_answer(health.to_dict(), 503 if health.problem else 200)
 
     async def metrics(self, _request: Request) -> Response:
         """The line's figures for Prometheus."""
-        return _answer(prometheus_text(self._context.status.snapshot()), CONTENT_TYPE)
+        return _answer(prometheus_text([self._context.status.snapshot()]), CONTENT_TYPE)
 
     async def status(self, _request: Request) -> Response:
         """The line's figures, its calibration and the last results."""
         facts = self._context.status.snapshot().to_dict() | {"calibration": self._context.status.calibration}
         latest = self._view.results()[:_PAGE_RESULTS]
         triggered = self._context.trigger is not None
-        return json_answer({**facts, "problem": self._problem(), "triggered": triggered, "results": latest})
+        return json_answer({**facts, **self._health().to_dict(), "triggered": triggered, "results": latest})
 
     async def results(self, request: Request) -> Response:
         """The newest records, filtered as asked."""
@@ -135,13 +136,9 @@ class Pages:
         # In a thread: the regions of a large frame take milliseconds, and others are being served.
         return json_answer(await asyncio.to_thread(record.to_dict))
 
-    def _problem(self) -> str:
-        now = self._context.status.snapshot()
-        if now.source != "running":
-            return f"The source is {now.source}."
-        if self._context.trigger is None and now.idle_seconds > self._settings.stale_seconds:
-            return f"There was no verdict for {now.idle_seconds:.0f} s."
-        return ""
+    def _health(self) -> Health:
+        stale = self._settings.stale_seconds if self._context.trigger is None else None
+        return health_of(self._context.status.snapshot(), stale)
 
     async def _pictures(self) -> AsyncIterator[bytes]:
         yield f"--{_BOUNDARY}\r\n".encode()

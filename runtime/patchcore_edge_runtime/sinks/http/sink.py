@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ...display.record import Record
 from ...errors import ConfigError
+from ...monitoring.trouble import Trouble
 from ...threads import keep_running
 from ..base import SinkContext, SinkSettings, missing_extra
 from .connections import bounded_protocol, descriptor_limit, listen, places_for
@@ -26,7 +27,7 @@ class HttpSink:
 
     Attributes:
         port: that it listens on, which matters when 0 was asked for.
-        last_error: why it does not answer now; empty while it does.
+        trouble: why it does not answer now.
     """
 
     Settings: ClassVar[type[SinkSettings]] = HttpSettings
@@ -45,10 +46,10 @@ class HttpSink:
         self._limit = descriptor_limit()
         self._host, self._listener = settings.host, listen(settings.host, settings.port, self._limit)
         self.port = int(self._listener.getsockname()[1])
-        self.last_error = ""
+        self.trouble = Trouble()
         self._closing = False
         self._server = self._new_server()
-        self._thread = keep_running("http", self._serve, ended=lambda: self._closing, failed=self._say)
+        self._thread = keep_running("http", self._serve, ended=lambda: self._closing, failed=self.trouble.say)
 
     @classmethod
     def from_settings(cls, settings: HttpSettings, context: SinkContext) -> HttpSink:
@@ -101,11 +102,8 @@ class HttpSink:
             self._listener = listen(self._host, self.port, self._limit)
             self._server = self._new_server()
             self._server.should_exit = self._closing
-        self.last_error = ""
+        self.trouble.clear()
         try:
             self._server.run([self._listener])
         finally:
             self._listener.close()
-
-    def _say(self, reason: str) -> None:
-        self.last_error = reason
