@@ -12,6 +12,7 @@ from .command_line.bundles import edit, info
 from .command_line.check import check
 from .command_line.devices import devices
 from .command_line.predict import predict
+from .command_line.repository import repository
 from .command_line.run import run
 from .version import __version__
 
@@ -23,6 +24,7 @@ for command in (
     predict,
     info,
     edit,
+    repository,
     devices,
 ):
     app.command()(command)

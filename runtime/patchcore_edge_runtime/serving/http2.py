@@ -7,7 +7,8 @@ could answer that no golden image has been shown to.
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import ConfigError
@@ -44,7 +45,7 @@ class UnaryCalls:
         try:
             from h2.config import H2Configuration
             from h2.connection import H2Connection
-            from h2.settings import SettingCodes, Settings
+            from h2.settings import SettingCodes
         except ImportError:
             wire.close()
             raise ConfigError(
@@ -52,16 +53,15 @@ class UnaryCalls:
             ) from None
         self._wire, self._headers = wire, headers
         self._http2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
-        self._http2.local_settings = Settings(
-            client=True,
-            initial_values={
+        self._http2.initiate_connection()
+        self._http2.update_settings(
+            {
                 SettingCodes.ENABLE_PUSH: 0,
                 SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW,
                 SettingCodes.MAX_FRAME_SIZE: _MAX_FRAME,
                 SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADERS,
-            },
+            }
         )
-        self._http2.initiate_connection()
         # What an answer may have at most is known before and looked at as it comes; a window would only slow it.
         self._http2.increment_flow_control_window(_WINDOW - _DEFAULT_WINDOW)
         self._flush()
@@ -92,7 +92,8 @@ class UnaryCalls:
         try:
             call = _Call(self._http2.get_next_available_stream_id(), limit)
             headers = [*self._headers, ("grpc-timeout", f"{max(1, round(seconds * 1000))}m")]
-            self._guard(lambda: self._http2.send_headers(call.stream, [(":path", method), *headers]))
+            with _spoken():
+                self._http2.send_headers(call.stream, [(":path", method), *headers])
             self._send(call, b"\0" + len(request).to_bytes(4, "big") + request)
             while not call.ended:
                 self._take(call)
@@ -108,39 +109,42 @@ class UnaryCalls:
     def _send(self, call: _Call, data: bytes) -> None:
         view = memoryview(data)
         while view and not call.ended:
-            room = self._guard(lambda: self._http2.local_flow_control_window(call.stream))
+            with _spoken():
+                room = self._http2.local_flow_control_window(call.stream)
             size = min(room, self._http2.max_outbound_frame_size, len(view))
             if size <= 0:
                 self._flush()
                 self._take(call)
                 continue
             part, view = view[:size], view[size:]
-            last = not view
-            self._guard(lambda part=part, last=last: self._http2.send_data(call.stream, part, end_stream=last))
+            with _spoken():
+                self._http2.send_data(call.stream, part, end_stream=not view)
         self._flush()
 
     def _take(self, call: _Call) -> None:
         """One piece of what the server sends."""
         data = self._wire.receive()
-        for event in self._guard(lambda: self._http2.receive_data(data)):
-            call.take(event)
-            length = getattr(event, "flow_controlled_length", 0)
-            if length:
-                self._guard(lambda length=length: self._http2.increment_flow_control_window(length))
+        with _spoken():
+            for event in self._http2.receive_data(data):
+                call.take(event)
+                if length := getattr(event, "flow_controlled_length", 0):
+                    self._http2.increment_flow_control_window(length)
         self._flush()
 
     def _flush(self) -> None:
         if data := self._http2.data_to_send():
             self._wire.send(data)
 
-    def _guard(self, work: Callable[[], Any]) -> Any:
-        """Whatever a server does to HTTP/2 is its fault and no fault of the line."""
-        from h2.exceptions import H2Error
 
-        try:
-            return work()
-        except (H2Error, ValueError, LookupError) as error:
-            raise ServerError(f"it does not speak HTTP/2 ({said(error)})") from None
+@contextmanager
+def _spoken() -> Iterator[None]:
+    """Whatever a server does to HTTP/2 is its fault and no fault of the line."""
+    from h2.exceptions import H2Error
+
+    try:
+        yield
+    except (H2Error, ValueError, LookupError) as error:
+        raise ServerError(f"it does not speak HTTP/2 ({said(error)})") from None
 
 
 class _Call:

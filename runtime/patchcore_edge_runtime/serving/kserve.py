@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ServerError, said
-from .settings import ServerSettings
 
-__all__ = ["Answer", "Connection", "ModelMetadata", "Tensor", "as_array", "connect"]
+__all__ = ["Answer", "Connection", "ModelMetadata", "Tensor", "as_array", "check_id"]
 
-_DTYPES = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
+_DTYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
 _MAX_RANK = 8
 
 
@@ -63,9 +62,7 @@ class Connection(Protocol):
     def ready(self, seconds: float) -> None:
         """Raise unless the server says that the model is ready."""
 
-    def infer(
-        self, name: str, data: NDArray[np.uint8], outputs: Sequence[str], seconds: float, limit: int
-    ) -> Answer:
+    def infer(self, name: str, data: NDArray[np.uint8], outputs: Sequence[str], seconds: float, limit: int) -> Answer:
         """Ask for outputs.
 
         Args:
@@ -80,22 +77,6 @@ class Connection(Protocol):
         """Hang up."""
 
 
-def connect(settings: ServerSettings) -> Connection:
-    """Connect to a model.
-
-    Raises:
-        ServerError: the server cannot be reached.
-        ConfigError: a setting cannot be used, or a package is missing.
-    """
-    if settings.address.scheme in ("http", "https"):
-        from .kserve_http import HttpConnection
-
-        return HttpConnection(settings)
-    from .kserve_grpc import GrpcConnection
-
-    return GrpcConnection(settings)
-
-
 def as_array(name: str, datatype: str, shape: Sequence[int], data: bytes | memoryview) -> NDArray[Any]:
     """A tensor from its bytes, little-endian and in row order; raises ``ServerError`` where they do not go together."""
     dtype = _DTYPES.get(datatype)
@@ -104,3 +85,9 @@ def as_array(name: str, datatype: str, shape: Sequence[int], data: bytes | memor
     if len(shape) > _MAX_RANK or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data):
         raise ServerError(f"its {said(name)} of the shape {said(list(shape))} has {len(data)} bytes")
     return np.frombuffer(data, dtype).reshape(shape)
+
+
+def check_id(asked: str, answered: str) -> None:
+    """Refuse the answer to another request; servers may leave out which it is."""
+    if answered not in ("", asked):
+        raise ServerError(f"it answers request {said(answered)} and not {asked}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import ServerError, said
 from .http2 import UnaryCalls
-from .kserve import Answer, ModelMetadata, Tensor, as_array
+from .kserve import Answer, ModelMetadata, Tensor, as_array, check_id
 from .messages import SERVICE, message
 from .settings import ServerSettings
 from .wire import Wire
@@ -44,6 +45,7 @@ class GrpcConnection:
             ("user-agent", "patchcore-edge"),
             *([("authorization", f"Bearer {token}")] if token else []),
         ]
+        self._numbers = count()
         self._calls = UnaryCalls(Wire(address.host, address.port, settings.timeout, settings.tls("h2")), headers)
 
     @property
@@ -70,16 +72,18 @@ class GrpcConnection:
         if not self._ask("ModelReady", request, "ModelReadyResponse", seconds, _MAX_PLAIN).ready:
             raise ServerError("it says that the model is not ready")
 
-    def infer(
-        self, name: str, data: NDArray[np.uint8], outputs: Sequence[str], seconds: float, limit: int
-    ) -> Answer:
+    def infer(self, name: str, data: NDArray[np.uint8], outputs: Sequence[str], seconds: float, limit: int) -> Answer:
         """As ``Connection`` says."""
-        request = message("ModelInferRequest")(model_name=self._address.model, model_version=self._address.version)
+        number = str(next(self._numbers))
+        request = message("ModelInferRequest")(
+            model_name=self._address.model, model_version=self._address.version, id=number
+        )
         request.inputs.add(name=name, datatype="UINT8", shape=data.shape)
         request.raw_input_contents.append(data.tobytes())
         for output in outputs:
             request.outputs.add(name=output)
         found = self._ask("ModelInfer", request, "ModelInferResponse", seconds, limit + _MAX_PLAIN)
+        check_id(number, found.id)
         raw = list(found.raw_output_contents)
         if raw and len(raw) != len(found.outputs):
             raise ServerError(f"it answers {len(found.outputs)} outputs with the bytes of {len(raw)}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ServerError, said
-from .kserve import Answer, ModelMetadata, Tensor, as_array
+from .kserve import Answer, ModelMetadata, Tensor, as_array, check_id
 from .settings import ServerSettings
 from .wire import Wire
 
@@ -19,7 +20,8 @@ __all__ = ["HttpConnection"]
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _MAX_JSON = 1 << 20
-_NO_BINARY = "it does not speak the binary tensor data extension of KServe v2; ask it by grpc://, or serve it so"
+_MAX_WHY = 150
+_NO_BINARY = "it does not answer in binary as KServe v2's extension for binary tensors has it; ask it by gRPC"
 
 
 class HttpConnection:
@@ -38,11 +40,12 @@ class HttpConnection:
         token = settings.token()
         self._headers = {"User-Agent": "patchcore-edge"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._path = f"/v2/models/{address.model}" + (f"/versions/{address.version}" if address.version else "")
+        self._numbers = count()
         self._wire = Wire(address.host, address.port, settings.timeout, settings.tls("http/1.1"))
         self._http = http.client.HTTPConnection(address.host, address.port)
         # No second connection behind this one's back.
         self._http.auto_open = 0
-        self._http.sock = self._wire  # type: ignore[assignment]
+        self._http.sock = self._wire
 
     @property
     def silent(self) -> bool:
@@ -62,14 +65,18 @@ class HttpConnection:
         """As ``Connection`` says."""
         self._ask("GET", "/ready", seconds)
 
-    def infer(
-        self, name: str, data: NDArray[np.uint8], outputs: Sequence[str], seconds: float, limit: int
-    ) -> Answer:
+    def infer(self, name: str, data: NDArray[np.uint8], outputs: Sequence[str], seconds: float, limit: int) -> Answer:
         """As ``Connection`` says."""
         size = {"binary_data_size": data.nbytes}
         tensor = {"name": name, "datatype": "UINT8", "shape": list(data.shape), "parameters": size}
         wanted = [{"name": output, "parameters": {"binary_data": True}} for output in outputs]
-        request = {"inputs": [tensor], "outputs": wanted, "parameters": {"binary_data_output": True}}
+        number = str(next(self._numbers))
+        request = {
+            "id": number,
+            "inputs": [tensor],
+            "outputs": wanted,
+            "parameters": {"binary_data_output": True},
+        }
         head = json.dumps(request).encode()
         headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(head))}
         answered, body = self._ask("POST", "/infer", seconds, head + data.tobytes(), headers, limit + _MAX_JSON)
@@ -77,6 +84,7 @@ class HttpConnection:
         if not length.isascii() or not length.isdecimal() or len(length) > 9 or int(length) > len(body):
             raise ServerError(_NO_BINARY)
         document = _document(body[: int(length)])
+        check_id(number, _text(document.get("id") or ""))
         return Answer(
             _text(document.get("model_name")),
             _text(document.get("model_version") or ""),
@@ -85,7 +93,7 @@ class HttpConnection:
 
     def close(self) -> None:
         """Hang up."""
-        self._http.sock = None  # type: ignore[assignment]
+        self._http.sock = None
         self._wire.close()
 
     def _ask(
@@ -127,8 +135,8 @@ def _refusal(status: int, content: bytes, *, binary: bool) -> str:
     except (ValueError, RecursionError):
         why = content[:300].decode(errors="replace")
     # A server that takes JSON only stumbles over the first byte of a picture.
-    unknown = binary and status in (400, 415, 422, 500)
-    return f"it refuses (HTTP {status}: {said(why)})" + (f"; or {_NO_BINARY}" if unknown else "")
+    unknown = "; where it takes JSON only, ask it by gRPC" if binary and status in (400, 415, 422) else ""
+    return f"it refuses (HTTP {status}: {said(why)[:_MAX_WHY]}){unknown}"
 
 
 def _document(content: bytes) -> dict[str, Any]:

@@ -16,15 +16,21 @@ from ..errors import ConfigError, cannot_read
 from ..shown import shown_url
 from ..validation import Seconds, Settings
 
-__all__ = ["ServerAddress", "ServerSettings", "is_server"]
+__all__ = ["ServerAddress", "ServerSettings", "is_model_name", "is_server"]
 
 _PORTS = {"http": 80, "https": 443, "grpc": 9000, "grpcs": 443}
-_MODEL = re.compile(r"/([A-Za-z0-9][A-Za-z0-9._-]{0,127})(?:/versions/([A-Za-z0-9][A-Za-z0-9._-]{0,63}))?/?")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_MODEL = re.compile(rf"/({_NAME})(?:/versions/({_NAME}))?/?")
 
 
 def is_server(text: object) -> bool:
     """Whether a text names a model server and no folder."""
     return isinstance(text, str) and text.partition("://")[0].lower() in _PORTS and "://" in text
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a model may be called so, in a URL and in a folder."""
+    return re.fullmatch(_NAME, name) is not None
 
 
 @dataclass(frozen=True)
@@ -112,9 +118,10 @@ class ServerSettings(Settings):
         return ServerAddress.parse(self.uri)
 
     def model_at(self, name: str) -> ServerSettings:
-        """The same for another model of that server, in the version that the server chooses."""
+        """The same for another model of that server, in the same version where one is asked for."""
         address = self.address
-        return self.model_copy(update={"uri": f"{address.scheme}://{address.authority}/{name}"})
+        version = f"/versions/{address.version}" if address.version else ""
+        return self.model_copy(update={"uri": f"{address.scheme}://{address.authority}/{name}{version}"})
 
     def token(self) -> str:
         """From the environment; empty where none is asked for.

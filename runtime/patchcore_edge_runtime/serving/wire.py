@@ -49,7 +49,7 @@ class Wire:
         except ssl.SSLCertVerificationError as error:
             connected.close()
             raise ServerError(f"nothing vouches for its certificate ({error.verify_message})") from None
-        except BaseException as error:
+        except (OSError, ValueError) as error:
             connected.close()
             raise _explained(error) from None
 
@@ -120,11 +120,11 @@ class _Reader(io.RawIOBase):
         return len(data)
 
 
-def _explained(error: BaseException) -> BaseException:
+def _explained(error: Exception) -> ServerError:
     if isinstance(error, TimeoutError):
         return ServerError("it does not answer in time")
-    return ServerError(f"the connection failed ({_words(error)})") if isinstance(error, OSError | ValueError) else error
+    return ServerError(f"the connection failed ({_words(error)})")
 
 
-def _words(error: BaseException) -> str:
+def _words(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
