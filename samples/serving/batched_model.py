@@ -80,9 +80,10 @@ class BatchedModel:
 
     async def infer(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs by name for ``[n, …]`` rows, n up to the batch."""
-        if rows.dtype != np.uint8 or rows.shape[1:] != tuple(self.input.shape)[1:] or not 1 <= len(rows) <= self.batch:
-            if tuple(rows.shape) != tuple(self.input.shape):
-                raise ValueError(f"takes uint8 {list(self.input.shape)} and not {rows.dtype} {list(rows.shape)}")
+        sides, wanted = rows.shape, tuple(self.input.shape)
+        some = len(sides) == 4 and sides[1:] == wanted[1:] and 1 <= sides[0] <= self.batch
+        if rows.dtype != np.uint8 or not (some or sides == wanted):
+            raise ValueError(f"takes uint8 {list(wanted)} and not {rows.dtype} {list(sides)}")
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._work(request)) for request in self._requests]
         asked = Asked(rows)

@@ -37,4 +37,5 @@ def check(
         typer.echo(json.dumps(shown_values(facts)))
         return
     uri = shown_url(line.source.uri)
-    typer.echo(f"{config} is in order: {line.name}, {uri} → {inspector.manifest.model_id} on {line.device}")
+    place = line.device if line.server is None else inspector.execution_devices[0]
+    typer.echo(f"{config} is in order: {line.name}, {uri} → {inspector.manifest.model_id} on {place}")

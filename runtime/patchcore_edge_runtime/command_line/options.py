@@ -16,7 +16,9 @@ __all__ = [
     "ConfigOption",
     "DeviceOption",
     "JsonOption",
+    "ModelOption",
     "RoiOption",
+    "ServerOption",
     "SourceOption",
     "ThreadsOption",
     "as_roi",
@@ -25,6 +27,16 @@ __all__ = [
 # Of paths ``readable=False``: what may not be read is refused by who reads it, and says which user may not.
 BundleOption = Annotated[
     Path, typer.Option("--model", "-m", readable=False, help="Bundle folder that `patchcore-edge export` wrote.")
+]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="Bundle folder, or a model on a server: grpc://HOST:PORT/MODEL, http://HOST:PORT/MODEL."
+    ),
+]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(help="Model server that scores for the bundle: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL."),
 ]
 SourceOption = Annotated[
     str,

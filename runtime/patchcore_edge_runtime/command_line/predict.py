@@ -9,19 +9,20 @@ from typing import Annotated
 import typer
 
 from ..errors import SourceError
-from .options import BundleOption, DeviceOption, JsonOption, RoiOption, SourceOption, as_roi
+from .options import DeviceOption, JsonOption, ModelOption, RoiOption, ServerOption, SourceOption, as_roi
 from .summary import print_summary
 
 __all__ = ["predict"]
 
 
 def predict(
-    model: BundleOption,
+    model: ModelOption,
     source: SourceOption,
     output: Annotated[
         Path, typer.Option("--output", "-o", readable=False, help="Folder for results.jsonl and annotated images.")
     ],
     device: DeviceOption = "CPU",
+    server: ServerOption = None,
     roi: RoiOption = None,
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too.")
@@ -46,7 +47,7 @@ def predict(
         closing(open_source(source, recursive=recursive, leave_out=[output])) as frames,
         stop_signals(frames.stop),
     ):
-        inspector = Inspector(model, device, roi=as_roi(roi))
+        inspector = Inspector(model, device, roi=as_roi(roi), server=server)
         status = LineStatus(model_id=inspector.manifest.model_id, source=frames.status)
         with limit_pixels(PixelLimit(inspector.largest_frame)), closing(JsonlSink(begin())) as results:
             try:

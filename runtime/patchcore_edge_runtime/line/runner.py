@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..bundle.bundle import Bundle
 from ..errors import PatchcoreEdgeError, SourceError
 from ..images.size_limit import PixelLimit, limit_pixels
 from ..inspection.inspector import Inspector
+from ..inspection.opened_backend import open_bundle
 from ..monitoring.status import LineStatus, Snapshot
 from ..sinks import Record, Sink, SinkContext, open_sinks
 from ..sources import LiveSource, Source, open_source
@@ -60,11 +60,12 @@ ViewerFactory = Callable[[Inspector, LineStatus, bool], Viewer]
 
 def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
     """The line's bundle, or the one at ``path``, on its device and with its rules; raises as ``Inspector`` does."""
-    bundle = Bundle.load(config.folder / (path or config.bundle))
+    server = config.server_settings
+    bundle = open_bundle(config.bundle_folder if path is None else config.folder / path, server)
     cache = config.folder / config.cache_dir if config.cache_dir is not None else None
     rules = config.rules(bundle.manifest.thresholds)
     threads = config.inference_num_threads
-    return Inspector(bundle, config.device, cache_dir=cache, rules=rules, inference_num_threads=threads)
+    return Inspector(bundle, config.device, cache_dir=cache, rules=rules, inference_num_threads=threads, server=server)
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ class Line:
         Raises:
             BundleError, DeviceError, SourceError, ConfigError: the line cannot start.
         """
-        stamp = bundle_stamp(config.folder / config.bundle)
+        folder = config.bundle_folder
+        stamp = None if folder is None else bundle_stamp(folder)
         inspector = open_inspector(config)
         with ExitStack() as stack:
             limit = stack.enter_context(limit_pixels(PixelLimit(_largest_frame(config, inspector))))
@@ -251,4 +253,5 @@ def _hot_swapper(
         if viewer is not None:
             viewer.inspector = inspector
 
-    return HotSwapper(config.folder / config.bundle, stamp, lambda path: open_inspector(config, path), on_swap=say)
+    assert config.bundle_folder is not None  # LineConfig
+    return HotSwapper(config.bundle_folder, stamp, lambda path: open_inspector(config, path), on_swap=say)

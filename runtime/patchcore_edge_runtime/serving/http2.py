@@ -65,13 +65,21 @@ class UnaryCalls:
         # What an answer may have at most is known before and looked at as it comes; a window would only slow it.
         self._http2.increment_flow_control_window(_WINDOW - _DEFAULT_WINDOW)
         self._flush()
+        settled = _Settled()
+        try:
+            # Before, a frame of more than 16 KiB counts as one that is too long.
+            while not settled.ended:
+                self._take(settled)
+        except BaseException:
+            wire.close()
+            raise
 
     @property
     def silent(self) -> bool:
         """Whether the connection is as the last call left it, but for what HTTP/2 itself says in between."""
         while not self._wire.silent:
             try:
-                self._take(_Call(0, 0))
+                self._take(_Settled())
             except ServerError:
                 return False
         return True
@@ -121,7 +129,7 @@ class UnaryCalls:
                 self._http2.send_data(call.stream, part, end_stream=not view)
         self._flush()
 
-    def _take(self, call: _Call) -> None:
+    def _take(self, call: _Call | _Settled) -> None:
         """One piece of what the server sends."""
         data = self._wire.receive()
         with _spoken():
@@ -147,6 +155,22 @@ def _spoken() -> Iterator[None]:
         raise ServerError(f"it does not speak HTTP/2 ({said(error)})") from None
 
 
+class _Settled:
+    """Whether the server has agreed to what was asked for at the start."""
+
+    ended = False
+
+    def take(self, event: Any) -> None:
+        """Note what an event says; raises ``ServerError`` where it ends the connection."""
+        _still_open(event)
+        self.ended = self.ended or type(event).__name__ == "SettingsAcknowledged"
+
+
+def _still_open(event: Any) -> None:
+    if type(event).__name__ == "ConnectionTerminated":
+        raise ServerError("it has closed the connection")
+
+
 class _Call:
     """What has come of one call's answer."""
 
@@ -158,10 +182,9 @@ class _Call:
 
     def take(self, event: Any) -> None:
         """Note what an event says; raises ``ServerError`` where it ends the call."""
+        _still_open(event)
         kind = type(event).__name__
-        if kind == "ConnectionTerminated":
-            raise ServerError("it has closed the connection")
-        if getattr(event, "stream_id", None) != self.stream or not self.stream:
+        if getattr(event, "stream_id", None) != self.stream:
             return
         if kind in ("ResponseReceived", "TrailersReceived"):
             self._headers |= dict(event.headers)

@@ -88,8 +88,8 @@ class GrpcConnection:
         if raw and len(raw) != len(found.outputs):
             raise ServerError(f"it answers {len(found.outputs)} outputs with the bytes of {len(raw)}")
         arrays = {}
-        for number, output in enumerate(found.outputs):
-            content = raw[number] if raw else _typed(output)
+        for place, output in enumerate(found.outputs):
+            content = raw[place] if raw else _typed(output)
             arrays[output.name] = as_array(output.name, output.datatype, tuple(output.shape), content)
         return Answer(found.model_name, found.model_version, arrays)
 

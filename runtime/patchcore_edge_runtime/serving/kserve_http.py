@@ -45,7 +45,7 @@ class HttpConnection:
         self._http = http.client.HTTPConnection(address.host, address.port)
         # No second connection behind this one's back.
         self._http.auto_open = 0
-        self._http.sock = self._wire
+        self._http.sock = _Plug(self._wire)
 
     @property
     def silent(self) -> bool:
@@ -112,7 +112,7 @@ class HttpConnection:
             content = response.read(limit + 1)
         except (http.client.HTTPException, ValueError, OSError) as error:
             self.close()
-            raise ServerError(f"it does not answer as HTTP has it ({said(error) or type(error).__name__})") from None
+            raise ServerError(f"it does not answer as HTTP has it ({said(error)[:_MAX_WHY]})") from None
         except ServerError:
             self.close()
             raise
@@ -125,6 +125,16 @@ class HttpConnection:
         if response.will_close:
             self.close()
         return response.headers, content
+
+
+class _Plug:
+    """What ``http.client`` takes for a socket; it closes that before it has read an answer that is the last one."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.sendall, self.makefile = wire.send, wire.makefile
+
+    def close(self) -> None:
+        """Left to who has the connection."""
 
 
 def _refusal(status: int, content: bytes, *, binary: bool) -> str:

@@ -73,10 +73,10 @@ def write_repository(
 def _named(text: str) -> tuple[str, Bundle]:
     name, given, folder = text.rpartition("=")
     # A folder whose own name has a = in it is a folder.
-    if not given or Path(text).exists():
-        name, folder = "", text
-    bundle = Bundle.load(folder)
-    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", bundle.manifest.name).strip(".-_")
+    own = not given or Path(text).exists()
+    bundle = Bundle.load(text if own else folder)
+    if own:
+        name, folder = re.sub(r"[^A-Za-z0-9._-]+", "-", bundle.manifest.name).strip(".-_"), text
     if not is_model_name(name) or name.endswith(archive_name("")):
         raise ConfigError(
             f"{name[:60]!r} is no name for a model; give one as NAME={folder}, of letters, digits, '.', '_' and '-', "

@@ -91,9 +91,9 @@ def write_archive_model(archive: bytes, folder: Path) -> None:
     ask = opset13.parameter([1], np.uint8, name=_ASK)
     ask.output(0).set_names({_ASK})
     # An addition, because servers want an input and some leave out one that nothing depends on.
-    answer = opset13.add(opset13.constant(np.frombuffer(archive, np.uint8)), ask)
+    answer = opset13.add(opset13.constant(np.frombuffer(archive, np.uint8), name="bytes"), ask, name="answer")
     answer.output(0).set_names({_ARCHIVE})
-    model = openvino.Model([opset13.result(answer)], [ask], _ARCHIVE)
+    model = openvino.Model([opset13.result(answer, name=_ARCHIVE)], [ask], _ARCHIVE)
     openvino.save_model(model, folder / MODEL_XML, compress_to_fp16=False)
     assert (folder / MODEL_BIN).is_file()
 

@@ -65,7 +65,9 @@ class ServerAddress:
             )
         found = _MODEL.fullmatch(parts.path)
         if scheme not in _PORTS or not host or found is None:
-            raise ConfigError(f"{shown_url(uri)} names no model on a server; write it as grpc://HOST:PORT/MODEL.")
+            raise ConfigError(
+                f"{shown_url(uri)} names no model on a server; write 'grpc://' or 'http://' and then HOST:PORT/MODEL."
+            )
         return cls(scheme, host, port or _PORTS[scheme], found[1], found[2] or "")
 
     @property

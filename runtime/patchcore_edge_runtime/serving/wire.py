@@ -65,8 +65,6 @@ class Wire:
         except (OSError, ValueError) as error:
             raise _explained(error) from None
 
-    sendall = send  # as http.client calls it
-
     def receive(self, size: int = _BLOCK) -> bytes:
         """What has come, at least a byte; raises ``ServerError``, also where the server has hung up."""
         try:
