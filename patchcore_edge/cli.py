@@ -11,12 +11,14 @@ from patchcore_edge_runtime.command import new_app, run_app
 from . import __version__
 from .command_line.fitting import train, tune
 from .command_line.measuring import calibrate, data, evaluate
+from .command_line.predicting import predict
 from .plugins import mount_commands
 
 app = new_app("Fit PatchCore on photos of good parts and export it for the line PC.")
 for command in (data, train, tune, calibrate):
     app.command()(command)
 app.command(name="eval")(evaluate)
+app.command()(predict)
 mount_commands(app)
 
 

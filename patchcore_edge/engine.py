@@ -39,17 +39,20 @@ _NO_COPIES = Augmenter(None)
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` takes CUDA, then XPU, then the CPU; any other name is torch's.
+    """``auto`` takes CUDA, then XPU, then the CPU; any other name is torch's, in capitals or not.
 
     Raises:
         ConfigError: torch has no such device here.
     """
-    if name == "auto":
+    if name.lower() == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("xpu") if torch.xpu.is_available() else torch.device("cpu")
     try:
-        device = torch.device(name)
+        device = torch.device(name.lower())
+    except RuntimeError:
+        raise ConfigError(f"torch has no device {name!r}; give --device auto, cpu, cuda or xpu.") from None
+    try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         first_line = str(error).splitlines()[0]
@@ -191,7 +194,9 @@ class Engine:
             model: fitted.
             source: a datamodule (its test images), a dataset, a folder or one image; in its place one of the next
                 three may be named.
-            datamodule, dataset, data_path: as ``source``.
+            datamodule: as ``source``.
+            dataset: as ``source``.
+            data_path: as ``source``.
             output: folder for the visualizer's pictures; none are written when absent.
             recursive: of a folder, its subfolders too.
 

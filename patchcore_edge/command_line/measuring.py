@@ -59,7 +59,7 @@ def data(
 
 def calibrate(
     run: RunArgument,
-    data: DataOption,
+    data: DataOption = None,
     target_fpr: Annotated[
         float | None,
         typer.Option(
@@ -98,7 +98,7 @@ def calibrate(
 
 def evaluate(
     run: RunArgument,
-    data: TestData,
+    data: TestData = None,
     report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
     device: TorchDevice = "auto",
     roi: RoiOption = None,

@@ -21,6 +21,7 @@ from ..models import Patchcore
 from ..reporting.report import View, write_report
 from ..runs.checkpoint import Calibration, RunFacts, load_calibrated
 from ..thresholds import describe
+from .beforehand import training_data
 from .sight import SightOptions, look_otherwise, looked_at
 from .telling import tell_data, telling
 
@@ -29,7 +30,7 @@ __all__ = ["evaluate_run"]
 
 def evaluate_run(
     folder: Path,
-    data: Path,
+    data: Path | None,
     device: str,
     report: Path,
     *,
@@ -44,7 +45,7 @@ def evaluate_run(
 
     Args:
         folder: RUN.
-        data: folder, or a list of files, with test images.
+        data: folder, or a list of files, with test images; what the run was trained on when None.
         device: torch's name.
         report: HTML file to write.
         strict: stop at an image that cannot be read.
@@ -65,6 +66,8 @@ def evaluate_run(
     say = telling(warn)
     for sentence in calibration.facts.warnings if calibration is not None else ():
         say(sentence)
+    if data is None:
+        data = training_data(folder, facts)
     module = open_tests(data, FolderRules(group_by or facts.group_by, tuple(good) or facts.good, facts.recursive))
     items = module.test
     if not items:

@@ -29,6 +29,7 @@ from ..models.weights import weights_file
 from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
+from .beforehand import require_means, require_patches
 from .fitting import Fitted, Looks, fit_bank, held_but_shown
 from .sight import Sight, SightOptions, found_sight
 from .telling import tell_data, telling
@@ -146,6 +147,9 @@ def train_run(
     """
     # Not after an hour's work.
     require_replaceable(folder, RUN_FILE)
+    require_means([options.backbone], options.weights, options.device)
+    if options.image_size is not None:
+        require_patches(options.backbone, options.layers, options.image_size, options.patch_stride)
     module = options.open(data)
 
     say, digest = telling(notify), FileDigests()
@@ -181,8 +185,17 @@ def train_run(
                 "`calibrate` will leave them out."
             )
         _report_outliers(folder, model, module.with_train(used), found, say)
+        if facts.bank_size <= options.num_neighbors:
+            (warn or say)(_small_bank(facts))
         store.discard()
     return facts
+
+
+def _small_bank(facts: RunFacts) -> str:
+    return (
+        f"The memory bank holds {facts.bank_size} of {facts.patches:,} patches: every new part is compared with these "
+        "alone. Give more images or a larger --image-size, or ask for more by --coreset-size."
+    )
 
 
 def _fill(model: Patchcore, options: TrainOptions, pool: Pool) -> None:

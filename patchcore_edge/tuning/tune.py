@@ -18,6 +18,7 @@ from ..data import DataModule, describe_batches
 from ..data.digests import FileDigests
 from ..data.photo_size import PhotoSizes
 from ..engine import Engine
+from ..jobs.beforehand import require_means, require_patches
 from ..jobs.calibrate import CalibrationResult, calibrate_run
 from ..jobs.sight import found_sight
 from ..jobs.telling import tell_data, telling
@@ -87,6 +88,7 @@ def tune_run(
     require_replaceable(folder, RUN_FILE)
     # Before the work: without it nothing could be timed.
     meter = load_meter()
+    require_means(options.backbones, options.train.weights, options.train.device)
     module, say, train = options.train.open(data), telling(notify), options.train
     digests = FileDigests()
     tell_data(module, say, warn, digests, strict=train.strict)
@@ -108,6 +110,7 @@ def search_recipes(
 ) -> Outcome:
     """The search alone: as ``tune_run``, but nothing is fitted on all images or written."""
     meter = load_meter()
+    require_means(options.backbones, options.train.weights, options.train.device)
     module, say = options.train.open(data), telling(notify)
     journal = _journal(folder, options, module, FileDigests())
     with _grounds(module, options, say) as (tried, pictures):
@@ -161,6 +164,8 @@ def _views(options: TuneOptions, photos: PhotoSizes) -> list[View]:
     made = []
     for name in options.backbones:
         sizes = list(dict.fromkeys(photos.input_size(side, size_step(name)) for side in sides))
+        for size in sizes:
+            require_patches(name, layer_sets(layer_strides(name))[0], size, None)
         made += views(name, layer_strides(name), sizes)
     return made
 

@@ -75,7 +75,7 @@ def benchmark(
     height, width = frames[0].shape[:2]
     return {
         "model_id": loaded.manifest.model_id,
-        "device": device,
+        "device": device.upper(),
         "hint": hint,
         "requests": len(inspectors),
         "frame": [width, height],

@@ -253,7 +253,7 @@ def test_a_sink_is_checked_with_the_rest_and_by_whoever_makes_the_configuration(
         load(tmp_path, LINE.replace('"CPU"', "1").replace('path = "results.jsonl"', "pth = 3") + "[sinks.fax]\n")
     for place in ("line 4, device", "line 26, sinks.jsonl.pth", "line 25, sinks.jsonl.path", "line 27, sinks.fax"):
         assert place in str(error.value)
-    with pytest.raises(ValueError, match="there is no such sink"):
+    with pytest.raises(ValueError, match="there is no sink fax"):
         LineConfig(bundle=tmp_path, source={"uri": "0"}, sinks={"fax": {}})
     second = LINE + "[sinks.bad-parts]\nkind = 'archive'\nfolder = 'ng'\nmax_mb = 5\n"
     assert load(tmp_path, second).sinks["bad-parts"] == ArchiveSettings(kind="archive", folder=Path("ng"), max_mb=5)

@@ -7,20 +7,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import ConfigError
+
 if TYPE_CHECKING:
     from ..images.geometry import Roi
 
 __all__ = [
+    "BundleAlias",
+    "BundleArgument",
     "BundleOption",
     "CacheOption",
     "ConfigOption",
     "DeviceOption",
     "JsonOption",
     "ModelOption",
+    "OutputOption",
+    "OverwriteOption",
     "RoiOption",
     "ServerOption",
     "SourceOption",
     "ThreadsOption",
+    "as_bundle",
     "as_roi",
 ]
 
@@ -38,6 +45,11 @@ ServerOption = Annotated[
     str | None,
     typer.Option(help="Model server that scores for the bundle: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL."),
 ]
+BundleArgument = Annotated[
+    Path | None, typer.Argument(metavar="BUNDLE", readable=False, help="Bundle folder that `export` wrote.")
+]
+BundleAlias = Annotated[Path | None, typer.Option("--model", "-m", readable=False, help="As BUNDLE.")]
+"""What other commands call it."""
 SourceOption = Annotated[
     str,
     typer.Option("--source", "-s", help="Camera, stream URL, video, image, folder, 'watch:FOLDER' or 'glob*.png'."),
@@ -51,10 +63,24 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, help="CPU threads for inference; all cores unless told. For several lines on one PC."),
 ]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", readable=False, help="Folder for results.jsonl and annotated images."),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an earlier run's results and annotated images in the folder.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", readable=False, help="The line's TOML file; options win over it.")
 ]
+
+
+def as_bundle(bundle: Path | None, model: Path | None) -> Path:
+    """The folder that was named, by its place or by ``-m``; raises ``ConfigError``."""
+    if (bundle is None) == (model is None):
+        raise ConfigError("Give one bundle folder: BUNDLE, or -m BUNDLE.")
+    return bundle or model or Path()
 
 
 def as_roi(text: str | None) -> Roi | None:

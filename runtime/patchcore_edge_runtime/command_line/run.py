@@ -73,8 +73,9 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     Ctrl-C and SIGTERM end it after the frame in hand. Every setting of the file can also be given in the environment:
     PATCHCORE_EDGE_DEVICE is `device`, PATCHCORE_EDGE_SOURCE__WAIT is `wait` in the table `source`.
     """
-    from ..line.config_file import load_line
+    from ..line.config_file import load_lines
     from ..line.runner import run_line
+    from ..line.several import SeveralLines
     from ..sources import is_live
 
     overrides = {
@@ -95,9 +96,15 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "inference_num_threads": inference_num_threads,
         **_outputs(results, save_ng, save_video),
     }
-    line = load_line(config, overrides, os.environ)
+    file = load_lines(config, overrides, os.environ)
     # Also where a recording turns out to end early: what was inspected counts.
-    say = partial(print_summary, as_json=as_json)
+    say = partial(print_summary, as_json=as_json, several=file.several)
+    if file.several:
+        if show:
+            raise ConfigError(f"{config} describes several lines, and --show has one window; open their web page.")
+        SeveralLines(file).run(say)
+        return
+    line = file.lines[0]
     now = run_line(line, make_viewer=_open_window if show else None, at_end=say)
     # A camera's line goes on for good and counts; of files somebody wants every result.
     if not is_live(line.source.uri):

@@ -41,7 +41,7 @@ class Inspector:
     Args:
         bundle: folder that ``patchcore-edge export`` wrote, or a model on a server as ``server`` takes it; manifest and
             golden images then come from there too.
-        device: as OpenVINO names it: CPU, GPU, NPU, AUTO.
+        device: as OpenVINO names it: CPU, GPU, NPU, AUTO; in capitals or not.
         hint: what the device is tuned for.
         cache_dir: where OpenVINO may keep the compiled model; makes the next start faster.
         roi: the part of each frame to inspect, as x, y, width, height; the bundle's, or the whole frame, when absent.
@@ -90,7 +90,7 @@ class Inspector:
         served = as_server(bundle, server)
         self.bundle = open_bundle(bundle, served)
         self.manifest = self.bundle.manifest
-        self.device = device
+        self.device = device.upper()
         self.rules = asked.completed(self.manifest)
         for sentence in asked.unlike_the_fit(self.manifest):
             _LOG.warning(sentence)
@@ -102,7 +102,7 @@ class Inspector:
             if backend is not None:
                 raise ConfigError("A backend and a server are given; give the one that is to run the graph.")
             self._backend, self.golden_deviation = open_served(
-                self.bundle, served, device, cache_dir, inference_num_threads
+                self.bundle, served, self.device, cache_dir, inference_num_threads
             )
         elif backend is None:
             self._backend, self.golden_deviation = open_backend(

@@ -74,6 +74,7 @@ def open_backend(
     hint: Hint = "latency",
     cache_dir: Path | None = None,
     inference_num_threads: int | None = None,
+    requests: int | None = None,
 ) -> tuple[OpenVINOBackend, float]:
     """A bundle's graph on an OpenVINO device, past its self-test; arguments and errors are ``Inspector``'s.
 
@@ -82,7 +83,7 @@ def open_backend(
     """
 
     def opened(cache: Path | None) -> tuple[OpenVINOBackend, float]:
-        backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, inference_num_threads)
+        backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, inference_num_threads, requests)
         return backend, self_test(bundle, backend, device)
 
     if cache_dir is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -15,7 +16,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from ..errors import ConfigError
 from ..images.geometry import Roi
@@ -23,14 +24,16 @@ from ..images.pixel_limit import MAX_PIXELS
 from ..inspection.ignore_mask import IgnoreMask
 from ..inspection.rules import LineRules
 from ..serving.settings import ServerSettings, is_server
-from ..sinks import SinkSettings
+from ..sinks import SINKS, SinkSettings
 from ..sinks.registry import read_table
 from ..sources import LiveSettings, Trust, is_live, is_watched, misplaced_settings, source_in
 from ..validation import Settings, explain_fault, first_fault
 from ..verdict import Thresholds
 from .debounce import DebounceRule
 
-__all__ = ["LineConfig", "ThresholdOverrides"]
+__all__ = ["LineConfig", "ThresholdOverrides", "validated"]
+
+_MOST_ROUNDS = 8
 
 
 class SourceTable(LiveSettings):
@@ -128,7 +131,7 @@ class LineConfig(Settings):
     name: str = Field(default="line", min_length=1, max_length=80)
     bundle: Path | str
     server: ServerSettings | None = None
-    device: str = Field(default="CPU", min_length=1)
+    device: Annotated[str, AfterValidator(str.upper)] = Field(default="CPU", min_length=1)
     inference_num_threads: PositiveInt | None = Field(default=None, le=4096)
     cache_dir: Path | None = None
     hot_swap: bool = False
@@ -225,7 +228,8 @@ def _read_sinks(tables: dict[Any, Any]) -> dict[str, SinkSettings]:
         try:
             settings[str(name)] = read_table(str(name), table)
         except ValidationError as error:
-            faults += [_fault(str(name), fault["loc"], explain_fault(fault)) for fault in error.errors()]
+            kind = SINKS[table.get("kind", name)].Settings
+            faults += [_fault(str(name), fault["loc"], explain_fault(fault, kind)) for fault in error.errors()]
         except ValueError as error:
             faults.append(_fault(str(name), (), str(error)))
     if faults:
@@ -235,3 +239,40 @@ def _read_sinks(tables: dict[Any, Any]) -> dict[str, SinkSettings]:
 
 def _fault(name: str, place: tuple[int | str, ...], text: str) -> InitErrorDetails:
     return InitErrorDetails(type=PydanticCustomError("sink", "{text}", {"text": text}), loc=(name, *place), input=None)
+
+
+def validated(document: dict[str, Any]) -> tuple[LineConfig | None, list[ErrorDetails]]:
+    """A line from plain values, or all that is wrong with them, also what shows only once the rest is right.
+
+    Pydantic looks at how values go together when each is right by itself. So what is wrong is taken away, and the rest
+    is looked at again.
+    """
+    faults: list[ErrorDetails] = []
+    for _ in range(_MOST_ROUNDS):
+        try:
+            line = LineConfig.model_validate(document)
+        except ValidationError as error:
+            known = {fault["loc"] for fault in faults}
+            fresh = [fault for fault in error.errors() if fault["loc"] not in known]
+            faults += fresh
+            if not fresh or not all(_take_away(document, fault["loc"]) for fault in fresh):
+                break
+        else:
+            return (None if faults else line), faults
+    return None, faults
+
+
+def _take_away(document: dict[str, Any], place: tuple[int | str, ...]) -> bool:
+    """Whether the value, or the table that lacks it, could be taken away."""
+    for end in range(1, len(place) + 1):
+        *tables, last = place[:end]
+        inside: Any = document
+        for name in tables:
+            inside[name] = dict(inside[name])
+            inside = inside[name]
+        if last not in inside:
+            return end > 1 and _take_away(document, place[: end - 1])
+        if end == len(place) or not isinstance(inside[last], dict):
+            del inside[last]
+            return True
+    return False
