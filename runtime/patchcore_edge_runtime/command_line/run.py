@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..inspection.inspector import Inspector
     from ..monitoring.status import LineStatus, Snapshot
 
-__all__ = ["run"]
+__all__ = ["is_service", "run"]
 
 
 def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
@@ -109,6 +109,14 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     # A camera's line goes on for good and counts; of files somebody wants every result.
     if not is_live(line.source.uri):
         _check_outputs(now)
+
+
+def is_service(options: dict[str, Any]) -> bool:
+    """Whether ``run`` goes on for good: by a line's file, or with a camera, a stream or a folder that is watched."""
+    from ..sources import is_live, is_watched
+
+    source = options["source"]
+    return options["config"] is not None or (source is not None and (is_live(source) or is_watched(source)))
 
 
 def _outputs(results: Path | None, save_ng: Path | None, save_video: Path | None) -> dict[str, Any]:

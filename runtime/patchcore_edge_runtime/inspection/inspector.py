@@ -19,6 +19,7 @@ from ..errors import ConfigError, FrameError
 from ..images.frame_check import check_frame
 from ..images.geometry import Roi
 from ..images.preprocess import Image, preprocess
+from ..logs import log_failure
 from ..serving.settings import ServerSettings
 from ..threads import describe_failure
 from ..validation import one_of, require
@@ -252,7 +253,7 @@ class Inspector:
         reason = f"The frame could not be inspected ({describe_failure(error)})."
         if reason != self._last_failure:  # once, and not with every frame
             self._last_failure = reason
-            _LOG.error(reason, exc_info=error)
+            log_failure(_LOG, reason, error)
         return _failed(reason)
 
 

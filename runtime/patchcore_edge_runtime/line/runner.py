@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -11,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import PatchcoreEdgeError, SourceError
+from ..errors import PatchcoreEdgeError, SourceError, UnforeseenError
 from ..images.size_limit import PixelLimit, limit_pixels
 from ..inspection.inspector import Inspector
 from ..inspection.opened_backend import open_bundle
@@ -31,8 +30,6 @@ from .watch_state import watch_state
 from .watchdog import Notifier, watched
 
 __all__ = ["Line", "Shared", "Viewer", "ViewerFactory", "open_inspector", "run_line"]
-
-_LOG = logging.getLogger(__name__)
 
 
 class Viewer(Protocol):
@@ -188,8 +185,9 @@ class Line:
         except (PatchcoreEdgeError, OSError):
             raise
         except Exception as error:
-            _LOG.exception("The line failed.")
-            raise SourceError(f"The line failed ({describe_failure(error)}); start it again, and report it.") from error
+            raise UnforeseenError(
+                f"The line failed ({describe_failure(error)}); start it again, and report it."
+            ) from error
 
     def _loop(self, frames: Source) -> LineStatus:
         return run_loop(

@@ -66,7 +66,7 @@ class ServerAddress:
         found = _MODEL.fullmatch(parts.path)
         if scheme not in _PORTS or not host or found is None:
             raise ConfigError(
-                f"{shown_url(uri)} names no model on a server; give grpc, grpcs, http or https, then HOST:PORT and /MODEL."
+                f"{shown_url(uri)} names no model; give grpc, grpcs, http or https, then HOST:PORT and /MODEL."
             )
         return cls(scheme, host, port or _PORTS[scheme], found[1], found[2] or "")
 
