@@ -59,7 +59,7 @@ wheels: venv ## both wheels and both source distributions, in dist/
 	$(BIN)/twine check --strict dist/*
 
 docs: venv ## the site, in site/; warnings are errors
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The soak test for MINUTES minutes; writes its figures to docs/reliability.md.
 soak: MINUTES ?= 60

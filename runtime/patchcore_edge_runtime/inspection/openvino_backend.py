@@ -13,6 +13,7 @@ from ..errors import BundleError, ConfigError, DeviceError, cannot_write
 from ..images.preprocess import Image
 from .backend import FRAME, MAP, SCORE
 from .graph_interface import check_graph
+from .missing_devices import ACCELERATORS, why_missing
 
 __all__ = ["Hint", "OpenVINOBackend", "available_devices", "openvino_version"]
 
@@ -48,6 +49,8 @@ class OpenVINOBackend:
         cache_dir: where OpenVINO may keep the compiled model.
         inference_num_threads: OpenVINO's ``INFERENCE_NUM_THREADS``, for several lines on one CPU; all cores when
             absent. Threads are then not pinned: each process would pin its own to the same first cores.
+        requests: how many backends there will be side by side, which share the device's threads as streams; as many
+            as the device likes when absent.
 
     Attributes:
         compiled: OpenVINO's compiled model.
@@ -65,6 +68,7 @@ class OpenVINOBackend:
         hint: Hint = "latency",
         cache_dir: Path | None = None,
         inference_num_threads: int | None = None,
+        requests: int | None = None,
     ) -> None:
         core, device = _openvino().Core(), device.upper()
         # Mapped weights would change under the model when someone copies a new bundle over the old one's files.
@@ -72,8 +76,12 @@ class OpenVINOBackend:
         base = device.split(":", maxsplit=1)[0].split(".", maxsplit=1)[0]
         present = core.available_devices
         if base not in _COMPOSED and not any(name.split(".")[0] == base for name in present):
-            raise DeviceError(f"There is no device {device!r} here; OpenVINO finds {', '.join(present) or 'none'}.")
+            why = f" ({'; '.join(why_missing(base))})" if base in ACCELERATORS else ""
+            known = ", ".join(present) or "none"
+            raise DeviceError(f"There is no device {device!r} here{why}; OpenVINO finds {known}.")
         config = _config(base, hint, cache_dir) | _threads(base, inference_num_threads)
+        if requests is not None:
+            config["PERFORMANCE_HINT_NUM_REQUESTS"] = requests
         try:
             model = core.read_model(str(model_xml))
         except RuntimeError as error:
