@@ -170,17 +170,17 @@ def plan(weights: Path | None, scratch: Path) -> str:
     lines = [
         f"![{title}](images/{picture})",
         "",
-        "Modelled, not measured: [several](several.md) processes, each with what one process has here with one thread, a "
-        f"disk of {far.disk / 1e9:g} GB/s and a network of {far.network * 8 / 1e9:g} Gbit/s; a bank of {bank:,}, features "
-        "in half precision on disk. *Bytes a pick*: what a process gives to exchanges for each vector of the bank.",
+        "Modelled, not measured: [several](several.md) processes, each with what one has here with one thread, a "
+        f"disk of {far.disk / 1e9:g} GB/s and a network of {far.network * 8 / 1e9:g} Gbit/s; a bank of {bank:,}, "
+        "features in half precision on disk. *Bytes a pick*: what a process gives to exchanges for each bank vector.",
         "",
         *scale_plan.plan_rows(far, bank),
         "",
         *scale_plan.limits(far, bank),
         "",
         f"The model beside runs, with one thread for each process on {found[0].cores} cores and a bank of "
-        f"{scale_plan.CHECKED_BANK:,} (`python -m benchmarks.scale_plan --check`). Its constants are from the first run; "
-        "more processes than cores share them.",
+        f"{scale_plan.CHECKED_BANK:,} (`python -m benchmarks.scale_plan --check`). Its constants are from the first "
+        "run; more processes than cores share them.",
         "",
         *scale_plan.check_rows(found, here),
     ]
