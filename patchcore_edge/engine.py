@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
@@ -20,13 +18,18 @@ from patchcore_edge_runtime.errors import ConfigError, DataError
 from .data import Batch, DataModule, ImageDataset, prediction_items
 from .data.augmentation import Augmenter
 from .data.file_names import new_pictures
-from .data.pixel_facts import pixel_facts
 from .data.prefetch import prefetch
+from .data.spellings import OF_ENGINE, refuse_or_say
+from .fit.depth import find_depth
+from .fit.devices import chosen_device, resolve_device
+from .fit.distributed.ranks import ranks
+from .fit.distributed.store import ShardedStore
 from .fit.embedder import Embedder
 from .fit.feature_store import FeatureStore
 from .fit.storage import FeatureStorageOptions, open_store
 from .metrics.evaluator import Evaluation, collect_scores
 from .models import Patchcore
+from .models.post_processor import map_middle
 from .plugins import load_exporter
 
 if TYPE_CHECKING:
@@ -38,42 +41,36 @@ _log = logging.getLogger(__name__)
 _NO_COPIES = Augmenter(None)
 
 
-def resolve_device(name: str) -> torch.device:
-    """``auto`` takes CUDA, then XPU, then the CPU; any other name is torch's, in capitals or not.
-
-    Raises:
-        ConfigError: torch has no such device here.
-    """
-    if name.lower() == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("xpu") if torch.xpu.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name.lower())
-    except RuntimeError:
-        raise ConfigError(f"torch has no device {name!r}; give --device auto, cpu, cuda or xpu.") from None
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first_line = str(error).splitlines()[0]
-        raise ConfigError(f"torch cannot use the device {name!r} ({first_line}); try --device cpu.") from None
-    return device
-
-
 class Engine:
     """Fits and predicts.
 
     Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``xpu``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``xpu``; ``auto`` when absent.
         batch_size: images at a time.
         progress: show progress bars on a terminal.
         strict: make an image that cannot be read an error; otherwise such images are named, counted and left out.
+        accelerator, devices: Lightning's words for the device; see ``chosen_device``.
+        others: what anomalib's engine takes besides; see ``refuse_or_say``.
+
+    Raises:
+        ConfigError: torch has no such device here, or a word would change what comes out.
+        TypeError: a word that neither takes.
     """
 
     def __init__(
-        self, device: str = "auto", batch_size: int = 16, progress: bool = True, *, strict: bool = False
+        self,
+        device: str | None = None,
+        batch_size: int = 16,
+        progress: bool = True,
+        *,
+        strict: bool = False,
+        accelerator: str | None = None,
+        devices: int | str | Sequence[int] = "auto",
+        **others: Any,
     ) -> None:
-        self.device = resolve_device(device)
+        progress = bool(others.pop("enable_progress_bar", progress))
+        refuse_or_say("Engine", others, OF_ENGINE)
+        self.device = chosen_device(device, accelerator, devices)
         self.batch_size = batch_size
         self.progress = progress
         self.strict = strict
@@ -87,7 +84,7 @@ class Engine:
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
         """
-        _find_depth(model, datamodule)
+        find_depth(model, [*datamodule.train, *datamodule.validation])
         dataset = datamodule.dataset(datamodule.train, model.pre_processor.spec)
         with self.features(model, dataset, augment=True) as store:
             model.fit(store.pool())
@@ -112,29 +109,37 @@ class Engine:
         watch: Callable[[Batch], None] | None = None,
         *,
         augment: bool = False,
-    ) -> Iterator[FeatureStore]:
+    ) -> Iterator[FeatureStore | ShardedStore]:
         """The features of a dataset's images; what an earlier, interrupted call left in ``storage`` is used.
 
         The store's ``images`` are the places of those that could be read; ``watch`` is given each decoded batch. With
-        ``augment`` an image's rows are followed by those of its copies, if the model augments.
+        ``augment`` an image's rows are followed by those of its copies, if the model augments. Processes that share a
+        job each extract a stretch of the images.
 
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
             ConfigError: memory and disk cannot hold the features.
         """
         self._prepare(model)
+        job, whole = ranks(), dataset
+        stretch = job.stretch(len(whole))
+        dataset = whole.part(stretch) if job.size > 1 else whole
         places = {item.path: place for place, item in enumerate(dataset.items)}
         largest = partial(self._largest_feature, model, dataset)
         copied = Augmenter(model.augment if augment else None, model.seed)
         options = storage or FeatureStorageOptions()
-        with open_store(model, len(dataset), options, largest, copied.pictures - 1) as store:
+        with open_store(model, len(whole), options, largest, copied.pictures - 1) as store:
             rest = dataset.part(range(store.next_image, len(dataset)))
             embed = Embedder(model, len(rest) * copied.pictures)
-            for batch in self._batches(rest, "features", any_needed=not store.images, copied=copied):
+            lost: list[str] = []
+            for batch in self._batches(rest, "features", report=lost.extend, copied=copied):
                 store.append([places[path] for path in batch.image_path], embed(batch.image))
                 if watch is not None:
                     watch(batch._replace(image=batch.image[:: copied.pictures]))
-            yield store
+            lost = [reason for some in job.values(lost) for reason in some]
+            there = ShardedStore(store, stretch.start, job) if job.size > 1 else store
+            rest.report_lost(lost, any_needed=not there.images, of=sum(job.values(len(rest))))
+            yield there
 
     def _prepare(self, model: Patchcore) -> None:
         model.to(self.device)
@@ -172,7 +177,7 @@ class Engine:
                 len(scores.labels),
             )
         if output is not None and model.visualizer is not None:
-            middle = _middle(model, scores.map_maxima)
+            middle = map_middle(model.post_processor, scores.map_maxima)
             for batch in self.stream(model, dataset, "pictures"):
                 model.visualizer.save(batch, middle, output, names)
         return model.evaluator(scores, None if model.post_processor is None else model.post_processor.thresholds)
@@ -217,7 +222,7 @@ class Engine:
         scored = list(self.stream(model, chosen))
         if output is not None and model.visualizer is not None:
             maxima = [batch.anomaly_map.amax((1, 2, 3)).numpy() for batch in scored if batch.anomaly_map is not None]
-            middle = _middle(model, np.concatenate(maxima))
+            middle = map_middle(model.post_processor, np.concatenate(maxima))
             for batch in scored:
                 model.visualizer.save(batch, middle, output, names)
         return scored
@@ -251,55 +256,44 @@ class Engine:
         where = str(self.device)
         return export(model, datamodule, Path(output), options, target_fpr=target_fpr, device=where, strict=self.strict)
 
-    def stream(self, model: Patchcore, dataset: ImageDataset, what: str = "scores") -> Iterator[Batch]:
+    def stream(
+        self,
+        model: Patchcore,
+        dataset: ImageDataset,
+        what: str = "scores",
+        *,
+        report: Callable[[list[str]], None] | None = None,
+    ) -> Iterator[Batch]:
         """Score a dataset batch by batch, so that nothing but one batch is held; results are on the CPU.
 
         Args:
             model: fitted.
             dataset: images of the model's size.
             what: the progress bar's name.
+            report: takes the reasons why files were left out, in place of logging them; there may then be no others.
 
         Raises:
             DataError: there are no images, or none that can be read; with ``strict``, one cannot be read.
         """
-        if not len(dataset):
+        if not len(dataset) and report is None:
             raise DataError("There are no images to score; check the data's layout.")
         self._prepare(model)
         embed = Embedder(model, len(dataset))
-        for batch in self._batches(dataset, what):
-            yield _on_cpu(model.score_features(batch, embed(batch.image)))
+        for batch in self._batches(dataset, what, report=report):
+            yield model.score_features(batch, embed(batch.image)).on_cpu()
 
     def _batches(
-        self, dataset: ImageDataset, what: str, *, any_needed: bool = True, copied: Augmenter = _NO_COPIES
+        self,
+        dataset: ImageDataset,
+        what: str,
+        *,
+        report: Callable[[list[str]], None] | None = None,
+        copied: Augmenter = _NO_COPIES,
     ) -> Iterator[Batch]:
         """Batches of at most about ``batch_size`` pictures, each image followed by its copies."""
         size = max(1, self.batch_size // copied.pictures)
-        decoded = dataset.batches(size, strict=self.strict, any_needed=any_needed)
+        decoded = dataset.batches(size, strict=self.strict, report=report)
         with tqdm(total=len(dataset), desc=what, unit="image", disable=None if self.progress else True) as bar:
             for batch in prefetch(batch._replace(image=copied(batch.image)) for batch in decoded):
                 yield batch._replace(image=batch.image.to(self.device))
                 bar.update(len(batch.image_path))
-
-
-def _find_depth(model: Patchcore, datamodule: DataModule) -> None:
-    spec = model.pre_processor.spec
-    if spec.bit_depth is not None:
-        return
-    facts = pixel_facts([item.path for item in [*datamodule.train, *datamodule.validation]])
-    model.look_at(spec.model_copy(update={"bit_depth": facts.bit_depth}), model.ignore_masks)
-    for sentence in facts.sentences(facts.bit_depth):
-        _log.warning(sentence)
-
-
-def _on_cpu(batch: Batch) -> Batch:
-    def move(value: Any) -> Any:
-        return value.cpu() if isinstance(value, Tensor) else value
-
-    return Batch(*map(move, batch))
-
-
-def _middle(model: Patchcore, map_maxima: NDArray[np.float32]) -> float:
-    """The heatmaps' middle: the pixel threshold, or without one the median of the maps' maxima."""
-    if model.post_processor is not None and model.post_processor.thresholds is not None:
-        return model.post_processor.thresholds.pixel
-    return float(np.median(map_maxima))

@@ -15,10 +15,12 @@ from patchcore_edge_runtime.verdict import Thresholds
 from ..data import DataModule, ImageItem, describe_batches, open_data
 from ..data.decoded_files import DecodedFiles
 from ..engine import Engine
+from ..fit.distributed.ranks import ranks
 from ..runs.checkpoint import Calibration, RunFacts, ViewFacts, load_run, save_calibration
 from ..thresholds import DEFAULT_FPR, calibrate_good, calibrate_on_defects, describe, require_rate
 from .beforehand import training_data
 from .out_of_sample import OutOfSample, Scored
+from .shared import shared_files
 from .sight import SightOptions, look_otherwise
 from .telling import tell_data, telling
 
@@ -94,7 +96,7 @@ def calibrate_run(
     if module is not data:
         tell_data(module, say, warn, decode_masks=any(item.is_defective for item in module.validation), strict=strict)
     other = look_otherwise(model, sight, module.validation or module.train, "thresholds", say)
-    with DecodedFiles(module.validation or module.train, model.pre_processor.spec) as files:
+    with shared_files(module.validation or module.train, model.pre_processor.spec) as files:
         items, trained_on = _calibration_items(module, facts, files)
         say(describe_batches([item for item in items if not item.is_defective]))
         out_of_sample = OutOfSample(Engine(device, strict=strict), model, facts, files, say)
@@ -105,7 +107,8 @@ def calibrate_run(
             scored = out_of_sample.cross_fitted(items) if trained_on else out_of_sample.held_out(items)
             thresholds, found = calibrate_good(scored.good, target_fpr, str(module), scored.method, scored.caught)
         result = CalibrationResult(thresholds, _with_shift(found, scored), scored)
-        _save(folder, result, files, other)
+        if ranks().is_first:
+            _save(folder, result, files, other)
     return result
 
 

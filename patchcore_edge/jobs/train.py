@@ -19,6 +19,7 @@ from ..data.digests import FileDigests
 from ..data.file_names import some_names
 from ..data.perceptual_hash import PictureHashes
 from ..engine import Engine
+from ..fit.distributed.ranks import ranks
 from ..fit.storage import FeatureStorageOptions
 from ..models import Patchcore
 from ..models.feature_extractor import size_step
@@ -31,6 +32,7 @@ from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
 from .beforehand import require_means, require_patches
 from .fitting import Fitted, Looks, fit_bank, held_but_shown
+from .shared import shared_digests, shared_hashes
 from .sight import Sight, SightOptions, found_sight
 from .telling import tell_data, telling
 
@@ -153,6 +155,7 @@ def train_run(
     module = options.open(data)
 
     say, digest = telling(notify), FileDigests()
+    shared_digests([item.path for item in [*module.train, *module.validation]], digest)
     if module is not data:
         tell_data(module, say, warn, digest, strict=options.strict)
     say(describe_batches(module.train + split_off(module)))
@@ -171,24 +174,31 @@ def train_run(
     with engine.features(model, dataset, storage, hashes.watch, augment=True) as store:
         # Without the images that could not be read.
         used = [module.train[place] for place in store.images]
-        looks = Looks(digest, hashes.of(dataset.part(store.images)))
+        looks = Looks(digest, shared_hashes(hashes, dataset, store))
         fill = partial(_fill, model, options)
         found = fit_bank(model, store.pool(), used, looks, fill, options.outliers, say)
         fitted = module.with_train(found.kept)
         shown = held_but_shown(engine, model, fitted, store.pool(), looks)
         rules = FolderRules(options.group_by, options.good, options.recursive)
         findings = FitFindings(found.suspects, [*shown, *found.dropped], rules)
-        facts = save_fitted(folder, model, fitted, findings, digest)
+        facts = _saved(folder, model, fitted, findings, digest)
         if shown:
             say(
                 f"{len(shown)} of the images held out show parts that are among the training images; "
                 "`calibrate` will leave them out."
             )
-        _report_outliers(folder, model, module.with_train(used), found, say)
+        if ranks().is_first:
+            _report_outliers(folder, model, module.with_train(used), found, say)
         if facts.bank_size <= options.num_neighbors:
             (warn or say)(_small_bank(facts))
         store.discard()
     return facts
+
+
+def _saved(folder: Path, model: Patchcore, fitted: DataModule, findings: FitFindings, digest: FileDigests) -> RunFacts:
+    """The run's facts, once the first process has written it."""
+    own = save_fitted(folder, model, fitted, findings, digest).model_dump(mode="json") if ranks().is_first else None
+    return RunFacts.model_validate(ranks().first_value(own))
 
 
 def _small_bank(facts: RunFacts) -> str:

@@ -12,6 +12,7 @@ from functools import partial
 
 from ..errors import PatchcoreEdgeError
 from ..inspection.shared_models import SharedModels
+from ..logs import in_line, log_failure
 from ..monitoring.status import Snapshot
 from ..sinks.http.shared import SharedServer, State
 from ..sinks.registry import SinkMaker
@@ -161,6 +162,10 @@ class _Keeper:
 
     def run(self) -> None:
         """Until the line has come to its end; raises what ended it where it may not be opened again."""
+        with in_line(self._config.name):
+            self._run()
+
+    def _run(self) -> None:
         while True:
             try:
                 self._run_once()
@@ -170,7 +175,7 @@ class _Keeper:
                 self._say(self._config.name, "failed", str(error))
                 if not self._may_start_again(error):
                     raise
-                _LOG.error("%s The line %s is opened again in %g s.", error, self._config.name, _PAUSE_SECONDS)
+                log_failure(_LOG, f"{error} It is opened again in {_PAUSE_SECONDS:g} s.", error.__cause__ or error)
             if self._end.wait(_PAUSE_SECONDS):
                 return
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 
 from ..sources import Frame, Source
 from ..threads import keep_running
+from .heartbeat import HEARTBEAT_SECONDS, beat, heartbeat_file
 
 __all__ = ["Notifier", "SharedNotifier", "WatchdogSource", "watched"]
 
@@ -25,7 +26,8 @@ class Notifier:
     """Sends to the service manager.
 
     Args:
-        environment: with ``NOTIFY_SOCKET``, and ``WATCHDOG_USEC`` where a watchdog is wanted.
+        environment: with ``NOTIFY_SOCKET``, and ``WATCHDOG_USEC`` where a watchdog is wanted; with
+            ``PATCHCORE_EDGE_HEARTBEAT``, where a health check looks for a sign of life.
 
     Attributes:
         watchdog_seconds: silence after which the manager ends this process; 0 when it does not watch.
@@ -35,14 +37,19 @@ class Notifier:
         self._address = environment.get("NOTIFY_SOCKET", "") if hasattr(socket, "AF_UNIX") else ""
         mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         microseconds = environment.get("WATCHDOG_USEC", "")
+        self._heartbeat = heartbeat_file(environment)
         self.watchdog_seconds = int(microseconds) / 1e6 if mine and microseconds.isdecimal() else 0.0
+        if not self.watchdog_seconds and self._heartbeat is not None:
+            self.watchdog_seconds = HEARTBEAT_SECONDS
 
     def __bool__(self) -> bool:
         """Whether anybody listens."""
-        return bool(self._address)
+        return bool(self._address) or self._heartbeat is not None
 
     def send(self, *lines: str) -> None:
         """Send lines such as ``READY=1``; a manager that does not listen is no reason to stop a line."""
+        if self._heartbeat is not None:
+            beat(self._heartbeat, lines)
         if not self._address:
             return
         # A leading @ stands for Linux's abstract namespace, whose names begin with a zero.
@@ -103,7 +110,8 @@ class SharedNotifier:
 class _Share(Notifier):
     def __init__(self, shared: SharedNotifier, name: str, notifier: Notifier) -> None:
         self._shared, self._name = shared, name
-        self._address, self.watchdog_seconds = notifier._address, notifier.watchdog_seconds
+        self._address, self._heartbeat = notifier._address, notifier._heartbeat
+        self.watchdog_seconds = notifier.watchdog_seconds
 
     def send(self, *lines: str) -> None:
         """Tell the others' too."""
