@@ -13,6 +13,7 @@ from .command_line.check import check
 from .command_line.devices import devices
 from .command_line.health import health
 from .command_line.predict import predict
+from .command_line.repository import repository
 from .command_line.run import is_service, run
 from .version import __version__
 
@@ -25,6 +26,7 @@ for command in (
     predict,
     info,
     edit,
+    repository,
     devices,
 ):
     app.command()(command)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.config_file import load_line
+from patchcore_edge_runtime.serving.settings import ServerSettings
 from patchcore_edge_runtime.sinks import JsonlSink, Record
 from patchcore_edge_runtime.sinks.archive import ArchiveSettings
 from patchcore_edge_runtime.sources import LiveSettings
@@ -328,8 +329,10 @@ def test_the_line_in_the_docs_is_in_order(tmp_path: Path) -> None:
     page = (REPOSITORY / "docs" / "line.md").read_text(encoding="utf-8")
     example = page.split("```toml\n")[1].split("```")[0]
     line = load(tmp_path, example)
-    # Each table and key that there is stands in the example.
-    assert set(tomllib.loads(example)) == set(LineConfig.model_fields) - {"folder", "sinks"}
+    # Each table and key that there is stands in the example; a line with a server has no device, threads and cache.
+    assert set(tomllib.loads(example)) == set(LineConfig.model_fields) - {"folder", "sinks", "server"}
+    for key in ServerSettings.model_fields:
+        assert f"\n| `{key}` | " in page.split("## A model server")[1]
     # Those of one kind of source are in sources.md.
     some = CAMERA_KEYS | LOGIN_KEYS | HTTP_KEYS | {"state"}
     assert set(tomllib.loads(example)["source"]) == set(type(line.source).model_fields) - some

@@ -20,9 +20,11 @@ __all__ = [
     "ConfigOption",
     "DeviceOption",
     "JsonOption",
+    "ModelOption",
     "OutputOption",
     "OverwriteOption",
     "RoiOption",
+    "ServerOption",
     "SourceOption",
     "ThreadsOption",
     "as_bundle",
@@ -32,6 +34,16 @@ __all__ = [
 # Of paths ``readable=False``: what may not be read is refused by who reads it, and says which user may not.
 BundleOption = Annotated[
     Path, typer.Option("--model", "-m", readable=False, help="Bundle folder that `patchcore-edge export` wrote.")
+]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="Bundle folder, or a model on a server: grpc://HOST:PORT/MODEL, http://HOST:PORT/MODEL."
+    ),
+]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(help="Model server that scores for the bundle: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL."),
 ]
 BundleArgument = Annotated[
     Path | None, typer.Argument(metavar="BUNDLE", readable=False, help="Bundle folder that `export` wrote.")

@@ -9,12 +9,13 @@ import typer
 
 from ..errors import SourceError
 from .options import (
-    BundleOption,
     DeviceOption,
     JsonOption,
+    ModelOption,
     OutputOption,
     OverwriteOption,
     RoiOption,
+    ServerOption,
     SourceOption,
     as_roi,
 )
@@ -25,10 +26,11 @@ __all__ = ["predict"]
 
 
 def predict(
-    model: BundleOption,
+    model: ModelOption,
     source: SourceOption,
     output: OutputOption = None,
     device: DeviceOption = "CPU",
+    server: ServerOption = None,
     roi: RoiOption = None,
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too.")
@@ -52,7 +54,7 @@ def predict(
         closing(open_source(source, recursive=recursive, leave_out=own)) as frames,
         stop_signals(frames.stop),
     ):
-        inspector = Inspector(model, device, roi=as_roi(roi))
+        inspector = Inspector(model, device, roi=as_roi(roi), server=server)
         status = LineStatus(model_id=inspector.manifest.model_id, source=frames.status)
         lines = VerdictLines(worst_first=sort, silent=as_json)
         try:

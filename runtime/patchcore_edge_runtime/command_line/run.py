@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigError
-from .options import CacheOption, ConfigOption, JsonOption, RoiOption, ThreadsOption, as_roi
+from .options import CacheOption, ConfigOption, JsonOption, RoiOption, ServerOption, ThreadsOption, as_roi
 from .summary import print_summary
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ __all__ = ["is_service", "run"]
 def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     config: ConfigOption = None,
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", readable=False, help="Bundle folder; needed without -c.")
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Bundle folder, or a model on a server (grpc://HOST:PORT/MODEL); needed without -c."
+        ),
     ] = None,
     source: Annotated[
         str | None,
@@ -37,6 +40,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     device: Annotated[
         str | None, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU, AUTO; CPU unless told.")
     ] = None,
+    server: ServerOption = None,
     roi: RoiOption = None,
     threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is NG.")] = None,
     warn_threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is WARN.")] = None,
@@ -77,6 +81,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     overrides = {
         "bundle": model,
         "source.uri": source,
+        "server.uri": server,
         "device": device,
         "inspect.roi": as_roi(roi),
         "thresholds.image": threshold,

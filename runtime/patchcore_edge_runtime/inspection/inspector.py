@@ -20,11 +20,12 @@ from ..images.frame_check import check_frame
 from ..images.geometry import Roi
 from ..images.preprocess import Image, preprocess
 from ..logs import log_failure
+from ..serving.settings import ServerSettings
 from ..threads import describe_failure
 from ..validation import one_of, require
 from ..verdict import Thresholds, Verdict
 from .backend import Backend
-from .opened_backend import made_with_newer_tools, open_backend
+from .opened_backend import as_server, made_with_newer_tools, open_backend, open_bundle, open_served
 from .openvino_backend import Hint
 from .result import InspectionResult, Timings
 from .rules import Judgement, LineRules, judge
@@ -39,7 +40,8 @@ class Inspector:
     """A bundle on a device, checked and ready: call it with a frame.
 
     Args:
-        bundle: folder that ``patchcore-edge export`` wrote.
+        bundle: folder that ``patchcore-edge export`` wrote, or a model on a server as ``server`` takes it; manifest and
+            golden images then come from there too.
         device: as OpenVINO names it: CPU, GPU, NPU, AUTO; in capitals or not.
         hint: what the device is tuned for.
         cache_dir: where OpenVINO may keep the compiled model; makes the next start faster.
@@ -48,6 +50,7 @@ class Inspector:
         rules: all that a line may ask for, in place of ``roi`` and ``thresholds``.
         inference_num_threads: for the CPU only, as ``OpenVINOBackend`` takes it.
         backend: what runs the graph; OpenVINO on ``device``, by the arguments above, when absent.
+        server: a model server that runs it, as ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
 
     Attributes:
         golden_deviation: largest relative deviation from the bundle's golden scores on this device.
@@ -55,7 +58,7 @@ class Inspector:
     Raises:
         BundleError: the bundle is incomplete or was changed.
         ParityError: this device does not reproduce the bundle's golden scores.
-        DeviceError: the device is not there or refuses the model.
+        DeviceError: the device or the server is not there or refuses the model.
         ConfigError: an argument is not what it should be, or a region of interest is one in which the model's ignore
             masks would lie elsewhere.
     """
@@ -72,6 +75,7 @@ class Inspector:
         rules: LineRules | None = None,
         inference_num_threads: int | None = None,
         backend: Backend | None = None,
+        server: str | ServerSettings | None = None,
     ) -> None:
         require("bundle", bundle, (str, Path, Bundle), "the folder that `patchcore-edge export` wrote")
         require("device", device, str, "a device as OpenVINO names it, such as 'CPU'")
@@ -84,17 +88,24 @@ class Inspector:
         if rules is not None and not (roi is None and thresholds is None):
             raise ConfigError("rules have a roi and thresholds of their own; give those there, or leave rules out.")
         asked = rules or LineRules(roi=roi, thresholds=thresholds)
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+        served = as_server(bundle, server)
+        self.bundle = open_bundle(bundle, served)
         self.manifest = self.bundle.manifest
         self.device = device.upper()
         self.rules = asked.completed(self.manifest)
         for sentence in asked.unlike_the_fit(self.manifest):
             _LOG.warning(sentence)
         self._seen_deep = self.manifest.preprocess.bit_depth is not None
-        if sentence := made_with_newer_tools(self.manifest):
+        if served is None and (sentence := made_with_newer_tools(self.manifest)):
             _LOG.warning(sentence)
         self._backend: Backend
-        if backend is None:
+        if served is not None:
+            if backend is not None:
+                raise ConfigError("A backend and a server are given; give the one that is to run the graph.")
+            self._backend, self.golden_deviation = open_served(
+                self.bundle, served, self.device, cache_dir, inference_num_threads
+            )
+        elif backend is None:
             self._backend, self.golden_deviation = open_backend(
                 self.bundle, device, hint, cache_dir, inference_num_threads
             )
@@ -159,7 +170,7 @@ class Inspector:
         except Exception as error:  # noqa: BLE001 - such as memory that ran out: no verdict, and the line goes on
             judged = self._unforeseen(error)
         moments.append(perf_counter())
-        return self._result(judged, rules, size, roi, _timings(moments), model_map, frame_id, time)
+        return self._result(judged, rules, size, roi, _timings(moments), model_map, frame_id, time, frame)
 
     def error_result(
         self,
@@ -206,6 +217,7 @@ class Inspector:
         model_map: NDArray[np.float32] | None,
         frame_id: int | None,
         time: float | None,
+        frame: object = None,
     ) -> InspectionResult:
         number = next(self._numbers)
         assert rules.thresholds is not None
@@ -227,6 +239,7 @@ class Inspector:
             time=clock.time() if time is None else time,
             labels=self.manifest.labels,
             known_regions=judged.regions,
+            frame=frame if isinstance(frame, np.ndarray) else None,
         )
 
     def _warn_of_unknown_depth(self, frame: NDArray[Any]) -> None:

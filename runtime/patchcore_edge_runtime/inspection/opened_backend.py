@@ -1,17 +1,71 @@
-"""A bundle's graph opened on a device: from the cache where that is whole, and past its self-test."""
+"""A bundle's graph opened, on a device or on a server, and past its self-test."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import Manifest
-from ..errors import BundleError, DeviceError
+from ..errors import BundleError, ConfigError, DeviceError
+from ..serving.served_bundle import fetch_bundle
+from ..serving.settings import ServerSettings, is_server
+from ..validation import first_fault, require
 from .compiled_models import CompiledModels
 from .openvino_backend import Hint, OpenVINOBackend, openvino_version
 from .self_test import self_test
+from .server_backend import ServerBackend
 
-__all__ = ["made_with_newer_tools", "open_backend"]
+__all__ = ["as_server", "made_with_newer_tools", "open_backend", "open_bundle", "open_served"]
+
+
+def as_server(bundle: object, server: object) -> ServerSettings | None:
+    """The server that scores for a line; None where its own device does.
+
+    Args:
+        bundle: folder, bundle, or a model on a server as a URL.
+        server: a URL or settings.
+
+    Raises:
+        ConfigError: they are no URL of a model, or both are one.
+    """
+    require("server", server, (str, ServerSettings, type(None)), "a URL such as 'grpc://HOST:PORT/MODEL'")
+    if is_server(bundle):
+        if server is not None:
+            raise ConfigError("The bundle is one that a server has, and a server is given too; give one of the two.")
+        server = bundle
+    if server is None or isinstance(server, ServerSettings):
+        return server
+    try:
+        return ServerSettings.model_validate({"uri": server})
+    except ValidationError as error:
+        raise ConfigError(f"The server cannot be used: {first_fault(error)}") from None
+
+
+def open_bundle(bundle: str | Path | Bundle | None, server: ServerSettings | None) -> Bundle:
+    """The bundle of a folder, or the one that a server has where there is none; raises as ``Inspector`` does."""
+    if isinstance(bundle, Bundle):
+        return bundle
+    if server is not None and (bundle is None or is_server(bundle)):
+        return fetch_bundle(server)
+    require("bundle", bundle, (str, Path), "the folder that `patchcore-edge export` wrote, or a server's URL")
+    assert bundle is not None
+    return Bundle.load(bundle)
+
+
+def open_served(
+    bundle: Bundle, server: ServerSettings, device: str, cache_dir: Path | None, inference_num_threads: int | None
+) -> tuple[ServerBackend, float]:
+    """A bundle's graph on a server, past its self-test; arguments and errors are ``Inspector``'s.
+
+    Returns:
+        the backend, and the largest relative deviation from a golden score.
+    """
+    if device != "CPU" or cache_dir is not None or inference_num_threads is not None:
+        raise ConfigError("The server has its own device, threads and cache; leave them out where a server is given.")
+    backend = ServerBackend(bundle, server)
+    return backend, backend.golden_deviation
 
 
 def open_backend(

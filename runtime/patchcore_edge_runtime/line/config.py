@@ -23,6 +23,7 @@ from ..images.geometry import Roi
 from ..images.pixel_limit import MAX_PIXELS
 from ..inspection.ignore_mask import IgnoreMask
 from ..inspection.rules import LineRules
+from ..serving.settings import ServerSettings, is_server
 from ..sinks import SINKS, SinkSettings
 from ..sinks.registry import read_table
 from ..sources import LiveSettings, Trust, is_live, is_watched, misplaced_settings, source_in
@@ -154,13 +155,16 @@ class LineConfig(Settings):
         trigger: when a frame is inspected.
         name: what people call it.
         bundle: folder that ``patchcore-edge export`` wrote; watched for a change while the line runs when ``hot_swap``.
+            A model on a server, as ``server.uri`` names it, where the manifest comes from there.
+        server: the model server that scores for the line; the line's own device when absent.
         inference_num_threads: cores for one frame's inference, where several lines share the CPU; all when absent.
         sinks: the tables ``[sinks.<name>]``, as the settings of the sink that each names.
         folder: what relative paths are relative to: where the file lies.
     """
 
     name: str = Field(default="line", min_length=1, max_length=80)
-    bundle: Path
+    bundle: Path | str
+    server: ServerSettings | None = None
     device: Annotated[str, AfterValidator(str.upper)] = Field(default="CPU", min_length=1)
     inference_num_threads: PositiveInt | None = Field(default=None, le=4096)
     cache_dir: Path | None = None
@@ -171,6 +175,24 @@ class LineConfig(Settings):
     trigger: TriggerTable = TriggerTable()
     sinks: dict[str, SerializeAsAny[SinkSettings]] = Field(default_factory=dict)
     folder: Path = Field(default_factory=Path, exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_server(cls, document: Any) -> Any:
+        """A server is named as the bundle or in its table; where both are, the bundle is a folder."""
+        if not isinstance(document, dict):
+            return document
+        bundle, server = document.get("bundle"), document.get("server")
+        if is_server(bundle) and server is None:
+            return {**document, "server": {"uri": bundle}}
+        if bundle is None and isinstance(server, dict) and is_server(server.get("uri")):
+            return {**document, "bundle": server["uri"]}
+        return document
+
+    @field_validator("bundle", mode="after")
+    @classmethod
+    def _folder(cls, bundle: Path | str) -> Path | str:
+        return bundle if is_server(bundle) else Path(bundle)
 
     @field_validator("sinks", mode="before")
     @classmethod
@@ -183,12 +205,33 @@ class LineConfig(Settings):
             raise ValueError("trigger.mode = 'interval' needs a camera or a stream; of files every frame is inspected")
         if self.inference_num_threads is not None and self.device != "CPU":
             raise ValueError(f"inference_num_threads is for the CPU and not for {self.device}; leave it out")
+        self._check_server()
         if self.source.ca_file is not None:
             try:
                 Trust(self.live_settings.ca_file).context(names=True)
             except ConfigError as error:
                 raise ValueError(f"source.ca_file: {error}") from None
         return self
+
+    def _check_server(self) -> None:
+        if self.bundle_folder is not None:
+            return
+        if self.server is None or self.server.uri != self.bundle:
+            raise ValueError("bundle and server.uri name two servers; give a folder as the bundle, or leave one out")
+        if self.hot_swap:
+            raise ValueError("hot_swap watches a bundle's folder, and this line has its bundle from a server")
+
+    @property
+    def bundle_folder(self) -> Path | None:
+        """Where the bundle lies; None where a server has it."""
+        return None if isinstance(self.bundle, str) else self.folder / self.bundle
+
+    @property
+    def server_settings(self) -> ServerSettings | None:
+        """The server's settings, with a path relative to ``folder`` made whole."""
+        if self.server is None or self.server.ca_file is None:
+            return self.server
+        return self.server.model_copy(update={"ca_file": self.folder / self.server.ca_file})
 
     def rules(self, bundle: Thresholds) -> LineRules:
         """What the line asks for, on top of a bundle's thresholds."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, cannot_read
+from ..serving.settings import is_server
 from ..shown import printable
 from ..sinks import SINKS
 from ..sinks.check import shared_places
@@ -212,7 +213,9 @@ def _from_here(key: str, value: Any) -> Any:
         return {inner: _from_here(f"{key}.{inner}", one) for inner, one in value.items()}
     if not isinstance(value, str | Path):
         return value
-    if key in ("bundle", "cache_dir", "source.ca_file", "source.state") or (
+    if key == "bundle" and is_server(value):
+        return value
+    if key in ("bundle", "cache_dir", "source.ca_file", "source.state", "server.ca_file") or (
         key.startswith("sinks.") and key.rsplit(".", maxsplit=1)[-1] in _SINK_PATHS
     ):
         return Path(value).absolute()

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..bundle.bundle import Bundle
 from ..errors import PatchcoreEdgeError, SourceError, UnforeseenError
 from ..images.size_limit import PixelLimit, limit_pixels
 from ..inspection.inspector import Inspector
+from ..inspection.opened_backend import open_bundle
 from ..inspection.shared_models import SharedModels
 from ..monitoring.status import LineStatus, Snapshot
 from ..sinks import Record, Sink, SinkContext, open_sinks
@@ -80,12 +80,15 @@ def open_inspector(config: LineConfig, path: Path | None = None, models: SharedM
         path: of another bundle.
         models: that other lines use as well.
     """
-    bundle = Bundle.load(config.folder / (path or config.bundle))
+    server = config.server_settings
+    bundle = open_bundle(config.bundle_folder if path is None else config.folder / path, server)
     cache = config.folder / config.cache_dir if config.cache_dir is not None else None
     rules = config.rules(bundle.manifest.thresholds)
     threads = config.inference_num_threads
-    if models is None:
-        return Inspector(bundle, config.device, cache_dir=cache, rules=rules, inference_num_threads=threads)
+    if models is None or server is not None:
+        return Inspector(
+            bundle, config.device, cache_dir=cache, rules=rules, inference_num_threads=threads, server=server
+        )
     backend = models.open(bundle, config.device, cache, threads)
     return Inspector(bundle, config.device, rules=rules, backend=backend)
 
@@ -140,7 +143,8 @@ class Line:
         Raises:
             BundleError, DeviceError, SourceError, ConfigError: the line cannot start.
         """
-        stamp = bundle_stamp(config.folder / config.bundle)
+        folder = config.bundle_folder
+        stamp = None if folder is None else bundle_stamp(folder)
         inspector = open_inspector(config, models=shared.models)
         with ExitStack() as stack:
             limit = stack.enter_context(limit_pixels(PixelLimit(_largest_frame(config, inspector))))
@@ -160,12 +164,10 @@ class Line:
                 closing(open_sinks(config.sinks, context, {**shared.sinks, **(sinks or {})}))
             )
             swapper = None
-            if config.hot_swap:
+            if config.hot_swap and folder is not None:
                 build = partial(open_inspector, config, models=shared.models)
                 tell = partial(_tell_of_swap, config, status, viewer, limit)
-                swapper = stack.enter_context(
-                    closing(HotSwapper(config.folder / config.bundle, stamp, build, on_swap=tell))
-                )
+                swapper = stack.enter_context(closing(HotSwapper(folder, stamp, build, on_swap=tell)))
             takers: list[Sink] = [configured] if answers is None else [answers, configured]
             claim = answers.claim if answers else None
             yield cls(config, status, source, inspector, takers, viewer, swapper, claim, shared.notifier)
