@@ -77,9 +77,9 @@ def export(
     search: Annotated[
         Search,
         typer.Option(
-            help="How a frame is compared with the bank. exact: every patch with all of it. fast: rough distances first, "
-            "exact "
-            "ones where it matters; pays with large banks. auto: fast where it pays and proves right, else exact."
+            help="How a frame is compared with the bank. exact: every patch with all of it. fast: rough distances "
+            "first, exact ones where it matters; pays with large banks. auto: fast where it pays and "
+            "proves right, else exact."
         ),
     ] = Search.EXACT,
     batch: Annotated[int, typer.Option(min=1, help="Images per inference; fixed in the bundle. 1 for a camera.")] = 1,
