@@ -93,7 +93,16 @@ def _picture_doubts(
     trained = [pictures.headers[item.path] for item in roles.get("train", ()) if item.path in pictures.headers]
     kinds = Counter(map(_kind, trained))
     if len(kinds) > 1:
-        yield f"the training images are of several kinds ({counted(kinds)}); the camera's pixels are of one."
+        (usual, _), *others = kinds.most_common()
+        paths = [item.path for item in roles.get("train", ()) if item.path in pictures.headers]
+        rest = [
+            (kind, count, [path for path in paths if _kind(pictures.headers[path]) == kind]) for kind, count in others
+        ]
+        named = "; ".join(f"{count} of {kind}: {names.few(odd)}" for kind, count, odd in rest)
+        yield (
+            f"the training images are of several kinds ({kinds[usual]} of {usual}; {named}); "
+            "the camera's pixels are of one."
+        )
     floats = [path for path, header in pictures.headers.items() if header.bits > 16]
     if floats:
         yield f"{plural(len(floats), 'image')} of more than 16 bits cannot be used ({names.few(floats)})."
