@@ -27,6 +27,7 @@ from patchcore_edge.runs.checkpoint import (
 from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
 from patchcore_edge_runtime.bundle.calibration_facts import without_folders
+from patchcore_edge_runtime.bundle.lower_precision import LowerName, LowerTolerance
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, GoldenImage, Manifest, ModelFacts, ParityReport
 from patchcore_edge_runtime.errors import BundleError, CheckpointError
 from patchcore_edge_runtime.images.preprocess import Image
@@ -194,9 +195,21 @@ def _golden(
     graph = OpenVINOBackend(folder / MODEL_XML, "CPU", "latency")
     tolerance = OWN_TOLERANCE if own else SCORE_LIMITS[options.precision]
     chosen = choose_golden(fitted, images, inputs.labelled, seen=inputs.unseen is not None)
-    limits = LIMITS[options.gate]
-    of_maps = max(limits.fast_map if built.search == "fast" else limits.map, LEAST_MAP_TOLERANCE)
-    return write_golden(folder, chosen, Expectation(graph, own, tolerance, of_maps))
+    lower = {
+        one.name: (
+            OpenVINOBackend(folder / MODEL_XML, "CPU", "latency", inference_precision=one.name),
+            _lower_limits(one.name, built.search),
+        )
+        for one in built.lower
+        if one.parity.passed
+    }
+    of_maps = max(built.parity.map_limit, LEAST_MAP_TOLERANCE)
+    return write_golden(folder, chosen, Expectation(graph, own, tolerance, of_maps, lower))
+
+
+def _lower_limits(name: LowerName, search: str) -> LowerTolerance:
+    limits = LIMITS[name]
+    return LowerTolerance(score=limits.score, map=limits.fast_map if search == "fast" else limits.map)
 
 
 def _as_it_leaves(facts: CalibrationFacts) -> CalibrationFacts:
@@ -244,6 +257,7 @@ def _manifest(
         search=built.search,
         search_facts=built.search_facts,
         compressed_weights=options.compress_weights,
+        lower_precisions=built.lower,
         quantization=built.quantization,
         thresholds=built.thresholds,
         torch_thresholds=None if built.quantization is None else calibration.thresholds,

@@ -35,6 +35,9 @@ class Limits:
 LIMITS = {
     "fp32": Limits(score=1e-4, map=1e-3, fast_map=0.2, auroc_drop=1e-3),
     "fp16": Limits(score=5e-3, map=2e-2, fast_map=0.2, auroc_drop=2e-3, flips=0.01),
+    # What the backbone computes in; the search stays in float32. A rounding to bf16's eight digits is 2e-3 a value.
+    "f16": Limits(score=1e-2, map=3e-2, fast_map=0.2, auroc_drop=2e-3, flips=0.01),
+    "bf16": Limits(score=3e-2, map=6e-2, fast_map=0.2, auroc_drop=2e-3, flips=0.01, seen=0.1),
     # Also for compressed weights. Scores shift and thresholds with them; what counts is who is called defective.
     "int8": Limits(score=0.25, map=0.25, fast_map=0.4, auroc_drop=5e-3, flips=0.05, seen=0.25),
 }

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from ..bundle.bundle import Bundle
+from ..bundle.lower_precision import InferencePrecision
 from ..bundle.manifest import Manifest
-from ..errors import BundleError, DeviceError
+from ..errors import BundleError, ConfigError, DeviceError, ParityError
 from .compiled_models import CompiledModels
-from .openvino_backend import Hint, OpenVINOBackend, openvino_version
+from .openvino_backend import Hint, OpenVINOBackend, made_for, openvino_version
 from .self_test import self_test
 
-__all__ = ["made_with_newer_tools", "open_backend"]
+__all__ = ["AskedPrecision", "made_with_newer_tools", "open_backend"]
+
+AskedPrecision = Literal["auto", "f32", "bf16", "f16"]
+"""``auto`` is the first of those that the bundle was verified for, that the device is made for and whose self-test it
+passes; float32 in the end."""
+
+_LOG = logging.getLogger(__name__)
 
 
 def open_backend(
@@ -20,20 +30,52 @@ def open_backend(
     hint: Hint = "latency",
     cache_dir: Path | None = None,
     inference_num_threads: int | None = None,
+    inference_precision: AskedPrecision = "auto",
 ) -> tuple[OpenVINOBackend, float]:
     """A bundle's graph on an OpenVINO device, past its self-test; arguments and errors are ``Inspector``'s.
 
     Returns:
         the backend, and the largest relative deviation from a golden score.
     """
+    settings = _Settings(device, hint, cache_dir, inference_num_threads)
+    *lower, last = _precisions(bundle.manifest, device, inference_precision)
+    for precision in lower:
+        try:
+            return _opened(bundle, settings, precision)
+        except (BundleError, DeviceError, ParityError) as error:
+            _LOG.warning("%s does not compute %s in %s: %s", device, bundle.manifest.model_id, precision, error)
+    return _opened(bundle, settings, last)
 
+
+class _Settings(NamedTuple):
+    device: str
+    hint: Hint
+    cache_dir: Path | None
+    inference_num_threads: int | None
+
+
+def _precisions(manifest: Manifest, device: str, asked: AskedPrecision) -> Sequence[InferencePrecision]:
+    """What to try, one after the other: never what the bundle was not verified for."""
+    if asked == "auto":
+        fast = made_for(device) if len(manifest.inference_precisions) > 1 else ("f32",)
+        return [one for one in manifest.inference_precisions if one in fast]
+    if asked not in manifest.inference_precisions:
+        raise ConfigError(
+            f"{manifest.model_id} was verified for {', '.join(manifest.inference_precisions)} and not for {asked}; ask "
+            f"for one of those, or export it on a machine that computes in {asked}."
+        )
+    return [asked]
+
+
+def _opened(bundle: Bundle, settings: _Settings, precision: InferencePrecision) -> tuple[OpenVINOBackend, float]:
     def opened(cache: Path | None) -> tuple[OpenVINOBackend, float]:
-        backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, inference_num_threads)
+        device, hint, _, threads = settings
+        backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, threads, precision)
         return backend, self_test(bundle, backend, device)
 
-    if cache_dir is None:
+    if settings.cache_dir is None:
         return opened(None)
-    compiled = CompiledModels(cache_dir, bundle.manifest.graph_digest)
+    compiled = CompiledModels(settings.cache_dir, bundle.manifest.graph_digest, precision)
     if compiled.prepare():
         try:
             return opened(compiled.folder)
