@@ -1,64 +1,82 @@
-.PHONY: venv lint test test-slow test-lowest constraints soak demo bench accuracy format clean
+.PHONY: help venv lint test test-slow test-lowest constraints wheels docs soak demo bench accuracy format clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO_STAMP := $(VENV)/.installed-demo
 STAMP := $(VENV)/.installed
+SETUP := pyproject.toml hatch_build.py runtime/pyproject.toml
 
-venv: $(STAMP)
+.DEFAULT_GOAL := help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Installed once; again when a dependency may have changed.
-$(STAMP): pyproject.toml hatch_build.py runtime/pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ./runtime -e '.[export,demo,dev]'
+venv: $(STAMP) ## .venv with all three packages, from this checkout, and the tools (TORCH=cpu|xpu|cu130|default)
+
+# Installed once; again when a dependency may have changed. The demo does without the tools.
+$(STAMP): $(SETUP)
+	$(PYTHON) .ci/install.py $(VENV) export,demo,dev,docs
+	touch $@ $(DEMO_STAMP)
+
+$(DEMO_STAMP): $(SETUP)
+	$(PYTHON) .ci/install.py $(VENV) export,demo
 	touch $@
 
-lint: venv
+lint: venv ## rules, types, layers: a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: venv
+format: venv ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # By file on each core, with one thread of each library: half the time of one process with all of them.
-test: venv
+test: venv ## the tests but for the slow ones: under 20 minutes on two cores
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
-test-slow: venv
+test-slow: venv ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
 
 # The runtime's tests with the lowest versions that runtime/pyproject.toml allows, in a venv of its own. Bundles in 8 bits
 # are exported with the NNCF of that OpenVINO's time.
 LOWEST := .venv-lowest
-test-lowest:
+test-lowest: ## the runtime's tests with the lowest versions that it allows
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c runtime/constraints-lowest.txt \
 	  -e './runtime[http,modbus,mqtt]' -e '.[export,dev]' 'nncf==3.0.*'
 	$(LOWEST)/bin/python -m pytest -m "not slow" tests/runtime
 
 # After the tests have passed: the versions that they passed with, and the lowest ones.
-constraints: venv
+constraints: venv ## write the lists of versions, after the tests have passed
 	$(BIN)/python runtime/write_constraints.py
+
+wheels: venv ## both wheels and both source distributions, in dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d $(CURDIR)/dist
+	cd runtime && $(CURDIR)/$(BIN)/python -m hatchling build -d $(CURDIR)/dist
+	$(BIN)/twine check --strict dist/*
+
+docs: venv ## the site, in site/; warnings are errors
+	$(BIN)/mkdocs build --strict
 
 # The soak test for MINUTES minutes; writes its figures to docs/reliability.md.
 soak: MINUTES ?= 60
-soak: venv
+soak: venv ## MINUTES=60 of a line with faults; writes docs/reliability.md
 	PATCHCORE_SOAK_MINUTES=$(MINUTES) PATCHCORE_SOAK_REPORT=docs/reliability.md $(BIN)/python -m pytest -m slow tests/runtime/test_soak.py
 
-demo: venv
+demo: $(DEMO_STAMP) ## the whole job on real solar cells, in .venv
 	$(BIN)/python -m samples.demo
 
-bench: venv
+bench: venv ## the benchmark tables of the docs, an hour; ROW=frame for one
 	$(BIN)/python -m benchmarks.bench $(if $(ROW),--row $(ROW)) $(if $(wildcard ../shared),--shared ../shared)
 
 # What is detected, beside anomalib in a venv of its own: hours. PEER_PYTHON has anomalib 2.7.0.
 PAGES := few_images robustness dirty tuning recipes thresholds
-accuracy: venv
+accuracy: venv ## the accuracy tables of the docs, hours
 	$(BIN)/python -m benchmarks.accuracy --tuned --time --shared ../shared --peer-python $(PEER_PYTHON)
 	for page in $(PAGES); do $(BIN)/python -m benchmarks.$$page --shared ../shared || exit 1; done
 
-clean:
-	rm -rf $(VENV) $(LOWEST) demo .mypy_cache .ruff_cache .pytest_cache dist
+clean: ## remove all that the other targets made
+	rm -rf $(VENV) $(LOWEST) demo .mypy_cache .ruff_cache .pytest_cache dist site

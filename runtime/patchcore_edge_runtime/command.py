@@ -83,7 +83,7 @@ def new_app(help_text: str) -> typer.Typer:
 
     In all its commands an option that takes one value may be given once.
     """
-    return _App(help=help_text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    return _App(help=help_text, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def run_app(app: typer.Typer) -> None:

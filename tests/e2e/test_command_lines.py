@@ -6,7 +6,10 @@ import importlib
 import pkgutil
 import re
 import runpy
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import click
 import pytest
@@ -99,3 +102,17 @@ def test_the_packages_are_typed() -> None:
     for package in PACKAGES:
         (folder,) = package.__path__
         assert (REPOSITORY / folder / "py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    ("program", "typed", "offered"),
+    [("patchcore_edge", "ca", "calibrate"), ("patchcore_edge_runtime", "ben", "benchmark")],
+)
+def test_a_shell_completes_commands(program: str, typed: str, offered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = program.replace("_", "-")
+    command = str(Path(sys.executable).with_name(name))
+    monkeypatch.setenv(f"_{program.upper()}_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"{name} {typed}")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    done = subprocess.run([command], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [offered], done.stderr

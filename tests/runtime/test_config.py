@@ -330,6 +330,6 @@ def test_the_line_in_the_docs_is_in_order(tmp_path: Path) -> None:
     # Each table and key that there is stands in the example.
     assert set(tomllib.loads(example)) == set(LineConfig.model_fields) - {"folder", "sinks"}
     # Those of one kind of source are in sources.md.
-    some = CAMERA_KEYS | LOGIN_KEYS | HTTP_KEYS
+    some = CAMERA_KEYS | LOGIN_KEYS | HTTP_KEYS | {"state"}
     assert set(tomllib.loads(example)["source"]) == set(type(line.source).model_fields) - some
     assert set(tomllib.loads(example)["inspect"]) == set(type(line.inspect).model_fields)

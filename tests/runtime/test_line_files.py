@@ -20,8 +20,8 @@ from line_records import free_port
 from mjpeg_server import MjpegServer
 
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.place_lock import PlaceLock
 from patchcore_edge_runtime.sinks.check import check_sinks
-from patchcore_edge_runtime.sinks.place_lock import PlaceLock
 from patchcore_edge_runtime.sinks.registry import read_table
 from patchcore_edge_runtime.system import stop_signals
 

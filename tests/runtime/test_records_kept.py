@@ -18,10 +18,10 @@ import cv2
 import pytest
 from line_records import make_record, wait_for
 
+from patchcore_edge_runtime.database import PlaceBusyError
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.place_lock import PlaceLock
 from patchcore_edge_runtime.sinks import JsonlSink, SinkContext, SinkWorker, SqliteSink, VideoSink, open_sinks
-from patchcore_edge_runtime.sinks.base import PlaceBusyError
-from patchcore_edge_runtime.sinks.place_lock import PlaceLock
 from patchcore_edge_runtime.sinks.registry import read_table
 from patchcore_edge_runtime.sinks.spool import Spool
 from patchcore_edge_runtime.sinks.video import VideoSegmentSink
@@ -247,7 +247,7 @@ def locked(path: Path) -> sqlite3.Connection:
 def test_records_wait_while_another_program_holds_the_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("patchcore_edge_runtime.sinks.database._BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("patchcore_edge_runtime.database._BUSY_SECONDS", 0.01)
     path = tmp_path / "r.db"
     worker = SinkWorker("sqlite", SqliteSink(path), pictures=False)
     other = locked(path)
@@ -302,7 +302,7 @@ def test_a_line_ends_though_a_place_stays_busy() -> None:
 def test_a_database_that_is_locked_at_the_start_does_not_keep_the_line_from_starting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("patchcore_edge_runtime.sinks.database._BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("patchcore_edge_runtime.database._BUSY_SECONDS", 0.01)
     path = tmp_path / "r.db"
     SqliteSink(path).close()
     # Another program that does not share: exclusive locks outlive a transaction.
@@ -478,7 +478,7 @@ def test_a_file_in_a_folder_that_cannot_be_locked_is_written_and_that_is_said(
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("patchcore_edge_runtime.sinks.place_lock._take", no_locks)
+    monkeypatch.setattr("patchcore_edge_runtime.place_lock._take", no_locks)
     tables = {"jsonl": read_table("jsonl", {"path": "r.jsonl"})}
     open_sinks(tables, SinkContext(folder=tmp_path)).close()
     assert "r.jsonl cannot be locked (No locks available)" in caplog.text

@@ -19,7 +19,7 @@ from patchcore_edge_runtime import Inspector, Verdict
 from patchcore_edge_runtime.line.loop import run_loop
 from patchcore_edge_runtime.line.trigger_answers import TriggerAnswers
 from patchcore_edge_runtime.sinks import Record
-from patchcore_edge_runtime.sources import LiveSettings, LiveSource, WatchedFolder
+from patchcore_edge_runtime.sources import Frame, LiveSettings, LiveSource, WatchedFolder
 from patchcore_edge_runtime.sources.triggers import TriggeredSource
 
 PACE = 0.02
@@ -246,3 +246,133 @@ def test_a_file_that_comes_for_a_trigger_nobody_waits_for_is_an_error(
     assert (frame.part, frame.trigger, frame.image) == ("2", 1, None)
     assert "Nobody waited any longer" in frame.error
     gate.stop()
+
+
+class Folder:
+    """A watched folder behind a software trigger: calls, pictures and what became of them."""
+
+    def __init__(self, folder: Path, silence: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("patchcore_edge_runtime.sources.triggers._LATE_SECONDS", silence)
+        self.folder = folder
+        self.watched = WatchedFolder(folder, poll_seconds=0.01)
+        self.gate = TriggeredSource(self.watched)
+        self.frames: list[Frame] = []
+        self._thread = threading.Thread(target=lambda: self.frames.extend(self.gate))
+        self._thread.start()
+
+    def call(self, part: str, *, answered: bool = True) -> int:
+        number = self.gate.trigger(part)
+        if answered:
+            self.put(part)
+            wait_for(lambda: any(frame.trigger == number for frame in self.frames))
+        return number
+
+    def put(self, part: str) -> None:
+        before = len(self.frames)
+        (self.folder / f"{part}.tmp").write_bytes(cv2.imencode(".png", good_part(len(part)))[1].tobytes())
+        (self.folder / f"{part}.tmp").rename(self.folder / f"{part}.png")
+        wait_for(lambda: len(self.frames) > before)
+
+    def give_up(self, number: int) -> None:
+        before = len(self.frames)
+        self.gate.give_up(number)
+        wait_for(lambda: len(self.frames) > before)
+
+    def told(self) -> list[tuple[int, str, bool]]:
+        """Number and part of each frame, and whether it has a picture, which is always its part's own."""
+        for frame in self.frames:
+            assert frame.image is None or Path(frame.name).stem == frame.part
+        return [(frame.trigger, frame.part, frame.image is not None) for frame in self.frames]
+
+    def close(self) -> None:
+        self.gate.stop()
+        self._thread.join()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
+    one = Folder(tmp_path, 0.5, monkeypatch)
+    yield one
+    one.close()
+
+
+def test_of_a_watched_folder_a_picture_that_is_late_never_answers_the_next_call(folder: Folder) -> None:
+    folder.call("1")
+    folder.give_up(folder.call("2", answered=False))
+    folder.put("2")
+    folder.call("3")
+    assert folder.told() == [(1, "1", True), (2, "2", False), (0, "", False), (3, "3", True)]
+    assert "Nobody waited any longer" in folder.frames[1].error
+    assert "too late for one" in folder.frames[2].error
+
+
+def test_of_a_watched_folder_a_picture_that_comes_after_the_next_call_answers_neither(folder: Folder) -> None:
+    folder.call("1")
+    folder.give_up(folder.call("2", answered=False))
+    third = folder.call("3", answered=False)
+    folder.put("2")
+    folder.put("3")
+    folder.call("4")
+    assert folder.told() == [(1, "1", True), (2, "2", False), (third, "3", False), (0, "", False), (4, "4", True)]
+    assert "a part before it got none" in folder.frames[2].error
+
+
+def test_of_a_watched_folder_the_next_call_ends_the_one_before_that_has_no_picture(folder: Folder) -> None:
+    folder.call("1", answered=False)
+    time.sleep(0.2)
+    folder.call("2")
+    wait_for(lambda: len(folder.frames) == 2)
+    assert sorted(folder.told()) == [(1, "1", False), (2, "2", False)]
+
+
+def test_of_a_watched_folder_a_picture_that_never_comes_shifts_no_verdict_and_is_written_off_in_silence(
+    folder: Folder,
+) -> None:
+    folder.give_up(folder.call("1", answered=False))
+    # Whether it is late or lost cannot be told yet.
+    folder.call("2")
+    wait_for(lambda: folder.gate._owed == 0)
+    folder.call("3")
+    assert folder.told() == [(1, "1", False), (2, "2", False), (3, "3", True)]
+
+
+def test_of_a_watched_folder_a_picture_that_nobody_called_for_is_an_error_and_answers_no_call(folder: Folder) -> None:
+    folder.put("foreign")
+    folder.call("1")
+    number = folder.call("2", answered=False)
+    (folder.folder / "foreign 2.png").write_bytes(cv2.imencode(".png", good_part(7))[1].tobytes())
+    folder.put("2")
+    wait_for(lambda: len(folder.frames) == 4)
+    assert folder.told()[:2] == [(0, "", False), (1, "1", True)]
+    assert number in {frame.trigger for frame in folder.frames}
+    assert not any(frame.image is not None for frame in folder.frames[2:])
+
+
+def test_of_a_watched_folder_that_cannot_be_read_each_call_is_an_error(folder: Folder) -> None:
+    away = folder.folder.with_name("away")
+    folder.folder.rename(away)
+    wait_for(lambda: folder.watched.status()[0] == "lost")
+    number = folder.gate.trigger("1")
+    wait_for(lambda: any(frame.trigger == number for frame in folder.frames))
+    away.rename(folder.folder)
+    wait_for(lambda: folder.watched.status()[0] == "running")
+    folder.put("1")
+    folder.call("2")
+    assert folder.told() == [(0, "", False), (1, "1", False), (0, "", False), (2, "2", True)]
+
+
+def test_what_came_while_the_line_was_down_answers_no_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, state = tmp_path / "in", tmp_path / "state.db"
+    folder.mkdir()
+    WatchedFolder(folder, state=state).close()
+    (folder / "old.png").write_bytes(cv2.imencode(".png", good_part(7))[1].tobytes())
+    gate = TriggeredSource(WatchedFolder(folder, poll_seconds=0.01, state=state))
+    frames: list[Frame] = []
+    thread = threading.Thread(target=lambda: frames.extend(gate))
+    thread.start()
+    assert gate.trigger("1")
+    wait_for(lambda: len(frames) == 1)
+    gate.stop()
+    thread.join()
+    gate.close()
+    assert [(frame.trigger, frame.image) for frame in frames] == [(0, None)]

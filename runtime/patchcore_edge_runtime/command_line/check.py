@@ -21,12 +21,13 @@ def check(
     """Check a line's file: every key, where the sinks write, the bundle and its self-test; starts nothing."""
     from ..line.config_file import load_line
     from ..line.runner import open_inspector
+    from ..line.watch_state import check_watch_state
     from ..opencv_check import explain_two_packages
     from ..shown import shown_url, shown_values
     from ..sinks.check import check_sinks
 
     line = load_line(config, {}, os.environ)
-    for note in check_sinks(line.sinks, line.folder):
+    for note in [*check_sinks(line.sinks, line.folder), *check_watch_state(line)]:
         typer.echo(f"note: {note}", err=True)
     inspector = open_inspector(line)
     if packages := explain_two_packages():

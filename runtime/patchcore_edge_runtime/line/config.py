@@ -24,7 +24,7 @@ from ..inspection.ignore_mask import IgnoreMask
 from ..inspection.rules import LineRules
 from ..sinks import SinkSettings
 from ..sinks.registry import read_table
-from ..sources import LiveSettings, Trust, is_live, misplaced_settings, source_in
+from ..sources import LiveSettings, Trust, is_live, is_watched, misplaced_settings, source_in
 from ..validation import Settings, explain_fault, first_fault
 from ..verdict import Thresholds
 from .debounce import DebounceRule
@@ -33,7 +33,7 @@ __all__ = ["LineConfig", "ThresholdOverrides"]
 
 
 class SourceTable(LiveSettings):
-    """``[source]``: ``uri`` is what ``-s`` takes; ``recursive`` is for folders, ``settle`` for watched ones.
+    """``[source]``: ``uri`` is what ``-s`` takes; ``recursive`` is for folders, ``settle`` and ``state`` if watched.
 
     Larger pictures than ``max_megapixels`` are ERROR before they are decoded; unless told, what the bundle's frame
     limits let pass. The rest is for cameras and streams.
@@ -43,6 +43,7 @@ class SourceTable(LiveSettings):
     recursive: bool = True
     max_megapixels: PositiveFloat | None = Field(default=None, le=MAX_PIXELS / 1e6)
     settle: float = Field(default=3.0, ge=0, le=86_400)
+    state: Path | None = None
 
     @field_validator("uri", mode="before")
     @classmethod
@@ -53,6 +54,8 @@ class SourceTable(LiveSettings):
     def _check(self) -> SourceTable:
         if misplaced := misplaced_settings(self.uri, self):
             raise ValueError(misplaced)
+        if self.state is not None and not is_watched(self.uri):
+            raise ValueError("state is for a watched folder (watch:FOLDER); leave it out")
         return self
 
 

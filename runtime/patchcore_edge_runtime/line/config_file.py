@@ -161,7 +161,7 @@ def _from_here(key: str, value: Any) -> Any:
         return {inner: _from_here(f"{key}.{inner}", one) for inner, one in value.items()}
     if not isinstance(value, str | Path):
         return value
-    if key in ("bundle", "cache_dir", "source.ca_file") or (
+    if key in ("bundle", "cache_dir", "source.ca_file", "source.state") or (
         key.startswith("sinks.") and key.rsplit(".", maxsplit=1)[-1] in _SINK_PATHS
     ):
         return Path(value).absolute()

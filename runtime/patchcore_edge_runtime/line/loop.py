@@ -79,7 +79,8 @@ def run_loop(
             for sink in sinks:
                 sink.write(record)
             if show is not None and not show(record):
-                break
+                # And no break: the source learns that this frame has been recorded.
+                source.stop()
     finally:
         source.stop()
         status.finish()

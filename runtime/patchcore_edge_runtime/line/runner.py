@@ -25,6 +25,7 @@ from .config import LineConfig
 from .hot_swap import HotSwapper, Stamp, bundle_stamp
 from .loop import run_loop
 from .trigger_answers import TriggerAnswers
+from .watch_state import watch_state
 from .watchdog import watched
 
 __all__ = ["Line", "Viewer", "ViewerFactory", "open_inspector", "run_line"]
@@ -212,7 +213,13 @@ def _open_source(config: LineConfig) -> Source:
     own = [config.folder / folder for folder in folders if isinstance(folder, Path)]
     table = config.source
     return open_source(
-        config.source_uri, config.live_settings, recursive=table.recursive, leave_out=own, settle=table.settle
+        config.source_uri,
+        config.live_settings,
+        recursive=table.recursive,
+        leave_out=own,
+        settle=table.settle,
+        state=watch_state(config),
+        holder=config.name,
     )
 
 

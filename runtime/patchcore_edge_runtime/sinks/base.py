@@ -21,7 +21,6 @@ from ..verdict import Verdict
 __all__ = [
     "Host",
     "LineSink",
-    "PlaceBusyError",
     "Sink",
     "SinkContext",
     "SinkSettings",
@@ -31,10 +30,6 @@ __all__ = [
     "secret",
     "token",
 ]
-
-
-class PlaceBusyError(ConfigError):
-    """The place of a sink is held by somebody who will let go of it: the same record may be written again later."""
 
 
 def _is_machine(host: str) -> str:

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..place_lock import PlaceLock
 from .base import SinkSettings, missing_extra
-from .place_lock import PlaceLock
 from .places import check_places
 from .registry import SINKS
 

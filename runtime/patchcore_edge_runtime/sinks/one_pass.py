@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ..errors import ConfigError, cannot_write
 from ..path_text import path_from_text
+from ..place_lock import PlaceLock
 from .archive import OverlaySink
 from .base import make_folder
-from .place_lock import PlaceLock
 
 __all__ = ["one_pass_folder"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import ConfigError, cannot_write
 from .base import SinkSettings, make_folder, secret
 
-__all__ = ["check_places", "written_places"]
+__all__ = ["check_places", "check_writable", "written_places"]
 
 _FOLDER = "folder"
 # What a sink writes to; other paths end in ``_file`` and are read.
@@ -47,7 +47,7 @@ def check_places(settings: SinkSettings, folder: Path) -> dict[str, Path]:
     """
     places = _places(settings, folder)
     for key, place in places.items():
-        _check_writable(place, is_folder=key == _FOLDER)
+        check_writable(place, is_folder=key == _FOLDER)
     for key in type(settings).model_fields:
         value = getattr(settings, key)
         if key.endswith("_env"):
@@ -62,7 +62,8 @@ def _places(settings: SinkSettings, folder: Path) -> dict[str, Path]:
     return {key: folder / place for key, place in found.items() if isinstance(place, Path)}
 
 
-def _check_writable(place: Path, *, is_folder: bool) -> None:
+def check_writable(place: Path, *, is_folder: bool = False) -> None:
+    """Raise ``ConfigError`` where a file, or a folder, could not be written or made; nothing is left behind."""
     try:
         if place.exists() and not is_folder:
             # Opened as the sink would, and left as it is.

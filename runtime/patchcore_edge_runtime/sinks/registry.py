@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from ..errors import ConfigError
+from ..place_lock import PlaceLock
 from ..verdict import Verdict
 from .archive import ArchiveSink
 from .base import LineSink, Sink, SinkContext, SinkSettings
@@ -14,7 +15,6 @@ from .http.sink import HttpSink
 from .jsonl import JsonlSink
 from .modbus import ModbusSink
 from .mqtt import MqttSink
-from .place_lock import PlaceLock
 from .places import written_places
 from .sqlite import SqliteSink
 from .video import VideoSegmentSink, VideoSink

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from .database import Database
+from ..database import Database
 
 __all__ = ["Spool"]
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from pydantic import PositiveInt
 
+from ..database import Database
 from ..display.record import Record
 from .base import SinkContext, SinkSettings
-from .database import Database
 
 __all__ = ["SqliteSettings", "SqliteSink"]
 

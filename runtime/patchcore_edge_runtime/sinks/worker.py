@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from ..database import PlaceBusyError
 from ..display.record import Record
 from ..errors import PatchcoreEdgeError
 from ..monitoring.status import LineStatus, SinkFigures
@@ -15,7 +16,7 @@ from ..monitoring.trouble import Trouble
 from ..shown import shown
 from ..system import lower_thread_priority
 from ..threads import keep_running
-from .base import PlaceBusyError, Sink, SinkSettings
+from .base import Sink, SinkSettings
 
 __all__ = ["SinkGroup", "SinkWorker"]
 

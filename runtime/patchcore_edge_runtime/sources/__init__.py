@@ -5,7 +5,7 @@ from .base import Frame, Source
 from .files import ImageSource
 from .iterable import IterableSource
 from .live import Capture, LiveSource
-from .registry import is_live, misplaced_settings, open_source, source_in
+from .registry import is_live, is_watched, misplaced_settings, open_source, source_in
 from .settings import LiveSettings
 from .tls import Trust
 from .video import VideoSource
@@ -25,6 +25,7 @@ __all__ = [
     "WatchedFolder",
     "image_files",
     "is_live",
+    "is_watched",
     "misplaced_settings",
     "open_source",
     "read_image",

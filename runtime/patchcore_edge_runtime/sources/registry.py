@@ -28,7 +28,16 @@ from .settings import CAMERA_KEYS, HTTP_KEYS, LOGIN_KEYS, LiveSettings
 from .video import VideoSource
 from .watch import WatchedFolder
 
-__all__ = ["SCHEMES", "FolderSettings", "Scheme", "is_live", "misplaced_settings", "open_source", "source_in"]
+__all__ = [
+    "SCHEMES",
+    "FolderSettings",
+    "Scheme",
+    "is_live",
+    "is_watched",
+    "misplaced_settings",
+    "open_source",
+    "source_in",
+]
 
 _LOG = logging.getLogger(__name__)
 _SOME_KEYS = {**dict.fromkeys(CAMERA_KEYS, "a camera at this PC"), **dict.fromkeys(LOGIN_KEYS, "a network camera")}
@@ -43,11 +52,17 @@ class FolderSettings:
         recursive: its subfolders too.
         leave_out: folders that the line itself writes pictures to.
         settle: seconds that a file in a watched folder has to stay as it is where nothing says that it is complete.
+        rotate: degrees clockwise that pictures are turned by.
+        state: of a watched folder: file that keeps over a restart what was inspected.
+        holder: how people call the line that has that file.
     """
 
     recursive: bool = True
     leave_out: tuple[Path, ...] = ()
     settle: float = 3.0
+    rotate: int = 0
+    state: Path | None = None
+    holder: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +102,13 @@ def _watch(text: str, settings: FolderSettings) -> WatchedFolder:
     folder = Path(text[len("watch:") :])
     _require_readable(folder)
     return WatchedFolder(
-        folder, recursive=settings.recursive, leave_out=settings.leave_out, settle_seconds=settings.settle
+        folder,
+        recursive=settings.recursive,
+        leave_out=settings.leave_out,
+        settle_seconds=settings.settle,
+        rotate=settings.rotate,
+        state=settings.state,
+        holder=settings.holder,
     )
 
 
@@ -179,6 +200,11 @@ def is_live(text: str) -> bool:
     return _scheme(text).live
 
 
+def is_watched(text: str) -> bool:
+    """Whether ``text`` names a folder that another program puts pictures into."""
+    return _scheme(text).opens_path is _watch
+
+
 def source_in(folder: Path, text: str) -> str:
     """The same name, its path, where it is one, relative to ``folder`` in place of where the program runs."""
     if _scheme(text).opens_path is None:
@@ -194,6 +220,8 @@ def open_source(
     recursive: bool = True,
     leave_out: Sequence[Path] = (),
     settle: float = 3.0,
+    state: Path | None = None,
+    holder: str = "",
 ) -> Source:
     """Open what ``-s`` names; what is left out of a folder is logged.
 
@@ -204,6 +232,8 @@ def open_source(
         recursive: of a folder, its subfolders too.
         leave_out: folders that are written to, and whose pictures are none to inspect.
         settle: seconds that a file in a watched folder has to stay as it is where nothing says that it is complete.
+        state: of a watched folder: file that keeps over a restart what was there and what was inspected.
+        holder: how people call the line that has that file.
 
     Raises:
         SourceError: there is nothing of that name, or it gives no frames.
@@ -217,12 +247,15 @@ def open_source(
         raise ConfigError(f"{misplaced}.")
     scheme = _scheme(text)
     if scheme.opens_path is not None:
-        source = scheme.opens_path(text, FolderSettings(recursive, tuple(leave_out), settle))
+        source = scheme.opens_path(
+            text, FolderSettings(recursive, tuple(leave_out), settle, settings.rotate, state, holder)
+        )
     else:
         assert scheme.opens is not None
         source = scheme.opens(text, settings)
-    # A live source turns its pictures itself, where it captures them.
-    return Turned(source, settings.rotate) if settings.rotate and not scheme.live else source
+    # A live source turns its pictures itself, where it captures them, and so does a watched folder.
+    turns_itself = scheme.live or isinstance(source, WatchedFolder)
+    return Turned(source, settings.rotate) if settings.rotate and not turns_itself else source
 
 
 def misplaced_settings(text: str, settings: LiveSettings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -13,14 +14,25 @@ from ..errors import ConfigError
 from ..shown import name_fault
 from .base import Frame, Source
 from .live import Captured, LiveSource
+from .watch import WatchedFolder
 
 __all__ = ["GIVEN_UP", "IntervalSource", "TriggeredSource"]
+
+_LOG = logging.getLogger(__name__)
 
 MAX_WAITING = 64
 """Triggers that may wait; further ones are refused, and the caller is told."""
 
 GIVEN_UP = "Nobody waited any longer for the verdict of this part; look at what held the line up."
 _OVERTAKEN = "The next part was called before there was a picture of this one; check the camera."
+_UNCALLED = (
+    "It came when no part was called: too late for one, or of another program; call each part before its picture."
+)
+_IN_DOUBT = (
+    "It cannot be told of which part this picture is: {why}; have each part's picture before the next is called."
+)
+_LATE_SECONDS = 10.0
+"""Of silence, after which a picture that did not come for its call is taken never to come."""
 
 _POLL_SECONDS = 0.02
 _SAME_MOMENT_SECONDS = 0.1
@@ -104,8 +116,10 @@ class TriggeredSource(_Gate):
 
     Of a live source it is the first frame that the camera was asked for after the call, whatever the line was doing at
     that time; while the source is lost, an ERROR. Where the next part was called before there was a frame of this one,
-    it is an ERROR: such a frame would show the wrong part. Of files it is the next one. News that a live source was
-    lost comes without being asked for.
+    it is an ERROR: such a frame would show the wrong part. News that a live source was lost comes without being asked
+    for. Of a watched folder it is the picture that comes after the call, by the same rules; a picture that came when no
+    part was called is an ERROR, and so is one for a call while another that got none may still get its own, late. Of
+    other files it is the next one.
     """
 
     def __init__(self, source: Source) -> None:
@@ -114,6 +128,9 @@ class TriggeredSource(_Gate):
         self._changed = threading.Condition()
         self._numbers = count(1)
         self._given = 0
+        self._ended: deque[_Call] = deque()
+        self._owed = 0
+        self._last = time.monotonic()
 
     def trigger(self, part: str = "") -> int:
         """Ask for one frame, from any thread.
@@ -135,6 +152,7 @@ class TriggeredSource(_Gate):
                 return 0
             call = _Call(next(self._numbers), part, time.monotonic())
             self._waiting.append(call)
+            self._last = call.moment
             self._changed.notify_all()
         return call.number
 
@@ -148,7 +166,10 @@ class TriggeredSource(_Gate):
 
     def __iter__(self) -> Iterator[Frame]:
         try:
-            yield from self._live(self._source) if isinstance(self._source, LiveSource) else self._files()
+            if isinstance(self._source, LiveSource):
+                yield from self._live(self._source)
+            else:
+                yield from self._watched(self._source) if isinstance(self._source, WatchedFolder) else self._files()
         finally:
             self._stopped = True
 
@@ -171,6 +192,65 @@ class TriggeredSource(_Gate):
                 frame = replace(frame, image=None, error=call.error)
             yield replace(frame, index=self._given, part=call.part, trigger=call.number)
             self._given += 1
+
+    def _watched(self, folder: WatchedFolder) -> Iterator[Frame]:
+        """Pictures of a folder say nothing of the call that they are for: what cannot be told is an ERROR."""
+        while not self._stopped:
+            with self._changed:
+                self._end_calls(folder.trouble)
+            while self._ended:
+                call = self._ended.popleft()
+                yield self._answered(Frame(0, f"trigger {call.number}", None, time.time(), call.error), call)
+            frame = folder.poll()
+            if frame is not None:
+                yield self._answered(*self._matched(folder, frame))
+                folder.remember()
+            else:
+                self._write_off(folder)
+
+    def _answered(self, frame: Frame, call: _Call | None) -> Frame:
+        self._given += 1
+        part, number = ("", 0) if call is None else (call.part, call.number)
+        return replace(frame, index=self._given - 1, part=part, trigger=number)
+
+    def _matched(self, folder: WatchedFolder, frame: Frame) -> tuple[Frame, _Call | None]:
+        """What becomes of a picture that has come, and the call that it ends."""
+        arrived = folder.arrived
+        if arrived is None:
+            return frame, None
+        with self._changed:
+            called = [call for call in self._waiting if call.moment <= arrived and not call.error]
+            for call in called:
+                if call.is_overtaken_by(called[-1]):
+                    call.error = _OVERTAKEN
+            self._end_calls()
+            self._last = time.monotonic()
+            if not self._waiting or self._waiting[0].moment > arrived:
+                self._owed = max(0, self._owed - 1)
+                return replace(frame, image=None, error=_UNCALLED), None
+            call = self._waiting.popleft()
+            more = folder.came_since(call.moment) > len(self._waiting)
+        why = "a part before it got none" if self._owed else "more have come than parts were called" if more else ""
+        return (replace(frame, image=None, error=_IN_DOUBT.format(why=why)) if why else frame), call
+
+    def _end_calls(self, error: str = "") -> None:
+        """Take out those that get no picture: all where there is an error for all. Each is owed one that may come."""
+        for call in [call for call in self._waiting if call.error or error]:
+            call.error = call.error or error
+            self._waiting.remove(call)
+            self._ended.append(call)
+            self._owed += 1
+            self._last = time.monotonic()
+
+    def _write_off(self, folder: WatchedFolder) -> None:
+        """When it has been silent for long, what did not come does not come any more."""
+        now = time.monotonic()
+        with self._changed:
+            if folder.trouble or self._waiting or folder.came_since(0):
+                self._last = now
+            if self._owed and now - self._last >= _LATE_SECONDS:
+                _LOG.warning("For %d calls there was no picture in time; those from now on count anew.", self._owed)
+                self._owed = 0
 
     def _live(self, camera: LiveSource) -> Iterator[Frame]:
         camera.listen(self._take)

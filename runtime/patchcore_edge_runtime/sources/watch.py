@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from numpy.typing import NDArray
+
 from ..errors import DataError, SourceError
 from ..images.files import decode_image, read_bytes
 from ..images.listing import list_images
 from ..images.whole import ends_for_sure
 from ..path_text import path_text
-from .base import Frame, Stoppable
+from .base import Frame, Stoppable, turned
+from .seen_pictures import PictureFacts, SeenPictures
 
 __all__ = ["WatchedFolder"]
 
@@ -26,39 +28,20 @@ _SETTLE_SECONDS = 3.0
 _REMEMBERED = 100_000
 _LOOKING_SHARE = 0.5
 """Of the time, at most, that goes into looking: a folder with very many pictures is looked at less often."""
-_Stamp = tuple[int, int]
-"""Time of the last change in nanoseconds, and size in bytes."""
-_Identity = tuple[int, int, int, int]
+_Looked = dict[str, PictureFacts]
 
 
-class _Facts(NamedTuple):
-    """What the file system says of a picture; times in nanoseconds, size in bytes."""
+class _Found(NamedTuple):
+    """A picture that is complete, or why there is none; ``arrived`` is None of what is said of the folder itself."""
 
-    changed: int
-    size: int
-    device: int
-    inode: int
-    attributes_changed: int
-
-    @property
-    def stamp(self) -> _Stamp:
-        return self.changed, self.size
-
-    @property
-    def identity(self) -> _Identity | None:
-        """The same under whichever name; None where the file system does not number its files."""
-        return (self.device, self.inode, self.changed, self.size) if self.inode else None
-
-
-class _Done(NamedTuple):
-    """A picture that is not inspected any more, with its digest where it was read."""
-
-    facts: _Facts
-    digest: bytes | None = None
+    name: str
+    image: NDArray[Any] | None
+    error: str
+    arrived: float | None
 
 
 class WatchedFolder(Stoppable):
-    """Every picture that comes into a folder after the start, oldest first.
+    """Every picture that comes into a folder from now on, oldest first.
 
     A file counts as complete when its size and time stay the same from one look to the next and it can be decoded to
     its end; one that cannot, as its writer may have reserved all of its size first, is an ERROR when it stays as it is,
@@ -76,9 +59,19 @@ class WatchedFolder(Stoppable):
         recursive: watch its subfolders too, also those that come later.
         leave_out: folders below it that the line itself writes pictures to.
         settle_seconds: that a file which may not be complete has to stay as it is before it counts.
+        rotate: degrees clockwise that each picture is turned by.
+        state: file in which it is written down what was there and what was inspected, so that what comes while nobody
+            watches is inspected at the next start; what is there at a start without it never is.
+        holder: how people call the line, for whoever finds that file in use.
+
+    Attributes:
+        arrived: when the picture that ``poll`` gave last was first there, by ``time.monotonic``; None when it was no
+            picture, but news of the folder.
+        trouble: why the folder cannot be read; empty when it can.
 
     Raises:
         SourceError: there is no such folder.
+        ConfigError: the state file cannot be written, or another line has it.
     """
 
     def __init__(
@@ -90,69 +83,117 @@ class WatchedFolder(Stoppable):
         recursive: bool = True,
         leave_out: Sequence[Path] = (),
         settle_seconds: float = _SETTLE_SECONDS,
+        rotate: int = 0,
+        state: Path | None = None,
+        holder: str = "",
     ) -> None:
         if not folder.is_dir():
             raise SourceError(f"There is no folder {folder} to watch; create it or give another one.")
-        self._folder, self._poll, self._remembered = folder, poll_seconds, remembered
-        self._recursive, self._leave_out, self._settle = recursive, leave_out, settle_seconds
+        self._folder, self._poll = folder, poll_seconds
+        self._recursive, self._leave_out, self._settle, self._rotate = recursive, leave_out, settle_seconds, rotate
         self._look_seconds = 0.0
-        self._done: dict[str, _Done] = {}
-        self._identities: set[_Identity | None] = set()
+        self._index = 0
         self._devices: set[int] = set()
-        self._unsettled: dict[str, tuple[_Stamp, float]] = {}
-        self._forgotten_up_to = -math.inf
-        self._lost = False
-        self._leave_alone(self._look() or {})
-        if self._done:
-            what = "picture that is" if len(self._done) == 1 else "pictures that are"
-            _LOG.warning("%d %s in %s already: not inspected.", len(self._done), what, path_text(folder))
+        self._unsettled: dict[str, tuple[tuple[int, int], float]] = {}
+        self._came: dict[str, float] = {}
+        self._before: _Looked = {}
+        self._news: Iterator[_Found] | None = None
+        self._due = 0.0
+        self.trouble = ""
+        self.arrived: float | None = None
+        self._seen = SeenPictures(folder, state, holder, remembered)
+        self._begin(state)
 
     def __iter__(self) -> Iterator[Frame]:
-        index = 0
-        before: dict[str, _Facts] = {}
         while not self._stopped:
+            frame = self.poll()
+            if frame is not None:
+                yield frame
+                self.remember()
+
+    def poll(self) -> Frame | None:
+        """The next picture; None when none was complete at this look, which a pause comes before."""
+        if self._news is None:
+            time.sleep(max(0.0, self._due - time.monotonic()))
             now = self._look()
-            for name, image, error in self._lost_news() if now is None else self._news(now, before):
-                yield Frame(index, name, image, time.time(), error)
-                index += 1
-                if self._stopped:
-                    return
-            if now is not None:
-                before = now
-                self._forget(now)
-            time.sleep(max(self._poll, self._look_seconds / _LOOKING_SHARE))
+            self._news = self._lost_news() if now is None else self._look_through(now)
+        found = next(self._news, None)
+        if found is None:
+            self._news = None
+            self._due = time.monotonic() + max(self._poll, self._look_seconds / _LOOKING_SHARE)
+            return None
+        image = turned(found.image, self._rotate) if found.image is not None and self._rotate else found.image
+        self.arrived = found.arrived
+        frame = Frame(self._index, found.name, image, time.time(), found.error)
+        self._index += 1
+        return frame
+
+    def remember(self) -> None:
+        """What ``poll`` gave has been recorded: it is not inspected again, by another run neither."""
+        self._seen.save()
+
+    def came_since(self, moment: float) -> int:
+        """How many pictures have come since then, by ``time.monotonic``, that ``poll`` has not given."""
+        return sum(came >= moment for came in self._came.values())
 
     def status(self) -> tuple[str, int]:
         """Whether the folder can be read."""
-        return ("lost" if self._lost else "running"), 0
+        return ("lost" if self.trouble else "running"), 0
 
-    def _lost_news(self) -> Iterator[tuple[str, None, str]]:
-        if not self._lost:
-            self._lost = True
-            yield path_text(self._folder), None, f"{self._folder} cannot be read; check the disk and the network share."
+    def close(self) -> None:
+        """Let go of the state file."""
+        self._seen.close()
 
-    def _news(self, now: dict[str, _Facts], before: dict[str, _Facts]) -> Iterator[tuple[str, Any, str]]:
-        """Path, image and error of each picture that is complete and was not inspected."""
-        self._lost = False
+    def _begin(self, state: Path | None) -> None:
+        now = self._look() or {}
+        where = path_text(self._folder)
+        if self._seen.known:
+            # Before any call that comes after this.
+            self._note_arrivals(now)
+            new = sum(name not in self._seen for name in now)
+            if new:
+                _LOG.warning("%d %s came into %s since the last run: inspected now.", new, _pictures(new), where)
+            return
+        self._leave_alone(now)
+        if now:
+            be = "is" if len(now) == 1 else "are"
+            later = "" if state is None else f" What comes from now on will be, while this line is down too ({state})."
+            _LOG.warning(
+                "%d %s that %s in %s already: not inspected.%s", len(now), _pictures(len(now)), be, where, later
+            )
+        self._seen.save()
+
+    def _lost_news(self) -> Iterator[_Found]:
+        if not self.trouble:
+            self.trouble = f"{self._folder} cannot be read; check the disk and the network share."
+            yield _Found(path_text(self._folder), None, self.trouble, None)
+
+    def _look_through(self, now: _Looked) -> Iterator[_Found]:
+        """Each picture that is complete and was not inspected; the oldest first."""
+        self.trouble = ""
+        self._note_arrivals(now)
+        before = self._before
         ready = [name for name, facts in now.items() if name in before and before[name].stamp == facts.stamp]
         ready = [name for name in ready if self._may_be_new(name, now[name])]
         for name in sorted(ready, key=lambda name: (now[name].changed, name)):
-            path, facts = Path(name), now[name]
-            if name not in self._done and facts.changed <= self._forgotten_up_to:
+            facts, shown, arrived = now[name], path_text(name), self._came.get(name, time.monotonic())
+            if name not in self._seen and facts.changed <= self._seen.forgotten_up_to:
                 self._note(name, facts)
-                error = f"{path_text(path)} may have been inspected long ago; write it anew to have it inspected."
-                yield path_text(path), None, error
+                error = f"{shown} may have been inspected long ago; write it anew to have it inspected."
+                yield _Found(shown, None, error, arrived)
             elif not self._is_unsettled(name, facts.stamp):
                 found = self._read(name, facts)
                 if found is not None:
-                    yield path_text(path), *found
+                    yield _Found(shown, *found, arrived)
+        self._before = now
+        self._seen.forget(now)
 
-    def _may_be_new(self, name: str, facts: _Facts) -> bool:
+    def _may_be_new(self, name: str, facts: PictureFacts) -> bool:
         """Whether a picture is another one than what was there; without looking into it."""
-        known = self._done.get(name)
+        known = self._seen.get(name)
         if known is None:
             # Renamed, or linked: what it is called is new, and it is not.
-            if facts.identity is not None and facts.identity in self._identities:
+            if self._seen.has(facts.identity):
                 self._note(name, facts)
                 return False
             return True
@@ -173,9 +214,9 @@ class WatchedFolder(Stoppable):
             self._note(name, facts)
         return replaced
 
-    def _read(self, name: str, facts: _Facts) -> tuple[Any, str] | None:
+    def _read(self, name: str, facts: PictureFacts) -> tuple[Any, str] | None:
         """Image and error of a picture; None where it is not complete, or the very one that was read before."""
-        known, digest = self._done.get(name), None
+        known, digest = self._seen.get(name), None
         try:
             data = read_bytes(name)
             digest = hashlib.blake2b(data.data, digest_size=16).digest()
@@ -183,7 +224,7 @@ class WatchedFolder(Stoppable):
                 self._note(name, facts, digest)
                 return None
             # A picture that is written anew at this moment would be half of one part and half of another.
-            if _facts(Path(name)) != facts:
+            if PictureFacts.of(Path(name)) != facts:
                 return None
             image, problem = decode_image(data, name), ""
         except OSError:
@@ -197,44 +238,39 @@ class WatchedFolder(Stoppable):
         self._unsettled.pop(name, None)
         return image, problem
 
-    def _note(self, name: str, facts: _Facts, digest: bytes | None = None) -> None:
-        self._done[name] = _Done(facts, digest)
-        self._identities.add(facts.identity)
+    def _note(self, name: str, facts: PictureFacts, digest: bytes | None = None) -> None:
+        self._seen.note(name, facts, digest)
+        self._came.pop(name, None)
 
-    def _leave_alone(self, now: dict[str, _Facts]) -> None:
+    def _leave_alone(self, now: _Looked) -> None:
         for name, facts in now.items():
             self._note(name, facts)
 
-    def _is_unsettled(self, name: str, stamp: _Stamp) -> bool:
+    def _is_unsettled(self, name: str, stamp: tuple[int, int]) -> bool:
         """Whether a file was not known to be complete as it is, a moment ago."""
         seen, until = self._unsettled.get(name, (None, 0.0))
         return seen == stamp and time.monotonic() < until
 
-    def _has_settled(self, name: str, stamp: _Stamp) -> bool:
+    def _has_settled(self, name: str, stamp: tuple[int, int]) -> bool:
         """Whether a file that may not be complete has been as it is for long enough; else it is noted."""
         if self._unsettled.get(name, (None,))[0] == stamp:
             return True
         self._unsettled[name] = (stamp, time.monotonic() + self._settle)
         return self._settle <= 0
 
-    def _forget(self, now: dict[str, _Facts]) -> None:
-        """Let go of the oldest names of removed pictures, or a year of names stays in memory.
+    def _note_arrivals(self, now: _Looked) -> None:
+        """When each picture that is not done with was first there."""
+        moment = time.monotonic()
+        for name in self._came.keys() - now.keys():
+            del self._came[name]
+        for name, facts in now.items():
+            known = self._seen.get(name)
+            if known.facts.stamp != facts.stamp if known is not None else not self._seen.has(facts.identity):
+                self._came.setdefault(name, moment)
 
-        By age and never because a name is not there at this moment; where nothing is there at all, the folder itself
-        may be away, and nothing is forgotten.
-        """
-        if not now or len(self._done) <= len(now) + self._remembered:
-            return
-        gone = sorted((one.facts.changed, name) for name, one in self._done.items() if name not in now)
-        # Half of them, so that sorting is rare.
-        for changed, name in gone[: len(gone) - self._remembered // 2]:
-            del self._done[name]
-            self._forgotten_up_to = max(self._forgotten_up_to, changed)
-        self._identities = {one.facts.identity for one in self._done.values()}
-
-    def _look(self) -> dict[str, _Facts] | None:
+    def _look(self) -> _Looked | None:
         """Path → facts of each picture; None when the folder cannot be read."""
-        found: dict[str, _Facts] = {}
+        found: _Looked = {}
         start = time.perf_counter()
         try:
             device = self._folder.stat().st_dev
@@ -244,22 +280,23 @@ class WatchedFolder(Stoppable):
         for path in listing.files:
             # One that went since it was listed is not there; the others still are.
             with suppress(OSError):
-                found[str(path)] = _facts(path)
+                found[str(path)] = PictureFacts.of(path)
         self._look_seconds = time.perf_counter() - start
         self._meet(device, found)
         return found
 
-    def _meet(self, device: int, found: dict[str, _Facts]) -> None:
+    def _meet(self, device: int, found: _Looked) -> None:
         """A share that was mounted over the folder brings pictures that were there before; nobody saw them come."""
         if device in self._devices:
             return
         first = not self._devices
         self._devices.add(device)
-        if not first and len(found) > 1 and not any(name in self._done for name in found):
+        # Of a folder that an earlier run knew, what has come meanwhile is new wherever it is mounted from.
+        expected = first or (self._seen.known and len(self._seen))
+        if not expected and len(found) > 1 and not any(name in self._seen for name in found):
             self._leave_alone(found)
             _LOG.warning("%s was mounted, with %d pictures: not inspected.", path_text(self._folder), len(found))
 
 
-def _facts(path: Path) -> _Facts:
-    facts = path.stat()
-    return _Facts(facts.st_mtime_ns, facts.st_size, facts.st_dev, facts.st_ino, facts.st_ctime_ns)
+def _pictures(count: int) -> str:
+    return "picture" if count == 1 else "pictures"

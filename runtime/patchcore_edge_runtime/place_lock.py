@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ..errors import ConfigError
+from .errors import ConfigError
 
 __all__ = ["PlaceLock"]
 

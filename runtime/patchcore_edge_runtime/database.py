@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import MAKE_ROOM, ConfigError, cannot_write
-from .base import PlaceBusyError
+from .errors import MAKE_ROOM, ConfigError, cannot_write
 
-__all__ = ["Database"]
+__all__ = ["Database", "PlaceBusyError"]
 
 _LOG = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -24,6 +23,10 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 # SQLite's own waiting for another program's lock; whoever has time calls again.
 _BUSY_SECONDS = 1.0
+
+
+class PlaceBusyError(ConfigError):
+    """A place is held by somebody who will let go of it: the same may be written again later."""
 
 
 class Database:
