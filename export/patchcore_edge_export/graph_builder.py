@@ -26,6 +26,7 @@ from .convert.onnx import export_onnx
 from .convert.openvino import convert, save, with_model_info
 from .gate.advice import advice
 from .gate.deviation import Reference, Scales
+from .gate.limits import limits_name
 from .gate.onnx_backend import ONNXRuntimeBackend
 from .gate.parity import Trial, judge
 from .gate.recalibrate import recalibrated, score_pairs
@@ -109,24 +110,20 @@ class GraphBuilder:
             compare = partial(judge, batch=self._options.batch, device="CPU", search=search)
             compare = partial(compare, scales=Scales(self._thresholds, own))
             parity = compare(trials, precision=self._options.gate)
-            lower = tuple(
-                LowerPrecision(name=name, parity=compare(self._trials(twin, name), precision=self._limits_for(name)))
-                for name in (self._lower_names() if parity.passed else ())
-            )
+            lower = [
+                LowerPrecision(name=name, parity=compare(self._trials(twin, name), precision=limits))
+                for name, limits in (self._lower_limits() if parity.passed else ())
+            ]
             if self._options.onnx:
                 for file in work.glob("model.onnx*"):
                     shutil.copy(file, self._folder / file.name)
         quantization = None if self._lowering is None else self._lowering.facts
-        return BuildResult(search, _search_facts(plan, why), parity, own, quantization, lower)
+        return BuildResult(search, _search_facts(plan, why), parity, own, quantization, tuple(lower))
 
-    def _lower_names(self) -> list[LowerName]:
-        """The half precisions to try: those that this machine's CPU is made for."""
+    def _lower_limits(self) -> list[tuple[LowerName, str]]:
+        """The half precisions to try, those that this machine's CPU is made for, and the limits of each."""
         fast = made_for("CPU") if self._options.lower else frozenset()
-        return [name for name in get_args(LowerName) if name in fast]
-
-    def _limits_for(self, name: LowerName) -> str:
-        """8 bits are off by more than a half precision adds."""
-        return "int8" if self._options.gate == "int8" else name
+        return [(name, limits_name(self._options.gate, name)) for name in get_args(LowerName) if name in fast]
 
     def _trials(
         self, twin: _Twin | None, precision: InferencePrecision, onnx: ONNXRuntimeBackend | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from patchcore_edge_runtime.bundle.lower_precision import InferencePrecision
 from patchcore_edge_runtime.bundle.manifest import ParityReport, SeenParity
 
-__all__ = ["LIMITS", "SCORE_LIMITS", "Limits", "failures_of"]
+__all__ = ["LIMITS", "SCORE_LIMITS", "Limits", "failures_of", "limits_name"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,13 @@ LIMITS = {
     # Also for compressed weights. Scores shift and thresholds with them; what counts is who is called defective.
     "int8": Limits(score=0.25, map=0.25, fast_map=0.4, auroc_drop=5e-3, flips=0.05, seen=0.25),
 }
+
 SCORE_LIMITS = {precision: limits.score for precision, limits in LIMITS.items()}
+
+
+def limits_name(stored: str, computed: InferencePrecision) -> str:
+    """Which limits hold for weights of one precision that are computed with in another: the wider ones."""
+    return stored if stored == "int8" or computed == "f32" else computed
 
 
 def failures_of(facts: ParityReport) -> Iterator[str]:

@@ -12,12 +12,16 @@ from pydantic import Field
 from .facts import Facts
 from .parity_report import ParityReport
 
-__all__ = ["InferencePrecision", "LowerName", "LowerPrecision", "LowerTolerance"]
+__all__ = ["AskedPrecision", "InferencePrecision", "LowerName", "LowerPrecision", "LowerTolerance"]
 
 LowerName = Literal["bf16", "f16"]
 """As OpenVINO's ``INFERENCE_PRECISION_HINT`` has them."""
 
 InferencePrecision = Literal["f32", "bf16", "f16"]
+
+AskedPrecision = Literal["auto", "f32", "bf16", "f16"]
+"""``auto`` is the first of those that the bundle was verified for, that the device is made for and whose self-test it
+passes; float32 in the end."""
 
 
 class LowerPrecision(Facts):

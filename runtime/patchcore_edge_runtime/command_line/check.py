@@ -32,9 +32,10 @@ def check(
     inspector = open_inspector(line)
     if packages := explain_two_packages():
         typer.echo(f"Warning: {packages}", err=True)
+    model, computed_in = inspector.manifest.model_id, inspector.inference_precision
     if as_json:
-        facts = {**line.model_dump(mode="json"), "model_id": inspector.manifest.model_id}
+        facts = {**line.model_dump(mode="json"), "model_id": model, "computed_in": computed_in}
         typer.echo(json.dumps(shown_values(facts)))
         return
     uri = shown_url(line.source.uri)
-    typer.echo(f"{config} is in order: {line.name}, {uri} → {inspector.manifest.model_id} on {line.device}")
+    typer.echo(f"{config} is in order: {line.name}, {uri} → {model} on {line.device} in {computed_in}")

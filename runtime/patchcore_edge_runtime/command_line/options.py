@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from ..bundle.lower_precision import AskedPrecision
     from ..images.geometry import Roi
 
 __all__ = [
@@ -16,11 +18,24 @@ __all__ = [
     "ConfigOption",
     "DeviceOption",
     "JsonOption",
+    "PrecisionChoice",
+    "PrecisionOption",
     "RoiOption",
     "SourceOption",
     "ThreadsOption",
     "as_roi",
+    "asked_precision",
 ]
+
+
+class PrecisionChoice(StrEnum):
+    """What a bundle's graph is computed in."""
+
+    AUTO = "auto"
+    F32 = "f32"
+    BF16 = "bf16"
+    F16 = "f16"
+
 
 # Of paths ``readable=False``: what may not be read is refused by who reads it, and says which user may not.
 BundleOption = Annotated[
@@ -39,10 +54,22 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, help="CPU threads for inference; all cores unless told. For several lines on one PC."),
 ]
+PrecisionOption = Annotated[
+    PrecisionChoice | None,
+    typer.Option(
+        "--inference-precision",
+        help="One that the bundle was verified for; the fastest that passes the self-test here unless told.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", readable=False, help="The line's TOML file; options win over it.")
 ]
+
+
+def asked_precision(choice: PrecisionChoice | None) -> AskedPrecision:
+    """What was chosen on the command line; ``auto`` where nothing was."""
+    return (choice or PrecisionChoice.AUTO).value
 
 
 def as_roi(text: str | None) -> Roi | None:

@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from ..errors import SourceError
-from .options import BundleOption, DeviceOption, JsonOption, RoiOption, SourceOption, as_roi
+from .options import (
+    BundleOption,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    RoiOption,
+    SourceOption,
+    as_roi,
+    asked_precision,
+)
 from .summary import print_summary
 
 __all__ = ["predict"]
@@ -23,6 +32,7 @@ def predict(
     ],
     device: DeviceOption = "CPU",
     roi: RoiOption = None,
+    inference_precision: PrecisionOption = None,
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too.")
     ] = True,
@@ -46,7 +56,7 @@ def predict(
         closing(open_source(source, recursive=recursive, leave_out=[output])) as frames,
         stop_signals(frames.stop),
     ):
-        inspector = Inspector(model, device, roi=as_roi(roi))
+        inspector = Inspector(model, device, roi=as_roi(roi), inference_precision=asked_precision(inference_precision))
         status = LineStatus(model_id=inspector.manifest.model_id, source=frames.status)
         with limit_pixels(PixelLimit(inspector.largest_frame)), closing(JsonlSink(begin())) as results:
             try:

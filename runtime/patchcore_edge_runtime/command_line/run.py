@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigError
-from .options import CacheOption, ConfigOption, JsonOption, RoiOption, ThreadsOption, as_roi
+from .options import CacheOption, ConfigOption, JsonOption, PrecisionOption, RoiOption, ThreadsOption, as_roi
 from .summary import print_summary
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     warn_threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is WARN.")] = None,
     min_defect_area: Annotated[float | None, typer.Option(help="Smallest defect that counts, in frame pixels.")] = None,
     inference_num_threads: ThreadsOption = None,
+    inference_precision: PrecisionOption = None,
     every_ms: Annotated[float | None, typer.Option(help="Inspect the newest frame every so many milliseconds.")] = None,
     recursive: Annotated[
         bool | None, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too; so unless told.")
@@ -88,6 +89,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "hot_swap": hot_swap,
         "cache_dir": cache_dir,
         "inference_num_threads": inference_num_threads,
+        "inference_precision": inference_precision and inference_precision.value,
         **_outputs(results, save_ng, save_video),
     }
     line = load_line(config, overrides, os.environ)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.bundle import Bundle
-from ..bundle.lower_precision import InferencePrecision
+from ..bundle.lower_precision import AskedPrecision, InferencePrecision
 from ..errors import ConfigError, FrameError
 from ..images.frame_check import check_frame
 from ..images.geometry import Roi
@@ -24,7 +24,7 @@ from ..threads import describe_failure
 from ..validation import one_of, require
 from ..verdict import Thresholds, Verdict
 from .backend import Backend
-from .opened_backend import AskedPrecision, made_with_newer_tools, open_backend
+from .opened_backend import made_with_newer_tools, open_backend
 from .openvino_backend import Hint
 from .result import InspectionResult, Timings
 from .rules import Judgement, LineRules, judge

@@ -5,21 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ..bundle.bundle import Bundle
-from ..bundle.lower_precision import InferencePrecision
+from ..bundle.lower_precision import AskedPrecision, InferencePrecision
 from ..bundle.manifest import Manifest
 from ..errors import BundleError, ConfigError, DeviceError, ParityError
 from .compiled_models import CompiledModels
 from .openvino_backend import Hint, OpenVINOBackend, made_for, openvino_version
 from .self_test import self_test
 
-__all__ = ["AskedPrecision", "made_with_newer_tools", "open_backend"]
-
-AskedPrecision = Literal["auto", "f32", "bf16", "f16"]
-"""``auto`` is the first of those that the bundle was verified for, that the device is made for and whose self-test it
-passes; float32 in the end."""
+__all__ = ["made_with_newer_tools", "open_backend"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,7 +39,7 @@ def open_backend(
         try:
             return _opened(bundle, settings, precision)
         except (BundleError, DeviceError, ParityError) as error:
-            _LOG.warning("%s does not compute %s in %s: %s", device, bundle.manifest.model_id, precision, error)
+            _LOG.warning("%s is not computed in %s here: %s", bundle.manifest.model_id, precision, error)
     return _opened(bundle, settings, last)
 
 
@@ -71,7 +67,9 @@ def _opened(bundle: Bundle, settings: _Settings, precision: InferencePrecision) 
     def opened(cache: Path | None) -> tuple[OpenVINOBackend, float]:
         device, hint, _, threads = settings
         backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, threads, precision)
-        return backend, self_test(bundle, backend, device)
+        deviation = self_test(bundle, backend, device)
+        _LOG.info("%s is computed in %s on %s.", bundle.manifest.model_id, precision, device)
+        return backend, deviation
 
     if settings.cache_dir is None:
         return opened(None)

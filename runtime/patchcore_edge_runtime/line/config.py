@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from ..bundle.lower_precision import AskedPrecision
 from ..errors import ConfigError
 from ..images.geometry import Roi
 from ..images.pixel_limit import MAX_PIXELS
@@ -117,6 +118,7 @@ class LineConfig(Settings):
     Attributes:
         name: what people call it.
         bundle: folder that ``patchcore-edge export`` wrote; watched for a change while the line runs when ``hot_swap``.
+        inference_precision: one that the bundle was verified for; ``auto`` takes the fastest that passes the self-test.
         inference_num_threads: cores for one frame's inference, where several lines share the CPU; all when absent.
         sinks: the tables ``[sinks.<name>]``, as the settings of the sink that each names.
         folder: what relative paths are relative to: where the file lies.
@@ -125,6 +127,7 @@ class LineConfig(Settings):
     name: str = Field(default="line", min_length=1, max_length=80)
     bundle: Path
     device: str = Field(default="CPU", min_length=1)
+    inference_precision: AskedPrecision = "auto"
     inference_num_threads: PositiveInt | None = Field(default=None, le=4096)
     cache_dir: Path | None = None
     hot_swap: bool = False

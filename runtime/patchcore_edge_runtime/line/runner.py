@@ -63,8 +63,14 @@ def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
     bundle = Bundle.load(config.folder / (path or config.bundle))
     cache = config.folder / config.cache_dir if config.cache_dir is not None else None
     rules = config.rules(bundle.manifest.thresholds)
-    threads = config.inference_num_threads
-    return Inspector(bundle, config.device, cache_dir=cache, rules=rules, inference_num_threads=threads)
+    return Inspector(
+        bundle,
+        config.device,
+        cache_dir=cache,
+        rules=rules,
+        inference_num_threads=config.inference_num_threads,
+        inference_precision=config.inference_precision,
+    )
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ class Line:
                 source = stack.enter_context(closing(_open_source(config)))
             source = _behind_trigger(config, source)
             status = LineStatus(config.name, source=source.status)
-            status.judged_by(inspector.bundle, inspector.thresholds)
+            status.judged_by(inspector.bundle, inspector.thresholds, inspector.inference_precision)
             viewer = None
             if make_viewer is not None:
                 viewer = stack.enter_context(closing(make_viewer(inspector, status, source.live)))
@@ -247,7 +253,7 @@ def _hot_swapper(
 ) -> HotSwapper:
     def say(inspector: Inspector) -> None:
         limit.pixels = _largest_frame(config, inspector)
-        status.judged_by(inspector.bundle, inspector.thresholds)
+        status.judged_by(inspector.bundle, inspector.thresholds, inspector.inference_precision)
         if viewer is not None:
             viewer.inspector = inspector
 
