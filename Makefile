@@ -45,7 +45,7 @@ LOWEST := .venv-lowest
 test-lowest: ## the runtime's tests with the lowest versions that it allows
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c runtime/constraints-lowest.txt \
-	  -e './runtime[http,modbus,mqtt]' -e '.[export,dev]' 'nncf==3.0.*'
+	  -e './runtime[http,modbus,mqtt,video]' -e '.[export,dev]' 'nncf==3.0.*'
 	$(LOWEST)/bin/python -m pytest -m "not slow" tests/runtime
 
 # After the tests have passed: the versions that they passed with, and the lowest ones.
@@ -59,7 +59,7 @@ wheels: venv ## both wheels and both source distributions, in dist/
 	$(BIN)/twine check --strict dist/*
 
 docs: venv ## the site, in site/; warnings are errors
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The soak test for MINUTES minutes; writes its figures to docs/reliability.md.
 soak: MINUTES ?= 60

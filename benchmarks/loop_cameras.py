@@ -77,14 +77,14 @@ def _measure(bundle: Path, scratch: Path, frames: list[Image], count: int, threa
     for file in files:
         file.unlink(missing_ok=True)
     try:
-        with _running([_command(bundle, cameras.url(n), file, threads) for n, file in enumerate(files)]) as lines:
-            _wait_for_all(files, lines)
+        with running([_command(bundle, cameras.url(n), file, threads) for n, file in enumerate(files)]) as lines:
+            wait_for_all(files, lines)
             start = time.time()
             time.sleep(SECONDS)
             end = time.time()
     finally:
         cameras.close()
-    found = [_records(file, start, end) for file in files]
+    found = [read_records(file, start, end) for file in files]
     latencies = [sum(r[f"{s}_ms"] for s in ("preprocess", "sanity", "inference", "judge")) for rs in found for r in rs]
     return _Lines([len(records) / (end - start) for records in found], latencies)
 
@@ -96,7 +96,8 @@ def _command(bundle: Path, url: str, results: Path, threads: int | None) -> list
 
 
 @contextmanager
-def _running(commands: list[list[str]]) -> Iterator[list[subprocess.Popen[bytes]]]:
+def running(commands: list[list[str]]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Programs that run until the end of the block, and are told to stop there."""
     lines = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
     try:
         yield lines
@@ -107,7 +108,7 @@ def _running(commands: list[list[str]]) -> Iterator[list[subprocess.Popen[bytes]
             line.wait(30)
 
 
-def _wait_for_all(files: list[Path], lines: list[subprocess.Popen[bytes]]) -> None:
+def wait_for_all(files: list[Path], lines: list[subprocess.Popen[bytes]]) -> None:
     """Until each line has judged some frames, so that all have started before the clock does."""
     end = time.monotonic() + START_SECONDS
     while not all(file.is_file() and file.stat().st_size > 4000 for file in files):
@@ -116,7 +117,8 @@ def _wait_for_all(files: list[Path], lines: list[subprocess.Popen[bytes]]) -> No
         time.sleep(0.05)
 
 
-def _records(file: Path, start: float, end: float) -> list[dict[str, Any]]:
+def read_records(file: Path, start: float, end: float) -> list[dict[str, Any]]:
+    """The records of a JSONL file from between two moments; an ERROR is none of what is measured."""
     # The last line may have been cut off where the system ends programs without asking them.
     whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
     records = [json.loads(line) for line in whole.splitlines()]

@@ -22,6 +22,9 @@ from .data.augmentation import Augmenter
 from .data.file_names import new_pictures
 from .data.pixel_facts import pixel_facts
 from .data.prefetch import prefetch
+from .fit.devices import resolve_device
+from .fit.distributed.ranks import ranks
+from .fit.distributed.store import ShardedStore
 from .fit.embedder import Embedder
 from .fit.feature_store import FeatureStore
 from .fit.storage import FeatureStorageOptions, open_store
@@ -36,25 +39,6 @@ __all__ = ["Engine", "resolve_device"]
 
 _log = logging.getLogger(__name__)
 _NO_COPIES = Augmenter(None)
-
-
-def resolve_device(name: str) -> torch.device:
-    """``auto`` takes CUDA, then XPU, then the CPU; any other name is torch's.
-
-    Raises:
-        ConfigError: torch has no such device here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("xpu") if torch.xpu.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first_line = str(error).splitlines()[0]
-        raise ConfigError(f"torch cannot use the device {name!r} ({first_line}); try --device cpu.") from None
-    return device
 
 
 class Engine:
@@ -109,29 +93,37 @@ class Engine:
         watch: Callable[[Batch], None] | None = None,
         *,
         augment: bool = False,
-    ) -> Iterator[FeatureStore]:
+    ) -> Iterator[FeatureStore | ShardedStore]:
         """The features of a dataset's images; what an earlier, interrupted call left in ``storage`` is used.
 
         The store's ``images`` are the places of those that could be read; ``watch`` is given each decoded batch. With
-        ``augment`` an image's rows are followed by those of its copies, if the model augments.
+        ``augment`` an image's rows are followed by those of its copies, if the model augments. Processes that share a
+        job each extract a stretch of the images.
 
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
             ConfigError: memory and disk cannot hold the features.
         """
         self._prepare(model)
+        job, whole = ranks(), dataset
+        stretch = job.stretch(len(whole))
+        dataset = whole.part(stretch) if job.size > 1 else whole
         places = {item.path: place for place, item in enumerate(dataset.items)}
         largest = partial(self._largest_feature, model, dataset)
         copied = Augmenter(model.augment if augment else None, model.seed)
         options = storage or FeatureStorageOptions()
-        with open_store(model, len(dataset), options, largest, copied.pictures - 1) as store:
+        with open_store(model, len(whole), options, largest, copied.pictures - 1) as store:
             rest = dataset.part(range(store.next_image, len(dataset)))
             embed = Embedder(model, len(rest) * copied.pictures)
-            for batch in self._batches(rest, "features", any_needed=not store.images, copied=copied):
+            lost: list[str] = []
+            for batch in self._batches(rest, "features", report=lost.extend, copied=copied):
                 store.append([places[path] for path in batch.image_path], embed(batch.image))
                 if watch is not None:
                     watch(batch._replace(image=batch.image[:: copied.pictures]))
-            yield store
+            lost = [reason for some in job.values(lost) for reason in some]
+            there = ShardedStore(store, stretch.start, job) if job.size > 1 else store
+            rest.report_lost(lost, any_needed=not there.images, of=sum(job.values(len(rest))))
+            yield there
 
     def _prepare(self, model: Patchcore) -> None:
         model.to(self.device)
@@ -191,7 +183,9 @@ class Engine:
             model: fitted.
             source: a datamodule (its test images), a dataset, a folder or one image; in its place one of the next
                 three may be named.
-            datamodule, dataset, data_path: as ``source``.
+            datamodule: as ``source``.
+            dataset: as ``source``.
+            data_path: as ``source``.
             output: folder for the visualizer's pictures; none are written when absent.
             recursive: of a folder, its subfolders too.
 
@@ -246,30 +240,43 @@ class Engine:
         where = str(self.device)
         return export(model, datamodule, Path(output), options, target_fpr=target_fpr, device=where, strict=self.strict)
 
-    def stream(self, model: Patchcore, dataset: ImageDataset, what: str = "scores") -> Iterator[Batch]:
+    def stream(
+        self,
+        model: Patchcore,
+        dataset: ImageDataset,
+        what: str = "scores",
+        *,
+        report: Callable[[list[str]], None] | None = None,
+    ) -> Iterator[Batch]:
         """Score a dataset batch by batch, so that nothing but one batch is held; results are on the CPU.
 
         Args:
             model: fitted.
             dataset: images of the model's size.
             what: the progress bar's name.
+            report: takes the reasons why files were left out, in place of logging them; there may then be no others.
 
         Raises:
             DataError: there are no images, or none that can be read; with ``strict``, one cannot be read.
         """
-        if not len(dataset):
+        if not len(dataset) and report is None:
             raise DataError("There are no images to score; check the data's layout.")
         self._prepare(model)
         embed = Embedder(model, len(dataset))
-        for batch in self._batches(dataset, what):
+        for batch in self._batches(dataset, what, report=report):
             yield _on_cpu(model.score_features(batch, embed(batch.image)))
 
     def _batches(
-        self, dataset: ImageDataset, what: str, *, any_needed: bool = True, copied: Augmenter = _NO_COPIES
+        self,
+        dataset: ImageDataset,
+        what: str,
+        *,
+        report: Callable[[list[str]], None] | None = None,
+        copied: Augmenter = _NO_COPIES,
     ) -> Iterator[Batch]:
         """Batches of at most about ``batch_size`` pictures, each image followed by its copies."""
         size = max(1, self.batch_size // copied.pictures)
-        decoded = dataset.batches(size, strict=self.strict, any_needed=any_needed)
+        decoded = dataset.batches(size, strict=self.strict, report=report)
         with tqdm(total=len(dataset), desc=what, unit="image", disable=None if self.progress else True) as bar:
             for batch in prefetch(batch._replace(image=copied(batch.image)) for batch in decoded):
                 yield batch._replace(image=batch.image.to(self.device))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from patchcore_edge_runtime import Inspector, open_source
 
-bundle, folder = sys.argv[1:3]
-inspector = Inspector(bundle)
+options = argparse.ArgumentParser(description=__doc__)
+options.add_argument("bundle")
+options.add_argument("folder")
+asked = options.parse_args()
+
+inspector = Inspector(asked.bundle)
 scored = []
-for frame in open_source(folder):
+for frame in open_source(asked.folder):
     result = inspector.error_result(frame.error) if frame.image is None else inspector(frame.image)
     scored.append((result.pred_score, result.verdict, frame.name))
 for score, verdict, name in sorted(scored, reverse=True):

@@ -113,7 +113,7 @@ def verify_bundle(
     Raises:
         BundleError: the bundle is damaged or of another run.
     """
-    bundle = Bundle.load(path)
+    bundle, device = Bundle.load(path), device.upper()
     manifest = bundle.manifest
     fitted, facts, _ = load_calibrated(run)
     if manifest.model != _model_facts(fitted, facts) or manifest.preprocess != fitted.pre_processor.spec:

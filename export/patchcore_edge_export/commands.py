@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from patchcore_edge.command_line.values import as_data
 from patchcore_edge.gc_paused import gc_paused
 from patchcore_edge.plugins import needs_export_extra
+from patchcore_edge_runtime.command_line.options import BundleAlias, BundleArgument, as_bundle
 
 if TYPE_CHECKING:
     from patchcore_edge_runtime.bundle.manifest import LowerPrecision, ParityReport
@@ -91,7 +93,13 @@ def export(
         bool, typer.Option("--compress-weights", help="Store weights in 8 bits: a smaller download, computed in float.")
     ] = False,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Labelled images: the gate compares image AUROC before and after.")
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Labelled images: the gate compares image AUROC before and after.",
+            parser=as_data,
+            metavar="DATA",
+        ),
     ] = None,
     good: GoodOption = None,
     inference_precision: Annotated[
@@ -127,10 +135,18 @@ def export(
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder that `export` wrote.")],
+    *,
+    bundle: BundleArgument = None,
+    model: BundleAlias = None,
     run: Annotated[Path, typer.Option("--run", help="The run it was exported from.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Images to compare on; the run's calibration images by default.")
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Images to compare on; the run's calibration images by default.",
+            parser=as_data,
+            metavar="DATA",
+        ),
     ] = None,
     good: GoodOption = None,
     device: Annotated[str, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU.")] = "CPU",
@@ -144,7 +160,7 @@ def verify(
         from .bundle import verify_bundle
         from .gate.parity import require_parity
 
-    facts = verify_bundle(bundle, run, data, device, good or (), inference_precision.value)
+    facts = verify_bundle(as_bundle(bundle, model), run, data, device, good or (), inference_precision.value)
     if as_json:
         typer.echo(json.dumps(facts.model_dump()))
     else:
@@ -153,16 +169,17 @@ def verify(
 
 
 def model_api(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder that `export` wrote, of batch 1.")],
+    *,
+    bundle: BundleArgument = None,
+    model: BundleAlias = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; not the bundle's.")],
 ) -> None:
-    """Copy a bundle's graph, its thresholds in it, for programs that use Intel's Model API."""
+    """Copy the graph of a bundle of batch 1, its thresholds in it, for programs that use Intel's Model API."""
     with gc_paused(), needs_export_extra():
         from .model_api import write_model_api
 
-    typer.echo(
-        f"Wrote {write_model_api(bundle, output)}. Write it again after `edit`: the thresholds are in the graph."
-    )
+    written = write_model_api(as_bundle(bundle, model), output)
+    typer.echo(f"Wrote {written}. Write it again after `edit`: the thresholds are in the graph.")
 
 
 def _warn(sentence: str) -> None:

@@ -109,6 +109,7 @@ def train(
 ) -> None:
     """Fit a memory bank on images of good parts; interrupted, it goes on when called again."""
     with gc_paused():
+        from ..fit.distributed.launch import distributed
         from ..fit.memory_plan import parse_bytes
         from ..jobs.sight import SightOptions
         from ..jobs.train import TrainOptions, train_run
@@ -139,11 +140,12 @@ def train(
         augment=parse_augment(augment, augment_copies),
         sight=SightOptions(parse_depth(bit_depth), as_roi(roi), as_masks(ignore_mask)),
     )
-    fitted = train_run(data, output, options, notify=typer.echo, warn=warn)
-    held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
-    copies = f", {fitted.augment.made} augmented copies of each" if fitted.augment else ""
-    kept = f"{fitted.bank_size:,} of {fitted.patches:,} patches kept"
-    typer.echo(f"Fitted {len(fitted.train_sha256)} images{copies}{held_out}: {kept}. Wrote {output}.")
+    with distributed(device):
+        fitted = train_run(data, output, options, notify=typer.echo, warn=warn)
+        held_out = f", {len(fitted.held_out_sha256)} held out" if fitted.held_out_sha256 else ""
+        copies = f", {fitted.augment.made} augmented copies of each" if fitted.augment else ""
+        kept = f"{fitted.bank_size:,} of {fitted.patches:,} patches kept"
+        typer.echo(f"Fitted {len(fitted.train_sha256)} images{copies}{held_out}: {kept}. Wrote {output}.")
 
 
 def tune(
@@ -188,6 +190,7 @@ def tune(
     synthetic defects made on them; labelled defects in validation/ count too. RUN/tune.html shows what was found.
     """
     with gc_paused():
+        from ..fit.distributed.launch import distributed
         from ..jobs.sight import SightOptions
         from ..tuning.choice import Limits
         from ..tuning.options import TuneOptions, base_options
@@ -213,5 +216,6 @@ def tune(
         device=inference_device,
         target_fpr=target_fpr,
     )
-    typer.echo(str(tune_run(data, output, options, notify=typer.echo, warn=warn)))
-    typer.echo(f"Wrote {output}; {output / 'tune.html'} shows what was tried.")
+    with distributed(device):
+        typer.echo(str(tune_run(data, output, options, notify=typer.echo, warn=warn)))
+        typer.echo(f"Wrote {output}; {output / 'tune.html'} shows what was tried.")

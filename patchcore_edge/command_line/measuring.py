@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from .options import (
     TorchDevice,
 )
 from .values import as_masks, as_roi, note, warn
+
+if TYPE_CHECKING:
+    from ..metrics.evaluator import Evaluation
 
 __all__ = ["calibrate", "data", "evaluate"]
 
@@ -59,7 +62,7 @@ def data(
 
 def calibrate(
     run: RunArgument,
-    data: DataOption,
+    data: DataOption = None,
     target_fpr: Annotated[
         float | None,
         typer.Option(
@@ -80,25 +83,27 @@ def calibrate(
     held out; a folder of other good images; the training images, each scored by a bank that was fitted without it.
     """
     with gc_paused():
+        from ..fit.distributed.launch import distributed
         from ..jobs.calibrate import calibrate_run
         from ..jobs.sight import SightOptions
 
     sight = SightOptions(None, as_roi(roi), as_masks(ignore_mask))
-    found = calibrate_run(
-        *(run, data, target_fpr, device),
-        strict=strict,
-        group_by=group_by,
-        good=good or (),
-        sight=sight,
-        notify=typer.echo,
-        warn=warn,
-    )
-    typer.echo(str(found))
+    with distributed(device):
+        found = calibrate_run(
+            *(run, data, target_fpr, device),
+            strict=strict,
+            group_by=group_by,
+            good=good or (),
+            sight=sight,
+            notify=typer.echo,
+            warn=warn,
+        )
+        typer.echo(str(found))
 
 
 def evaluate(
     run: RunArgument,
-    data: TestData,
+    data: TestData = None,
     report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
     device: TorchDevice = "auto",
     roi: RoiOption = None,
@@ -110,20 +115,26 @@ def evaluate(
 ) -> None:
     """Measure a run on the test images and write a report, with the metrics as JSON beside it."""
     with gc_paused():
+        from ..fit.distributed.launch import distributed
         from ..jobs.evaluate import evaluate_run
         from ..jobs.sight import SightOptions
 
     path = report or run / "report.html"
     sight = SightOptions(None, as_roi(roi), as_masks(ignore_mask))
-    found = evaluate_run(
-        *(run, data, device, path),
-        strict=strict,
-        group_by=group_by,
-        good=good or (),
-        sight=sight,
-        warn=warn,
-        notify=note,
-    )
+    with distributed(device):
+        found = evaluate_run(
+            *(run, data, device, path),
+            strict=strict,
+            group_by=group_by,
+            good=good or (),
+            sight=sight,
+            warn=warn,
+            notify=note,
+        )
+        _print_figures(found, path, as_json=as_json)
+
+
+def _print_figures(found: Evaluation, report: Path, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
         return
@@ -135,4 +146,4 @@ def evaluate(
             f"batch {group.group or '?'}: {group.rejected} of {group.good} good rejected, "
             f"{group.found} of {group.defective} defective found"
         )
-    typer.echo(f"Wrote {path}.")
+    typer.echo(f"Wrote {report}.")

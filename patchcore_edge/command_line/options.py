@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .values import as_data
+
 __all__ = [
     "BitDepthOption",
     "DataArgument",
@@ -26,18 +28,32 @@ __all__ = [
     "WeightsOption",
 ]
 
-_LAYOUTS = "MVTec AD layout or VisA's, a folder of good images, or a list of files (CSV); see docs/data.md."
-DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS)]
-DataOption = Annotated[Path, typer.Option("--data", help=_LAYOUTS)]
+_LAYOUTS = (
+    "MVTec AD layout or VisA's, a folder of good images, a list of files (CSV, Parquet), or tar shards; a path or a "
+    "URL; see docs/data.md."
+)
+DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS, parser=as_data, metavar="DATA")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help=f"Default: what `train` was given. {_LAYOUTS}", parser=as_data, metavar="DATA"),
+]
 RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
 TestData = Annotated[
-    Path,
+    Path | None,
     typer.Option(
-        "--data", help="MVTec AD layout, of which test/good and test/<defect> are enough; VisA's; or a list (CSV)."
+        "--data",
+        help="Default: what `train` was given. MVTec AD layout, of which test/good and test/<defect> are enough; "
+        "VisA's; a list; or tar shards.",
+        parser=as_data,
+        metavar="DATA",
     ),
 ]
 WeightsOption = Annotated[
-    str | None, typer.Option(help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's.")
+    str | None,
+    typer.Option(
+        help="Backbone weights: .safetensors, .pth, or 'hub' to download timm's. Default: <backbone>.safetensors in "
+        "the folder that PATCHCORE_EDGE_WEIGHTS names, else a package that holds them."
+    ),
 ]
 TorchDevice = Annotated[str, typer.Option("--device", "-d", help="torch device: auto, cpu, cuda, xpu.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import typer
@@ -13,6 +14,7 @@ from patchcore_edge_runtime.images.geometry import Masks, Roi, parse_polygon, pa
 from patchcore_edge_runtime.validation import first_fault
 
 __all__ = [
+    "as_data",
     "as_masks",
     "as_roi",
     "names_in",
@@ -25,6 +27,16 @@ __all__ = [
     "parse_size",
     "warn",
 ]
+
+
+def as_data(text: str) -> Path:
+    """Where data is: a path, or the path that stands for a URL."""
+    if "://" not in text:
+        return Path(text)
+    # What it is in imports torch.
+    from ..data import data_path
+
+    return data_path(text)
 
 
 def note(sentence: str) -> None:

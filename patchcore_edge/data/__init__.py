@@ -5,7 +5,7 @@ from .batches import describe_batches
 from .datamodule import DataModule
 from .dataset import ImageDataset, ImageItem
 from .folder import Folder, open_data, open_tests, open_whole
-from .list_file import ImageList
+from .lists import ImageList, Shards, data_path
 from .mvtec import CATEGORIES, MVTec, MVTecTest, test_items
 from .prediction import prediction_items
 from .report import DataReport, report_data
@@ -25,7 +25,9 @@ __all__ = [
     "ImageList",
     "MVTec",
     "MVTecTest",
+    "Shards",
     "VisA",
+    "data_path",
     "describe_batches",
     "hold_out",
     "open_data",

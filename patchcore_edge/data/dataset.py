@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,14 @@ class ImageDataset:
         """
         return self._mask(self.items[index])
 
-    def batches(self, batch_size: int, *, strict: bool = False, any_needed: bool = True) -> Iterator[Batch]:
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        strict: bool = False,
+        any_needed: bool = True,
+        report: Callable[[list[str]], None] | None = None,
+    ) -> Iterator[Batch]:
         """All images in order, ``batch_size`` at a time; those of a batch are its ``image_path``.
 
         Masks of another size than their images are refused before the first. Files that cannot be read are left out,
@@ -133,6 +141,7 @@ class ImageDataset:
             batch_size: images at a time; the last batch may be smaller.
             strict: make the first file that cannot be read an error.
             any_needed: make it an error when none can be read.
+            report: takes the reasons, one for each file left out, in place of ``report_lost``.
 
         Raises:
             DataError: a file cannot be read, with ``strict``; or none can; or a mask has another size than its image.
@@ -152,15 +161,27 @@ class ImageDataset:
                 samples = []
         if samples:
             yield _batch(samples)
-        if lost:
-            self._report(lost, any_needed)
+        (report or partial(self.report_lost, any_needed=any_needed))(lost)
 
-    def _report(self, lost: Sequence[str], any_needed: bool) -> None:
-        if any_needed and len(lost) == len(self.items):
+    def report_lost(self, lost: Sequence[str], any_needed: bool = True, of: int | None = None) -> None:
+        """Name and count the files that were left out.
+
+        Args:
+            lost: a reason for each.
+            any_needed: make it an error when there are no others.
+            of: how many there were; those of this dataset when None.
+
+        Raises:
+            DataError: there are none.
+        """
+        if not lost:
+            return
+        count = len(self.items) if of is None else of
+        if any_needed and len(lost) == count:
             raise DataError(f"None of {len(lost)} images can be used; the first: {lost[0]}")
         for reason in lost:
             _log.warning("skipped: %s", reason)
-        _log.warning("%d of %d images were skipped.", len(lost), len(self.items))
+        _log.warning("%d of %d images were skipped.", len(lost), count)
 
     def _pixels(self, path: Path) -> Image:
         return decoded(path, self.spec)[0] if self._given is None else self._given(path)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from threading import Lock
 from types import TracebackType
+from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.frame_check import FrameStats, measure
@@ -25,6 +27,8 @@ __all__ = ["DecodedFiles"]
 _IN_MEMORY = 256 << 20
 """Bytes of pixels that stay in memory; beyond them they go to a temporary file."""
 _AT_A_TIME = 64
+_FACTS = TypeAdapter(list[tuple[str, FrameStats | None, str]])
+"""Digest, statistics and what is wrong with each of some files."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,11 @@ class DecodedFiles:
     Args:
         items: whose files.
         spec: the model's preprocessing.
+        own: gives the places of the files that are read now, of so many different ones; of the others, what somebody
+            else found has to be told (``know``), and their pixels are decoded when they are asked for.
     """
 
-    def __init__(self, items: Sequence[ImageItem], spec: PreprocessSpec) -> None:
+    def __init__(self, items: Sequence[ImageItem], spec: PreprocessSpec, own: Callable[[int], range] = range) -> None:
         self._spec = spec
         self._shape = (*spec.input_size, 3)
         # Who makes it closes it: it is its own context.
@@ -53,7 +59,8 @@ class DecodedFiles:
         self._lock = Lock()
         self._rows: dict[Path, int] = {}
         self._found: dict[Path, _Found] = {}
-        paths = list(dict.fromkeys(item.path for item in items))
+        everything = list(dict.fromkeys(item.path for item in items))
+        paths = [everything[place] for place in own(len(everything))]
         try:
             with ThreadPoolExecutor() as threads:
                 for start in range(0, len(paths), _AT_A_TIME):
@@ -71,6 +78,17 @@ class DecodedFiles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+    def found(self) -> Any:
+        """What was found, of JSON's types."""
+        return _FACTS.dump_python(
+            [(found.digest, found.stats, found.error) for found in self._found.values()], mode="json"
+        )
+
+    def know(self, paths: Iterable[Path], found: Any) -> None:
+        """Take what others have found of files, in the order of those."""
+        for path, (digest, stats, error) in zip(paths, _FACTS.validate_python(found), strict=True):
+            self._found.setdefault(path, _Found(digest, stats, None, error))
 
     def dataset(self, items: Sequence[ImageItem]) -> ImageDataset:
         """Some of the items as a dataset that decodes nothing."""
@@ -108,8 +126,10 @@ class DecodedFiles:
         Raises:
             DataError: the file is not usable.
         """
-        if path not in self._rows:
+        if self._found[path].error:
             raise DataError(self._found[path].error)
+        if path not in self._rows:  # somebody else read it for what it is
+            return decoded(path, self._spec)[0]
         size = int(np.prod(self._shape))
         with self._lock:
             self._file.seek(self._rows[path] * size)

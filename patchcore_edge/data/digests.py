@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import DataError
@@ -37,6 +38,10 @@ class FileDigests:
 
     def __init__(self) -> None:
         self._known: dict[Path, str] = {}
+
+    def know(self, paths: Iterable[Path], digests: Iterable[str]) -> None:
+        """Take digests that somebody else has found."""
+        self._known.update(zip(paths, digests, strict=True))
 
     def __call__(self, path: Path) -> str:
         """The digest; what tells an unreadable file apart where there is none, since a fit names and skips that."""

@@ -13,7 +13,7 @@ from .datamodule import DataModule, good_folder, good_images, require_images
 from .dataset import ImageItem
 from .file_names import some_names
 from .good_names import is_chosen
-from .list_file import ImageList
+from .lists import ImageList, Shards, data_path, is_list, is_shards
 from .masks import Matches, with_masks
 from .mvtec import MVTec, MVTecTest
 from .split import hold_out
@@ -99,10 +99,11 @@ def open_data(
     recursive: bool = True,
 ) -> DataModule:
     """The data under ``path``: the MVTec AD layout where it has a ``train`` folder, VisA's where it has
-    ``Data/Images``, else a folder of good images.
+    ``Data/Images``, a list or shards where it is such, else a folder of good images.
 
     Args:
-        path: a folder, or a list of files (see ``ImageList``); a datamodule is taken as it is.
+        path: a folder, a list of files (see ``ImageList``), or tar shards (see ``Shards``), also by their URL; a
+            datamodule is taken as it is.
         val_split_ratio: share of the good images that is held out where there is no ``validation/good``, in [0, 1).
         seed: decides which.
         group_by: pattern that finds an image's batch in its path below the folder of good images.
@@ -116,14 +117,15 @@ def open_data(
     """
     if isinstance(path, DataModule):
         return path
-    path = Path(path)
-    if path.is_file() and path.suffix.lower() == ".csv":
+    path, rules = data_path(path), FolderRules(group_by, tuple(good), recursive)
+    if is_list(path):
         if group_by is not None:
             raise ConfigError("A list names the batches in a column; leave --group-by out.")
         return ImageList(path, val_split_ratio=val_split_ratio, seed=seed, good=good)
+    if is_shards(path):
+        return Shards(path, val_split_ratio=val_split_ratio, seed=seed, rules=rules)
     if not path.is_dir():
         raise DataError(f"There is no folder {path}; give a folder of images of good parts.")
-    rules = FolderRules(group_by, tuple(good), recursive)
     if is_visa(path):
         return VisA(path, rules, val_split_ratio, seed)
     if split_folder(path, "train") is not None:
@@ -133,26 +135,28 @@ def open_data(
     return _GoodBelow(path, val_split_ratio, seed, rules)
 
 
-def open_tests(path: Path, rules: FolderRules) -> DataModule:
+def open_tests(path: str | Path, rules: FolderRules) -> DataModule:
     """The data under ``path`` for its test images, which is all that has to be there; others may be missing.
 
     Raises:
         DataError, ConfigError: as ``open_data``; of a folder without test images there are none.
     """
-    if path.is_file() or is_visa(path):
-        found = open_data(path, good=rules.good)
+    path = data_path(path)
+    if is_list(path) or is_shards(path) or is_visa(path):
+        found = open_data(path, group_by=None if is_list(path) else rules.group_by, good=rules.good)
         same = found.with_train([])
         same.validation = []
         return same
     return MVTecTest(path, rules)
 
 
-def open_whole(path: Path, rules: FolderRules) -> DataModule:
+def open_whole(path: str | Path, rules: FolderRules) -> DataModule:
     """Whatever is under ``path``, to be looked at: as ``open_data``, or test images alone.
 
     Raises:
         DataError, ConfigError: as ``open_data``.
     """
+    path = data_path(path)
     if split_folder(path, "test") is not None and split_folder(path, "train") is None:
         return open_tests(path, rules)
     return open_data(path, group_by=rules.group_by, good=rules.good, recursive=rules.recursive)

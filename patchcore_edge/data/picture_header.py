@@ -59,7 +59,9 @@ def read_header(source: Path | bytes) -> PictureHeader | None:
     from PIL import Image as Pillow
 
     try:
-        with Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        # Opened by its path: that knows how, where it is in an archive or elsewhere.
+        opened = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with opened, Pillow.open(opened) as image:
             return _header(image)
     except (*_FAULTS, Pillow.DecompressionBombError):
         return None
@@ -80,7 +82,7 @@ def decoded_by_pillow(file: Path, mode: str) -> NDArray[Any]:
     from PIL import ImageOps
 
     try:
-        with Pillow.open(file) as image:
+        with file.open("rb") as opened, Pillow.open(opened) as image:
             if mode == "P" and image.mode != "P":
                 return np.ones(1, np.uint8)
             return np.asarray(ImageOps.exif_transpose(image.convert(mode)))

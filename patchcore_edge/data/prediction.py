@@ -1,4 +1,4 @@
-"""What can be predicted on: a datamodule's test images, a folder, one file."""
+"""What can be predicted on: a datamodule's test images, a folder, a list, shards, one file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from patchcore_edge_runtime.images.listing import describe_left_out, list_images
 
 from .datamodule import DataModule, require_images
 from .dataset import ImageItem
+from .folder import open_data
+from .lists import data_path, is_list, is_shards
 
 __all__ = ["prediction_items"]
 
@@ -23,7 +25,8 @@ def prediction_items(
     """The images to score; what is left out of a folder is logged.
 
     Args:
-        source: a datamodule gives its test images; a folder all images in it and below; a file itself.
+        source: a datamodule gives its test images; a folder all images in it and below, a list all that it names,
+            shards all that are in them; an image file itself.
         recursive: look into subfolders too.
         leave_out: folders that the caller writes to.
 
@@ -34,7 +37,12 @@ def prediction_items(
         if not source.test:
             raise DataError(f"{source.root} has no test images; put them into test/good and test/<defect>.")
         return source.test
-    path = Path(source)
+    path = data_path(source)
+    if is_list(path) or is_shards(path):
+        found = open_data(path)
+        for sentence in found.describe_folders():
+            _log.warning("%s", sentence)
+        return [ImageItem(item.path, None) for item in [*found.train, *found.validation, *found.test]]
     if path.is_file():
         return [ImageItem(path, None)]
     if not path.is_dir():

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ..models.k_center_greedy import Pool
+from ..models.pool import Pool, shard_of
 from .likeness import FEWEST, SURE, Hashes, Pictures, image_rows
 
 __all__ = ["Parts", "find_parts", "shown_already"]
@@ -79,7 +78,7 @@ def find_parts(
     links: list[set[int]] = [set() for _ in kept]
     if len(kept) >= FEWEST:
         alike = _Alike(Pictures(pool, grid, kept), [hashes[image] for image in kept] if hashes else [])
-        links = [alike.of(place) for place in range(len(kept))]
+        links = alike.links()
     joined = _joined(links, [batches[image] for image in kept] if batches else [""] * len(kept))
     leader = {int(kept[place]): int(kept[joined[place]]) for place in range(len(kept))}
     numbers: dict[int, int] = {}
@@ -108,8 +107,7 @@ def shown_already(
     if count < FEWEST:
         return [False] * asked
     alike = _Alike(Pictures(pool, grid, np.arange(count)), hashes)
-    bits = other_hashes if hashes else [None] * asked
-    return [bool(alike.to(image_rows(others, grid, image), one)) for image, one in enumerate(bits)]
+    return alike.showing(others, grid, other_hashes if hashes else [None] * asked)
 
 
 class _Alike:
@@ -119,14 +117,28 @@ class _Alike:
         self._pictures, self._bits = pictures, hashes
         self._hashes = Hashes(hashes) if hashes else None
 
-    def of(self, place: int) -> set[int]:
-        """Places of the others that show an image's part."""
-        bits = self._bits[place] if self._bits else None
-        return self._agreeing(self._pictures.explaining(self._pictures.patches(place), place), bits, place)
+    def links(self) -> list[set[int]]:
+        """For each image the places of the others that show its part."""
+        places = self._pictures.places
+        explained = self._pictures.explaining(self._pictures.ask(place) for place in places)
+        found = [
+            self._agreeing(by, self._bits[place] if self._bits else None, place)
+            for place, by in zip(places, explained, strict=True)
+        ]
+        pairs = [(place, other) for place, others in zip(places, found, strict=True) for other in sorted(others)]
+        links: list[set[int]] = [set() for _ in range(self._pictures.count)]
+        for place, other in self._pictures.together(torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)).tolist():
+            links[place].add(other)
+        return links
 
-    def to(self, rows: Tensor, bits: _Bits | None) -> set[int]:
-        """Places of the images that show the part of another picture, with ``[P, D]`` features."""
-        return self._agreeing(self._pictures.explaining(self._pictures.in_space(rows)), bits)
+    def showing(self, others: Pool, grid: tuple[int, int], bits: Sequence[_Bits | None]) -> list[bool]:
+        """For each image of another pool whether one of these shows its part."""
+        shard, patches = shard_of(others), grid[0] * grid[1]
+        own, start = (others, 0) if shard is None else (shard.own, shard.start // patches)
+        images = range(len(own) // patches)
+        explained = self._pictures.explaining(self._pictures.ask_of(image_rows(own, grid, image)) for image in images)
+        found = [bool(self._agreeing(by, bits[start + image])) for image, by in zip(images, explained, strict=True)]
+        return [bool(one) for one in self._pictures.together(torch.tensor(found, dtype=torch.bool)).tolist()]
 
     def _agreeing(self, explained: dict[int, float], bits: _Bits | None, own: int | None = None) -> set[int]:
         if self._hashes is None or bits is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ..guest_logging import unchanged_logging
 from ..models import Patchcore
+from .distributed.ranks import ranks
 
 __all__ = ["EMBEDDING_LIMIT", "Embedder", "converted", "deviation", "embedding"]
 
@@ -104,7 +106,9 @@ class _Compiled:
     def __init__(self, model: Patchcore, example: Tensor) -> None:
         with unchanged_logging(), torch.inference_mode():
             graph = converted(embedding(model), example)
-        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
+        if (local := ranks().local_size) > 1:  # the others need cores too
+            options["INFERENCE_NUM_THREADS"] = max(1, (os.cpu_count() or 1) // local)
         self._compiled = ov.Core().compile_model(graph, "CPU", options)
         self._queue = ov.AsyncInferQueue(self._compiled)
         self._queue.set_callback(self._collect)

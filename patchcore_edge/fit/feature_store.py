@@ -27,7 +27,7 @@ from patchcore_edge_runtime.errors import CheckpointError, ConfigError, cannot_w
 
 from ..models.k_center_greedy import Pool
 
-__all__ = ["FeatureFile", "FeatureStore", "StoreHeader", "stored_bytes"]
+__all__ = ["FeatureFile", "FeatureStore", "StoreHeader", "locked", "stored_bytes", "stored_header"]
 
 _FEATURES, _PROGRESS, _LOCK = "features.bin", "progress.jsonl", "lock"
 
@@ -100,6 +100,7 @@ class FeatureStore:
 
     Attributes:
         images: positions of the images in the list of training images, in the order of their rows.
+        folder: the same.
 
     Raises:
         ConfigError: neither memory nor a folder was given.
@@ -111,7 +112,7 @@ class FeatureStore:
             raise ConfigError("Features that are not kept in memory need a folder.")
         self.header = header
         self.images: list[int] = []
-        self._folder = folder
+        self.folder = folder
         rows = capacity * header.patches
         self._rows = torch.empty(rows, header.dimensions) if in_memory else None
         self._writer = ThreadPoolExecutor(1, "features")
@@ -119,6 +120,11 @@ class FeatureStore:
         self._lock: FileLock | None = None
         if folder is not None:
             self._open(folder)
+
+    @property
+    def own_images(self) -> list[int]:
+        """Those of ``images`` whose rows this process has: all of them."""
+        return self.images
 
     @property
     def next_image(self) -> int:
@@ -149,7 +155,7 @@ class FeatureStore:
         if self._rows is not None:
             start = len(self.images) * self.header.patches
             self._rows[start : start + len(rows)] = rows
-        if self._folder is not None:
+        if self.folder is not None:
             self._wait()
             self._written = self._writer.submit(self._write, values, images)
         self.images += images
@@ -164,8 +170,8 @@ class FeatureStore:
         count = len(self.images) * self.header.patches
         if self._rows is not None:
             return self._rows[:count]
-        assert self._folder is not None
-        return FeatureFile(self._folder / _FEATURES, count, self.header.dimensions, self.header.dtype)
+        assert self.folder is not None
+        return FeatureFile(self.folder / _FEATURES, count, self.header.dimensions, self.header.dtype)
 
     def close(self) -> None:
         """Let others go on with the folder."""
@@ -176,14 +182,14 @@ class FeatureStore:
     def discard(self) -> None:
         """Delete the folder: the fit is done."""
         self._writer.shutdown()
-        if self._folder is not None:
+        if self.folder is not None:
             # Before the lock goes, so that nobody else's files are meant; where an open file cannot be deleted, after.
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
         self.close()
-        if self._folder is not None:
+        if self.folder is not None:
             with suppress(OSError):
-                (self._folder / _LOCK).unlink(missing_ok=True)
-                self._folder.rmdir()
+                (self.folder / _LOCK).unlink(missing_ok=True)
+                self.folder.rmdir()
 
     def _wait(self) -> None:
         """Until the file holds all rows so far."""
@@ -194,7 +200,7 @@ class FeatureStore:
     def _open(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(folder)
+            self._lock = locked(folder)
             self.images = self._resume(folder)
             if not self.images:
                 (folder / _FEATURES).write_bytes(b"")
@@ -229,24 +235,32 @@ class FeatureStore:
         return images
 
     def _write(self, values: NDArray[Any], images: list[int]) -> None:
-        assert self._folder is not None
+        assert self.folder is not None
         try:
-            with (self._folder / _FEATURES).open("ab") as file:
+            with (self.folder / _FEATURES).open("ab") as file:
                 file.write(values.tobytes())
                 # Before the line that vouches for them, also when the power fails.
                 file.flush()
                 os.fsync(file.fileno())
-            with (self._folder / _PROGRESS).open("a", encoding="utf-8") as file:
+            with (self.folder / _PROGRESS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(images) + "\n")
         except OSError as error:
             remedy = "make room and train again to go on from there"
-            raise cannot_write(self._folder, error, remedy, CheckpointError) from None
+            raise cannot_write(self.folder, error, remedy, CheckpointError) from None
 
 
 def stored_bytes(folder: Path) -> int:
     """Bytes of features that a folder holds already."""
     features = folder / _FEATURES
     return features.stat().st_size if features.is_file() else 0
+
+
+def stored_header(folder: Path) -> StoreHeader | None:
+    """Of the features that a folder holds; None where it holds none."""
+    try:
+        return _header((folder / _PROGRESS).read_text(encoding="utf-8").partition("\n")[0])
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _header(line: str) -> StoreHeader | None:
@@ -263,7 +277,7 @@ def _images(lines: list[str]) -> list[int]:
         return []
 
 
-def _locked(folder: Path) -> FileLock:
+def locked(folder: Path) -> FileLock:
     """The system's lock on a folder: it goes with its process, whatever that dies of, also in a container.
 
     Raises:

@@ -9,7 +9,9 @@ docs/thresholds.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -17,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.evenly_spaced import evenly_spaced
-from ..models.k_center_greedy import Pool, pool_rows, products
+from ..models.k_center_greedy import products
+from ..models.pool import Pool, pool_rows, shard_of
 
-__all__ = ["FEWEST", "SURE", "Hashes", "Pictures", "image_rows"]
+__all__ = ["FEWEST", "SURE", "Asked", "Hashes", "Pictures", "image_rows"]
 
 FEWEST = 8
 """Images; with fewer there are none left to measure by."""
@@ -40,6 +43,11 @@ _HELD = 128
 _KEPT = 512
 """Images whose patches stay in memory in that space, a quarter of a megabyte each."""
 _QUERIES = 64
+_NEAREST = 64
+_MATRIX = 1 << 26
+"""Distances of summaries that are held at a time."""
+_AT_A_TIME = 64
+"""Pictures that are explained between two exchanges: a megabyte of queries."""
 _CELLS = 4
 _DIMENSIONS = 64
 _SAMPLED_IMAGES = 256
@@ -52,8 +60,26 @@ _HASH_FEW, _HASH_MOST, _HASH_MOST_OF_FEW = 30, 8, 4
 """Bits at most. Among few images even the similar ones are of another kind, and half of their distance says little."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A picture that is to be explained.
+
+    Attributes:
+        queries: ``[q, d]`` some of its patches, in the space.
+        summary: ``[s]``.
+        own: its place, if it is one of the images.
+    """
+
+    queries: Tensor
+    summary: Tensor
+    own: int | None = None
+
+
 class Pictures:
     """Images by how well they explain others.
+
+    Where several processes hold the pool, each explains pictures of its own, in step with the others: what is asked
+    goes to the processes that hold the images, and distances come back.
 
     Args:
         pool: features, image after image.
@@ -63,50 +89,113 @@ class Pictures:
 
     def __init__(self, pool: Pool, grid: tuple[int, int], images: NDArray[np.int64]) -> None:
         self._pool, self._grid, self._images = pool, grid, images
+        self._shard = shard_of(pool)
+        own, first = (pool, 0) if self._shard is None else (self._shard.own, self._shard.start)
+        patches = grid[0] * grid[1]
+        self._own, self._first = own, first // patches
+        low, high = np.searchsorted(images, [self._first, self._first + len(own) // patches])
+        self.places = range(int(low), int(high))
         self._queries = _places(grid)
         self._mean, self._axes = self._whitening()
         self._held = evenly_spaced(len(images), _HELD)
-        self._kept = {place: self._whitened(place) for place in self._held}
-        self._summaries = torch.stack([self._summary(self.patches(place)) for place in range(len(images))])
+        self._kept = {place: self._whitened(place) for place in self._held if place in self.places}
+        summaries = [self._summary(self._patches(place)) for place in self.places]
+        cells = min(_CELLS, grid[0]) * min(_CELLS, grid[1])
+        mine = torch.stack(summaries) if summaries else torch.zeros(0, cells * self._axes.shape[1])
+        self._summaries = mine if self._shard is None else self._shard.exchange.gather(mine)
+        self._norms = self._summaries.square().sum(1)
 
-    def explaining(self, patches: Tensor, own: int | None = None) -> dict[int, float]:
-        """Places of the images that explain a picture better than those of other parts do.
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self._images)
+
+    def together(self, tensor: Tensor) -> Tensor:
+        """What all processes found about their own pictures, ``[n, ...]`` each, in the order of the pictures."""
+        return tensor if self._shard is None else self._shard.exchange.gather(tensor)
+
+    def ask(self, place: int) -> Asked:
+        """About one of this process's images."""
+        return Asked(self._patches(place)[self._queries], self._summaries[place], place)
+
+    def ask_of(self, rows: Tensor) -> Asked:
+        """About another picture, with ``[P, D]`` features."""
+        patches = (rows - self._mean) @ self._axes
+        return Asked(patches[self._queries], self._summary(patches))
+
+    def explaining(self, asked: Iterable[Asked]) -> Iterator[dict[int, float]]:
+        """For each picture the places of the images that explain it better than those of other parts do.
 
         With the share that their distance is of the best other part's; under ``SURE`` it tells by itself.
-
-        Args:
-            patches: ``[P, d]`` of the picture, in the space.
-            own: its own place, if it is one of the images.
         """
-        apart = (self._summaries - self._summary(patches)).square().sum(1).numpy()
-        order = [int(place) for place in np.argsort(apart, kind="stable") if place != own]
-        near, far = max(_CANDIDATES, int(_NEAR * len(order))), max(FEWEST - 2, int(_FAR * len(order)))
-        held = set(self._held)
-        references = [place for place in order[near : far + 1] if place in held][:_REFERENCES]
-        queries = patches[self._queries]
-        far_best = self._best(queries, references)
-        next_best = self._best(queries, order[_CANDIDATES : _CANDIDATES + _NEXT])
-        if not far_best or not next_best:
-            return {}
-        found = {place: _explained(queries, self.patches(place)) for place in order[:_CANDIDATES]}
-        shares = {place: min(one / next_best, _FAR_FACTOR * one / far_best) for place, one in found.items()}
-        return {place: share for place, share in shares.items() if share < _LIKELY}
+        coming = iter(asked)
+        while True:
+            some = list(islice(coming, max(1, min(_AT_A_TIME, _MATRIX // self.count))))
+            if not self._any(bool(some)):
+                return
+            wanted = self._wanted(some)
+            pairs = [(number, place) for number, one in enumerate(wanted) for place in sorted(one.places)]
+            distances = self._distances(some, np.array(pairs, np.int64).reshape(-1, 2))
+            found: list[dict[int, float]] = [{} for _ in some]
+            for (number, place), distance in zip(pairs, distances, strict=True):
+                found[number][place] = distance
+            yield from (one.explained(by) for one, by in zip(wanted, found, strict=True))
 
-    def patches(self, place: int) -> Tensor:
-        """``[P, d]`` of one of the images, in the space."""
+    def _wanted(self, asked: Sequence[Asked]) -> list[_Wanted]:
+        """With what each picture is compared, by the distances of the summaries, all in one product."""
+        if not asked:
+            return []
+        summaries = torch.stack([one.summary for one in asked])
+        apart = products(summaries, -2 * self._summaries, self._norms).numpy()
+        return [self._compared(one, row) for one, row in zip(asked, apart, strict=True)]
+
+    def _compared(self, asked: Asked, apart: NDArray[np.float32]) -> _Wanted:
+        if asked.own is not None:
+            apart[asked.own] = np.inf
+        count = len(apart) - (asked.own is not None)
+        # What is near by the product, in the order of the differences, which lose no digits.
+        nearest = np.argpartition(apart, min(_NEAREST, count) - 1)[: min(_NEAREST, count)]
+        exact = (self._summaries[nearest] - asked.summary).square().sum(1).numpy()
+        order = nearest[np.lexsort((nearest, exact))].tolist()
+        near, far = max(_CANDIDATES, int(_NEAR * count)), max(FEWEST - 2, int(_FAR * count))
+        held = np.array([place for place in self._held if place != asked.own])
+        ranks = np.searchsorted(np.sort(apart), apart[held])
+        within = (ranks >= near) & (ranks <= far)
+        references = held[within][np.argsort(ranks[within], kind="stable")][:_REFERENCES].tolist()
+        return _Wanted(order[:_CANDIDATES], order[_CANDIDATES : _CANDIDATES + _NEXT], references)
+
+    def _any(self, here: bool) -> bool:
+        """Whether some process has pictures left."""
+        return here if self._shard is None else bool(self._shard.exchange.sum(torch.tensor([int(here)])) > 0)
+
+    def _distances(self, asked: Sequence[Asked], pairs: NDArray[np.int64]) -> list[float]:
+        """Of ``[p, 2]`` numbers of a picture and places of an image, how far the picture is from being explained."""
+        if self._shard is None:
+            return [_explained(asked[number].queries, self._patches(place)) for number, place in pairs.tolist()]
+        exchange, width = self._shard.exchange, self._axes.shape[1]
+        # Behind one another: the pictures of all processes, and what is asked of them.
+        mine = torch.stack([one.queries for one in asked]) if asked else torch.zeros(0, len(self._queries), width)
+        before = int(exchange.gather(torch.tensor([len(mine)]))[: exchange.rank].sum())
+        queries = exchange.gather(mine)
+        counts = exchange.gather(torch.tensor([len(pairs)]))
+        everybody = exchange.gather(torch.from_numpy(pairs + np.array([before, 0])))
+        found = torch.zeros(len(everybody), dtype=torch.float64)
+        for row, (number, place) in enumerate(everybody.tolist()):
+            if place in self.places:
+                found[row] = _explained(queries[number], self._patches(place))
+        start = int(counts[: exchange.rank].sum())
+        answers: list[float] = exchange.sum(found)[start : start + len(pairs)].tolist()
+        return answers
+
+    def _patches(self, place: int) -> Tensor:
+        """``[P, d]`` of one of this process's images, in the space."""
         if place not in self._kept and len(self._kept) < _KEPT:
             self._kept[place] = self._whitened(place)
         return self._kept[place] if place in self._kept else self._whitened(place)
 
-    def in_space(self, rows: Tensor) -> Tensor:
-        """``[P, D]`` features → ``[P, d]``."""
-        return (rows - self._mean) @ self._axes
-
     def _whitened(self, place: int) -> Tensor:
-        return self.in_space(image_rows(self._pool, self._grid, int(self._images[place])))
-
-    def _best(self, queries: Tensor, places: Sequence[int]) -> float:
-        return min((_explained(queries, self.patches(place)) for place in places), default=0.0)
+        rows = image_rows(self._own, self._grid, int(self._images[place]) - self._first)
+        return (rows - self._mean) @ self._axes
 
     def _summary(self, patches: Tensor) -> Tensor:
         """Means over a coarse grid, to find what is worth a closer look."""
@@ -117,14 +206,36 @@ class Pictures:
     def _whitening(self) -> tuple[Tensor, Tensor]:
         """Mean ``[D]`` and axes ``[D, d]`` of the space in which the patches of these images vary alike."""
         some = self._images[evenly_spaced(len(self._images), _SAMPLED_IMAGES)]
-        rows = [image_rows(self._pool, self._grid, int(image))[self._queries] for image in some]
-        sample = torch.cat(rows).double()
+        rows = some[:, None] * (self._grid[0] * self._grid[1]) + self._queries.numpy()
+        sample = pool_rows(self._pool, rows.ravel()).cpu().double()
         mean = sample.mean(0)
         values, vectors = torch.linalg.eigh((sample - mean).T @ (sample - mean) / len(sample))
         largest = values.flip(0)[:_DIMENSIONS]
         kept = largest > 1e-6 * largest[0].clamp_min(1e-30)
         axes = vectors.flip(1)[:, :_DIMENSIONS][:, kept] / largest[kept].sqrt()
         return mean.float(), axes.float()
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Places of the images that a picture is compared with: the most similar, the next, and some farther away."""
+
+    candidates: list[int]
+    following: list[int]
+    references: list[int]
+
+    @property
+    def places(self) -> set[int]:
+        return {*self.candidates, *self.following, *self.references}
+
+    def explained(self, by: Mapping[int, float]) -> dict[int, float]:
+        """Which candidates explain the picture, from all distances."""
+        far_best = min((by[place] for place in self.references), default=0.0)
+        next_best = min((by[place] for place in self.following), default=0.0)
+        if not far_best or not next_best:
+            return {}
+        shares = {place: min(by[place] / next_best, _FAR_FACTOR * by[place] / far_best) for place in self.candidates}
+        return {place: share for place, share in shares.items() if share < _LIKELY}
 
 
 class Hashes:

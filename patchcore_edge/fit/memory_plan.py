@@ -18,6 +18,8 @@ _SHARE_OF_FREE = 0.5
 _BASE = 5 << 29
 """What torch, OpenVINO, a backbone, a batch of images and a round of the coreset take, rounded up
 (``benchmarks/scale_fit.py``)."""
+_PER_IMAGE = 5 << 10
+"""What each process keeps of every image to find pictures of one part: 1,024 numbers, its name and its digest."""
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _DISK_RESERVE = 256 << 20
 
@@ -63,6 +65,8 @@ class FitPlan:
         dimensions: of a patch feature.
         bank_size: patches that the coreset keeps.
         copies: augmented ones of each image.
+        ranks: processes that share the images.
+        local_ranks: of those, the ones that share this machine's memory and disk.
     """
 
     images: int
@@ -70,6 +74,13 @@ class FitPlan:
     dimensions: int
     bank_size: int
     copies: int = 0
+    ranks: int = 1
+    local_ranks: int = 1
+
+    @property
+    def own_rows(self) -> int:
+        """Patches that one process has to hold, the most of any."""
+        return -(-self.images // self.ranks) * (1 + self.copies) * self.patches
 
     @property
     def rows(self) -> int:
@@ -77,13 +88,21 @@ class FitPlan:
         return self.images * (1 + self.copies) * self.patches
 
     def fits(self, memory_limit: int | None) -> bool:
-        """Whether float32 features fit into so many bytes; into half of what is free when None."""
-        limit = int(free_memory() * _SHARE_OF_FREE) if memory_limit is None else memory_limit
+        """Whether a process's float32 features fit into so many bytes; into half of what is free for it when None."""
+        limit = int(free_memory() * _SHARE_OF_FREE / self.local_ranks) if memory_limit is None else memory_limit
         return self.store_bytes(4) <= limit
 
     def store_bytes(self, item_size: int) -> int:
-        """The features with ``item_size`` bytes per number."""
-        return self.rows * self.dimensions * item_size
+        """A process's features with ``item_size`` bytes per number."""
+        return self.own_rows * self.dimensions * item_size
+
+    def memory_bytes(self, *, in_memory: bool) -> int:
+        """What a process needs in all, with its features in memory or not."""
+        bank = self.bank_size * self.dimensions * 4
+        # Two floats per patch while the coreset is chosen, and the bank twice while it is put together.
+        return (
+            _BASE + 8 * self.own_rows + 2 * bank + _PER_IMAGE * self.images + (self.store_bytes(4) if in_memory else 0)
+        )
 
     def describe(self, dtype_on_disk: str | None, disk_bytes: int) -> str:
         """What a person should know before a long fit, in one line.
@@ -93,16 +112,16 @@ class FitPlan:
             disk_bytes: that a file of features takes; 0 for none.
         """
         bank = self.bank_size * self.dimensions * 4
-        # Two floats per patch while the coreset is chosen, and the bank twice while it is put together.
-        memory = _BASE + 8 * self.rows + 2 * bank + (self.store_bytes(4) if dtype_on_disk is None else 0)
+        memory = self.memory_bytes(in_memory=dtype_on_disk is None)
         where = "in memory" if dtype_on_disk is None else f"on disk as {dtype_on_disk}"
         copied, times = "", ""
+        each = f" for each of {self.ranks} processes" if self.ranks > 1 else ""
         if self.copies:
             copied = f" with {self.copies} augmented {'copy' if self.copies == 1 else 'copies'} of each"
             times = f", {1 + self.copies} times those of the images alone"
         return (
             f"{self.images:,} images{copied} give {self.rows:,} patches x {self.dimensions}{times}, kept {where}: "
-            f"about {format_bytes(memory)} of memory and {format_bytes(disk_bytes)} of disk; "
+            f"about {format_bytes(memory)} of memory and {format_bytes(disk_bytes)} of disk{each}; "
             f"the bank will hold {self.bank_size:,} patches, {format_bytes(bank)}."
         )
 

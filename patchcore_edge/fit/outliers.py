@@ -18,9 +18,14 @@ from torch import Tensor
 
 from patchcore_edge_runtime.errors import ConfigError
 
-from ..models.k_center_greedy import Pool, pool_rows, products
+from ..data.evenly_spaced import evenly_spaced
+from ..models.k_center_greedy import products
+from ..models.pool import Pool, pool_rows, shard_of
 
-__all__ = ["Outliers", "find_outliers"]
+__all__ = ["SHOWN", "Outliers", "find_outliers"]
+
+SHOWN = 12
+"""The least usual images, whose patches are kept for a page."""
 
 _PICKS = 1024
 _OUTLYING = 3.5
@@ -35,7 +40,8 @@ class Outliers:
         paths: the n images.
         distances: ``[n]`` float32: of an image's patches, the largest distance to the nearest of the earliest picks
             that come from other images.
-        patches: ``[n, P]`` float32: that distance of each patch.
+        patches: ``[P]`` float32 of each of the least usual images by its place: that distance of each patch.
+        usual: the median of such distances, in some of the images.
         grid: rows and columns of the P patches.
         z_scores: ``[n]`` float32: of the distances, from their median, in units of their spread.
         limit: distance above which an image stands out.
@@ -43,7 +49,8 @@ class Outliers:
 
     paths: tuple[Path, ...]
     distances: NDArray[np.float32]
-    patches: NDArray[np.float32]
+    patches: dict[int, NDArray[np.float32]]
+    usual: float
     grid: tuple[int, int]
     z_scores: NDArray[np.float32]
     limit: float
@@ -99,20 +106,37 @@ def find_outliers(
     middle = centers.mean(0)
     centers = centers - middle
     weights, bias = -2 * centers, (centers * centers).sum(1)
-    found = np.zeros((len(paths), patches), np.float32)
-    for image in range(len(paths)):
-        rows = pool_rows(pool, slice(image * rows_each, image * rows_each + patches)) - middle
+    shard = shard_of(pool)
+    held, start = (pool, 0) if shard is None else (shard.own, shard.start // rows_each)
+    whole = (lambda tensor: tensor) if shard is None else shard.exchange.gather
+
+    def of_patches(image: int) -> NDArray[np.float32]:
+        first = (image - start) * rows_each
+        rows = pool_rows(held, slice(first, first + patches)) - middle
         own = torch.where((owners == own_unit[image]).to(bias.device), torch.inf, bias)
         nearest = products(rows, weights, own).amin(1) + (rows * rows).sum(1)
-        found[image] = nearest.clamp_(min=0).sqrt_().cpu().numpy()
-    if ignored is not None and len(ignored):
-        found[:, ignored.cpu().numpy()] = 0
-    # One image has no others: its distances are infinite.
-    found[~np.isfinite(found)] = 0
-    distances = found.max(1)
+        found = nearest.clamp_(min=0).sqrt_().cpu().numpy()
+        if ignored is not None and len(ignored):
+            found[ignored.cpu().numpy()] = 0
+        # One image has no others: its distances are infinite.
+        return np.asarray(np.where(np.isfinite(found), found, 0), np.float32)
+
+    here = range(start, start + len(held) // rows_each)
+    some, middles, largest = set(evenly_spaced(len(paths))), [], []
+    for image in here:
+        found = of_patches(image)
+        largest.append(found.max())
+        if image in some:
+            middles.append(np.median(found))
+    distances = whole(torch.tensor(np.array(largest, np.float32))).numpy()
+    usual = float(np.median(whole(torch.tensor(np.array(middles, np.float32))).numpy()))
+    shown = sorted(np.argsort(-distances, kind="stable")[:SHOWN].tolist())
+    mine = [of_patches(image) for image in shown if image in here]
+    rows = whole(torch.tensor(np.array(mine, np.float32).reshape(-1, patches))).numpy()
     median, unit = _usual(distances)
     z_scores = np.asarray((distances - median) / unit, np.float32)
-    return Outliers(tuple(paths), distances, found, grid, z_scores, median + _OUTLYING * unit)
+    by_place = dict(zip(shown, rows, strict=True))
+    return Outliers(tuple(paths), distances, by_place, usual, grid, z_scores, median + _OUTLYING * unit)
 
 
 def _usual(values: NDArray[np.float32]) -> tuple[float, float]:

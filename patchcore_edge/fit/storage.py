@@ -9,11 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 
 from patchcore_edge_runtime.errors import CheckpointError, ConfigError, DataError
 
 from ..models import Patchcore
 from ..models.k_center_greedy import coreset_size
+from .distributed.ranks import ranks
+from .distributed.store import require_same_ranks, store_folder
 from .feature_store import FeatureStore, StoreHeader, stored_bytes
 from .memory_plan import FitPlan, require_disk
 
@@ -50,31 +53,36 @@ def open_store(
 
     Args:
         model: whose features they are.
-        images: how many.
+        images: how many, of which this process's stretch is stored.
         storage: where the features may go.
-        largest: gives the largest feature of some image; asked only where features go to disk.
+        largest: gives the largest feature of some image, 0 without any; asked only where features go to disk.
         copies: augmented ones of each image, whose rows come with its own.
 
     Raises:
         ConfigError: neither memory nor disk can hold the features.
+        CheckpointError: another number of processes began to fill the folder.
     """
-    plan = _plan(model, images, storage, copies)
-    in_memory = plan.fits(storage.memory_limit)
-    dtype = "float32" if in_memory else _disk_dtype(plan, storage.folder, largest)
+    plan, job = _plan(model, images, storage, copies), ranks()
+    folder = store_folder(storage.folder, job)
+    # What one process keeps otherwise than another would be another bank.
+    in_memory = all(job.values(plan.fits(storage.memory_limit)))
+    dtype = "float32" if in_memory else _disk_dtype(plan, folder, largest)
     header = StoreHeader(storage.fingerprint, plan.patches * (1 + copies), plan.dimensions, dtype)
     disk = plan.store_bytes(np.dtype(dtype).itemsize)
     with ExitStack() as stack:
-        folder = storage.folder
+        if storage.folder is not None:
+            require_same_ranks(storage.folder, header, job)
         if folder is None and not in_memory:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="patchcore-edge-")))
         if storage.notify is not None:
             storage.notify(plan.describe(None if in_memory else dtype, 0 if folder is None else disk))
         if folder is not None:
-            require_disk(folder, disk - stored_bytes(folder))
-        store = FeatureStore(header, images, in_memory, folder)
+            require_disk(folder, (disk - stored_bytes(folder)) * job.local_size)
+        store = FeatureStore(header, len(job.stretch(images)), in_memory, folder)
         stack.callback(store.close)
-        if store.images and storage.notify is not None:
-            storage.notify(f"Going on after {len(store.images)} images that an interrupted fit left in {folder}.")
+        kept = int(job.sum(torch.tensor([len(store.images)])))
+        if kept and storage.notify is not None:
+            storage.notify(f"Going on after {kept} images that an interrupted fit left in {storage.folder}.")
         with _kept_where_it_helps(store):
             yield store
 
@@ -86,14 +94,17 @@ def _plan(model: Patchcore, images: int, storage: FeatureStorageOptions, copies:
     if model.counted_rows is not None:
         pool = images * int(model.counted_rows.sum())
     size = storage.bank_size(pool, dimensions) if storage.bank_size else None
-    return FitPlan(images, patches, dimensions, size or coreset_size(pool, model.coreset_sampling_ratio), copies)
+    kept = size or coreset_size(pool, model.coreset_sampling_ratio)
+    job = ranks()
+    return FitPlan(images, patches, dimensions, kept, copies, job.size, job.local_size)
 
 
 def _disk_dtype(plan: FitPlan, folder: Path | None, largest: Callable[[], float]) -> str:
     if folder is not None:
         # Before any image is read.
-        require_disk(folder, plan.store_bytes(np.dtype("float16").itemsize) - stored_bytes(folder))
-    return "float32" if largest() > _FLOAT16_COMFORT else "float16"
+        require_disk(folder, (plan.store_bytes(np.dtype("float16").itemsize) - stored_bytes(folder)) * plan.local_ranks)
+    found = next((value for value in ranks().values(largest()) if value), 0.0)
+    return "float32" if found > _FLOAT16_COMFORT else "float16"
 
 
 @contextmanager

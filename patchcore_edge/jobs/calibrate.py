@@ -9,14 +9,18 @@ from pathlib import Path
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.frame_check import learn_limits
+from patchcore_edge_runtime.path_text import path_text
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..data import DataModule, ImageItem, describe_batches, open_data
 from ..data.decoded_files import DecodedFiles
 from ..engine import Engine
+from ..fit.distributed.ranks import ranks
 from ..runs.checkpoint import Calibration, RunFacts, ViewFacts, load_run, save_calibration
 from ..thresholds import DEFAULT_FPR, calibrate_good, calibrate_on_defects, describe, require_rate
+from .beforehand import training_data
 from .out_of_sample import OutOfSample, Scored
+from .shared import shared_files
 from .sight import SightOptions, look_otherwise
 from .telling import tell_data, telling
 
@@ -44,7 +48,7 @@ class CalibrationResult:
 
 def calibrate_run(
     folder: Path,
-    data: Path | DataModule,
+    data: Path | DataModule | None,
     target_fpr: float | None,
     device: str,
     *,
@@ -63,7 +67,8 @@ def calibrate_run(
 
     Args:
         folder: RUN.
-        data: with a validation split, or good images; of a datamodule no report is made.
+        data: with a validation split, or good images; of a datamodule no report is made. What the run was trained on
+            when None.
         target_fpr: share of good parts that may be called NG; when None and there are no labelled defects, a rate of at
             most 5 % that the images support.
         device: torch's name.
@@ -84,11 +89,14 @@ def calibrate_run(
 
     say = telling(notify)
     model, facts = load_run(folder)
+    if data is None:
+        data = training_data(folder, facts)
+        say(f"Calibrating with the data of the fit, {path_text(data)}.")
     module = open_data(data, group_by=group_by or facts.group_by, good=good or facts.good, recursive=facts.recursive)
     if module is not data:
         tell_data(module, say, warn, decode_masks=any(item.is_defective for item in module.validation), strict=strict)
     other = look_otherwise(model, sight, module.validation or module.train, "thresholds", say)
-    with DecodedFiles(module.validation or module.train, model.pre_processor.spec) as files:
+    with shared_files(module.validation or module.train, model.pre_processor.spec) as files:
         items, trained_on = _calibration_items(module, facts, files)
         say(describe_batches([item for item in items if not item.is_defective]))
         out_of_sample = OutOfSample(Engine(device, strict=strict), model, facts, files, say)
@@ -99,7 +107,8 @@ def calibrate_run(
             scored = out_of_sample.cross_fitted(items) if trained_on else out_of_sample.held_out(items)
             thresholds, found = calibrate_good(scored.good, target_fpr, str(module), scored.method, scored.caught)
         result = CalibrationResult(thresholds, _with_shift(found, scored), scored)
-        _save(folder, result, files, other)
+        if ranks().is_first:
+            _save(folder, result, files, other)
     return result
 
 

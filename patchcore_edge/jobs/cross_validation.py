@@ -21,12 +21,25 @@ from torch import Tensor
 from patchcore_edge_runtime.bundle.recipe import PcaOptions
 from patchcore_edge_runtime.errors import DataError
 
+from ..fit.distributed.ranks import ranks
 from ..models import PatchcoreModel
 from ..models.feature_space import FeatureSpace, Moments, pool_moments, pool_origin, projected
 from ..models.images_pool import ImagesPool, counted_only
-from ..models.k_center_greedy import KCenterGreedy, Pool, pool_rows
+from ..models.k_center_greedy import KCenterGreedy
+from ..models.pool import Pool, pool_rows, shard_of
 
-__all__ = ["FOLDS", "OutOfFold", "Scorer", "folds", "out_of_fold_scores", "stretches_of", "units_of", "unseen_bank"]
+__all__ = [
+    "FOLDS",
+    "OutOfFold",
+    "Scorer",
+    "folds",
+    "image_scores",
+    "out_of_fold_scores",
+    "scores_of_all",
+    "stretches_of",
+    "units_of",
+    "unseen_bank",
+]
 
 FOLDS = {100: 20, 1000: 10}
 """Up to so many images → folds, else 5. The fewer images there are, the more each is missed by a bank without it: with
@@ -86,6 +99,43 @@ class Scorer:
             return float(scored.pred_score[0]), float(scored.anomaly_map.max())
         finally:
             self._model.memory_bank, self._model.feature_space = own, own_space
+
+
+def image_scores(
+    scorer: Scorer,
+    pool: Pool,
+    images: Sequence[int] | NDArray[np.int64],
+    rows_each: int,
+    bank: Tensor,
+    space: FeatureSpace | None,
+) -> NDArray[np.float32]:
+    """``[m, 2]`` raw scores and map maxima of some images of a pool; each process scores those that it holds.
+
+    Args:
+        scorer: of the fitted model.
+        pool: image after image, ``rows_each`` of each.
+        images: their places.
+        rows_each: of an image in the pool, those of its copies included.
+        bank: ``[M, k]``.
+        space: the bank's.
+    """
+    shard = shard_of(pool)
+    own, first = (pool, 0) if shard is None else (shard.own, shard.start // rows_each)
+    here = range(first, first + len(own) // rows_each)
+    found = np.zeros((len(images), 2), np.float32)
+    for row, image in enumerate(images):
+        if int(image) in here:
+            found[row] = scorer(scorer.image(own, int(image) - first, rows_each), bank, space)
+    return found if shard is None else shard.exchange.sum(torch.from_numpy(found)).numpy()
+
+
+def scores_of_all(
+    scorer: Scorer, made: Iterable[Tensor | None], bank: Tensor, space: FeatureSpace | None
+) -> list[float]:
+    """Raw image scores of pictures, ``[P, D]`` features each, or None where another process has them."""
+    own = [0.0 if rows is None else scorer(rows, bank, space)[0] for rows in made]
+    found: list[float] = ranks().sum(torch.tensor(own, dtype=torch.float64)).tolist()
+    return found
 
 
 def units_of(part: NDArray[np.int64], batches: Sequence[str] = ()) -> NDArray[np.int64]:
@@ -150,7 +200,7 @@ def out_of_fold_scores(
     parted: Sequence[NDArray[np.int64]],
     sampling_ratio: float,
     seed: int,
-    defects: Callable[[NDArray[np.int64]], Iterable[Tensor]] = lambda fold: (),
+    defects: Callable[[NDArray[np.int64]], Iterable[Tensor | None]] = lambda fold: (),
     device: torch.device | None = None,
     pca: PcaOptions | None = None,
     counted: NDArray[np.bool_] | None = None,
@@ -167,7 +217,7 @@ def out_of_fold_scores(
         parted: the images of each fold; together all n.
         sampling_ratio: share of the other folds' patches that each bank keeps.
         seed: of the coresets.
-        defects: gives ``[P, D]`` features of synthetic defects on a fold's images.
+        defects: gives ``[P, D]`` features of synthetic defects on a fold's images, None for those of other processes.
         device: where the coresets are chosen; the pool's when None.
         pca: the feature space of each fold's bank; the features as they are when None.
         counted: which of an image's r rows may be in a bank; see ``counted_only``.
@@ -180,9 +230,9 @@ def out_of_fold_scores(
         others = np.setdiff1d(np.arange(n), fold)
         rest = projected(counted_only(ImagesPool(pool, others, rows_each), counted), space)
         bank = KCenterGreedy(rest, sampling_ratio, seed, device=device).sample_coreset()
-        for image in fold:
-            scores[image], maxima[image] = scorer(scorer.image(pool, int(image), rows_each), bank, space)
-        made += [scorer(rows, bank, space)[0] for rows in defects(fold)]
+        found = image_scores(scorer, pool, fold, rows_each, bank, space)
+        scores[fold], maxima[fold] = found[:, 0], found[:, 1]
+        made += scores_of_all(scorer, defects(fold), bank, space)
     return OutOfFold(scores, maxima, np.array(made, np.float32))
 
 
@@ -197,12 +247,17 @@ def _spaces(
     if pca is None:
         return [None for _ in parted]
     pool, rows_each = counted_only(pool, counted), rows_each if counted is None else int(counted.sum())
-    origin = pool_origin(pool)
+    origin, shard = pool_origin(pool), shard_of(pool)
+    own, first = (pool, 0) if shard is None else (shard.own, shard.start // rows_each)
+    here = range(first, first + len(own) // rows_each)
 
-    def moments(image: int) -> Moments:
-        return pool_moments(pool, origin, slice(image * rows_each, (image + 1) * rows_each))
+    def moments(fold: NDArray[np.int64]) -> Moments:
+        places = [int(image) - first for image in fold if int(image) in here]
+        rows = (slice(place * rows_each, (place + 1) * rows_each) for place in places)
+        found = reduce(add, (pool_moments(own, origin, some) for some in rows), pool_moments(own, origin, slice(0)))
+        return found if shard is None else found.together(shard.exchange)
 
-    of_folds = [reduce(add, (moments(int(image)) for image in fold)) for fold in parted]
+    of_folds = [moments(fold) for fold in parted]
     whole = reduce(add, of_folds)
     return [(whole - fold).space(pca) for fold in of_folds]
 

@@ -10,17 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
+from patchcore_edge_runtime.path_text import path_text
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..data import Batch, DataModule, FolderRules, ImageDataset, ImageItem, open_tests
 from ..data.digests import FileDigests
 from ..data.file_names import some_names
 from ..engine import Engine
-from ..metrics.evaluator import Evaluation, Scores, collect_scores, evaluate
+from ..fit.distributed.ranks import ranks
+from ..metrics.evaluator import Evaluation, Scores, evaluate
 from ..models import Patchcore
 from ..reporting.report import View, write_report
 from ..runs.checkpoint import Calibration, RunFacts, load_calibrated
 from ..thresholds import describe
+from .beforehand import training_data
+from .shared import shared_digests, shared_scores
 from .sight import SightOptions, look_otherwise, looked_at
 from .telling import tell_data, telling
 
@@ -29,7 +33,7 @@ __all__ = ["evaluate_run"]
 
 def evaluate_run(
     folder: Path,
-    data: Path,
+    data: Path | None,
     device: str,
     report: Path,
     *,
@@ -44,7 +48,7 @@ def evaluate_run(
 
     Args:
         folder: RUN.
-        data: folder, or a list of files, with test images.
+        data: folder, or a list of files, with test images; what the run was trained on when None.
         device: torch's name.
         report: HTML file to write.
         strict: stop at an image that cannot be read.
@@ -65,25 +69,30 @@ def evaluate_run(
     say = telling(warn)
     for sentence in calibration.facts.warnings if calibration is not None else ():
         say(sentence)
+    if data is None:
+        data = training_data(folder, facts)
     module = open_tests(data, FolderRules(group_by or facts.group_by, tuple(good) or facts.good, facts.recursive))
     items = module.test
     if not items:
         where = f"{data} has no test images" if data.exists() else f"There is no folder {data}"
         raise DataError(f"{where}; put good test images into test/good and others into test/<defect>.")
     digests = FileDigests()
+    shared_digests([item.path for item in items], digests)
     tell_data(module, telling(notify), say, digests, decode_masks=True, strict=strict)
     seen = _seen(items, facts, digests)
     say(seen)
     look_otherwise(model, sight, items, "figures", say)
     dataset = DataModule.dataset(items, model.pre_processor.spec)
     unseen = _Unseen()
-    scores = _known(collect_scores(unseen.watch(Engine(device, strict=strict).stream(model, dataset))), items)
+    scores = _known(shared_scores(Engine(device, strict=strict), model, dataset, watch=unseen.watch), items)
     if warn is not None and (model.pre_processor.spec.roi is not None or model.hidden is not None):
         unseen.tell(warn)
     thresholds = calibration.thresholds if calibration else None
     evaluation = evaluate(scores, thresholds)
     unmasked = _unmasked(evaluation)
     say(unmasked)
+    if not ranks().is_first:
+        return evaluation
     write_report(
         report,
         f"{facts.name}: {data}",
@@ -146,11 +155,12 @@ class _Unseen:
             yield batch
 
     def tell(self, warn: Callable[[str], None]) -> None:
-        if self._marked:
-            names = ", ".join(path.name for path in self._marked[:3])
+        marked = [name for some in ranks().values([path_text(path.name) for path in self._marked]) for name in some]
+        if marked:
+            names = ", ".join(marked[:3])
             warn(
-                f"{len(self._marked)} defective images have their whole defect where nothing is inspected (--roi, "
-                f"--ignore-mask), and cannot be found by it: {names}{', …' if len(self._marked) > 3 else ''}."
+                f"{len(marked)} defective images have their whole defect where nothing is inspected (--roi, "
+                f"--ignore-mask), and cannot be found by it: {names}{', …' if len(marked) > 3 else ''}."
             )
 
 

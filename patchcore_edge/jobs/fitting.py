@@ -25,6 +25,7 @@ from ..models.images_pool import ImagesPool, without_copies
 from ..models.k_center_greedy import Pool
 from ..runs.fitted import split_off
 from .cross_validation import units_of
+from .shared import shared_hashes
 
 __all__ = ["Fitted", "Looks", "fit_bank", "held_but_shown"]
 
@@ -103,7 +104,7 @@ def held_but_shown(engine: Engine, model: Patchcore, module: DataModule, pool: P
     dataset, hashes = module.dataset(held, spec), PictureHashes()
     with engine.features(model, dataset, watch=hashes.watch) as store:
         used = [held[place] for place in store.images]
-        grid, others = model.model.patch_grid(spec.input_size), hashes.of(dataset.part(store.images))
+        grid, others = model.model.patch_grid(spec.input_size), shared_hashes(hashes, dataset, store)
         own = without_copies(pool, len(looks.hashes), grid[0] * grid[1])
         seen = shown_already(own, store.pool(), grid, looks.hashes, others)
     return [item for item, known in zip(used, seen, strict=True) if known or looks.digest(item.path) in fitted]

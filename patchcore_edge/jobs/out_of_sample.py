@@ -20,16 +20,29 @@ from ..data.perceptual_hash import perceptual_hash
 from ..data.synthetic_defects import make_defects
 from ..engine import Engine
 from ..fit.copies import Parts, find_parts
+from ..fit.distributed.ranks import ranks
+from ..fit.distributed.store import ShardedStore
 from ..fit.embedder import Embedder
 from ..fit.feature_store import FeatureStore
-from ..metrics.evaluator import Scores, collect_scores
+from ..metrics.evaluator import Scores
 from ..metrics.score_order import Shift, file_order, find_shift
 from ..models import Patchcore
 from ..models.images_pool import without_copies
 from ..models.k_center_greedy import Pool
 from ..runs.checkpoint import RunFacts
 from ..thresholds import Caught, GoodScores
-from .cross_validation import OutOfFold, Scorer, folds, out_of_fold_scores, stretches_of, units_of, unseen_bank
+from .cross_validation import (
+    OutOfFold,
+    Scorer,
+    folds,
+    image_scores,
+    out_of_fold_scores,
+    scores_of_all,
+    stretches_of,
+    units_of,
+    unseen_bank,
+)
+from .shared import shared_scores
 
 __all__ = ["OutOfSample", "Scored"]
 
@@ -86,7 +99,7 @@ class OutOfSample:
 
     def labelled(self, items: Sequence[ImageItem]) -> Scored:
         """Good and defective images, by the run's own bank."""
-        scores = collect_scores(self._engine.stream(self._model, self._files.dataset(items)))
+        scores = shared_scores(self._engine, self._model, self._files.dataset(items))
         by_path = {item.path: item for item in items}
         good = np.flatnonzero(~scores.labels)
         parts = [by_path[scores.paths[place]] for place in good]
@@ -100,9 +113,9 @@ class OutOfSample:
         bank, space = self._model.model.memory_bank, self._model.model.feature_space
         with self._engine.features(self._model, self._files.dataset(good)) as store:
             pool, used = _opened(store, good)
-            found = [self._scorer(self._scorer.image(pool, image), bank, space) for image in range(len(used))]
+            found = image_scores(self._scorer, pool, range(len(used)), self._scorer.patches, bank, space)
             parts = self._parts(pool, used)
-        scores, maxima = (np.array(column, np.float32) for column in zip(*found, strict=True))
+        scores, maxima = found[:, 0], found[:, 1]
         caught = Caught(self._synthetic(used), self._defective([item for item in items if item.is_defective]))
         known = self._good(used, scores, maxima, parts)
         shift = None if known.batches else _shift(used, scores)
@@ -131,14 +144,16 @@ class OutOfSample:
         bank, unseen = unseen_bank(
             pool, units, size, seed, device=self._engine.device, space=space, counted=self._model.counted_rows
         )
-        images = (self._scorer.image(pool, int(place), len(pool) // len(units)) for place in unseen)
-        scores = np.array([self._scorer(image, bank, space)[0] for image in images], np.float32)
+        scores = image_scores(self._scorer, pool, unseen, len(pool) // len(units), bank, space)[:, 0]
         return bank, {int(unseen[place]): score for place, score in _spread(scores).items()}
 
     def _parts(self, pool: Pool, items: Sequence[ImageItem]) -> Parts:
         batches = [item.batch for item in items if item.batch]
         digests = [self._files.digest(item.path) for item in items]
-        hashes = [perceptual_hash(self._files.pixels(item.path)) for item in items]
+        job = ranks()
+        seen = [perceptual_hash(self._files.pixels(items[place].path)) for place in job.stretch(len(items))]
+        bits = np.stack(seen) if seen else np.zeros((0, 64), np.bool_)
+        hashes = list(job.gather(torch.from_numpy(bits)).numpy())
         own = without_copies(pool, len(items), self._scorer.patches)
         parts = find_parts(own, self._scorer.grid, digests, batches, hashes)
         self._notify(str(parts))
@@ -162,7 +177,7 @@ class OutOfSample:
         shown = set(evenly_spaced(len(items)))
         embed = Embedder(self._model, per_image * len(shown))
 
-        def defects(fold: NDArray[np.int64]) -> Iterator[Tensor]:
+        def defects(fold: NDArray[np.int64]) -> Iterator[Tensor | None]:
             some = [items[int(i)] for i in fold if int(i) in shown]
             return self._embedded(embed, some, per_image) if some else iter(())
 
@@ -178,23 +193,24 @@ class OutOfSample:
         per_image = _per_image(len(items))
         rows = self._embedded(Embedder(self._model, per_image * len(some)), some, per_image)
         model = self._model.model
-        scores = [self._scorer(one, model.memory_bank, model.feature_space)[0] for one in rows]
-        return np.array(scores, np.float32)
+        return np.array(scores_of_all(self._scorer, rows, model.memory_bank, model.feature_space), np.float32)
 
-    def _embedded(self, embed: Embedder, items: Sequence[ImageItem], per_image: int) -> Iterator[Tensor]:
-        """``[P, D]`` features of the defects on some images."""
-        images = [self._files.pixels(item.path) for item in items]
-        for defect in make_defects(images, per_image, _DEFECT_SEED, hidden=self._model.hidden):
-            yield embed(torch.from_numpy(defect.image)[None].to(self._engine.device))
+    def _embedded(self, embed: Embedder, items: Sequence[ImageItem], per_image: int) -> Iterator[Tensor | None]:
+        """``[P, D]`` features of the defects on some images, None for those that another process embeds."""
+        images, job = [self._files.pixels(item.path) for item in items], ranks()
+        made = make_defects(images, per_image, _DEFECT_SEED, hidden=self._model.hidden)
+        for number, defect in enumerate(made):
+            own = number % job.size == job.rank
+            yield embed(torch.from_numpy(defect.image)[None].to(self._engine.device)) if own else None
 
     def _defective(self, items: Sequence[ImageItem]) -> _Floats:
         if not items:
             return np.empty(0, np.float32)
         dataset = self._files.dataset(items)
-        return collect_scores(self._engine.stream(self._model, dataset, "defects")).scores
+        return shared_scores(self._engine, self._model, dataset, "defects").scores
 
 
-def _opened(store: FeatureStore, items: Sequence[ImageItem]) -> tuple[Pool, list[ImageItem]]:
+def _opened(store: FeatureStore | ShardedStore, items: Sequence[ImageItem]) -> tuple[Pool, list[ImageItem]]:
     return store.pool(), [items[place] for place in store.images]
 
 

@@ -14,10 +14,10 @@ from patchcore_edge_runtime.validation import first_fault
 
 from ..data import ImageItem
 from ..data.photo_size import PhotoSizes, photo_sizes
-from ..data.pixel_facts import pixel_facts
 from ..models import Patchcore
 from ..models.ignored import ignored_cells
 from ..runs.checkpoint import ViewFacts
+from .shared import shared_pixel_facts
 
 __all__ = ["Sight", "SightOptions", "found_sight", "look_otherwise", "looked_at"]
 
@@ -114,7 +114,7 @@ def found_sight(items: Sequence[ImageItem], options: SightOptions, say: Callable
     photos = photo_sizes(paths)
     if photos is None:
         raise DataError("None of the images can be read; give photos of good parts.")
-    pixels = pixel_facts(paths)
+    pixels = shared_pixel_facts(paths)
     depth = options.bit_depth or pixels.bit_depth
     for sentence in pixels.sentences(depth):
         say(sentence)

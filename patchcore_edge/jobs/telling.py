@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..data import DataModule
 from ..data.digests import FileDigests
 from ..data.report import report_data
+from ..fit.distributed.ranks import ranks
 
 __all__ = ["tell_data", "telling"]
 
@@ -30,7 +31,7 @@ def tell_data(
     decode_masks: bool = False,
     strict: bool = False,
 ) -> None:
-    """The data report before the work.
+    """The data report before the work, in one process.
 
     Args:
         module: the data.
@@ -43,6 +44,8 @@ def tell_data(
     Raises:
         DataError: something is doubtful, with ``strict``.
     """
+    if not ranks().is_first:
+        return
     # Not their pixels: the work decodes the images anyway, and finds what shows one part.
     report = report_data(module, digests, pixels=False, decode_masks=decode_masks)
     say(report.rows_text)

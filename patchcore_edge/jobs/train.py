@@ -19,6 +19,7 @@ from ..data.digests import FileDigests
 from ..data.file_names import some_names
 from ..data.perceptual_hash import PictureHashes
 from ..engine import Engine
+from ..fit.distributed.ranks import ranks
 from ..fit.storage import FeatureStorageOptions
 from ..models import Patchcore
 from ..models.feature_extractor import size_step
@@ -29,7 +30,9 @@ from ..models.weights import weights_file
 from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
+from .beforehand import require_means, require_patches
 from .fitting import Fitted, Looks, fit_bank, held_but_shown
+from .shared import shared_digests, shared_hashes
 from .sight import Sight, SightOptions, found_sight
 from .telling import tell_data, telling
 
@@ -146,9 +149,13 @@ def train_run(
     """
     # Not after an hour's work.
     require_replaceable(folder, RUN_FILE)
+    require_means([options.backbone], options.weights, options.device)
+    if options.image_size is not None:
+        require_patches(options.backbone, options.layers, options.image_size, options.patch_stride)
     module = options.open(data)
 
     say, digest = telling(notify), FileDigests()
+    shared_digests([item.path for item in [*module.train, *module.validation]], digest)
     if module is not data:
         tell_data(module, say, warn, digest, strict=options.strict)
     say(describe_batches(module.train + split_off(module)))
@@ -167,22 +174,38 @@ def train_run(
     with engine.features(model, dataset, storage, hashes.watch, augment=True) as store:
         # Without the images that could not be read.
         used = [module.train[place] for place in store.images]
-        looks = Looks(digest, hashes.of(dataset.part(store.images)))
+        looks = Looks(digest, shared_hashes(hashes, dataset, store))
         fill = partial(_fill, model, options)
         found = fit_bank(model, store.pool(), used, looks, fill, options.outliers, say)
         fitted = module.with_train(found.kept)
         shown = held_but_shown(engine, model, fitted, store.pool(), looks)
         rules = FolderRules(options.group_by, options.good, options.recursive)
         findings = FitFindings(found.suspects, [*shown, *found.dropped], rules)
-        facts = save_fitted(folder, model, fitted, findings, digest)
+        facts = _saved(folder, model, fitted, findings, digest)
         if shown:
             say(
                 f"{len(shown)} of the images held out show parts that are among the training images; "
                 "`calibrate` will leave them out."
             )
-        _report_outliers(folder, model, module.with_train(used), found, say)
+        if ranks().is_first:
+            _report_outliers(folder, model, module.with_train(used), found, say)
+        if facts.bank_size <= options.num_neighbors:
+            (warn or say)(_small_bank(facts))
         store.discard()
     return facts
+
+
+def _saved(folder: Path, model: Patchcore, fitted: DataModule, findings: FitFindings, digest: FileDigests) -> RunFacts:
+    """The run's facts, once the first process has written it."""
+    own = save_fitted(folder, model, fitted, findings, digest).model_dump(mode="json") if ranks().is_first else None
+    return RunFacts.model_validate(ranks().first_value(own))
+
+
+def _small_bank(facts: RunFacts) -> str:
+    return (
+        f"The memory bank holds {facts.bank_size} of {facts.patches:,} patches: every new part is compared with these "
+        "alone. Give more images or a larger --image-size, or ask for more by --coreset-size."
+    )
 
 
 def _fill(model: Patchcore, options: TrainOptions, pool: Pool) -> None:

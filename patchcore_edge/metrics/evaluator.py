@@ -142,7 +142,11 @@ class Evaluation:
 
 
 def collect_scores(
-    batches: Iterable[Batch], *, keep_maps: bool = False, group_of: Callable[[Path], str] | None = None
+    batches: Iterable[Batch],
+    *,
+    keep_maps: bool = False,
+    group_of: Callable[[Path], str] | None = None,
+    part: bool = False,
 ) -> Scores:
     """Bring the engine's predictions together; of a map, only what the metrics need is held after its batch.
 
@@ -150,6 +154,7 @@ def collect_scores(
         batches: scored and labelled, on the CPU.
         keep_maps: hold all maps and masks too: 320 KiB per image of 256x256 pixels.
         group_of: gives the batch (lot, day, camera) of a file, "" where it is not known; none is known when absent.
+        part: they are some of many, perhaps none, and pixels are counted whatever they are.
 
     Raises:
         DataError: the images are not labelled, or a map holds what is no distance.
@@ -182,11 +187,13 @@ def collect_scores(
         if keep_maps:
             maps.extend(raw)
             masks.extend(known)
+    if not columns and part:
+        columns = [tuple(np.zeros(0, kind) for kind in (np.bool_, np.float32, np.float32, np.float32, np.bool_))]
     labels, scores, maxima, medians, has_mask = (np.concatenate(column) for column in zip(*columns, strict=True))
     kinds = [path_text(path.parent.name) for path in paths]
     groups = [] if group_of is None else [group_of(path) for path in paths]
     # Of good pixels alone nothing can be measured.
-    counted = pixels if (has_mask & labels).any() else None
+    counted = pixels if part or (has_mask & labels).any() else None
     return Scores(paths, kinds, labels, scores, maxima, medians, counted, maps, masks, groups, has_mask)
 
 

@@ -67,6 +67,21 @@ class PixelHistogram:
         np.add.at(self._overlap, bins[mask], 1 / np.bincount(regions.ravel())[regions[mask]])
         self._regions += count
 
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], int]:
+        """``[m]`` bins that are not empty; ``[m, 2]`` good and defective pixels; ``[m]`` overlap; how many regions."""
+        bins = np.flatnonzero((self.good > 0) | (self.defective > 0))
+        pixels = np.stack([self.good[bins], self.defective[bins]], 1)
+        return bins, pixels, self._overlap[bins], self._regions
+
+    def add_counts(
+        self, bins: NDArray[np.int64], pixels: NDArray[np.int64], overlap: NDArray[np.float64], regions: int
+    ) -> None:
+        """Add the counts of other images; bins may come more than once."""
+        np.add.at(self.good, bins, pixels[:, 0])
+        np.add.at(self.defective, bins, pixels[:, 1])
+        np.add.at(self._overlap, bins, overlap)
+        self._regions += regions
+
     @property
     def has_both(self) -> bool:
         """Whether there are good and defective pixels."""

@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from patchcore_edge_runtime.errors import ConfigError
 
+from .hub import downloaded
 from .image_size import META_ERRORS, meta_network, own_size, size_options
 from .weights import load_tensors, load_weights, local_weights
 
@@ -57,7 +58,7 @@ class TimmFeatureExtractor(nn.Module):
         local = local_weights(backbone) if pre_trained else None
         self.network = timm.create_model(backbone, features_only=True, **options)
         if pre_trained and local is None:
-            load_tensors(self.network, _downloaded(backbone, indices), backbone)
+            load_tensors(self.network, downloaded(backbone, self.network, indices), backbone)
         _cut(self.network, _unused_modules(backbone, options))
         if local is not None:
             load_weights(self.network, local)
@@ -92,18 +93,6 @@ class TimmFeatureExtractor(nn.Module):
         if self._channels_last_output:  # Swin and its kin
             features = {layer: feature.permute(0, 3, 1, 2) for layer, feature in features.items()}
         return features
-
-
-def _downloaded(backbone: str, indices: tuple[int, ...]) -> dict[str, Tensor]:
-    """timm's weights, positions as they were trained."""
-    try:
-        network = timm.create_model(backbone, pretrained=True, features_only=True, out_indices=indices)
-    except Exception as error:
-        # The hub's client raises whatever its transport meets.
-        raise ConfigError(
-            f"The weights of {backbone} could not be downloaded ({type(error).__name__}); give a file of weights."
-        ) from error
-    return dict(network.state_dict())
 
 
 def _out_indices(backbone: str, network: nn.Module, layers: tuple[str, ...]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from patchcore_edge_runtime.bundle.recipe import PcaOptions
 
 from ..data.evenly_spaced import evenly_spaced
-from .k_center_greedy import Pool, pool_rows
+from .pool import Exchange, Pool, Shard, ShardedPool, pool_rows, shard_of
 
 __all__ = ["FeatureSpace", "Moments", "pool_moments", "pool_origin", "projected"]
 
@@ -69,6 +69,11 @@ class Moments:
     def __sub__(self, other: Moments) -> Moments:
         return Moments(self.origin, self.count - other.count, self.total - other.total, self.products - other.products)
 
+    def together(self, exchange: Exchange) -> Moments:
+        """Of the rows of all processes, of which each has some."""
+        count = int(exchange.sum(torch.tensor([self.count])))
+        return Moments(self.origin, count, exchange.sum(self.total), exchange.sum(self.products))
+
     def space(self, options: PcaOptions) -> FeatureSpace:
         """The principal directions, the widest first; those without variance are left out."""
         mean = self.total / self.count
@@ -99,10 +104,13 @@ def pool_moments(pool: Pool, origin: Tensor, rows: slice | None = None) -> Momen
     """Of a pool, or of some of its rows, a block at a time.
 
     Args:
-        pool: ``[n, D]``.
+        pool: ``[n, D]``; of one that several processes hold each sums up its own rows, and all get the whole.
         origin: see ``Moments``; on the pool's device.
         rows: without a step; all when None.
     """
+    shard = None if rows is not None else shard_of(pool)
+    if shard is not None:
+        return pool_moments(shard.own, origin).together(shard.exchange)
     dimensions = pool.shape[1]
     total, products = torch.zeros(dimensions, dtype=torch.float64), torch.zeros(dimensions, dimensions).double()
     start, stop, _ = (rows or slice(None)).indices(len(pool))
@@ -118,6 +126,8 @@ def projected(pool: Pool, space: FeatureSpace | None) -> Pool:
     """A pool seen in a feature space: at once where it is in memory, else as its rows are read."""
     if space is None:
         return pool
+    if isinstance(pool, ShardedPool):
+        return pool.with_own(projected(pool.own, space))
     return space.to(pool.device)(pool.float()) if isinstance(pool, Tensor) else _ProjectedPool(pool, space)
 
 
@@ -131,3 +141,8 @@ class _ProjectedPool:
 
     def __getitem__(self, rows: Any) -> Tensor:
         return self._space(pool_rows(self._pool, rows))
+
+    def shard(self) -> Shard | None:
+        """See ``shard_of``."""
+        found = shard_of(self._pool)
+        return None if found is None else found._replace(own=projected(found.own, self._space))

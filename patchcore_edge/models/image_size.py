@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 import timm
@@ -16,6 +17,8 @@ __all__ = ["META_ERRORS", "meta_network", "own_size", "size_options"]
 
 META_ERRORS = (RuntimeError, TypeError, IndexError, ValueError, AttributeError, AssertionError)
 """What networks raise that cannot be built, or run without pixels."""
+_NEAR = 3
+"""Names to offer for one that is misspelt."""
 
 
 def meta_network(backbone: str, **options: Any) -> nn.Module:
@@ -28,10 +31,26 @@ def meta_network(backbone: str, **options: Any) -> nn.Module:
         with torch.device("meta"):
             network: nn.Module = timm.create_model(backbone, features_only=True, **options)
     except (RuntimeError, AttributeError, TypeError) as error:
+        if sentence := _unknown(backbone):
+            raise ConfigError(sentence) from None
         raise ConfigError(
             f"timm offers no features of a backbone {backbone!r} ({error}); choose one that has features_only."
         ) from None
     return network.eval()
+
+
+def _unknown(backbone: str) -> str:
+    """What to say of a name, or of the tag behind its point, that timm does not have; empty where it has it."""
+    architecture, _, tag = backbone.partition(".")
+    if timm.is_model(architecture):
+        tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+        if not tag or tag in tags:
+            return ""
+        near = [f"{architecture}.{one}" for one in get_close_matches(tag, tags, _NEAR, 0)]
+    else:
+        near = get_close_matches(architecture.lower().replace("-", "_"), timm.list_models(), _NEAR)
+    told = f"near are {', '.join(near)}" if near else "`timm.list_models()` names all"
+    return f"timm knows no backbone {backbone!r}; {told}."
 
 
 def own_size(network: nn.Module) -> tuple[int, int]:

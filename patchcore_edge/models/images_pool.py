@@ -10,7 +10,7 @@ from torch import Tensor
 
 from patchcore_edge_runtime.errors import ConfigError
 
-from .k_center_greedy import Pool, pool_rows
+from .pool import Pool, Shard, pool_rows, shard_of
 
 __all__ = ["ImagesPool", "RowsPool", "counted_only", "without_copies"]
 
@@ -35,6 +35,14 @@ class RowsPool:
 
     def __getitem__(self, rows: Any) -> Tensor:
         return pool_rows(self._pool, self.places[rows])
+
+    def shard(self) -> Shard | None:
+        """See ``shard_of``."""
+        found = shard_of(self._pool)
+        if found is None:
+            return None
+        mine = found.places(self.places)
+        return Shard(RowsPool(found.own, self.places[mine] - found.start), mine.start, found.exchange)
 
 
 class ImagesPool(RowsPool):

@@ -4,19 +4,22 @@ Plain greedy reads the whole pool once per pick. Minimum distances only ever shr
 the (K+1)-th value as a bound allow many picks before the pool has to be read again: as long as the best of the K
 still reaches the bound, no point outside them can be farther. Each round ends with one pass over the pool for all
 its picks at once, in blocks, so that the pool may also be a file.
+
+Where several processes hold a pool, each offers its farthest points, of which those of the whole pool are taken; all
+see them, make the same picks, and each lowers the distances of its own rows. An exchange for a round, not for a pick.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from patchcore_edge_runtime.errors import ConfigError
+
+from .pool import Exchange, Pool, pool_rows, shard_of
 
 __all__ = ["KCenterGreedy", "Pool", "coreset_size", "pool_rows", "products"]
 
@@ -34,35 +37,11 @@ _ONEDNN: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_point
 """What torch.compile makes of linear layers; not promised by torch, so it may be missing."""
 
 
-class Pool(Protocol):
-    """Rows of features that are read a block at a time: a tensor, ``numpy.memmap``, or a feature store's file."""
-
-    @property
-    def shape(self) -> Any:
-        """``(rows, dimensions)``."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: Any) -> Any:
-        """The rows of a slice or of an integer array, as a tensor or array of float16 or float32."""
-
-
 def coreset_size(pool_size: int, sampling_ratio: float) -> int:
     """Number of points that a ratio in (0, 1] keeps of ``pool_size``, at least one."""
     if not 0 < sampling_ratio <= 1:
         raise ConfigError(f"The coreset sampling ratio is {sampling_ratio}; give a number in (0, 1].")
     return max(1, int(pool_size * sampling_ratio))
-
-
-def pool_rows(pool: Pool, rows: slice | list[int] | NDArray[np.int64]) -> Tensor:
-    """Some rows of a pool as float32 ``[r, d]``, in the order asked for, on the pool's device."""
-    index: Any = rows if isinstance(rows, slice) else np.asarray(rows, np.int64)
-    if isinstance(pool, Tensor):
-        index = index if isinstance(index, slice) else torch.from_numpy(index).to(pool.device)
-        return pool[index].float()
-    block = pool[index]
-    # torch's own cast from half precision uses the CPU's; it takes no read-only memory.
-    return (block if isinstance(block, Tensor) else torch.from_numpy(np.require(block, requirements="W"))).float()
 
 
 class KCenterGreedy:
@@ -100,6 +79,9 @@ class KCenterGreedy:
         if size is not None and size < 1:
             raise ConfigError(f"The coreset size is {size}; give at least 1.")
         self.embedding = embedding
+        shard = shard_of(embedding)
+        self._own, self._start = (embedding, 0) if shard is None else (shard.own, shard.start)
+        self._exchange: Exchange | None = None if shard is None else shard.exchange
         self.coreset_size = coreset_size(len(embedding), sampling_ratio) if size is None else min(size, len(embedding))
         self.seed = seed
         self.rounds = 0
@@ -109,6 +91,11 @@ class KCenterGreedy:
         count, dimensions = embedding.shape
         projection = _projection(count, dimensions, projection_eps, seed)
         self._projection = None if projection is None else projection.to(self._device)
+
+    @property
+    def candidates(self) -> int:
+        """K: how many of the farthest points a round looks at."""
+        return min(max(_CANDIDATES, len(self.embedding) // _ROWS_PER_CANDIDATE), _MAX_CANDIDATES)
 
     def sample_coreset(self) -> Tensor:
         """The selected rows, ``[coreset_size, d]``, in the order they were picked."""
@@ -121,26 +108,26 @@ class KCenterGreedy:
         count = len(self.embedding)
         self._center = self._mean()
         # Filled in place: small results that outlive their blocks would keep the allocator from giving those back.
-        norms = torch.empty(count, device=self._device)
+        norms = torch.empty(len(self._own), device=self._device)
         for rows, block in self._blocks():
             norms[rows] = (block * block).sum(1)
         generator = torch.Generator().manual_seed(self.seed)
         picks = [int(torch.randint(count, (1,), generator=generator))]
         self.pick_distances = [float("inf")]
         nearest = torch.full_like(norms, torch.inf)
-        self._update(nearest, norms, picks)
+        self._update(nearest, norms, picks, self._prepared(self._rows(picks)))
         self.rounds = 1
         while len(picks) < self.coreset_size:
-            new = self._round(nearest, self.coreset_size - len(picks))
-            self._update(nearest, norms, new)
+            new, centers = self._round(nearest, self.coreset_size - len(picks))
+            self._update(nearest, norms, new, centers)
             picks += new
             self.rounds += 1
         return picks
 
-    def _round(self, nearest: Tensor, wanted: int) -> list[int]:
-        """As many picks as can be made exactly from the farthest points alone; at least one."""
-        limit = min(max(_CANDIDATES, len(nearest) // _ROWS_PER_CANDIDATE), _MAX_CANDIDATES)
-        values, indices = nearest.topk(min(limit + 1, len(nearest)))
+    def _round(self, nearest: Tensor, wanted: int) -> tuple[list[int], Tensor]:
+        """As many picks as can be made exactly from the farthest points alone, at least one; and their rows."""
+        limit = self.candidates
+        values, indices = self._farthest(nearest, limit + 1)
         bound = float(values[-1]) if len(values) > limit else -np.inf
         rows = indices[:limit].tolist()
         candidates = self._prepared(self._rows(rows))
@@ -151,20 +138,31 @@ class KCenterGreedy:
             best = int(farness.argmax())
             if farness[best] < 0 or (picked and farness[best] < bound):
                 break
-            picked.append(rows[best])
+            picked.append(best)
             self.pick_distances.append(float(np.sqrt(farness[best])))
             np.minimum(farness, between[best], out=farness)
             farness[best] = -1.0  # never again, not even among duplicates at distance zero
-        return picked
+        if self._exchange is not None:
+            # Processors of two kinds may round differently.
+            picked = self._exchange.from_first(torch.tensor(picked)).tolist()
+        return [rows[place] for place in picked], candidates[picked]
 
-    def _update(self, nearest: Tensor, norms: Tensor, picks: list[int]) -> None:
+    def _farthest(self, nearest: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Up to ``count`` of the pool's largest distances and where they are."""
+        values, indices = nearest.topk(min(count, len(nearest)))
+        if self._exchange is None:
+            return values, indices
+        values, indices = (self._exchange.gather(one) for one in (values, indices + self._start))
+        values, order = values.topk(min(count, len(values)))
+        return values, indices[order]
+
+    def _update(self, nearest: Tensor, norms: Tensor, picks: list[int], centers: Tensor) -> None:
         """Lower every point's squared distance to its nearest pick."""
-        centers = self._prepared(self._rows(picks))
         weights, bias = -2 * centers, (centers * centers).sum(1)
         for rows, block in self._blocks(len(picks)):
             distances = products(block, weights, bias).amin(1).add_(norms[rows]).clamp_(min=0)
             torch.minimum(nearest[rows], distances, out=nearest[rows])
-        nearest[picks] = -1.0
+        nearest[[pick - self._start for pick in picks if 0 <= pick - self._start < len(nearest)]] = -1.0
 
     def _blocks(self, width: int = 1) -> Iterator[tuple[slice, Tensor]]:
         """The pool in blocks, of which neither the rows nor ``width`` numbers for each of them get too large."""
@@ -172,14 +170,14 @@ class KCenterGreedy:
             yield rows, self._prepared(block)
 
     def _raw_blocks(self, width: int = 1) -> Iterator[tuple[slice, Tensor]]:
-        count, dimensions = self.embedding.shape
+        count, dimensions = self._own.shape
         elements = _BLOCK_ELEMENTS if self._device.type == "cpu" else _BLOCK_ELEMENTS_ACCELERATOR
         step = max(1, elements // max(dimensions, width))
         for start in range(0, count, step):
             rows = slice(start, min(start + step, count))
-            yield rows, self._rows(rows)
+            yield rows, pool_rows(self._own, rows).to(self._device)
 
-    def _rows(self, rows: slice | list[int]) -> Tensor:
+    def _rows(self, rows: list[int]) -> Tensor:
         return pool_rows(self.embedding, rows).to(self._device)
 
     def _prepared(self, rows: Tensor) -> Tensor:
@@ -188,8 +186,11 @@ class KCenterGreedy:
         return rows if self._projection is None else rows @ self._projection
 
     def _mean(self) -> Tensor:
-        total = sum(block.sum(0).double() for _, block in self._raw_blocks())
-        assert isinstance(total, Tensor)
+        total = torch.zeros(self._own.shape[1], dtype=torch.float64, device=self._device)
+        for _, block in self._raw_blocks():
+            total += block.sum(0).double()
+        if self._exchange is not None:
+            total = self._exchange.sum(total)
         return (total / len(self.embedding)).float()
 
 

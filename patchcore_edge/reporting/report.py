@@ -16,7 +16,7 @@ from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.path_text import path_text
 
 from ..data.file_names import distinct_names
-from ..fit.outliers import Outliers
+from ..fit.outliers import SHOWN, Outliers
 from ..metrics.evaluator import Evaluation, Scores
 from ..metrics.score_order import FALSE_ALARMS, Shift, file_order, find_shift
 from ..models.visualizer import visualize
@@ -26,7 +26,6 @@ from .trade_off_table import Choice, broken_promise, choices, few
 __all__ = ["View", "write_outliers", "write_report"]
 
 _PICTURES = 6
-_OUTLIERS = 12
 
 
 class View(NamedTuple):
@@ -108,9 +107,9 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
         outliers: of the training images.
         image: gives the model-size BGR pixels of an image by its index.
     """
-    shown = outliers.order[:_OUTLIERS]
+    shown = outliers.order[:SHOWN]
     names = [name.as_posix() for name in distinct_names(outliers.paths).values()]
-    span = (float(np.median(outliers.patches)), outliers.limit)
+    span = (outliers.usual, outliers.limit)
     pictures = [
         _Picture(
             f"{names[i]} · distance {outliers.distances[i]:#.4g}",

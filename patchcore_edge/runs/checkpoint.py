@@ -68,6 +68,8 @@ class RunFacts(BaseModel):
     """What was fitted.
 
     Attributes:
+        train_data: the data as they were named.
+        train_place: where they lie, from the root; empty in runs of earlier versions.
         train_sha256: digests of the training files; none of them may calibrate.
         mean, std: of the pre-processor; the backbone's own when absent.
         held_out_sha256: digests of the files beside the training files that were kept out of the fit, to calibrate.
@@ -99,6 +101,7 @@ class RunFacts(BaseModel):
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     train_data: str
+    train_place: str = ""
     train_sha256: tuple[str, ...]
     held_out_sha256: tuple[str, ...] = ()
     left_out_sha256: tuple[str, ...] = ()

@@ -74,6 +74,7 @@ def save_fitted(
         mean=mean,
         std=std,
         train_data=str(module),
+        train_place=path_text(Path(module.root).absolute()) if Path(module.root).exists() else "",
         train_sha256=digests(module.train),
         held_out_sha256=digests(split_off(module)),
         left_out_sha256=digests(found.left_out),

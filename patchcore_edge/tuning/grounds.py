@@ -25,7 +25,7 @@ from ..models import Patchcore
 from ..models.ignored import ignored_cells
 from ..models.k_center_greedy import Pool
 from .judge import Judge, Seen
-from .look import Pictures, columns_of
+from .look import Pictures, columns_of, whole_pool
 from .recipe import Layout
 from .samples import Defects, made_defects
 
@@ -104,8 +104,8 @@ def found_folds(
     """
     spec = model.pre_processor.spec
     batches = tuple(item.batch for item in pictures.good if item.batch)
-    with engine.features(model, pictures.dataset(pictures.good, spec)) as store:
-        pool, grid = store.pool(), model.model.patch_grid(spec.input_size)
+    with whole_pool(engine, model, pictures.dataset(pictures.good, spec)) as pool:
+        grid = model.model.patch_grid(spec.input_size)
         digests = [pictures.files.digest(item.path) for item in pictures.good]
         hashes = [perceptual_hash(pictures.files.pixels(item.path)) for item in pictures.good]
         parts = find_parts(pool, grid, digests, batches, hashes)

@@ -26,13 +26,16 @@ class Journal:
     Args:
         folder: made when it is not there.
         fingerprint: of the images and of all options that change what is found; what another one left is not used.
+        used: False for a process that leaves it to another one: it finds nothing here and keeps nothing.
 
     Raises:
         CheckpointError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.folder, self._fingerprint = folder, fingerprint
+    def __init__(self, folder: Path, fingerprint: str, used: bool = True) -> None:
+        self.folder, self._fingerprint, self._used = folder, fingerprint, used
+        if not used:
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -41,7 +44,7 @@ class Journal:
     def read(self, layout: Layout) -> Found | None:
         """What was found before; None for nothing, or what was not written to its end."""
         file = self._named(layout.model_dump_json())
-        if not file.is_file():
+        if not self._used or not file.is_file():
             return None
         try:
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
@@ -56,6 +59,8 @@ class Journal:
 
     def folds(self) -> list[NDArray[np.int64]] | None:
         """The folds that were found before."""
+        if not self._used:
+            return None
         try:
             with self._named("folds").open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 return [np.asarray(arrays[name], np.int64) for name in sorted(arrays.files)]
@@ -68,9 +73,12 @@ class Journal:
 
     def discard(self) -> None:
         """The search is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._used:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _save(self, file: Path, arrays: Mapping[str, Any]) -> None:
+        if not self._used:
+            return
         fresh = file.with_suffix(".new")
         try:
             with fresh.open("wb") as stream:

@@ -17,16 +17,18 @@ from ..data import ImageItem
 from ..data.dataset import ImageDataset
 from ..data.decoded_files import DecodedFiles
 from ..engine import Engine
-from ..fit.feature_store import FeatureStore
+from ..fit.distributed.ranks import Ranks, ranks, sharing
+from ..fit.storage import FeatureStorageOptions, open_store
 from ..jobs.sight import Sight
 from ..models import Patchcore
+from ..models.pool import Pool, pool_rows
 from ..models.pre_processor import PreProcessor
 from ..models.weights import weights_file
 from .judge import Seen
 from .recipe import View
 from .samples import Defects
 
-__all__ = ["Pictures", "columns_of", "seen", "view_model"]
+__all__ = ["Pictures", "columns_of", "seen", "view_model", "whole_pool"]
 
 
 @dataclass(frozen=True)
@@ -81,20 +83,43 @@ def seen(view: View, model: Patchcore, pictures: Pictures, engine: Engine) -> It
     grid = model.model.patch_grid(spec.input_size)
     with ExitStack() as held:
 
-        def pool(dataset: ImageDataset) -> FeatureStore:
-            store = held.enter_context(engine.features(model, dataset))
-            if len(store.images) < len(dataset):
-                raise DataError("A file could not be read again while recipes were compared; run `tune` once more.")
-            return store
+        def pool(dataset: ImageDataset) -> Pool:
+            return held.enter_context(whole_pool(engine, model, dataset))
 
         good = pool(pictures.dataset(pictures.good, spec))
         defects = pool(pictures.defects.dataset(spec))
-        real = pool(pictures.dataset(pictures.real, spec)).pool() if pictures.real else None
+        real = pool(pictures.dataset(pictures.real, spec)) if pictures.real else None
         coverage = pictures.defects.coverage(grid)
         if model.counted_rows is not None:
             coverage = coverage * model.counted_rows
         sources, counted = pictures.defects.sources, model.counted_rows
-        yield Seen(good.pool(), defects.pool(), sources, coverage, grid, spec.input_size, real, counted)
+        yield Seen(good, defects, sources, coverage, grid, spec.input_size, real, counted)
+
+
+@contextmanager
+def whole_pool(engine: Engine, model: Patchcore, dataset: ImageDataset) -> Iterator[Pool]:
+    """The features of a dataset's images; processes that share the job extract some each, and have all.
+
+    Raises:
+        DataError: a file cannot be read that could be read before.
+    """
+    job = ranks()
+    with ExitStack() as held:
+        store = held.enter_context(engine.features(model, dataset))
+        if len(store.images) < len(dataset):
+            raise DataError("A file could not be read again while recipes were compared; run `tune` once more.")
+        if job.size == 1:
+            yield store.pool()
+            return
+        shared, patches = store.pool(), len(store.pool()) // len(dataset)
+        largest = float(pool_rows(shared, slice(patches)).abs().max())
+        # Each has room for all of them, or a file of its own.
+        with sharing(Ranks(local_size=job.local_size)):
+            whole = held.enter_context(open_store(model, len(dataset), FeatureStorageOptions(), lambda: largest))
+        for start in range(0, len(dataset), engine.batch_size):
+            places = range(start, min(start + engine.batch_size, len(dataset)))
+            whole.append(list(places), pool_rows(shared, slice(places[0] * patches, (places[-1] + 1) * patches)))
+        yield whole.pool()
 
 
 def columns_of(model: Patchcore, layers: Sequence[str]) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from patchcore_edge_runtime.errors import ConfigError
 
+from ..data.lists import data_text
 from ..jobs.sight import SightOptions
 from ..jobs.train import TrainOptions
 from ..models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
@@ -48,6 +49,7 @@ class TuneOptions:
         # Sets: what is named twice counts once, and the first is still the default's.
         object.__setattr__(self, "backbones", tuple(dict.fromkeys(self.backbones)))
         object.__setattr__(self, "sides", tuple(dict.fromkeys(self.sides)))
+        object.__setattr__(self, "device", self.device.upper())
         if not self.backbones:
             raise ConfigError("No backbone was named; give at least one, such as --backbones tf_efficientnet_lite0.")
         if self.train.weights is not None and len(self.backbones) > 1:
@@ -107,7 +109,7 @@ def train_command(base: TrainOptions, recipe: Recipe, data: Path) -> str:
     layout = recipe.layout
     height, width = layout.view.image_size
     words = [
-        *("patchcore-edge", "train", str(data), "-o", "RUN"),
+        *("patchcore-edge", "train", data_text(data), "-o", "RUN"),
         *("--backbone", layout.view.backbone, "--layers", ",".join(layout.layers)),
         *("--image-size", f"{height}x{width}", "--patch-stride", str(layout.view.patch_stride)),
         *("--coreset-size", str(recipe.bank_size), "--score", str(recipe.score)),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..engine import Engine
-from ..models import Patchcore
+from ..fit.distributed.ranks import ranks
 from ..models.feature_extractor import layer_strides
 from .choice import Judged
 from .evidence import Evidence, combined, evidence
@@ -111,25 +112,49 @@ class Search:
         return [layout for layout in everything if (layout.layers, layout.pca) in kept or layout == everything[0]]
 
     def _judge(self, view: View, layouts: Sequence[Layout], bar: tqdm[None]) -> None:
-        """Features are extracted only where the journal does not have all that is wanted."""
+        """Features are extracted only where the journal does not have all that is wanted.
+
+        Processes that share the job judge a layout each at a time.
+        """
+        job, mine = ranks(), None
         with ExitStack() as held:
-            judge: Judge | None = None
-            model: Patchcore | None = None
-            for layout in layouts:
-                found = self.journal.read(layout)
-                if found is None:
+            judge: Callable[[Layout], Found] | None = None
+            for start in range(0, len(layouts), job.size):
+                some = layouts[start : start + job.size]
+                known = [self.journal.read(layout) for layout in some]
+                lacking = [some[place] for place in job.first_value([i for i, one in enumerate(known) if one is None])]
+                if lacking:
                     if self._late():
                         return
-                    if judge is None or model is None:
-                        model = view_model(view, self.options.weights, self.pictures.sight)
-                        features = held.enter_context(seen(view, model, self.pictures, self.engine))
-                        judge = self._judge_of(features)
-                    found = judge(columns_of(model, layout.layers), layout.pca)
-                    self.journal.write(layout, found)
-                self.found[layout] = found
-                bar.update()
-                best = max(self._recipes(layout, found), key=lambda one: one.evidence.value)
-                bar.set_postfix_str(f"{view.backbone} {view.image_size[0]}x{view.image_size[1]}: {best.auroc:.3f}")
+                    judge = judge or held.enter_context(self._judging(view))
+                    mine = judge(lacking[job.rank]) if job.rank < len(lacking) else None
+                for place, layout in enumerate(some):
+                    own = known[place]
+                    if layout in lacking:
+                        own = mine if lacking.index(layout) == job.rank else None
+                    found = _everybodys(own, self._sizes)
+                    if layout in lacking:
+                        self.journal.write(layout, found)
+                    self._keep(layout, found, bar)
+
+    def _keep(self, layout: Layout, found: Found, bar: tqdm[None]) -> None:
+        self.found[layout] = found
+        bar.update()
+        best = max(self._recipes(layout, found), key=lambda one: one.evidence.value)
+        height, width = layout.view.image_size
+        bar.set_postfix_str(f"{layout.view.backbone} {height}x{width}: {best.auroc:.3f}")
+
+    @contextmanager
+    def _judging(self, view: View) -> Iterator[Callable[[Layout], Found]]:
+        """What judges the layouts of a view."""
+        model = view_model(view, self.options.weights, self.pictures.sight)
+        with seen(view, model, self.pictures, self.engine) as features:
+            judge = self._judge_of(features)
+            yield lambda layout: judge(columns_of(model, layout.layers), layout.pca)
+
+    @property
+    def _sizes(self) -> tuple[int, int, int]:
+        return len(self.pictures.good), len(self.pictures.defects), len(self.pictures.real)
 
     def _judge_of(self, features: Seen) -> Judge:
         return Judge(features, self.folds, self.options.judged_bank, self.options.seed, self.engine.device)
@@ -137,7 +162,8 @@ class Search:
     def _late(self) -> bool:
         deadline = self.options.deadline
         # The default is judged whatever the limit: there has to be something to choose from.
-        self.stopped = bool(self.found) and deadline is not None and time.monotonic() > deadline
+        late = bool(self.found) and deadline is not None and time.monotonic() > deadline
+        self.stopped = bool(ranks().first_value(late))
         return self.stopped
 
     def _recipes(self, layout: Layout, found: Found) -> list[Judged]:
@@ -158,3 +184,26 @@ class Search:
         weighed: Evidence = combined(known, np.r_[good, real[~labels]], real[labels], _TRUST)
         auroc = evidence(good, defects, sources, rate=1).value
         return Judged(recipe, weighed, auroc, float(located.mean()), operations(recipe))
+
+
+def _everybodys(own: Found | None, sizes: tuple[int, int, int]) -> Found:
+    """What one process has found, in all of them.
+
+    Args:
+        own: of the process that has it; None in the others.
+        sizes: how many good images, defects and labelled images there are.
+    """
+    job = ranks()
+    if job.size == 1:
+        assert own is not None
+        return own
+    of_rules = [(len(RULES), len(SHARES), count) for count in sizes]
+    shapes = [*of_rules, (len(SHARES), sizes[1]), (1,)]
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    flat = torch.zeros(int(ends[-1]))
+    if own is not None:
+        parts = (own.good, own.defects, own.real, own.located, np.array([own.dimensions]))
+        flat = torch.from_numpy(np.concatenate([part.ravel() for part in parts]).astype(np.float32))
+    arrays = np.split(job.sum(flat).numpy(), ends[:-1])
+    good, defects, real, located, dimensions = (array.reshape(s) for array, s in zip(arrays, shapes, strict=True))
+    return Found(good, defects, real, located, int(dimensions[0]))

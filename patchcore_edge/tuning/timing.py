@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..data.evenly_spaced import evenly_chosen
+from ..fit.distributed.ranks import ranks
 from ..jobs.sight import Sight
 from ..models import Patchcore
 from ..models.feature_space import FeatureSpace
@@ -23,13 +24,23 @@ _SHOWN = 16
 def timed(recipe: Recipe, dimensions: int, pictures: Pictures, meter: Meter, options: TuneOptions) -> dict[str, Cost]:
     """Precision → what a frame costs; those that the device computes in.
 
+    One process measures, while those that it shares the job with wait.
+
     Args:
         dimensions: of its feature space.
     """
+    job = ranks()
+    own = _measured(recipe, dimensions, pictures, meter, options) if job.is_first else {}
+    return {name: Cost(*figures) for name, figures in job.first_value(own).items()}
+
+
+def _measured(
+    recipe: Recipe, dimensions: int, pictures: Pictures, meter: Meter, options: TuneOptions
+) -> dict[str, tuple[float, float]]:
     model = _stand_in(recipe, dimensions, options.train.weights, pictures.sight)
     dataset = pictures.dataset(evenly_chosen(list(pictures.good), _SHOWN), model.pre_processor.spec)
     images = [dataset.image(place) for place in range(len(dataset))]
-    return {name: Cost(*figures) for name, figures in meter(model, images, options.device).items()}
+    return meter(model, images, options.device)
 
 
 def _stand_in(recipe: Recipe, dimensions: int, weights: str | None, sight: Sight) -> Patchcore:

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from patchcore_edge_runtime.atomic_folder import require_replaceable
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.path_text import path_text
@@ -18,7 +21,10 @@ from ..data import DataModule, describe_batches
 from ..data.digests import FileDigests
 from ..data.photo_size import PhotoSizes
 from ..engine import Engine
+from ..fit.distributed.ranks import ranks
+from ..jobs.beforehand import require_means, require_patches
 from ..jobs.calibrate import CalibrationResult, calibrate_run
+from ..jobs.shared import shared_digests
 from ..jobs.sight import found_sight
 from ..jobs.telling import tell_data, telling
 from ..jobs.train import train_run
@@ -87,8 +93,10 @@ def tune_run(
     require_replaceable(folder, RUN_FILE)
     # Before the work: without it nothing could be timed.
     meter = load_meter()
+    require_means(options.backbones, options.train.weights, options.train.device)
     module, say, train = options.train.open(data), telling(notify), options.train
     digests = FileDigests()
+    shared_digests([item.path for item in [*module.train, *module.validation]], digests)
     tell_data(module, say, warn, digests, strict=train.strict)
     journal = _journal(folder, options, module, digests)
     with _grounds(module, options, say) as (tried, pictures):
@@ -98,7 +106,8 @@ def tune_run(
         calibration = calibrate_run(
             folder, module, options.target_fpr, train.device, strict=train.strict, notify=notify
         )
-        write_outcome(folder, outcome, pictures, path_text(data), options)
+        if ranks().is_first:
+            write_outcome(folder, outcome, pictures, path_text(data), options)
     journal.discard()
     return TuneResult(outcome, facts, calibration)
 
@@ -108,6 +117,7 @@ def search_recipes(
 ) -> Outcome:
     """The search alone: as ``tune_run``, but nothing is fitted on all images or written."""
     meter = load_meter()
+    require_means(options.backbones, options.train.weights, options.train.device)
     module, say = options.train.open(data), telling(notify)
     journal = _journal(folder, options, module, FileDigests())
     with _grounds(module, options, say) as (tried, pictures):
@@ -118,7 +128,7 @@ def search_recipes(
 
 def _journal(folder: Path, options: TuneOptions, module: DataModule, digests: FileDigests) -> Journal:
     hidden = folder.absolute().with_name(f".{folder.absolute().name}.tune")
-    return Journal(hidden, _fingerprint(options, module, digests))
+    return Journal(hidden, _fingerprint(options, module, digests), ranks().is_first)
 
 
 @contextmanager
@@ -161,6 +171,8 @@ def _views(options: TuneOptions, photos: PhotoSizes) -> list[View]:
     made = []
     for name in options.backbones:
         sizes = list(dict.fromkeys(photos.input_size(side, size_step(name)) for side in sides))
+        for size in sizes:
+            require_patches(name, layer_sets(layer_strides(name))[0], size, None)
         made += views(name, layer_strides(name), sizes)
     return made
 
@@ -190,7 +202,9 @@ def _prepared(
     engine, seed = Engine(options.train.device, strict=options.train.strict), options.train.seed
     model = view_model(first, options.train.weights, pictures.sight)
     grid = model.model.patch_grid(first.image_size)
-    parted = journal.folds() or found_folds(model, default, pictures, engine, seed, say)
+    parted = _folds(journal.folds())
+    if not parted:
+        parted = _folds(found_folds(model, default, pictures, engine, seed, say))
     journal.keep_folds(parted)
     patches = grid[0] * grid[1]
     rest = len(pictures.good) - len(parted[0])
@@ -209,6 +223,11 @@ def _prepared(
     )
     usual = Recipe(layout=default, score=RULES[0], bank_size=search.options.bank_size)
     return search, usual, len(columns_of(model, default.layers))
+
+
+def _folds(own: list[NDArray[np.int64]] | None) -> list[NDArray[np.int64]]:
+    """The first process's folds, none where it has none."""
+    return [np.array(fold, np.int64) for fold in ranks().first_value([fold.tolist() for fold in own or ()])]
 
 
 def _chosen(

@@ -64,7 +64,7 @@ def benchmark(
     before = resident_memory()
     start = perf_counter()
     loaded = Bundle.load(bundle)
-    backend, _ = open_backend(loaded, device, hint, cache_dir, inference_num_threads, inference_precision)
+    backend, _ = open_backend(loaded, device, hint, cache_dir, inference_num_threads, None, inference_precision)
     more = backend.optimal_requests - 1 if hint == "throughput" else 0
     inspectors = [
         Inspector(loaded, device, backend=one) for one in (backend, *(backend.sibling() for _ in range(more)))
@@ -78,7 +78,7 @@ def benchmark(
     height, width = frames[0].shape[:2]
     return {
         "model_id": loaded.manifest.model_id,
-        "device": device,
+        "device": device.upper(),
         "hint": hint,
         "inference_precision": backend.inference_precision,
         "requests": len(inspectors),

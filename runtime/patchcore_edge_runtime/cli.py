@@ -11,18 +11,22 @@ from .command_line.benchmark import benchmark
 from .command_line.bundles import edit, info
 from .command_line.check import check
 from .command_line.devices import devices
+from .command_line.health import health
 from .command_line.predict import predict
-from .command_line.run import run
+from .command_line.repository import repository
+from .command_line.run import is_service, run
 from .version import __version__
 
 app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
+app.command(is_service=is_service)(run)
 for command in (
-    run,
     check,
+    health,
     benchmark,
     predict,
     info,
     edit,
+    repository,
     devices,
 ):
     app.command()(command)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import codecs
 import errno
+import inspect
 import math
 import os
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from io import TextIOWrapper
-from typing import Any, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from pydantic import ValidationError
 from typer.core import TyperCommand, TyperOption
 
-from .errors import PatchcoreEdgeError, shortened, user_name
+from .errors import PatchcoreEdgeError, UnforeseenError, shortened, user_name
+from .logs import LogFormat, error_line, failure_text, log_to_stderr
 from .opencv_check import explain_opencv
 from .path_text import encodable
 from .shown import shown
@@ -32,6 +34,7 @@ _USAGE, _FAULT, _INTERRUPTED, _NOBODY_READS = 2, 70, 130, 141
 _TRACEBACK = "PATCHCORE_EDGE_TRACEBACK"
 """While set, an unforeseen exception is printed with all that Python knows of it."""
 _PLAIN = "patchcore-edge-plain"
+_LOG_PANEL: dict[str, Any] = {"rich_help_panel": "Log"}
 _SIGNS = {"→": "->", "–": "-", "…": "...", "×": "x", "‖": "|"}
 
 
@@ -72,13 +75,61 @@ def _twice(option: TyperOption, times: int) -> str:
     return f"{name} is given {times} times; give it once."
 
 
+IsService = Callable[[dict[str, Any]], bool]
+
+VerboseOption = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more; -vv: all.", **_LOG_PANEL)
+]
+QuietOption = Annotated[
+    int, typer.Option("--quiet", "-q", count=True, show_default=False, help="Say less; -qq: errors only.", **_LOG_PANEL)
+]
+FormatOption = Annotated[LogFormat, typer.Option(help="How a line of the log looks.", **_LOG_PANEL)]
+
+
+def _with_log(function: Callable[..., Any], is_service: IsService) -> Callable[..., Any]:
+    """The command with the options of the log, which is set up while it runs."""
+    signature = inspect.signature(function, eval_str=True)
+
+    @wraps(function)
+    def run(**words: Any) -> Any:
+        verbosity = words.pop("verbose") - words.pop("quiet")
+        log_format = words.pop("log_format")
+        with log_to_stderr(verbosity=verbosity, log_format=log_format, service=is_service(words)):
+            return function(**words)
+
+    defaults = {"verbose": 0, "quiet": 0, "log_format": LogFormat.TEXT}
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=option)
+        for name, option in (("verbose", VerboseOption), ("quiet", QuietOption), ("log_format", FormatOption))
+    ]
+    parameters = [*signature.parameters.values(), *added]
+    # What typer reads, in place of the function's own.
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
 class _App(typer.Typer):
-    def command(self, name: str | None = None, **words: Any) -> Callable[[Any], Any]:
-        """A command as typer makes it, of our own class."""
-        return super().command(name, **{"cls": _Command, **words})
+    def command(
+        self, name: str | None = None, *, is_service: IsService = lambda _: False, **words: Any
+    ) -> Callable[[Any], Any]:
+        """A command as typer makes it, of our own class and with the options of the log.
+
+        Args:
+            name: of the command; its function's when absent.
+            is_service: whether it runs for good, by its options: its log says time, level and source in each line.
+            words: typer's.
+        """
+        made = super().command(name, **{"cls": _Command, **words})
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            made(_with_log(function, is_service))
+            return function
+
+        return register
 
 
-def new_app(help_text: str) -> typer.Typer:
+def new_app(help_text: str) -> _App:
     """A typer application that shows help when called bare and leaves errors to ``run_app``.
 
     In all its commands an option that takes one value may be given once.
@@ -106,7 +157,8 @@ def run_app(app: typer.Typer) -> None:
     except Exception as error:  # noqa: BLE001 - the one place where a command ends, however it does
         text, code = _last_words(error)
         if text:
-            _say(text)
+            # The log of a line is read by those who mend it: what nobody foresaw is told with where it comes from.
+            _say(error_line(text, error.__cause__ if isinstance(error, UnforeseenError) else None))
         if isinstance(error, OSError):
             _end(code)
         end_process(code)
@@ -127,7 +179,7 @@ def _run(app: typer.Typer, output: TextIO | None) -> None:
 def _last_words(error: Exception) -> tuple[str, int]:
     """What is said of an error, and the exit code."""
     if isinstance(error, PatchcoreEdgeError):
-        return f"error: {error}", error.exit_code
+        return str(error), error.exit_code
     if isinstance(error, OSError):
         if error.errno in (errno.EPIPE, errno.EIO) and error.filename is None:
             return "", _NOBODY_READS
@@ -138,15 +190,15 @@ def _last_words(error: Exception) -> tuple[str, int]:
             else encodable(shortened(shown(error.filename)))
         )
         why = error.strerror or str(error)
-        return f"error: {place} cannot be used by {user_name()} ({why}); check the place and who may use it.", _USAGE
+        return f"{place} cannot be used by {user_name()} ({why}); check the place and who may use it.", _USAGE
     if isinstance(error, ImportError | AttributeError) and (sentence := explain_opencv()):
-        return f"error: {sentence}", _USAGE
+        return sentence, _USAGE
     if isinstance(error, ValidationError):  # a value that an option gave to what it describes
-        return f"error: {first_fault(error)}; give another value.", _USAGE
+        return f"{first_fault(error)}; give another value.", _USAGE
     if os.environ.get(_TRACEBACK):
-        traceback.print_exception(error)
+        _say(failure_text(error))
     fault = describe_failure(error)
-    return f"error: This is a fault of the program ({fault}); report it with what {_TRACEBACK}=1 adds.", _FAULT
+    return f"This is a fault of the program ({fault}); report it with what {_TRACEBACK}=1 adds.", _FAULT
 
 
 def _say(text: str) -> None:

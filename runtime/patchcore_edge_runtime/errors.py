@@ -6,6 +6,7 @@ PatchcoreEdgeError            2
 │   └── CheckpointError       2   RUN is not a checkpoint, or not one that can do what was asked
 ├── FrameError                3   one frame that cannot be inspected; in a loop its verdict is ERROR
 ├── SourceError               3   a camera, stream, video or folder that gives no frames
+│   └── UnforeseenError       3   a line or its source that failed in a way nobody foresaw
 ├── DeviceError               3   an OpenVINO device that is not there or refuses the model
 └── BundleError               4   a bundle that is incomplete, changed or of another schema
     └── ParityError           4   a bundle whose scores are not those of the fitted model
@@ -31,6 +32,7 @@ __all__ = [
     "ParityError",
     "PatchcoreEdgeError",
     "SourceError",
+    "UnforeseenError",
     "cannot_read",
     "cannot_write",
     "shortened",
@@ -70,6 +72,10 @@ class SourceError(PatchcoreEdgeError):
     """A camera, stream, video or folder that gives no frames."""
 
     exit_code = 3
+
+
+class UnforeseenError(SourceError):
+    """A line or its source that failed in a way nobody foresaw: it may be started again; its cause is for the log."""
 
 
 class DeviceError(PatchcoreEdgeError):

@@ -7,9 +7,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 
 from .errors import PatchcoreEdgeError
+from .logs import log_failure
 from .shown import shown
 
 __all__ = ["describe_failure", "keep_running"]
@@ -52,7 +54,8 @@ def keep_running(
             _rest(pause, ended)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    thread = threading.Thread(target=run, name=name, daemon=True)
+    # What is logged there names the same line as here.
+    thread = threading.Thread(target=copy_context().run, args=(run,), name=name, daemon=True)
     thread.start()
     return thread
 
@@ -69,7 +72,10 @@ def _work(name: str, work: Callable[[], object], ended: Callable[[], bool], fail
         work()
     except BaseException as error:  # noqa: BLE001 - also SystemExit, by which libraries end what they think is theirs
         reason = f"The thread {name} failed ({describe_failure(error)}); it is begun again."
-        _LOG.error(reason, exc_info=not isinstance(error, PatchcoreEdgeError))
+        if isinstance(error, PatchcoreEdgeError):
+            _LOG.error(reason)
+        else:
+            log_failure(_LOG, reason, error)
     else:
         if ended():
             return True
@@ -77,8 +83,8 @@ def _work(name: str, work: Callable[[], object], ended: Callable[[], bool], fail
         _LOG.error(reason)
     try:
         failed(reason)
-    except Exception:  # noqa: BLE001
-        _LOG.exception("The thread %s could not say that it failed.", name)
+    except Exception as error:  # noqa: BLE001
+        log_failure(_LOG, f"The thread {name} could not say that it failed.", error)
     return False
 
 

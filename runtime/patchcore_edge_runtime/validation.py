@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from .errors import ConfigError
 
-__all__ = ["LARGEST", "Seconds", "Settings", "explain_fault", "first_fault", "one_of", "require"]
+__all__ = ["LARGEST", "Seconds", "Settings", "explain_fault", "first_fault", "no_such", "one_of", "require"]
 
 _LONGEST = 60
 
@@ -86,13 +87,79 @@ def _described(value: object) -> str:
     return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
 
 
-def explain_fault(fault: Mapping[str, Any]) -> str:
-    """What pydantic says of one of ``ValidationError.errors()``, without its own introduction and without the place."""
+_BOUNDS = {
+    "greater_than": "give a number above {gt}",
+    "greater_than_equal": "give {ge} or more",
+    "less_than": "give a number below {lt}",
+    "less_than_equal": "give {le} or less",
+    "finite_number": "give a finite number",
+    "float_type": "give a number",
+    "float_parsing": "give a number",
+    "int_type": "give a whole number",
+    "int_parsing": "give a whole number",
+    "int_from_float": "give a whole number",
+    "int_parsing_size": "give a smaller number",
+    "bool_type": "give true or false",
+    "bool_parsing": "give true or false",
+    "string_type": "give a text in quotes",
+    "path_type": "give a path in quotes",
+    "literal_error": "give {expected}",
+    "enum": "give {expected}",
+}
+# Of these the value is not shown: it may be long, or a secret that was written under a wrong key.
+_SHAPES = {
+    "missing": "it is missing; give it",
+    "extra_forbidden": "there is no such key; take it away",
+    "string_too_short": "it is too short; give {min_length} characters or more",
+    "string_too_long": "it is too long; give {max_length} characters at most",
+    "string_pattern_mismatch": "it is not written as {pattern} asks; write it so",
+    "tuple_type": "it is no list; give one in brackets",
+    "list_type": "it is no list; give one in brackets",
+    "too_short": "it has {actual_length} values; give {min_length} or more",
+    "too_long": "it has {actual_length} values; give {max_length} at most",
+    "dict_type": "it is no table; give one",
+    "model_type": "it is no table; give one",
+    "model_attributes_type": "it is no table; give one",
+}
+_NEAR = 0.6
+
+
+def explain_fault(fault: Mapping[str, Any], model: Any = None) -> str:
+    """What is wrong, of one of ``ValidationError.errors()``, without the place and as part of a sentence.
+
+    Args:
+        fault: of pydantic.
+        model: that was validated; where it is given, a key that is not there is told which are.
+    """
+    kind, facts = fault["type"], fault.get("ctx", {})
+    if kind == "extra_forbidden" and (keys := _keys_beside(fault["loc"], model)):
+        return no_such("key", str(fault["loc"][-1]), keys)
+    if kind in _BOUNDS:
+        return f"it is {_described(fault.get('input'))}; {_BOUNDS[kind].format(**facts)}"
+    if kind in _SHAPES:
+        return _SHAPES[kind].format(**facts)
     return str(fault["msg"]).removeprefix("Value error, ")
 
 
+def no_such(what: str, name: str, names: Sequence[str]) -> str:
+    """That there is no such thing, and which is meant, or which there are."""
+    name = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
+    near = get_close_matches(name, names, 1, _NEAR)
+    return f"there is no {what} {name}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}")
+
+
+def _keys_beside(place: tuple[int | str, ...], model: Any) -> list[str]:
+    """The keys that the table has in which the last one of ``place`` stands; none where that cannot be told."""
+    for name in place[:-1]:
+        field = getattr(model, "model_fields", {}).get(str(name))
+        kinds = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
+    fields = getattr(model, "model_fields", {})
+    return [key for key, field in fields.items() if not field.exclude]
+
+
 def first_fault(error: ValidationError) -> str:
-    """The first fault with its place: ``thresholds.image: Input should be greater than 0``."""
+    """The first fault with its place: ``thresholds.image: it is -1; give a number above 0``."""
     fault = error.errors()[0]
     place = ".".join(str(part) for part in fault["loc"])
     return f"{place}: {explain_fault(fault)}" if place else explain_fault(fault)

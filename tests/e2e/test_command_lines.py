@@ -59,7 +59,8 @@ def test_an_option_given_twice_is_refused_and_not_taken_by_its_last_value(
     program: str, name: str, command: click.Command
 ) -> None:
     options = [option for option in command.params if option.param_type_name == "option"]
-    once = [option for option in options if not option.multiple and option.nargs == 1 and option.name != "help"]
+    several = {option.name for option in options if option.multiple or option.count} | {"help"}
+    once = [option for option in options if option.name not in several and option.nargs == 1]
     for option in once[:3]:
         words = [option.opts[0]] if option.is_flag else [option.opts[0], "1"]
         done = run_cli(name, *words, *words, program=program.replace("-", "_"))

@@ -392,4 +392,4 @@ def test_ten_thousand_images_are_planned_under_6_gb() -> None:
     plan = FitPlan(images=10_000, patches=1024, dimensions=384, bank_size=10_000)
     assert not plan.fits(4 << 30)
     text = plan.describe("float16", plan.store_bytes(2))
-    assert "about 2.6 GB of memory and 7.3 GB of disk" in text
+    assert "about 2.7 GB of memory and 7.3 GB of disk" in text

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.config_file import load_line
+from patchcore_edge_runtime.serving.settings import ServerSettings
 from patchcore_edge_runtime.sinks import JsonlSink, Record
 from patchcore_edge_runtime.sinks.archive import ArchiveSettings
 from patchcore_edge_runtime.sources import LiveSettings
@@ -252,7 +253,7 @@ def test_a_sink_is_checked_with_the_rest_and_by_whoever_makes_the_configuration(
         load(tmp_path, LINE.replace('"CPU"', "1").replace('path = "results.jsonl"', "pth = 3") + "[sinks.fax]\n")
     for place in ("line 4, device", "line 26, sinks.jsonl.pth", "line 25, sinks.jsonl.path", "line 27, sinks.fax"):
         assert place in str(error.value)
-    with pytest.raises(ValueError, match="there is no such sink"):
+    with pytest.raises(ValueError, match="there is no sink fax"):
         LineConfig(bundle=tmp_path, source={"uri": "0"}, sinks={"fax": {}})
     second = LINE + "[sinks.bad-parts]\nkind = 'archive'\nfolder = 'ng'\nmax_mb = 5\n"
     assert load(tmp_path, second).sinks["bad-parts"] == ArchiveSettings(kind="archive", folder=Path("ng"), max_mb=5)
@@ -299,7 +300,8 @@ def test_a_refused_record_of_files_is_no_success(
     words = ("run", "-m", tiny_bundle, "-s", tiny_data / "test" / "good", "--results", tmp_path / "r.jsonl")
     done = run_cli(*words, program="patchcore_edge_runtime")
     assert done.returncode == 2
-    assert done.stderr == "error: --results refused 2 of 6 records; make room or choose another place.\n"
+    assert done.stderr.endswith("error: --results refused 2 of 6 records; make room or choose another place.\n")
+    assert done.stderr.startswith("warning: sink results refused 1 records so far: The disk is full; make room.\n")
     assert "sink results: 0 dropped, 2 refused (The disk is full; make room.)" in done.stdout
 
 
@@ -327,8 +329,10 @@ def test_the_line_in_the_docs_is_in_order(tmp_path: Path) -> None:
     page = (REPOSITORY / "docs" / "line.md").read_text(encoding="utf-8")
     example = page.split("```toml\n")[1].split("```")[0]
     line = load(tmp_path, example)
-    # Each table and key that there is stands in the example.
-    assert set(tomllib.loads(example)) == set(LineConfig.model_fields) - {"folder", "sinks"}
+    # Each table and key that there is stands in the example; a line with a server has no device, threads and cache.
+    assert set(tomllib.loads(example)) == set(LineConfig.model_fields) - {"folder", "sinks", "server"}
+    for key in ServerSettings.model_fields:
+        assert f"\n| `{key}` | " in page.split("## A model server")[1]
     # Those of one kind of source are in sources.md.
     some = CAMERA_KEYS | LOGIN_KEYS | HTTP_KEYS | {"state"}
     assert set(tomllib.loads(example)["source"]) == set(type(line.source).model_fields) - some

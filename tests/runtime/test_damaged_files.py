@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from conftest import bad_part, good_part
 
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.files import decode_image
+from patchcore_edge_runtime.images.jpeg import SCAN, JpegWalk, State
 from patchcore_edge_runtime.images.pages import picture_count
 from patchcore_edge_runtime.sources import open_source
 
@@ -21,6 +23,7 @@ KINDS = {
     "own tables": [cv2.IMWRITE_JPEG_OPTIMIZE, 1],
     "all chroma": [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
     "progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+    "progressive, restarts": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 4],
 }
 
 
@@ -49,7 +52,7 @@ def test_whole_jpegs_of_every_kind_are_read(kind: str, colour: bool) -> None:
             assert decode_image(jpeg(shape, KINDS[kind], quality), "a.jpg").shape == shape.shape
 
 
-@pytest.mark.parametrize("kind", ["plain", "restarts", "own tables", "all chroma"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("colour", [False, True])
 def test_a_jpeg_that_lost_bytes_between_its_markers_is_refused(kind: str, colour: bool) -> None:
     data = jpeg(photo(colour=colour), KINDS[kind])
@@ -58,6 +61,32 @@ def test_a_jpeg_that_lost_bytes_between_its_markers_is_refused(kind: str, colour
         for place in rng.integers(start, len(data) - lost - 2, 8):
             with pytest.raises(DataError, match=r"damaged within|breaks off"):
                 decode_image(data[:place] + data[place + lost :], "a.jpg")
+
+
+def test_a_progressive_jpeg_without_one_of_its_scans_is_refused() -> None:
+    data, walk = jpeg(photo(colour=True), KINDS["progressive"]), JpegWalk()
+    assert walk.go_on(data) is State.WHOLE
+    scans = [one for one in walk.segments if one.kind == SCAN]
+    assert len(scans) > 5
+    for scan in scans:
+        # Its marker and length are four bytes more.
+        with pytest.raises(DataError, match="scans"):
+            decode_image(data[: scan.start - 4] + data[scan.data_end :], "a.jpg")
+    twice = data[: scans[1].data_end] + data[scans[1].start - 4 :]
+    with pytest.raises(DataError, match="scans do not follow"):
+        decode_image(twice, "a.jpg")
+
+
+def test_whatever_is_changed_in_a_jpeg_it_is_read_or_refused() -> None:
+    rng = np.random.default_rng(7)
+    for kind, flags in KINDS.items():
+        data = jpeg(photo(colour=True, size=64), flags)
+        for _ in range(60):
+            damaged = bytearray(data)
+            for place in rng.integers(2, len(data), 3):
+                damaged[place] = rng.integers(0, 256)
+            with suppress(DataError):
+                assert decode_image(bytes(damaged), f"{kind}.jpg").ndim in (2, 3)
 
 
 def test_a_large_jpeg_that_lost_bytes_is_refused_too_and_a_grey_margin_is_no_loss() -> None:

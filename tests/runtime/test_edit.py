@@ -53,7 +53,7 @@ def test_thresholds_change_in_manifest_and_graph_and_are_recorded(bundle: Path, 
 
 
 def test_a_record_names_the_manifest_that_judged(bundle: Path, tiny_data: Path) -> None:
-    frame = Frame(0, "a.png", read_image(tiny_data / "test" / "good" / "000.png"))
+    frame = Frame(0, "a.png", read_image(tiny_data / "test" / "good" / "000.png"), 0.0)
     before = inspect_frame(Inspector(bundle), frame).to_dict()
     assert before["manifest"] == json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))["digest"]
     edit_bundle(bundle, BundleEdit(image=before["threshold"] * 2), "Ada")

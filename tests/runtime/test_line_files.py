@@ -21,7 +21,7 @@ from mjpeg_server import MjpegServer
 
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.place_lock import PlaceLock
-from patchcore_edge_runtime.sinks.check import check_sinks
+from patchcore_edge_runtime.sinks.check import check_sinks, shared_places
 from patchcore_edge_runtime.sinks.registry import read_table
 from patchcore_edge_runtime.system import stop_signals
 
@@ -182,8 +182,8 @@ def test_check_leaves_nothing_behind_where_all_is_well(tmp_path: Path) -> None:
 
 def test_check_refuses_two_sinks_in_one_place_and_notes_what_is_taken(tmp_path: Path) -> None:
     tables = {name: read_table(name, {"kind": "jsonl", "path": "r.jsonl"}) for name in ("one", "two")}
-    with pytest.raises(ConfigError, match=r"\[sinks\.two\]: .*r\.jsonl is where \[sinks\.one\] writes"):
-        check_sinks(tables, tmp_path)
+    faults = shared_places((f"[sinks.{name}]", table, tmp_path) for name, table in tables.items())
+    assert faults == [f"[sinks.two] and [sinks.one] both have {tmp_path / 'r.jsonl'}; give each a place of its own"]
     with socket.create_server(("127.0.0.1", 0)) as taken, PlaceLock(tmp_path / "r.jsonl", "line 3"):
         http = read_table("http", {"port": taken.getsockname()[1]})
         notes = check_sinks({"one": tables["one"], "http": http}, tmp_path)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchcore_edge_runtime.errors import DataError, SourceError
-from patchcore_edge_runtime.images.files import decode_image, image_files
+from patchcore_edge_runtime.images.files import decode_image, encode_image, image_files
 from patchcore_edge_runtime.images.formats import IMAGE_SUFFIXES, is_readable_name
 from patchcore_edge_runtime.images.listing import Why, describe_left_out, is_left_behind, list_images
 from patchcore_edge_runtime.path_text import encodable, path_from_text, path_text
@@ -185,9 +185,7 @@ def test_a_preallocated_copy_is_one_frame_and_whole(tmp_path: Path) -> None:
     path.write_bytes(half)
     # Looked at several times as it is, and as complete as any file by its size.
     for _ in range(5):
-        now = source._look()
-        assert now is not None
-        assert list(source._news(now, now)) == []
+        assert source.poll() is None
     path.write_bytes(whole)
     frame = next(iter(source))
     assert frame.error == ""
@@ -207,7 +205,8 @@ def test_a_broken_picture_in_a_watched_folder_is_an_error_once_it_stays_as_it_is
 def test_a_picture_of_which_the_end_is_missing_is_refused(suffix: str, fill: bytes) -> None:
     rng = np.random.default_rng(1)
     image = cv2.GaussianBlur(rng.integers(0, 256, (90, 123), np.uint8), (0, 0), 1.5)
-    whole = cv2.imencode(suffix, image)[1].tobytes()
+    # Not every OpenCV writes grey AVIF.
+    whole = encode_image(cv2.merge([image] * 3) if suffix == ".avif" else image, suffix)
     assert decode_image(whole, f"x{suffix}").shape[:2] == image.shape
     for share in (0.9, 0.71, 0.5):
         keep = int(len(whole) * share)

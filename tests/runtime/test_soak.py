@@ -191,11 +191,10 @@ path = '{soak.folder / "r.db"}'
 path = '{(soak.disk or soak.folder) / "small.jsonl"}'
 max_mb = 0.5
 keep = 1
-[sinks.http]
-port = {soak.port}
 [sinks.archive]
 folder = '{soak.folder / "kept"}'
 max_mb = 2
+verdicts = ['OK', 'WARN', 'NG', 'ERROR']
 {spool}"""
     path = soak.folder / "line.toml"
     path.write_text(text, encoding="utf-8")

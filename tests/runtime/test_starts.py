@@ -63,7 +63,8 @@ def tables(model: type[BaseModel], needed: dict[str, Any], place: str) -> Iterat
     for key, field in model.model_fields.items():
         for kind in leaves(field.annotation):
             if isinstance(kind, type) and issubclass(kind, BaseModel) and place.startswith("line") and key != "sinks":
-                yield from tables(kind, {"uri": "0", "ng": 1, "of": 2} | needed, f"{place}.{key}")
+                uri = "grpc://server/model" if key == "server" else "0"
+                yield from tables(kind, {"uri": uri, "ng": 1, "of": 2} | needed, f"{place}.{key}")
 
 
 def numbers() -> Iterator[tuple[str, type[BaseModel], dict, str]]:

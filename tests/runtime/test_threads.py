@@ -156,13 +156,13 @@ def test_a_web_server_that_ends_is_started_again_at_its_address() -> None:
             return False
 
     until(answers)
-    first = sink._server
+    first = sink._server._server
     first.should_exit = True
-    until(lambda: sink._server is not first)
+    until(lambda: sink._server._server is not first)
     until(answers)
     assert sink.trouble.text == ""
     sink.close()
-    assert not sink._thread.is_alive()
+    assert not sink._server._thread.is_alive()
 
 
 def test_a_watchdog_that_fails_goes_on_feeding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,16 +7,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
-from line_records import program, wait_for
+from line_records import make_record, program, wait_for
 
-from patchcore_edge_runtime.display.window import Window
+from patchcore_edge_runtime.display.window import KEYS, Window
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.monitoring.status import LineStatus
+from patchcore_edge_runtime.verdict import Verdict
 
 LINE = """
 import json, sys, threading, time
@@ -31,12 +33,14 @@ class Line:
     thresholds = THRESHOLDS
 
 line, status, folder = Line(), LineStatus("line 3"), Path(sys.argv[2])
+sizes = [tuple(map(int, size.split("x"))) for size in sys.argv[4:]] or [(640, 480)]
 window = Window(line, status, live=sys.argv[3] == "live", folder=folder)
 
 def inspect():
     index = 0
     while True:
-        record = make_record(Verdict.NG, index)
+        turned = (folder / "turned").exists()
+        record = make_record(Verdict.NG, index, sizes[-1] if turned else sizes[0])
         status.add(record.result)
         if not window(record):
             break
@@ -60,7 +64,7 @@ window.close()
 
 
 class Screen:
-    """A virtual screen and, on it, a line with a window."""
+    """A virtual screen of 1024x768 and, on it, a line with a window."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,23 +76,45 @@ class Screen:
             self.environment = {**os.environ, "DISPLAY": f":{numbers.readline().strip()}"}
         self.line: subprocess.Popen[bytes] | None = None
 
-    def start(self, kind: str) -> None:
+    def start(self, kind: str, *sizes: str) -> None:
         tests = str(Path(__file__).resolve().parents[1])
-        self.run("-c", LINE, tests, str(self.folder), kind)
+        self.run("-c", LINE, tests, str(self.folder), kind, *sizes)
         wait_for(lambda: (self.folder / "facts.json").exists() or self.line.poll() is not None, 60)
 
     def run(self, *words: str) -> None:
         self.line = subprocess.Popen([sys.executable, *words], env=self.environment)
-        wait_for(lambda: bool(self.xdotool("search", "--name", "patchcore-edge")), 60)
-        self.window = self.xdotool("search", "--name", "patchcore-edge").split()[-1]
+        # A window that is there, but not on the screen yet, takes no focus, and keys for it are lost.
+        wait_for(lambda: bool(self.windows()), 60)
+
+    def windows(self) -> list[str]:
+        return self.xdotool("search", "--onlyvisible", "--name", "patchcore-edge").split()
 
     def xdotool(self, *words: str) -> str:
         done = subprocess.run([program("xdotool"), *words], env=self.environment, capture_output=True, check=False)
         return done.stdout.decode().strip()
 
     def press(self, key: str) -> None:
-        self.xdotool("windowfocus", self.window)
+        wait_for(self._focused, 60)
         self.xdotool("key", key)
+
+    def _focused(self) -> bool:
+        """Whether keys reach the window; asks for that where they do not. Fullscreen may give it another number."""
+        windows = self.windows()
+        if self.xdotool("getwindowfocus") in windows:
+            return True
+        if windows:
+            self.xdotool("windowfocus", windows[-1])
+        return False
+
+    def shot(self) -> np.ndarray:
+        """What is on the screen, HxWx3 uint8 BGR."""
+        path = self.folder / "shot.png"
+        grab = [program("ffmpeg"), "-loglevel", "error", "-y", "-f", "x11grab", "-draw_mouse", "0"]
+        subprocess.run(
+            [*grab, "-video_size", "1024x768", "-i", self.environment["DISPLAY"], "-frames:v", "1", str(path)],
+            check=True,
+        )
+        return cv2.imread(str(path))
 
     def facts(self) -> dict:
         return json.loads((self.folder / "facts.json").read_text())
@@ -110,6 +136,83 @@ def screen(tmp_path: Path) -> Iterator[Screen]:
     screen.close()
 
 
+def disc(shot: np.ndarray) -> tuple[int, int] | None:
+    """Width and height in pixels of the grey disc that the frames show; None while it is not whole on the screen."""
+    grey = ((shot > 140) & (shot < 160)).all(axis=2).astype(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(cv2.morphologyEx(grey, cv2.MORPH_OPEN, np.ones((5, 5))))
+    if count < 2:
+        return None
+    _, _, width, height, area = max(stats[1:], key=lambda one: one[4])
+    return (int(width), int(height)) if area > 0.6 * width * height else None
+
+
+def ground(shot: np.ndarray) -> tuple[int, int]:
+    """Width and height of all that is on the screen and not black."""
+    _, _, width, height = cv2.boundingRect((shot.max(axis=2) > 0).astype(np.uint8))
+    return int(width), int(height)
+
+
+def settled(screen: Screen, condition: Callable[[np.ndarray], bool]) -> np.ndarray:
+    """The first picture of the screen that meets a condition."""
+    found: list[np.ndarray] = []
+
+    def met() -> bool:
+        found.append(screen.shot())
+        return condition(found[-1])
+
+    wait_for(met, 60)
+    return found[-1]
+
+
+def is_round(shot: np.ndarray) -> bool:
+    sides = disc(shot)
+    return sides is not None and abs(sides[0] - sides[1]) <= 3 and min(sides) > 100
+
+
+def test_the_window_takes_the_shape_of_the_frames_and_fits_the_screen(screen: Screen) -> None:
+    """Circles are circles: with a frame larger than the screen, and with one of another shape after it."""
+    screen.start("live", "1920x1080", "800x1000")
+    screen.press("h")  # the keys, which lie over the part in the first seconds, away
+    wide = settled(screen, lambda shot: is_round(shot) and ground(shot)[0] > 1.4 * ground(shot)[1])
+    assert ground(wide)[0] <= 1024
+    (screen.folder / "turned").touch()
+    high = settled(screen, lambda shot: is_round(shot) and ground(shot)[1] > 1.3 * ground(shot)[0])
+    assert ground(high)[1] <= 768
+    screen.press("q")
+    assert screen.line.wait(20) == 0
+
+
+def test_a_window_that_was_dragged_larger_stays_so_and_shows_circles(screen: Screen) -> None:
+    screen.start("live", "640x480", "800x1000")
+    screen.press("h")
+    settled(screen, is_round)
+    time.sleep(1.5)  # by then a window has the size that the program asked for
+    screen.xdotool("windowsize", screen.windows()[-1], "1000", "400")
+    before = settled(screen, lambda shot: is_round(shot) and ground(shot)[1] <= 400)
+    (screen.folder / "turned").touch()
+    after = settled(screen, lambda shot: is_round(shot) and disc(shot) != disc(before))
+    assert ground(after)[1] <= 400
+
+
+def test_the_keys_are_shown_at_the_start_and_on_h(screen: Screen) -> None:
+    record = make_record(Verdict.NG)
+    status = LineStatus("line 3")
+    environment = {"DISPLAY": screen.environment["DISPLAY"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISPLAY", environment["DISPLAY"])
+        window = Window(object(), status)
+    at_first = window.picture(record)
+    window.press("h")
+    without = window.picture(record)
+    window.press("h")
+    assert np.array_equal(window.picture(record), at_first)
+    covered = (at_first != without).any(axis=2)
+    assert covered.mean() > 0.2
+    letters = (at_first == 255).all(axis=2) & covered
+    rows = np.diff(np.concatenate([[0], letters.any(axis=1).astype(int)]))
+    assert (rows == 1).sum() >= len(KEYS), "a line for each key"
+
+
 def test_the_keys_of_a_live_line(screen: Screen) -> None:
     screen.start("live")
     screen.press("plus")
@@ -117,7 +220,7 @@ def test_the_keys_of_a_live_line(screen: Screen) -> None:
     assert screen.facts()["limit"] == pytest.approx(3.0 * 1.02)
     screen.press("minus")
     wait_for(lambda: screen.facts()["limit"] == pytest.approx(3.0))
-    screen.press("h")
+    screen.press("m")
     wait_for(lambda: screen.facts()["heatmap"] == "heatmap above the threshold only")
     screen.press("f")
     wait_for(lambda: screen.facts()["full"])
@@ -131,7 +234,9 @@ def test_the_keys_of_a_live_line(screen: Screen) -> None:
     assert screen.line.wait(20) == 0
     (raw,) = screen.folder.glob("*_NG.png")
     assert cv2.imread(str(raw)).shape == (480, 640, 3)
-    assert cv2.imread(str(raw).replace(".png", "_overlay.png")).shape == (480, 640, 3)
+    overlay = cv2.imread(str(raw).replace(".png", "_overlay.png"))
+    assert overlay.shape[0] > 480
+    assert overlay.shape[1] > 640
 
 
 def test_space_holds_files_until_it_is_pressed_again_and_escape_ends(screen: Screen) -> None:

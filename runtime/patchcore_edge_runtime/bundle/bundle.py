@@ -28,7 +28,7 @@ from .graph_operations import check_operations
 from .ir import read_ir
 from .manifest import SCHEMA_VERSION, FileFacts, GoldenImage, Manifest, manifest_digest, read_manifest
 
-__all__ = ["MANIFEST", "MODEL_BIN", "MODEL_XML", "Bundle", "file_facts", "write_manifest"]
+__all__ = ["MANIFEST", "MODEL_BIN", "MODEL_XML", "Bundle", "file_facts", "parse_manifest", "write_manifest"]
 
 MANIFEST = "manifest.json"
 MODEL_XML = "model.xml"
@@ -96,10 +96,7 @@ class Bundle:
             BundleError: the file is no PNG of that size.
         """
         height, width = self.manifest.preprocess.input_size
-        try:
-            data = np.fromfile(self.path / golden.file, np.uint8)
-        except OSError as error:
-            raise cannot_read(self.path / golden.file, error, kind=BundleError) from None
+        data = np.frombuffer(self._content(golden.file), np.uint8)
         # The size stands in the PNG's first 24 bytes: a file that claims to be huge is refused before it is decoded.
         size = tuple(int(v) for v in np.frombuffer(data[16:24].tobytes(), ">u4")) if data.size >= 24 else ()
         is_png = image_format(data) is ImageFormat.PNG
@@ -111,6 +108,12 @@ class Bundle:
         if image is None or image.shape != (height, width, 3):
             raise BundleError(f"{golden.file} is not a {width}x{height} PNG; export the bundle again.")
         return image.astype(np.uint8, copy=False)
+
+    def _content(self, name: str) -> bytes:
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise cannot_read(self.path / name, error, kind=BundleError) from None
 
 
 def file_facts(path: Path) -> FileFacts:
@@ -136,24 +139,37 @@ def _read_manifest(path: Path) -> tuple[Manifest, str]:
         raise BundleError(f"{shortened(path)} is no bundle (it has no {MANIFEST}); give a folder that `export` wrote.")
     if file.stat().st_size > _MAX_MANIFEST_BYTES:
         raise BundleError(f"{file} is larger than any manifest; export the bundle again.")
+    return parse_manifest(file.read_bytes(), file)
+
+
+def parse_manifest(content: bytes, where: object) -> tuple[Manifest, str]:
+    """The manifest that a file's bytes hold, and its digest.
+
+    Args:
+        content: of ``manifest.json``.
+        where: it comes from, for the error.
+
+    Raises:
+        BundleError: it is of another schema, malformed, or was changed.
+    """
     try:
-        document: Any = json.loads(file.read_text(encoding="utf-8"))
+        document: Any = json.loads(content.decode("utf-8"))
         # Also fails for NaN and infinity, which Python reads and JSON does not have.
         found = manifest_digest(document) if isinstance(document, dict) else ""
     except (ValueError, RecursionError):
-        raise BundleError(f"{file} is not valid JSON; export or copy the bundle again.") from None
+        raise BundleError(f"{where} is not valid JSON; export or copy the bundle again.") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise BundleError(
-            f"{file} has schema version {version!r} and this runtime reads 1 to {SCHEMA_VERSION}; "
+            f"{where} has schema version {version!r} and this runtime reads 1 to {SCHEMA_VERSION}; "
             "update the runtime, or export again with the host that goes with it."
         )
     if document.pop("digest", "") != found:
-        raise BundleError(f"{file} was changed after export; copy the bundle again or export it anew.")
+        raise BundleError(f"{where} was changed after export; copy the bundle again or export it anew.")
     try:
         return read_manifest(document), found
     except ValidationError as error:
-        raise BundleError(f"{file}: {first_fault(error)}; export the bundle again.") from None
+        raise BundleError(f"{where}: {first_fault(error)}; export the bundle again.") from None
 
 
 def _is_file(path: Path) -> bool:

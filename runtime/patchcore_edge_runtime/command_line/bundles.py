@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import ConfigError
-from .options import BundleOption
+from .options import BundleAlias, BundleArgument, as_bundle
 
 __all__ = ["edit", "info"]
 
 
-def info(model: BundleOption) -> None:
+def info(bundle: BundleArgument = None, model: BundleAlias = None) -> None:
     """Print the manifest of a bundle after checking every file in it."""
     from ..bundle.bundle import Bundle
     from ..bundle.calibration_facts import without_folders
 
-    manifest = Bundle.load(model).manifest
+    manifest = Bundle.load(as_bundle(bundle, model)).manifest
     facts = {"model_id": manifest.model_id, **manifest.model_dump(mode="json")}
     # Bundles of earlier versions name the folder with all that it was in.
     facts["calibration"]["data"] = without_folders(manifest.calibration.data)
@@ -27,7 +26,9 @@ def info(model: BundleOption) -> None:
 
 
 def edit(
-    bundle: Annotated[Path, typer.Argument(readable=False, help="Bundle folder to change.")],
+    *,
+    bundle: BundleArgument = None,
+    model: BundleAlias = None,
     by: Annotated[str, typer.Option("--by", help="Who makes the change; it is kept in the bundle's history.")],
     image_threshold: Annotated[float | None, typer.Option(help="Raw image score above which a part is NG.")] = None,
     pixel_threshold: Annotated[
@@ -61,5 +62,5 @@ def edit(
         labels=labels,
         ignore_masks=masks,
     )
-    for record in edit_bundle(bundle, change, by)[1]:
+    for record in edit_bundle(as_bundle(bundle, model), change, by)[1]:
         typer.echo(f"{record.field}: {record.before} → {record.after}")

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ..errors import ConfigError, PatchcoreEdgeError
+
+if TYPE_CHECKING:
+    from ..inspection.shared_models import SharedModels
+    from ..line.config import LineConfig
 
 __all__ = ["check"]
 
@@ -19,23 +25,62 @@ def check(
     ] = False,
 ) -> None:
     """Check a line's file: every key, where the sinks write, the bundle and its self-test; starts nothing."""
-    from ..line.config_file import load_line
-    from ..line.runner import open_inspector
-    from ..line.watch_state import check_watch_state
+    from ..inspection.shared_models import SharedModels
+    from ..line.config_file import load_lines
     from ..opencv_check import explain_two_packages
     from ..shown import shown_url, shown_values
     from ..sinks.check import check_sinks
 
-    line = load_line(config, {}, os.environ)
-    for note in [*check_sinks(line.sinks, line.folder), *check_watch_state(line)]:
-        typer.echo(f"note: {note}", err=True)
-    inspector = open_inspector(line)
+    file = load_lines(config, {}, os.environ)
+    models = SharedModels(len(file.lines))
+    faults: list[PatchcoreEdgeError] = []
+    found = [_check_line(line, models, faults) for line in file.lines]
+    if file.server is not None:
+        try:
+            _note(check_sinks({"http": file.server}, file.lines[0].folder))
+        except ConfigError as error:
+            faults.append(error)
+    if faults:
+        # All of them in one go; the code is the first one's.
+        raise type(faults[0])(" ".join(dict.fromkeys(str(fault) for fault in faults)))
     if packages := explain_two_packages():
         typer.echo(f"Warning: {packages}", err=True)
-    model, computed_in = inspector.manifest.model_id, inspector.inference_precision
-    if as_json:
-        facts = {**line.model_dump(mode="json"), "model_id": model, "computed_in": computed_in}
-        typer.echo(json.dumps(shown_values(facts)))
-        return
-    uri = shown_url(line.source.uri)
-    typer.echo(f"{config} is in order: {line.name}, {uri} → {model} on {line.device} in {computed_in}")
+    for line, (model_id, place, computed_in) in zip(file.lines, found, strict=True):
+        if as_json:
+            facts: dict[str, Any] = {**line.model_dump(mode="json"), "model_id": model_id, "computed_in": computed_in}
+            typer.echo(json.dumps(shown_values(facts)))
+        else:
+            uri = shown_url(line.source.uri)
+            typer.echo(
+                f"{config} is in order: {line.name}, {uri} → {model_id} on {place}{computed_in and f' in {computed_in}'}"
+            )
+
+
+def _check_line(line: LineConfig, models: SharedModels, faults: list[PatchcoreEdgeError]) -> tuple[str, str, str]:
+    """The model that judges, where it is computed and in what; what is wrong is added to ``faults``."""
+    from ..line.runner import open_inspector
+    from ..line.watch_state import check_watch_state
+    from ..sinks.check import check_sinks
+
+    try:
+        _note(check_sinks(line.sinks, line.folder))
+    except ConfigError as error:
+        faults.append(error)
+    try:
+        _note(check_watch_state(line))
+    except ConfigError as error:
+        faults.append(error)
+    try:
+        inspector = open_inspector(line, models=models)
+        place = line.device if line.server is None else inspector.execution_devices[0]
+        # What a server computes in is its own affair.
+        computed_in = inspector.inference_precision if line.server is None else ""
+        return inspector.manifest.model_id, place, computed_in
+    except PatchcoreEdgeError as error:
+        faults.append(error)
+        return "", "", ""
+
+
+def _note(notes: list[str]) -> None:
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)

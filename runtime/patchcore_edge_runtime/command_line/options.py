@@ -8,21 +8,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import ConfigError
+
 if TYPE_CHECKING:
     from ..bundle.lower_precision import AskedPrecision
     from ..images.geometry import Roi
 
 __all__ = [
+    "BundleAlias",
+    "BundleArgument",
     "BundleOption",
     "CacheOption",
     "ConfigOption",
     "DeviceOption",
     "JsonOption",
+    "ModelOption",
+    "OutputOption",
+    "OverwriteOption",
     "PrecisionChoice",
     "PrecisionOption",
     "RoiOption",
+    "ServerOption",
     "SourceOption",
     "ThreadsOption",
+    "as_bundle",
     "as_roi",
     "asked_precision",
 ]
@@ -41,6 +50,21 @@ class PrecisionChoice(StrEnum):
 BundleOption = Annotated[
     Path, typer.Option("--model", "-m", readable=False, help="Bundle folder that `patchcore-edge export` wrote.")
 ]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="Bundle folder, or a model on a server: grpc://HOST:PORT/MODEL, http://HOST:PORT/MODEL."
+    ),
+]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(help="Model server that scores for the bundle: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL."),
+]
+BundleArgument = Annotated[
+    Path | None, typer.Argument(metavar="BUNDLE", readable=False, help="Bundle folder that `export` wrote.")
+]
+BundleAlias = Annotated[Path | None, typer.Option("--model", "-m", readable=False, help="As BUNDLE.")]
+"""What other commands call it."""
 SourceOption = Annotated[
     str,
     typer.Option("--source", "-s", help="Camera, stream URL, video, image, folder, 'watch:FOLDER' or 'glob*.png'."),
@@ -61,6 +85,13 @@ PrecisionOption = Annotated[
         help="One that the bundle was verified for; the fastest that passes the self-test here unless told.",
     ),
 ]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", readable=False, help="Folder for results.jsonl and annotated images."),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an earlier run's results and annotated images in the folder.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", readable=False, help="The line's TOML file; options win over it.")
@@ -70,6 +101,13 @@ ConfigOption = Annotated[
 def asked_precision(choice: PrecisionChoice | None) -> AskedPrecision:
     """What was chosen on the command line; ``auto`` where nothing was."""
     return (choice or PrecisionChoice.AUTO).value
+
+
+def as_bundle(bundle: Path | None, model: Path | None) -> Path:
+    """The folder that was named, by its place or by ``-m``; raises ``ConfigError``."""
+    if (bundle is None) == (model is None):
+        raise ConfigError("Give one bundle folder: BUNDLE, or -m BUNDLE.")
+    return bundle or model or Path()
 
 
 def as_roi(text: str | None) -> Roi | None:

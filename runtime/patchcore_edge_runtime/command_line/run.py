@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigError
-from .options import CacheOption, ConfigOption, JsonOption, PrecisionOption, RoiOption, ThreadsOption, as_roi
+from .options import (
+    CacheOption,
+    ConfigOption,
+    JsonOption,
+    PrecisionOption,
+    RoiOption,
+    ServerOption,
+    ThreadsOption,
+    as_roi,
+)
 from .summary import print_summary
 
 if TYPE_CHECKING:
@@ -18,13 +27,16 @@ if TYPE_CHECKING:
     from ..inspection.inspector import Inspector
     from ..monitoring.status import LineStatus, Snapshot
 
-__all__ = ["run"]
+__all__ = ["is_service", "run"]
 
 
 def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     config: ConfigOption = None,
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", readable=False, help="Bundle folder; needed without -c.")
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Bundle folder, or a model on a server (grpc://HOST:PORT/MODEL); needed without -c."
+        ),
     ] = None,
     source: Annotated[
         str | None,
@@ -37,6 +49,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     device: Annotated[
         str | None, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU, AUTO; CPU unless told.")
     ] = None,
+    server: ServerOption = None,
     roi: RoiOption = None,
     threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is NG.")] = None,
     warn_threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is WARN.")] = None,
@@ -70,13 +83,15 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     Ctrl-C and SIGTERM end it after the frame in hand. Every setting of the file can also be given in the environment:
     PATCHCORE_EDGE_DEVICE is `device`, PATCHCORE_EDGE_SOURCE__WAIT is `wait` in the table `source`.
     """
-    from ..line.config_file import load_line
+    from ..line.config_file import load_lines
     from ..line.runner import run_line
+    from ..line.several import SeveralLines
     from ..sources import is_live
 
     overrides = {
         "bundle": model,
         "source.uri": source,
+        "server.uri": server,
         "device": device,
         "inspect.roi": as_roi(roi),
         "thresholds.image": threshold,
@@ -92,13 +107,27 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "inference_precision": inference_precision and inference_precision.value,
         **_outputs(results, save_ng, save_video),
     }
-    line = load_line(config, overrides, os.environ)
+    file = load_lines(config, overrides, os.environ)
     # Also where a recording turns out to end early: what was inspected counts.
-    say = partial(print_summary, as_json=as_json)
+    say = partial(print_summary, as_json=as_json, several=file.several)
+    if file.several:
+        if show:
+            raise ConfigError(f"{config} describes several lines, and --show has one window; open their web page.")
+        SeveralLines(file).run(say)
+        return
+    line = file.lines[0]
     now = run_line(line, make_viewer=_open_window if show else None, at_end=say)
     # A camera's line goes on for good and counts; of files somebody wants every result.
     if not is_live(line.source.uri):
         _check_outputs(now)
+
+
+def is_service(options: dict[str, Any]) -> bool:
+    """Whether ``run`` goes on for good: by a line's file, or with a camera, a stream or a folder that is watched."""
+    from ..sources import is_live, is_watched
+
+    source = options["source"]
+    return options["config"] is not None or (source is not None and (is_live(source) or is_watched(source)))
 
 
 def _outputs(results: Path | None, save_ng: Path | None, save_video: Path | None) -> dict[str, Any]:

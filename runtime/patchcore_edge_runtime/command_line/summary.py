@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["print_summary"]
 
 
-def print_summary(now: Snapshot, as_json: bool) -> None:
-    """Frames by verdict, pace, and which sinks lost records."""
+def print_summary(now: Snapshot, as_json: bool, *, several: bool = False) -> None:
+    """Frames by verdict, pace, and which sinks lost records; of several lines each with its name."""
     facts = now.summary()
+    if several:
+        facts = {"line": now.name, **facts}
+        if not as_json:
+            typer.echo(f"{now.name}:")
     if as_json:
         typer.echo(json.dumps(facts))
         return

@@ -14,15 +14,14 @@ from ..images.preprocess import Image, as_bgr8
 from ..inspection.result import InspectionResult
 from ..monitoring.status import Snapshot
 from ..validation import require
-from .panel import VERDICT_COLORS, WHITE, draw_hud, draw_verdict, strip_height
+from .layout import Layout, enlargement
+from .panel import VERDICT_COLORS, WHITE, draw_hud, draw_verdict
 
 __all__ = ["VERDICT_COLORS", "draw_overlay", "heatmap"]
 
 # In pixel thresholds: where colour sets in, and where it is at its reddest.
 _FIRST_LEVEL, _LAST_LEVEL = 0.75, 1.5
 _IGNORED = (150, 150, 150)
-# Below, counters would cover more of the part than they tell.
-_MIN_HUD_HEIGHT = 64
 NO_PICTURE = (480, 640, 3)
 """Of the grey field that stands for a frame that cannot be shown."""
 _NO_PICTURE_GREY = 64
@@ -66,59 +65,63 @@ def draw_overlay(
 ) -> Image:
     """Draw a result on the frame it belongs to.
 
-    The verdict's strip lies at the upper edge, or at the lower one where it would hide a defect there and only there.
-
-    A frame that is no picture, whose verdict is ERROR, is a grey field with the reason on it.
+    What is written stands beside the frame and hides nothing of it: the verdict's strip above, counters below, the
+    verdict's colour all round. Frames that are small are enlarged by a whole number, so that both can be read. A frame
+    that is no picture, whose verdict is ERROR, is a grey field with the reason above it.
 
     Args:
         frame: the inspected frame, as ``Inspector`` takes it, whatever its verdict.
         result: what the inspector returned for it.
         opacity: of the heatmap, in [0, 1]; none is drawn at 0.
         only_above: show the heatmap only above the pixel threshold.
-        hud: the line's speed and counters, drawn at the other edge of frames of 64 pixels and higher.
+        hud: the line's speed and counters, for a strip below.
 
     Returns:
-        HxWx3 uint8 BGR of the frame's size; the frame itself is left alone.
+        HxWx3 uint8 BGR, larger than the frame and of one size for frames of one size; the frame itself is left alone.
 
     Raises:
         ConfigError: ``result`` or ``opacity`` is not what it should be.
     """
     require("result", result, InspectionResult, "what the inspector returned for the frame")
     require("opacity", opacity, (int, float), "a share from 0 to 1")
-    canvas = _canvas(frame, result.preprocess.depth)
+    shown = _shown(frame, result.preprocess.depth)
+    times = enlargement(int(shown.shape[1]), int(shown.shape[0]))
+    layout = Layout.around(int(shown.shape[1]) * times, int(shown.shape[0]) * times, hud)
+    canvas = layout.canvas(result.verdict)
+    picture = layout.picture(canvas)
+    if times == 1:
+        picture[:] = shown
+    else:
+        # Each pixel as a square: what the camera saw, and nothing made up between.
+        cv2.resize(shown, (picture.shape[1], picture.shape[0]), dst=picture, interpolation=cv2.INTER_NEAREST)
     if result.model_map is not None:
-        _draw_map(canvas, result, opacity, only_above)
-        _draw_contours(canvas, result)
-    _draw_outlines(canvas, result)
-    height = strip_height(canvas, result.verdict)
-    at_top = _strip_at_top(result, int(canvas.shape[0]), height)
-    bottom = int(canvas.shape[0])
-    draw_verdict(canvas, result, 0 if at_top else bottom - height)
-    if hud is not None and bottom >= _MIN_HUD_HEIGHT:
-        draw_hud(canvas, hud, lambda size: bottom - size if at_top else 0)
-    # Last, so that the verdict's colour goes all the way round; half of the line lies outside of the picture.
-    corner = (int(canvas.shape[1]) - 1, bottom - 1)
-    cv2.rectangle(canvas, (0, 0), corner, VERDICT_COLORS[result.verdict], 2 * max(1, min(corner) // 120))
+        _draw_map(picture, result, times, opacity, only_above)
+        _draw_contours(picture, result, times)
+    _draw_outlines(picture, result, times)
+    draw_verdict(layout.strip(canvas), result)
+    if hud is not None:
+        draw_hud(layout.counters(canvas), hud)
     return canvas
 
 
-def _canvas(frame: NDArray[Any], bit_depth: int) -> Image:
-    """A copy of the frame to draw on; a grey field of a usual size where it cannot be shown."""
+def _shown(frame: NDArray[Any], bit_depth: int) -> Image:
+    """The frame as it can be shown; a grey field of a usual size where it cannot."""
     try:
-        return as_bgr8(frame, bit_depth).copy()
+        return as_bgr8(frame, bit_depth)
     except FrameError:
         return np.full(NO_PICTURE, _NO_PICTURE_GREY, np.uint8)
 
 
-def _draw_map(canvas: Image, result: InspectionResult, opacity: float, only_above: bool) -> None:
-    x, y, width, height = result.seen_box
+def _draw_map(picture: Image, result: InspectionResult, times: int, opacity: float, only_above: bool) -> None:
+    x, y, width, height = (times * side for side in result.seen_box)
     if result.model_map is None or opacity <= 0 or min(width, height) <= 0:
         return
     mask = None
     if result.ignore is not None:
-        mask = result.ignore.mask(result.frame_size)[y : y + height, x : x + width]
+        size = times * result.frame_size[0], times * result.frame_size[1]
+        mask = result.ignore.mask(size)[y : y + height, x : x + width]
     _blend(
-        canvas[y : y + height, x : x + width],
+        picture[y : y + height, x : x + width],
         result.model_map,
         result.thresholds.pixel,
         opacity,
@@ -188,31 +191,24 @@ def _line(canvas: Image) -> int:
     return max(1, int(min(canvas.shape[:2])) // 240)
 
 
-def _draw_contours(canvas: Image, result: InspectionResult) -> None:
+def _draw_contours(picture: Image, result: InspectionResult, times: int) -> None:
     # The frame-sized map is not made for a good part, which has no contours.
     if result.model_map is None or not float(result.model_map.max()) > result.thresholds.pixel:
         return
-    contours = [region.contour.reshape(-1, 1, 2) for region in result.regions]
+    # Through the middles of the squares that pixels have become.
+    contours = [region.contour.reshape(-1, 1, 2) * times + times // 2 for region in result.regions]
     # White on a dark rim is seen on any part and on any colour of the heatmap.
-    cv2.drawContours(canvas, contours, -1, (0, 0, 0), _line(canvas) + 2, cv2.LINE_AA)
-    cv2.drawContours(canvas, contours, -1, WHITE, _line(canvas), cv2.LINE_AA)
+    cv2.drawContours(picture, contours, -1, (0, 0, 0), _line(picture) + 2, cv2.LINE_AA)
+    cv2.drawContours(picture, contours, -1, WHITE, _line(picture), cv2.LINE_AA)
 
 
-def _draw_outlines(canvas: Image, result: InspectionResult) -> None:
+def _draw_outlines(picture: Image, result: InspectionResult, times: int) -> None:
     """The ignored places and the region of interest, thin."""
-    line = _line(canvas)
-    height, width = canvas.shape[:2]
+    line = _line(picture)
+    height, width = picture.shape[:2]
     if result.ignore is not None:
         corners = [np.array(polygon) * (width, height) for polygon in result.ignore.polygons]
-        cv2.polylines(canvas, [np.round(points).astype(np.int32) for points in corners], True, _IGNORED, line)
-    x, y, roi_width, roi_height = result.roi
+        cv2.polylines(picture, [np.round(points).astype(np.int32) for points in corners], True, _IGNORED, line)
+    x, y, roi_width, roi_height = (times * side for side in result.roi)
     if (roi_width, roi_height) != (width, height) and min(roi_width, roi_height) > 0:
-        cv2.rectangle(canvas, (x, y), (x + roi_width - 1, y + roi_height - 1), WHITE, line)
-
-
-def _strip_at_top(result: InspectionResult, height: int, strip: int) -> bool:
-    if result.model_map is None or not float(result.model_map.max()) > result.thresholds.pixel:
-        return True
-    tops = [region.box[1] for region in result.regions]
-    bottoms = [region.box[1] + region.box[3] for region in result.regions]
-    return not tops or min(tops) >= strip or max(bottoms) > height - strip
+        cv2.rectangle(picture, (x, y), (x + roi_width - 1, y + roi_height - 1), WHITE, line)

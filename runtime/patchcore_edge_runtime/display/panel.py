@@ -1,10 +1,10 @@
-"""Verdict, score bar and counters, drawn on a frame of any size; OpenCV only."""
+"""Verdict, score bar and counters, each in a strip of its own; OpenCV only."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 
@@ -14,7 +14,7 @@ from ..inspection.result import InspectionResult
 from ..monitoring.status import Snapshot
 from ..verdict import Verdict
 
-__all__ = ["VERDICT_COLORS", "draw_hud", "draw_notice", "draw_verdict", "strip_height"]
+__all__ = ["VERDICT_COLORS", "draw_hud", "draw_notice", "draw_verdict"]
 
 VERDICT_COLORS: dict[Verdict, tuple[int, int, int]] = {
     Verdict.OK: (60, 150, 20),
@@ -35,54 +35,39 @@ _SHADE = 0.3
 _ERROR_LINES = 2
 
 
-def strip_height(canvas: Image, verdict: Verdict) -> int:
-    """Pixels of the verdict's strip: an eighth of the frame; an ERROR has a sentence to say and takes two.
+def draw_verdict(strip: Image, result: InspectionResult) -> None:
+    """Fill a strip with the verdict: the word, then score and bar, or the reason.
 
-    On a 24 inch screen, 30 cm high, its letters are 2 cm high: read from 4 m by the usual rule of distance / 200.
+    The word has its colour behind it. A label that the bundle does not have by default stands above the score, where it
+    takes nothing from the word's size.
     """
-    height = int(canvas.shape[0])
-    one = min(max(28, height // 8), max(8, height // 3))
-    return one * (2 if verdict is Verdict.ERROR else 1)
-
-
-def draw_verdict(canvas: Image, result: InspectionResult, top: int) -> None:
-    """Draw the verdict's strip with its upper edge at ``top``: the word, then score bar or reason.
-
-    The word has its colour behind it; the rest of the strip is darkened only, so that the part still shows. A label
-    that the bundle does not have by default stands above the score, where it takes nothing from the word's size.
-    """
-    height, width = strip_height(canvas, result.verdict), int(canvas.shape[1])
-    color = VERDICT_COLORS[result.verdict]
-    _shade(canvas, top, height)
-    margin = height // 5 if result.verdict is not Verdict.ERROR else height // 10
+    height, width = int(strip.shape[0]), int(strip.shape[1])
+    margin = height // 5
     scale = _fit([str(result.verdict)], height * 0.55, width * 0.4)
     tag = min(width, 2 * margin + _width(str(result.verdict), scale, bold=True))
-    cv2.rectangle(canvas, (0, top), (tag - 1, top + height - 1), color, cv2.FILLED)
-    _write(canvas, str(result.verdict), margin, top + height / 2, scale, bold=True)
+    strip[:, :tag] = VERDICT_COLORS[result.verdict]
+    _write(strip, str(result.verdict), margin, height / 2, scale, bold=True)
     left = tag + margin
     # A part can be NG by its other frames when this one could not be scored.
     if result.verdict is Verdict.ERROR or not math.isfinite(result.pred_score):
-        _write_lines(canvas, result.reason, left, top, height)
+        _write_lines(strip, result.reason, left)
         return
     text = f"{result.pred_score:.2f}  limit {result.thresholds.image:.2f}  {result.timings.total_ms:.1f} ms"
-    scale = _fit([text], height * 0.24, (width - left) * 0.55)
+    has_bar = width - left > 6 * height
+    scale = _fit([text], height * 0.26, (width - left - margin) * (0.55 if has_bar else 1))
     label = _label(result)
-    _write(canvas, text, left, top + height * (0.7 if label else 0.5), scale)
+    _write(strip, text, left, height * (0.7 if label or not has_bar else 0.5), scale)
     if label:
-        _write(canvas, label, left, top + height * 0.3, _fit([label], height * 0.24, _width(text, scale)))
-    left += _width(text, scale) + margin
-    if width - margin - left > height:
-        _draw_bar(canvas, result, (left, top + height // 3, width - margin - left, height - 2 * (height // 3)))
+        _write(strip, label, left, height * 0.3, _fit([label], height * 0.24, _width(text, scale)))
+    if has_bar:
+        left += _width(text, scale) + margin
+        _draw_bar(strip, result, (left, height // 3, width - margin - left, height - 2 * (height // 3)))
+    elif not label:
+        _draw_bar(strip, result, (left, height // 4, width - margin - left, height // 5))
 
 
-def draw_hud(canvas: Image, now: Snapshot, place: Callable[[int], int]) -> None:
-    """Draw speed and counters in a strip of a twentieth of the frame; in two lines where one would be too small.
-
-    Args:
-        canvas: the frame; changed.
-        now: the figures.
-        place: given the strip's height, returns its upper edge.
-    """
+def draw_hud(strip: Image, now: Snapshot) -> None:
+    """Fill a strip with counters and speed; in two lines where one would be too small."""
     counts = "   ".join(f"{verdict} {count}" for verdict, count in now.counts.items())
     counts += f"   dropped {now.dropped}"
     speed = f"{now.fps:.1f} fps"
@@ -90,19 +75,18 @@ def draw_hud(canvas: Image, now: Snapshot, place: Callable[[int], int]) -> None:
         speed += f"   p50 {now.p50_ms:.0f}   p95 {now.p95_ms:.0f} ms"
     if now.source != "running":
         speed = f"source {now.source}   {speed}"
-    line, width = min(max(16, int(canvas.shape[0]) // 18), max(6, int(canvas.shape[0]) // 6)), int(canvas.shape[1])
-    margin = line // 3
-    letter = line * 0.42
-    one = _width(f"{counts}   {speed}", _fit(["H"], letter, width)) < width - 2 * margin
+    height, width = int(strip.shape[0]), int(strip.shape[1])
+    margin = height // 4
+    room = width - 2 * margin
+    one = _width(f"{counts}   {speed}", _fit(["H"], height * 0.42, room)) < room
     rows = [[counts, speed]] if one else [[counts], [speed]]
-    top = place(line * len(rows))
-    _shade(canvas, top, line * len(rows))
-    scale = _fit([counts, speed], letter, width - 2 * margin)
+    line = height / len(rows)
+    scale = _fit([counts, speed], line * 0.45, room)
     for number, row in enumerate(rows):
-        middle = top + line * (number + 0.5)
-        _write(canvas, row[0], margin, middle, scale)
+        middle = line * (number + 0.5)
+        _write(strip, row[0], margin, middle, scale)
         if len(row) > 1:
-            _write(canvas, row[1], width - margin - _width(row[1], scale), middle, scale)
+            _write(strip, row[1], width - margin - _width(row[1], scale), middle, scale)
 
 
 def draw_notice(canvas: Image, text: str) -> None:
@@ -113,6 +97,23 @@ def draw_notice(canvas: Image, text: str) -> None:
     _shade(canvas, top, strip)
     scale = _fit([text], strip * 0.42, width * 0.9)
     _write(canvas, text, (width - _width(text, scale)) / 2, top + strip / 2, scale)
+
+
+def draw_table(canvas: Image, rows: Sequence[tuple[str, str]]) -> None:
+    """Say in two columns what there is, over the middle of a picture."""
+    height, width = int(canvas.shape[0]), int(canvas.shape[1])
+    line = min(height * 0.8 / (len(rows) + 1), width / 18)
+    columns = list(zip(*rows, strict=True))
+    scale = _fit(["H"], line * 0.42, width)
+    widths = [max(_width(text, scale) for text in column) for column in columns]
+    scale *= min(1.0, width * 0.86 / (sum(widths) + 2 * line))
+    widths = [max(_width(text, scale) for text in column) for column in columns]
+    left, top = (width - sum(widths) - 2 * line) / 2, (height - line * (len(rows) + 1)) / 2
+    box = canvas[max(0, round(top)) : round(height - top), max(0, round(left)) : round(width - left)]
+    box[:] = cv2.convertScaleAbs(box, alpha=_SHADE)
+    for number, (name, meaning) in enumerate(rows, 1):
+        _write(canvas, name, left + line / 2, top + line * number, scale)
+        _write(canvas, meaning, left + line * 1.5 + widths[0], top + line * number, scale)
 
 
 def _label(result: InspectionResult) -> str:
@@ -136,17 +137,18 @@ def _draw_bar(canvas: Image, result: InspectionResult, box: tuple[int, int, int,
             cv2.line(canvas, (at, y - reach), (at, y + height - 1 + reach), color, line)
 
 
-def _write_lines(canvas: Image, text: str, left: int, top: int, height: int) -> None:
-    room = max(1, int(canvas.shape[1]) - left - height // 10)
-    scale = _fit(["H"], height * 0.15, room)
+def _write_lines(strip: Image, text: str, left: int) -> None:
+    height = int(strip.shape[0])
+    room = max(1, int(strip.shape[1]) - left - height // 10)
+    scale = _fit(["H"], height * 0.26, room)
     lines = _wrap(text, scale, room)
     if len(lines) > _ERROR_LINES:
         scale *= _ERROR_LINES / len(lines)
         lines = _wrap(text, scale, room)
-    step = min(_CAPITAL * scale * 2, height / len(lines))
-    first = top + (height - step * (len(lines) - 1)) / 2
+    step = min(_CAPITAL * scale * 1.7, height / len(lines))
+    first = (height - step * (len(lines) - 1)) / 2
     for number, line in enumerate(lines):
-        _write(canvas, line, left, first + step * number, scale * min(1.0, room / max(1, _width(line, scale))))
+        _write(strip, line, left, first + step * number, scale * min(1.0, room / max(1, _width(line, scale))))
 
 
 def _wrap(text: str, scale: float, room: int) -> list[str]:

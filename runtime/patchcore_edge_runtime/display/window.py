@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,8 +18,9 @@ from ..images.preprocess import Image
 from ..monitoring.status import LineStatus
 from ..verdict import Thresholds
 from .overlay import draw_overlay
-from .panel import draw_notice
+from .panel import draw_notice, draw_table
 from .record import Record
+from .screen import require_screen, room_on_screen
 
 __all__ = ["KEYS", "HasThresholds", "Window"]
 
@@ -30,15 +29,17 @@ KEYS = {
     "space": "freeze a live picture, hold files; again to go on",
     "s": "save the picture and the raw frame",
     "+, -": "raise or lower the thresholds by 2 %",
-    "h": "heatmap: on, above the threshold only, off",
+    "m": "heatmap: on, above the threshold only, off",
     "f": "fullscreen on and off",
+    "h": "these keys; shown at the start too",
 }
 
 _STEP = 1.02
 _NOTICE_SECONDS = 2.5
+_HELP_SECONDS = 8.0
 _REFRESH_MS = 30
-_LARGEST = (1280, 960)
-_SYSTEM_FONTS = Path("/usr/share/fonts")
+_SETTLED_SECONDS = 1.0
+"""That a window takes to become as large as it was asked to be."""
 _HEATMAPS = ("heatmap on", "heatmap above the threshold only", "heatmap off")
 
 
@@ -74,14 +75,17 @@ class Window:
         folder: Path | None = None,
         title: str = "patchcore-edge",
     ) -> None:
-        _check_screen()
+        require_screen()
         self.inspector = inspector
         self._status, self._live, self._title = status, live, title
         self._folder = folder or Path()
         self._heatmap = 0
         self._paused = self._ended = self._full = False
         self._notice, self._notice_until = "", 0.0
+        self._help_until = time.monotonic() + _HELP_SECONDS
         self._opened = False
+        # The shape of what is shown, the window's size that was asked for it, and when.
+        self._shape, self._asked, self._asked_at = (0, 0), (0, 0), 0.0
         self._record: Record | None = None
         self._changed = threading.Condition()
         self._actions: dict[str, Callable[[], None]] = {
@@ -93,7 +97,8 @@ class Window:
             # The same key without shift on most keyboards.
             "=": lambda: self._scale(_STEP),
             "-": lambda: self._scale(1 / _STEP),
-            "h": self._next_heatmap,
+            "m": self._next_heatmap,
+            "h": self._help,
             "f": self._fullscreen,
         }
 
@@ -143,21 +148,39 @@ class Window:
             notice = "FROZEN PICTURE, the inspection goes on" if self._live else "PAUSED, space to go on"
         if notice:
             draw_notice(picture, notice)
+        return self._with_help(picture)
+
+    def _with_help(self, picture: Image) -> Image:
+        if time.monotonic() < self._help_until:
+            draw_table(picture, list(KEYS.items()))
         return picture
 
     def _show(self) -> None:
         record = self._record
-        picture = _waiting() if record is None else self.picture(record)
+        picture = self._with_help(_waiting()) if record is None else self.picture(record)
         if not self._opened:
-            self._open(picture)
-        cv2.imshow(self._title, picture)
+            self._opened = True
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+        self._follow(picture)
+        cv2.imshow(self._title, _fitted(picture, self._size()))
 
-    def _open(self, picture: Image) -> None:
-        self._opened = True
-        height, width = picture.shape[:2]
-        share = min(1.0, _LARGEST[0] / width, _LARGEST[1] / height)
-        cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        cv2.resizeWindow(self._title, max(320, round(width * share)), max(240, round(height * share)))
+    def _follow(self, picture: Image) -> None:
+        """Give the window the shape of what it shows, unless a person has given it another size."""
+        shape = int(picture.shape[1]), int(picture.shape[0])
+        settled = time.monotonic() - self._asked_at > _SETTLED_SECONDS
+        by_hand = any(self._asked) and settled and self._size() != self._asked
+        if shape == self._shape or self._full or by_hand:
+            return
+        room = room_on_screen()
+        share = min(1.0, room[0] / shape[0], room[1] / shape[1])
+        self._shape, self._asked_at = shape, time.monotonic()
+        self._asked = max(1, round(shape[0] * share)), max(1, round(shape[1] * share))
+        cv2.resizeWindow(self._title, *self._asked)
+
+    def _size(self) -> tuple[int, int]:
+        """Width and height of the window's picture; zeros while it has none."""
+        _, _, width, height = cv2.getWindowImageRect(self._title)
+        return max(0, int(width)), max(0, int(height))
 
     def _take_keys(self) -> None:
         wait_ms = _REFRESH_MS
@@ -183,6 +206,10 @@ class Window:
     def _scale(self, factor: float) -> None:
         self.inspector.thresholds = self.inspector.thresholds.scaled(factor)
         self._say(f"limit {self.inspector.thresholds.image:.3f} from the next frame on")
+
+    def _help(self) -> None:
+        shown = time.monotonic() < self._help_until
+        self._help_until = 0.0 if shown else time.monotonic() + _HELP_SECONDS
 
     def _next_heatmap(self) -> None:
         self._heatmap = (self._heatmap + 1) % len(_HEATMAPS)
@@ -218,14 +245,19 @@ def _waiting() -> Image:
     return canvas
 
 
-def _check_screen() -> None:
-    # OpenCV's Qt ends the process when there is no display, so look first.
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise ConfigError("There is no screen to show a window on (DISPLAY is not set); leave --show away.")
-    # The wheel's Qt complains once a window about a folder of fonts that it does not bring; it draws no text here.
-    if not Path(os.environ.get("QT_QPA_FONTDIR", "")).is_dir() and _SYSTEM_FONTS.is_dir():
-        os.environ["QT_QPA_FONTDIR"] = str(_SYSTEM_FONTS)
-    try:
-        cv2.waitKey(1)
-    except cv2.error:
-        raise ConfigError("This OpenCV has no windows; install opencv-python in place of the headless one.") from None
+def _fitted(picture: Image, size: tuple[int, int]) -> Image:
+    """The picture in its own shape within a window of a size, on black; as it is where the window has no size yet.
+
+    Windows stretch what they show: they are given what needs no stretching.
+    """
+    width, height = size
+    if min(size) < 8 or (height, width) == picture.shape[:2]:
+        return picture
+    share = min(width / picture.shape[1], height / picture.shape[0])
+    own = max(1, round(picture.shape[1] * share)), max(1, round(picture.shape[0] * share))
+    shrinks = share < 1
+    fitted = cv2.resize(picture, own, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    canvas = np.zeros((height, width, 3), np.uint8)
+    left, top = (width - own[0]) // 2, (height - own[1]) // 2
+    canvas[top : top + own[1], left : left + own[0]] = fitted
+    return canvas

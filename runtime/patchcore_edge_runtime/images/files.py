@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError, FrameError, cannot_read, cannot_write
 from .formats import IMAGE_SUFFIXES, named_format
 from .image_format import USUAL, image_format
+from .jpeg import is_jpeg
 from .jpeg_scan import scan_fault
 from .listing import list_images
 from .pages import picture_count
 from .preprocess import Image
 from .size_limit import bytes_fault, picture_fault
 from .transparency import with_alpha
-from .whole import is_jpeg, is_whole
+from .whole import is_whole
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -62,11 +63,13 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 def read_bytes(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """All of a file; raises ``DataError`` when it is missing, may not be opened, or is larger than the memory."""
+    # A path that reads itself, such as a member of an archive, stays what it is.
+    file = path if isinstance(path, Path) else Path(path)
     try:
-        if fault := bytes_fault(os.stat(path).st_size, "read it"):  # noqa: PTH116 - a path may be text
+        if fault := bytes_fault(file.stat().st_size, "read it"):
             raise DataError(f"{os.fspath(path)} {fault}")
         # Not cv2.imread: it cannot open a path outside the code page on Windows, and prints to stderr.
-        return np.fromfile(path, np.uint8)
+        return np.frombuffer(file.read_bytes(), np.uint8)
     except OSError as error:
         raise cannot_read(os.fspath(path), error, DataError) from None
     except MemoryError:

@@ -29,8 +29,14 @@ class Why(StrEnum):
     LINK = "behind links to what is not there, or to what is listed already"
     RESULT = "written by patchcore-edge itself"
     UNUSED = "in folders that the layout has no place for"
-    UNCLEAR = "in folders that sound like good parts where --good names others"
+    UNCLEAR = "in folders, or with labels, that sound like good parts where --good names others"
     NOT_GOOD = "of parts that are not good, where only good ones are learned"
+    MISSING = "that the list names and that are not there"
+    UNLABELLED = "of which the label is missing or cannot be read"
+    LOST = "or more lost in archives that are damaged, break off or cannot be opened (make or copy them again)"
+    UNSAFE = "in archives under names that lead out of them"
+    SPECIAL = "in archives that are links, devices or sparse"
+    REPLACED = "in archives that a later one of the same name replaces"
 
 
 @dataclass(frozen=True)

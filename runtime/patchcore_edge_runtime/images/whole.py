@@ -6,17 +6,15 @@ had there. Each format says in its own way where it ends.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ends_for_sure", "is_jpeg", "is_whole"]
+from .jpeg import JpegWalk, State
 
-_SCAN, _END = 0xDA, 0xD9
-_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-"""The next one after a scan's data, in which 0xFF is followed by zero, fill bytes or a restart's number."""
+__all__ = ["ends_for_sure", "is_whole"]
+
 _PNG, _JPEG, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"BM"
 _RAW = (_BMP, b"P5", b"P6", b"P7", b"II*\0", b"MM\0*", b"\x59\xa6\x6a\x95")
 """BMP, PNM, TIFF and Sun raster: may hold pixels as they are, of which any is as good as another."""
@@ -29,11 +27,6 @@ _LEAST = 8
 """Values beside the edge of a filled part, and grey levels by which they differ from it."""
 
 
-def is_jpeg(data: bytes | memoryview) -> bool:
-    """Whether a file is a JPEG, by how it begins."""
-    return bytes(data[:2]) == _JPEG
-
-
 def is_whole(data: bytes | memoryview, image: NDArray[Any]) -> bool:
     """Whether the file was written to its end, as far as can be told from it.
 
@@ -43,7 +36,8 @@ def is_whole(data: bytes | memoryview, image: NDArray[Any]) -> bool:
     """
     start = bytes(data[:16])
     if start.startswith(_JPEG):
-        return _jpeg_ends(bytes(data))
+        # What follows the end of the picture is nobody's business.
+        return JpegWalk().go_on(bytes(data)) is State.WHOLE
     if start.startswith(_PNG):
         return bytes(data).rfind(b"IEND") > 0
     if start.startswith(_RAW):
@@ -64,19 +58,6 @@ def ends_for_sure(data: bytes | memoryview) -> bool:
         return True
     tail = bytes(data[-_FLAT_RUN:])
     return tail.count(tail[:1]) != len(tail)
-
-
-def _jpeg_ends(data: bytes) -> bool:
-    """Whether the first picture of a JPEG file has its end marker; what follows it is nobody's business."""
-    place, in_picture = 2, False
-    while (found := _MARKER.search(data, place)) is not None:
-        kind, place = found[1][0], found.end()
-        if kind == _END and in_picture:
-            return True
-        in_picture = in_picture or kind == _SCAN
-        # A segment with its length, which may hold a thumbnail with markers of its own.
-        place += int.from_bytes(data[place : place + 2], "big")
-    return False
 
 
 def _ends_in_run(data: bytes | memoryview, image: NDArray[Any]) -> bool:

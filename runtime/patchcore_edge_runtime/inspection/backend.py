@@ -7,16 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bundle.graph_ports import FRAME, MAP, SCORE
 from ..images.preprocess import Image
 
 __all__ = ["FRAME", "MAP", "SCORE", "Backend"]
-
-FRAME = "frame"
-"""The graph's input: uint8 BGR pixels ``[N,H,W,3]``, N, H and W fixed by the export."""
-SCORE = "pred_score"
-"""Its first output: raw image scores, float32 ``[N]``."""
-MAP = "anomaly_map"
-"""Its second output: raw scores by pixel, float32 ``[N,1,H,W]``."""
 
 
 class Backend(Protocol):

@@ -20,11 +20,13 @@ from ..errors import ConfigError, FrameError
 from ..images.frame_check import check_frame
 from ..images.geometry import Roi
 from ..images.preprocess import Image, preprocess
+from ..logs import log_failure
+from ..serving.settings import ServerSettings
 from ..threads import describe_failure
 from ..validation import one_of, require
 from ..verdict import Thresholds, Verdict
 from .backend import Backend
-from .opened_backend import made_with_newer_tools, open_backend
+from .opened_backend import as_server, made_with_newer_tools, open_backend, open_bundle, open_served
 from .openvino_backend import Hint
 from .result import InspectionResult, Timings
 from .rules import Judgement, LineRules, judge
@@ -39,8 +41,9 @@ class Inspector:
     """A bundle on a device, checked and ready: call it with a frame.
 
     Args:
-        bundle: folder that ``patchcore-edge export`` wrote.
-        device: as OpenVINO names it: CPU, GPU, NPU, AUTO.
+        bundle: folder that ``patchcore-edge export`` wrote, or a model on a server as ``server`` takes it; manifest and
+            golden images then come from there too.
+        device: as OpenVINO names it: CPU, GPU, NPU, AUTO; in capitals or not.
         hint: what the device is tuned for.
         cache_dir: where OpenVINO may keep the compiled model; makes the next start faster.
         roi: the part of each frame to inspect, as x, y, width, height; the bundle's, or the whole frame, when absent.
@@ -49,6 +52,7 @@ class Inspector:
         inference_num_threads: for the CPU only, as ``OpenVINOBackend`` takes it.
         inference_precision: one that the bundle was verified for, or the fastest of those that pass the self-test here.
         backend: what runs the graph; OpenVINO on ``device``, by the arguments above, when absent.
+        server: a model server that runs it, as ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
 
     Attributes:
         golden_deviation: largest relative deviation from the bundle's golden scores on this device.
@@ -56,7 +60,7 @@ class Inspector:
     Raises:
         BundleError: the bundle is incomplete or was changed.
         ParityError: this device does not reproduce the bundle's golden scores.
-        DeviceError: the device is not there or refuses the model.
+        DeviceError: the device or the server is not there or refuses the model.
         ConfigError: an argument is not what it should be, or a region of interest is one in which the model's ignore
             masks would lie elsewhere.
     """
@@ -74,6 +78,7 @@ class Inspector:
         inference_num_threads: int | None = None,
         inference_precision: AskedPrecision = "auto",
         backend: Backend | None = None,
+        server: str | ServerSettings | None = None,
     ) -> None:
         require("bundle", bundle, (str, Path, Bundle), "the folder that `patchcore-edge export` wrote")
         require("device", device, str, "a device as OpenVINO names it, such as 'CPU'")
@@ -87,19 +92,26 @@ class Inspector:
         if rules is not None and not (roi is None and thresholds is None):
             raise ConfigError("rules have a roi and thresholds of their own; give those there, or leave rules out.")
         asked = rules or LineRules(roi=roi, thresholds=thresholds)
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+        served = as_server(bundle, server)
+        self.bundle = open_bundle(bundle, served)
         self.manifest = self.bundle.manifest
-        self.device = device
+        self.device = device.upper()
         self.rules = asked.completed(self.manifest)
         for sentence in asked.unlike_the_fit(self.manifest):
             _LOG.warning(sentence)
         self._seen_deep = self.manifest.preprocess.bit_depth is not None
-        if sentence := made_with_newer_tools(self.manifest):
+        if served is None and (sentence := made_with_newer_tools(self.manifest)):
             _LOG.warning(sentence)
         self._backend: Backend
-        if backend is None:
+        if served is not None:
+            if backend is not None:
+                raise ConfigError("A backend and a server are given; give the one that is to run the graph.")
+            self._backend, self.golden_deviation = open_served(
+                self.bundle, served, self.device, cache_dir, inference_num_threads, inference_precision
+            )
+        elif backend is None:
             self._backend, self.golden_deviation = open_backend(
-                self.bundle, device, hint, cache_dir, inference_num_threads, inference_precision
+                self.bundle, device, hint, cache_dir, inference_num_threads, None, inference_precision
             )
         else:
             self._backend, self.golden_deviation = backend, self_test(self.bundle, backend, device)
@@ -251,7 +263,7 @@ class Inspector:
         reason = f"The frame could not be inspected ({describe_failure(error)})."
         if reason != self._last_failure:  # once, and not with every frame
             self._last_failure = reason
-            _LOG.error(reason, exc_info=error)
+            log_failure(_LOG, reason, error)
         return _failed(reason)
 
 

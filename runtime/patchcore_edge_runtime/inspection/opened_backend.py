@@ -1,4 +1,4 @@
-"""A bundle's graph opened on a device: from the cache where that is whole, and past its self-test."""
+"""A bundle's graph opened, on a device or on a server, and past its self-test."""
 
 from __future__ import annotations
 
@@ -7,17 +7,80 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from ..bundle.bundle import Bundle
 from ..bundle.lower_precision import AskedPrecision, InferencePrecision
 from ..bundle.manifest import Manifest
 from ..errors import BundleError, ConfigError, DeviceError, ParityError
+from ..serving.served_bundle import fetch_bundle
+from ..serving.settings import ServerSettings, is_server
+from ..validation import first_fault, require
 from .compiled_models import CompiledModels
 from .openvino_backend import Hint, OpenVINOBackend, made_for, openvino_version
 from .self_test import self_test
+from .server_backend import ServerBackend
 
-__all__ = ["made_with_newer_tools", "open_backend"]
+__all__ = ["as_server", "made_with_newer_tools", "open_backend", "open_bundle", "open_served"]
+
 
 _LOG = logging.getLogger(__name__)
+
+
+def as_server(bundle: object, server: object) -> ServerSettings | None:
+    """The server that scores for a line; None where its own device does.
+
+    Args:
+        bundle: folder, bundle, or a model on a server as a URL.
+        server: a URL or settings.
+
+    Raises:
+        ConfigError: they are no URL of a model, or both are one.
+    """
+    require("server", server, (str, ServerSettings, type(None)), "a URL such as 'grpc://HOST:PORT/MODEL'")
+    if is_server(bundle):
+        if server is not None:
+            raise ConfigError("The bundle is one that a server has, and a server is given too; give one of the two.")
+        server = bundle
+    if server is None or isinstance(server, ServerSettings):
+        return server
+    try:
+        return ServerSettings.model_validate({"uri": server})
+    except ValidationError as error:
+        raise ConfigError(f"The server cannot be used: {first_fault(error)}") from None
+
+
+def open_bundle(bundle: str | Path | Bundle | None, server: ServerSettings | None) -> Bundle:
+    """The bundle of a folder, or the one that a server has where there is none; raises as ``Inspector`` does."""
+    if isinstance(bundle, Bundle):
+        return bundle
+    if server is not None and (bundle is None or is_server(bundle)):
+        return fetch_bundle(server)
+    require("bundle", bundle, (str, Path), "the folder that `patchcore-edge export` wrote, or a server's URL")
+    assert bundle is not None
+    return Bundle.load(bundle)
+
+
+def open_served(
+    bundle: Bundle,
+    server: ServerSettings,
+    device: str,
+    cache_dir: Path | None,
+    inference_num_threads: int | None,
+    inference_precision: AskedPrecision = "auto",
+) -> tuple[ServerBackend, float]:
+    """A bundle's graph on a server, past its self-test; arguments and errors are ``Inspector``'s.
+
+    Returns:
+        the backend, and the largest relative deviation from a golden score.
+    """
+    own = (device, cache_dir, inference_num_threads, inference_precision)
+    if own != ("CPU", None, None, "auto"):
+        raise ConfigError(
+            "The server has its own device, threads, cache and precision; leave them out where a server is given."
+        )
+    backend = ServerBackend(bundle, server)
+    return backend, backend.golden_deviation
 
 
 def open_backend(
@@ -26,6 +89,7 @@ def open_backend(
     hint: Hint = "latency",
     cache_dir: Path | None = None,
     inference_num_threads: int | None = None,
+    requests: int | None = None,
     inference_precision: AskedPrecision = "auto",
 ) -> tuple[OpenVINOBackend, float]:
     """A bundle's graph on an OpenVINO device, past its self-test; arguments and errors are ``Inspector``'s.
@@ -33,7 +97,7 @@ def open_backend(
     Returns:
         the backend, and the largest relative deviation from a golden score.
     """
-    settings = _Settings(device, hint, cache_dir, inference_num_threads)
+    settings = _Settings(device, hint, cache_dir, inference_num_threads, requests)
     *lower, last = _precisions(bundle.manifest, device, inference_precision)
     for precision in lower:
         try:
@@ -48,6 +112,7 @@ class _Settings(NamedTuple):
     hint: Hint
     cache_dir: Path | None
     inference_num_threads: int | None
+    requests: int | None
 
 
 def _precisions(manifest: Manifest, device: str, asked: AskedPrecision) -> Sequence[InferencePrecision]:
@@ -65,8 +130,8 @@ def _precisions(manifest: Manifest, device: str, asked: AskedPrecision) -> Seque
 
 def _opened(bundle: Bundle, settings: _Settings, precision: InferencePrecision) -> tuple[OpenVINOBackend, float]:
     def opened(cache: Path | None) -> tuple[OpenVINOBackend, float]:
-        device, hint, _, threads = settings
-        backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, threads, precision)
+        device, hint, _, threads, requests = settings
+        backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, threads, requests, precision)
         deviation = self_test(bundle, backend, device)
         _LOG.info("%s is computed in %s on %s.", bundle.manifest.model_id, precision, device)
         return backend, deviation

@@ -14,6 +14,7 @@ from ..errors import BundleError, ConfigError, DeviceError, cannot_write
 from ..images.preprocess import Image
 from .backend import FRAME, MAP, SCORE
 from .graph_interface import check_graph
+from .missing_devices import ACCELERATORS, why_missing
 
 __all__ = ["Hint", "OpenVINOBackend", "available_devices", "made_for", "openvino_version"]
 
@@ -58,11 +59,13 @@ class OpenVINOBackend:
 
     Args:
         model_xml: the IR.
-        device: as OpenVINO names it.
+        device: as OpenVINO names it, in capitals or not.
         hint: what the device is tuned for: one frame at a time, or several backends side by side (``sibling``).
         cache_dir: where OpenVINO may keep the compiled model.
         inference_num_threads: OpenVINO's ``INFERENCE_NUM_THREADS``, for several lines on one CPU; all cores when
             absent. Threads are then not pinned: each process would pin its own to the same first cores.
+        requests: how many backends there will be side by side, which share the device's threads as streams; as many
+            as the device likes when absent.
         inference_precision: what the backbone is computed in; the search is marked in the graph to stay in float32.
 
     Attributes:
@@ -82,16 +85,21 @@ class OpenVINOBackend:
         hint: Hint = "latency",
         cache_dir: Path | None = None,
         inference_num_threads: int | None = None,
+        requests: int | None = None,
         inference_precision: InferencePrecision = "f32",
     ) -> None:
-        core = _openvino().Core()
+        core, device = _openvino().Core(), device.upper()
         # Mapped weights would change under the model when someone copies a new bundle over the old one's files.
         core.set_property({"ENABLE_MMAP": False})
         base = device.split(":", maxsplit=1)[0].split(".", maxsplit=1)[0]
         present = core.available_devices
         if base not in _COMPOSED and not any(name.split(".")[0] == base for name in present):
-            raise DeviceError(f"There is no device {device!r} here; OpenVINO finds {', '.join(present) or 'none'}.")
+            why = f" ({'; '.join(why_missing(base))})" if base in ACCELERATORS else ""
+            known = ", ".join(present) or "none"
+            raise DeviceError(f"There is no device {device!r} here{why}; OpenVINO finds {known}.")
         config = _config(base, hint, cache_dir, inference_precision) | _threads(base, inference_num_threads)
+        if requests is not None:
+            config["PERFORMANCE_HINT_NUM_REQUESTS"] = requests
         try:
             model = core.read_model(str(model_xml))
         except RuntimeError as error:

@@ -16,7 +16,7 @@ from ..system import within
 from .backend import Backend
 from .graph_interface import check_answer
 
-__all__ = ["TIME_LIMIT", "self_test"]
+__all__ = ["TIME_LIMIT", "check_golden", "self_test"]
 
 TIME_LIMIT = 120.0
 """Seconds for all golden images: on a slow PC they take a few."""
@@ -49,7 +49,7 @@ def self_test(bundle: Bundle, backend: Backend, device: str, seconds: float = TI
         )
 
     def work() -> float:
-        return max(_deviation(bundle, golden, backend, device) for golden in bundle.manifest.golden)
+        return max(_computed(bundle, golden, backend, device) for golden in bundle.manifest.golden)
 
     def cancel() -> None:
         # Not every backend can; see ``OpenVINOBackend.cancel``.
@@ -74,12 +74,30 @@ def _tolerance(golden: GoldenImage, precision: InferencePrecision) -> LowerToler
     return LowerTolerance(score=golden.tolerance, map=of_map)
 
 
-def _deviation(bundle: Bundle, golden: GoldenImage, backend: Backend, device: str) -> float:
+def _computed(bundle: Bundle, golden: GoldenImage, backend: Backend, device: str) -> float:
     try:
-        scores, maps = backend.infer(bundle.golden_image(golden)[None])
+        return check_golden(bundle, golden, backend, device)
     except RuntimeError as error:
         why = (str(error).splitlines() or ["it does not say why"])[-1]
         raise BundleError(f"{device} cannot compute {golden.file} ({why}); use another device.") from None
+
+
+def check_golden(bundle: Bundle, golden: GoldenImage, backend: Backend, device: str) -> float:
+    """Score one golden image and compare score and map with the bundle's.
+
+    Args:
+        bundle, backend, device: as ``self_test`` takes them.
+        golden: one of the bundle's.
+
+    Returns:
+        the relative deviation of the score.
+
+    Raises:
+        ParityError: score or map are not what the bundle says.
+        BundleError: the graph has another interface.
+        RuntimeError: the backend's.
+    """
+    scores, maps = backend.infer(bundle.golden_image(golden)[None])
     check_answer(scores, maps, bundle.manifest.batch, bundle.manifest.preprocess.input_size, "The graph")
     score = float(scores[0])
     off = abs(score - golden.pred_score) / abs(golden.pred_score)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -15,7 +16,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from ..bundle.lower_precision import AskedPrecision
 from ..errors import ConfigError
@@ -23,14 +24,17 @@ from ..images.geometry import Roi
 from ..images.pixel_limit import MAX_PIXELS
 from ..inspection.ignore_mask import IgnoreMask
 from ..inspection.rules import LineRules
-from ..sinks import SinkSettings
+from ..serving.settings import ServerSettings, is_server
+from ..sinks import SINKS, SinkSettings
 from ..sinks.registry import read_table
 from ..sources import LiveSettings, Trust, is_live, is_watched, misplaced_settings, source_in
 from ..validation import Settings, explain_fault, first_fault
 from ..verdict import Thresholds
 from .debounce import DebounceRule
 
-__all__ = ["LineConfig", "ThresholdOverrides"]
+__all__ = ["LineConfig", "ThresholdOverrides", "validated"]
+
+_MOST_ROUNDS = 8
 
 
 class SourceTable(LiveSettings):
@@ -118,6 +122,8 @@ class LineConfig(Settings):
     Attributes:
         name: what people call it.
         bundle: folder that ``patchcore-edge export`` wrote; watched for a change while the line runs when ``hot_swap``.
+            A model on a server, as ``server.uri`` names it, where the manifest comes from there.
+        server: the model server that scores for the line; the line's own device when absent.
         inference_precision: one that the bundle was verified for; ``auto`` takes the fastest that passes the self-test.
         inference_num_threads: cores for one frame's inference, where several lines share the CPU; all when absent.
         sinks: the tables ``[sinks.<name>]``, as the settings of the sink that each names.
@@ -125,8 +131,9 @@ class LineConfig(Settings):
     """
 
     name: str = Field(default="line", min_length=1, max_length=80)
-    bundle: Path
-    device: str = Field(default="CPU", min_length=1)
+    bundle: Path | str
+    server: ServerSettings | None = None
+    device: Annotated[str, AfterValidator(str.upper)] = Field(default="CPU", min_length=1)
     inference_precision: AskedPrecision = "auto"
     inference_num_threads: PositiveInt | None = Field(default=None, le=4096)
     cache_dir: Path | None = None
@@ -137,6 +144,24 @@ class LineConfig(Settings):
     trigger: TriggerTable = TriggerTable()
     sinks: dict[str, SerializeAsAny[SinkSettings]] = Field(default_factory=dict)
     folder: Path = Field(default_factory=Path, exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_server(cls, document: Any) -> Any:
+        """A server is named as the bundle or in its table; where both are, the bundle is a folder."""
+        if not isinstance(document, dict):
+            return document
+        bundle, server = document.get("bundle"), document.get("server")
+        if is_server(bundle) and server is None:
+            return {**document, "server": {"uri": bundle}}
+        if bundle is None and isinstance(server, dict) and is_server(server.get("uri")):
+            return {**document, "bundle": server["uri"]}
+        return document
+
+    @field_validator("bundle", mode="after")
+    @classmethod
+    def _folder(cls, bundle: Path | str) -> Path | str:
+        return bundle if is_server(bundle) else Path(bundle)
 
     @field_validator("sinks", mode="before")
     @classmethod
@@ -149,12 +174,33 @@ class LineConfig(Settings):
             raise ValueError("trigger.mode = 'interval' needs a camera or a stream; of files every frame is inspected")
         if self.inference_num_threads is not None and self.device != "CPU":
             raise ValueError(f"inference_num_threads is for the CPU and not for {self.device}; leave it out")
+        self._check_server()
         if self.source.ca_file is not None:
             try:
                 Trust(self.live_settings.ca_file).context(names=True)
             except ConfigError as error:
                 raise ValueError(f"source.ca_file: {error}") from None
         return self
+
+    def _check_server(self) -> None:
+        if self.bundle_folder is not None:
+            return
+        if self.server is None or self.server.uri != self.bundle:
+            raise ValueError("bundle and server.uri name two servers; give a folder as the bundle, or leave one out")
+        if self.hot_swap:
+            raise ValueError("hot_swap watches a bundle's folder, and this line has its bundle from a server")
+
+    @property
+    def bundle_folder(self) -> Path | None:
+        """Where the bundle lies; None where a server has it."""
+        return None if isinstance(self.bundle, str) else self.folder / self.bundle
+
+    @property
+    def server_settings(self) -> ServerSettings | None:
+        """The server's settings, with a path relative to ``folder`` made whole."""
+        if self.server is None or self.server.ca_file is None:
+            return self.server
+        return self.server.model_copy(update={"ca_file": self.folder / self.server.ca_file})
 
     def rules(self, bundle: Thresholds) -> LineRules:
         """What the line asks for, on top of a bundle's thresholds."""
@@ -185,7 +231,8 @@ def _read_sinks(tables: dict[Any, Any]) -> dict[str, SinkSettings]:
         try:
             settings[str(name)] = read_table(str(name), table)
         except ValidationError as error:
-            faults += [_fault(str(name), fault["loc"], explain_fault(fault)) for fault in error.errors()]
+            kind = SINKS[table.get("kind", name)].Settings
+            faults += [_fault(str(name), fault["loc"], explain_fault(fault, kind)) for fault in error.errors()]
         except ValueError as error:
             faults.append(_fault(str(name), (), str(error)))
     if faults:
@@ -195,3 +242,40 @@ def _read_sinks(tables: dict[Any, Any]) -> dict[str, SinkSettings]:
 
 def _fault(name: str, place: tuple[int | str, ...], text: str) -> InitErrorDetails:
     return InitErrorDetails(type=PydanticCustomError("sink", "{text}", {"text": text}), loc=(name, *place), input=None)
+
+
+def validated(document: dict[str, Any]) -> tuple[LineConfig | None, list[ErrorDetails]]:
+    """A line from plain values, or all that is wrong with them, also what shows only once the rest is right.
+
+    Pydantic looks at how values go together when each is right by itself. So what is wrong is taken away, and the rest
+    is looked at again.
+    """
+    faults: list[ErrorDetails] = []
+    for _ in range(_MOST_ROUNDS):
+        try:
+            line = LineConfig.model_validate(document)
+        except ValidationError as error:
+            known = {fault["loc"] for fault in faults}
+            fresh = [fault for fault in error.errors() if fault["loc"] not in known]
+            faults += fresh
+            if not fresh or not all(_take_away(document, fault["loc"]) for fault in fresh):
+                break
+        else:
+            return (None if faults else line), faults
+    return None, faults
+
+
+def _take_away(document: dict[str, Any], place: tuple[int | str, ...]) -> bool:
+    """Whether the value, or the table that lacks it, could be taken away."""
+    for end in range(1, len(place) + 1):
+        *tables, last = place[:end]
+        inside: Any = document
+        for name in tables:
+            inside[name] = dict(inside[name])
+            inside = inside[name]
+        if last not in inside:
+            return end > 1 and _take_away(document, place[: end - 1])
+        if end == len(place) or not isinstance(inside[last], dict):
+            del inside[last]
+            return True
+    return False

@@ -5,25 +5,26 @@ What is said on the command line wins over the environment, and the environment 
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
 from ..errors import ConfigError, cannot_read
+from ..serving.settings import is_server
 from ..shown import printable
 from ..sinks import SINKS
+from ..sinks.check import shared_places
+from ..sinks.http.settings import HttpSettings
 from ..sources import source_in
 from ..validation import explain_fault
-from .config import LineConfig
+from .config import LineConfig, validated
 from .environment import ENVIRONMENT_PREFIX, check_names
+from .line_tables import merged, outside_faults, read_server, table_faults
+from .places import LINE, Places
 
-__all__ = ["ENVIRONMENT_PREFIX", "load_line", "read_environment"]
+__all__ = ["ENVIRONMENT_PREFIX", "LineFile", "load_line", "load_lines", "read_environment"]
 
 _MAX_BYTES = 1 << 20
 # Keys of sinks whose values are paths.
@@ -35,8 +36,35 @@ _SINK_PATHS = {
 }
 
 
+@dataclass(frozen=True)
+class LineFile:
+    """What a file describes.
+
+    Attributes:
+        lines: one, or one for each table ``[[line]]``.
+        server: the web server that several lines share, where the file has ``[sinks.http]`` at its top.
+        several: whether there are tables ``[[line]]``, and be it a single one.
+    """
+
+    lines: tuple[LineConfig, ...]
+    server: HttpSettings | None = None
+    several: bool = False
+
+
 def load_line(file: Path | None, overrides: Mapping[str, Any], environment: Mapping[str, str]) -> LineConfig:
-    """Read and check a line.
+    """Read and check the one line of a file; arguments and errors are those of ``load_lines``.
+
+    Raises:
+        ConfigError: also of a file with tables ``[[line]]``.
+    """
+    found = load_lines(file, overrides, environment)
+    if found.several:
+        raise ConfigError(f"{file} has tables [[line]]; give a file that describes one line.")
+    return found.lines[0]
+
+
+def load_lines(file: Path | None, overrides: Mapping[str, Any], environment: Mapping[str, str]) -> LineFile:
+    """Read and check a line, or several of one file.
 
     Args:
         file: ``line.toml``; without one the overrides and the environment must say it all.
@@ -44,24 +72,90 @@ def load_line(file: Path | None, overrides: Mapping[str, Any], environment: Mapp
         environment: as ``os.environ``.
 
     Raises:
-        ConfigError: the file is missing or not TOML, values are wrong, or a variable is misspelt; says line and key of
-            each.
+        ConfigError: the file is missing or not TOML, values are wrong, or a variable is misspelt; says file, line and
+            key of each.
     """
     text, document = _read(file) if file is not None else ("", {})
-    origin: dict[str, str] = {}
+    said, origin = _said_outside(file, overrides, environment)
+    check_names(environment, document)
+    reading = _Reading(document, said, Places(file, text, origin))
+    found = reading.several() if LINE in document else LineFile(tuple(reading.lines([document])))
+    reading.refuse()
+    reading.keep_apart(found)
+    return found
+
+
+def _said_outside(
+    file: Path | None, overrides: Mapping[str, Any], environment: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings that are not the file's: dotted key → value, and → who said it."""
+    said, origin = {}, {}
     for key, value in read_environment(environment).items():
-        _set(document, key, value if file is None else _from_here(key, value))
+        said[key] = value
         origin[key] = f"environment variable {ENVIRONMENT_PREFIX}{key.upper().replace('.', '__')}"
     for key, value in overrides.items():
         if value is not None:
-            _set(document, key, value if file is None else _from_here(key, value))
+            said[key] = value
             origin[key] = f"command line, {key}"
-    check_names(environment, document)
-    document["folder"] = file.resolve().parent if file is not None else Path()
-    try:
-        return LineConfig.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError(_Origins(file, text, origin).explain(error)) from None
+    return (said if file is None else {key: _from_here(key, value) for key, value in said.items()}), origin
+
+
+class _Reading:
+    """One file on its way to lines; whatever is wrong is collected, and said in one go."""
+
+    def __init__(self, document: dict[str, Any], said: Mapping[str, Any], places: Places) -> None:
+        self._document, self._said, self._places = document, said, places
+        self._folder = places.file.resolve().parent if places.file is not None else Path()
+        self._faults: list[str] = []
+
+    def lines(self, tables: list[dict[str, Any]], *, several: bool = False) -> list[LineConfig]:
+        found = []
+        for number, table in enumerate(tables):
+            whole: dict[str, Any] = {**table, "folder": self._folder}
+            for key, value in self._said.items():
+                _set(whole, key, value)
+            line, faults = validated(whole)
+            found += [] if line is None else [line]
+            missing = {fault["loc"][0] for fault in faults if fault["type"] == "missing"}
+            if self._places.file is None and missing & {"bundle", "source"}:
+                raise ConfigError("There is no bundle or no source; give -m BUNDLE and -s SOURCE, or -c line.toml.")
+            for fault in faults:
+                self._add(fault["loc"], explain_fault(fault, LineConfig), number if several else None)
+        return found
+
+    def several(self) -> LineFile:
+        """The lines of the tables ``[[line]]``, each with what stands at the top, where it says nothing else."""
+        tables, shared = self._document[LINE], {key: self._document[key] for key in self._document if key != LINE}
+        sinks = shared.pop("sinks", {})
+        faults = [*table_faults(tables), *outside_faults(self._said)]
+        server, server_faults = read_server(sinks)
+        for keys, text, number in [*faults, *server_faults]:
+            self._add(keys, text, number)
+        whole = tables if isinstance(tables, list) and all(isinstance(table, dict) for table in tables) else []
+        lines = self.lines([merged(shared, table) for table in whole], several=True)
+        return LineFile(tuple(lines), server, several=True)
+
+    def keep_apart(self, found: LineFile) -> None:
+        """Raise ``ConfigError`` where two sinks of the file would have the same place."""
+        sinks = [
+            (f"[{LINE}.sinks.{name}] of {line.name}" if found.several else f"[sinks.{name}]", table, line.folder)
+            for line in found.lines
+            for name, table in line.sinks.items()
+        ]
+        if found.server is not None:
+            sinks.append(("[sinks.http]", found.server, self._folder))
+        self._faults = [f"{self._places.file or 'settings'}: {fault}" for fault in shared_places(sinks)]
+        self.refuse()
+
+    def refuse(self) -> None:
+        """Raise ``ConfigError`` where anything is wrong."""
+        # What all lines share is wrong once; and one line of text, whatever keys are called.
+        sentence = printable("; ".join(dict.fromkeys(self._faults)))
+        if sentence:
+            raise ConfigError(sentence if sentence.endswith((".", "?")) else f"{sentence}.")
+
+    def _add(self, keys: Sequence[str | int], text: str, table: int | None) -> None:
+        self._faults.append(f"{self._places.of(keys, table)}: {text}")
 
 
 def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -113,78 +207,16 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"{file} is nested too deeply; write it flat.") from None
 
 
-@dataclass(frozen=True)
-class _Origins:
-    """Where each value was said."""
-
-    file: Path | None
-    text: str
-    outside: Mapping[str, str]
-
-    def explain(self, error: ValidationError) -> str:
-        """All that is wrong, each with its place."""
-        missing = {fault["loc"][0] for fault in error.errors() if fault["type"] == "missing"}
-        if self.file is None and missing & {"bundle", "source"}:
-            return "There is no bundle or no source; give -m BUNDLE and -s SOURCE, or -c line.toml."
-        # One line, whatever keys are called.
-        faults = printable("; ".join(f"{self.place(fault['loc'])}: {_explain(fault)}" for fault in error.errors()))
-        return faults if faults.endswith(".") else faults + "."
-
-    def place(self, keys: Sequence[str | int]) -> str:
-        """Line and key in the file, or the option or the environment variable that said it."""
-        dotted = ".".join(str(key) for key in keys)
-        for key, place in self.outside.items():
-            if dotted == key or dotted.startswith(key + "."):
-                return place
-        number = line_of(self.text, [str(key) for key in keys])
-        where = str(self.file or "settings") if number is None else f"{self.file}, line {number}"
-        return f"{where}, {dotted}" if dotted else where
-
-
-def _explain(fault: ErrorDetails) -> str:
-    """What pydantic says; of a key that is not there, those that are."""
-    if fault["type"] != "extra_forbidden":
-        return explain_fault(fault)
-    *tables, key = fault["loc"]
-    model: Any = LineConfig
-    for name in tables:
-        model = getattr(model.model_fields.get(str(name)), "annotation", None)
-        if not hasattr(model, "model_fields"):
-            return f"there is no key {key}"
-    keys = [name for name in model.model_fields if name != "folder"]
-    return f"there is no key {key}; there are {', '.join(keys)}"
-
-
 def _from_here(key: str, value: Any) -> Any:
     """A path given outside of the file is relative to where the command runs, not to the file."""
     if isinstance(value, dict):
         return {inner: _from_here(f"{key}.{inner}", one) for inner, one in value.items()}
     if not isinstance(value, str | Path):
         return value
-    if key in ("bundle", "cache_dir", "source.ca_file", "source.state") or (
+    if key == "bundle" and is_server(value):
+        return value
+    if key in ("bundle", "cache_dir", "source.ca_file", "source.state", "server.ca_file") or (
         key.startswith("sinks.") and key.rsplit(".", maxsplit=1)[-1] in _SINK_PATHS
     ):
         return Path(value).absolute()
     return source_in(Path.cwd(), str(value)) if key == "source.uri" else value
-
-
-def line_of(text: str, keys: list[str]) -> int | None:
-    """The line that sets a key, or the header of the innermost table that is there; None when there is neither."""
-    table: list[str] = []
-    best: tuple[int, int] | None = None
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[\[?([^\]]+)\]", line)
-        assigned = re.match(r"\s*([A-Za-z0-9_.\"'\- ]+?)\s*=", line)
-        if header:
-            table = path = _names(header[1])
-        elif assigned:
-            path = table + _names(assigned[1])
-        else:
-            continue
-        if path == keys[: len(path)] and (best is None or len(path) > best[0]):
-            best = (len(path), number)
-    return best[1] if best else None
-
-
-def _names(dotted: str) -> list[str]:
-    return [part.strip().strip("\"'") for part in dotted.split(".")]

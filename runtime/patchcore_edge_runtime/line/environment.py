@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from ..errors import ConfigError
 from ..sinks import SINKS
 from .config import LineConfig
+from .heartbeat import HEARTBEAT_VARIABLE
 
 __all__ = ["ENVIRONMENT_PREFIX", "check_names", "setting_names"]
 
@@ -20,8 +21,8 @@ _LOG = logging.getLogger(__name__)
 ENVIRONMENT_PREFIX = "PATCHCORE_EDGE_"
 """``PATCHCORE_EDGE_BUNDLE`` is the key ``bundle``; ``PATCHCORE_EDGE_SOURCE__WAIT`` is ``source.wait``."""
 
-_OTHERS = frozenset({f"{ENVIRONMENT_PREFIX}WEIGHTS", f"{ENVIRONMENT_PREFIX}TRACEBACK"})
-"""Of the host, and of all commands."""
+_OTHERS = frozenset({f"{ENVIRONMENT_PREFIX}WEIGHTS", f"{ENVIRONMENT_PREFIX}TRACEBACK", HEARTBEAT_VARIABLE})
+"""Of the host, of all commands, and of who watches a line."""
 _NEAR, _NEAR_PREFIX = 0.75, 0.85
 _BEGINNING = "PATCH"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..bundle.bundle import MANIFEST
 from ..errors import PatchcoreEdgeError
 from ..inspection.inspector import Inspector
+from ..logs import log_failure
 from ..threads import keep_running
 
 __all__ = ["HotSwapper", "Stamp", "bundle_stamp"]
@@ -81,9 +82,9 @@ class HotSwapper:
     def _tell(self, inspector: Inspector) -> None:
         try:
             self._on_swap(inspector)
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001
             # The line's own thread: what shows the change must not end what judges.
-            _LOG.exception("A change to another bundle could not be shown.")
+            log_failure(_LOG, "A change to another bundle could not be shown.", error)
 
     def _say(self, reason: str) -> None:
         self.message = reason
@@ -103,12 +104,15 @@ class HotSwapper:
             inspector = self._build(self._path)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the next bundle is to be taken
             self.message = f"The bundle at {self._path} was not taken, the old one goes on: {error}"
-            _LOG.error(self.message, exc_info=not isinstance(error, PatchcoreEdgeError))
+            if isinstance(error, PatchcoreEdgeError):
+                _LOG.error(self.message)
+            else:
+                log_failure(_LOG, self.message, error)
             return False
         with self._lock:
             self._ready = inspector
-        self.message = f"Changed to {inspector.manifest.model_id}."
-        _LOG.warning(self.message)
+        self.message = f"Changed to {inspector.manifest.model_id}, manifest {inspector.bundle.digest[:12]}."
+        _LOG.info(self.message)
         return True
 
 

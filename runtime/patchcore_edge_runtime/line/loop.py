@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from ..errors import PatchcoreEdgeError, SourceError
+from ..errors import PatchcoreEdgeError, UnforeseenError
 from ..inspection.inspector import Inspector
 from ..monitoring.status import LineStatus
 from ..sinks import Record, Sink
@@ -18,8 +17,6 @@ from .debounce import Debounce, DebounceRule
 from .hot_swap import HotSwapper
 
 __all__ = ["inspect_frame", "run_loop"]
-
-_LOG = logging.getLogger(__name__)
 
 
 def inspect_frame(inspector: Inspector, frame: Frame) -> Record:
@@ -94,8 +91,7 @@ def _frames(source: Source) -> Iterator[Frame]:
     except PatchcoreEdgeError:
         raise
     except Exception as error:
-        _LOG.exception("The source failed.")
-        raise SourceError(f"The source failed ({describe_failure(error)}); start the line again.") from error
+        raise UnforeseenError(f"The source failed ({describe_failure(error)}); start the line again.") from error
 
 
 def _debounced(record: Record, rule: Debounce | None) -> Record:

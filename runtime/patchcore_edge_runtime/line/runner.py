@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..bundle.bundle import Bundle
-from ..errors import PatchcoreEdgeError, SourceError
+from ..errors import PatchcoreEdgeError, SourceError, UnforeseenError
 from ..images.size_limit import PixelLimit, limit_pixels
 from ..inspection.inspector import Inspector
+from ..inspection.opened_backend import open_bundle
+from ..inspection.shared_models import SharedModels
 from ..monitoring.status import LineStatus, Snapshot
 from ..sinks import Record, Sink, SinkContext, open_sinks
+from ..sinks.registry import SinkMaker
 from ..sources import LiveSource, Source, open_source
 from ..sources.triggers import IntervalSource, TriggeredSource
 from ..system import stop_signals
 from ..threads import describe_failure
 from .config import LineConfig
-from .hot_swap import HotSwapper, Stamp, bundle_stamp
+from .hot_swap import HotSwapper, bundle_stamp
 from .loop import run_loop
 from .trigger_answers import TriggerAnswers
 from .watch_state import watch_state
-from .watchdog import watched
+from .watchdog import Notifier, watched
 
-__all__ = ["Line", "Viewer", "ViewerFactory", "open_inspector", "run_line"]
-
-_LOG = logging.getLogger(__name__)
+__all__ = ["Line", "Shared", "Viewer", "ViewerFactory", "open_inspector", "run_line"]
 
 
 class Viewer(Protocol):
@@ -58,19 +57,46 @@ ViewerFactory = Callable[[Inspector, LineStatus, bool], Viewer]
 """From the inspector, the line's status and whether the source is live."""
 
 
-def open_inspector(config: LineConfig, path: Path | None = None) -> Inspector:
-    """The line's bundle, or the one at ``path``, on its device and with its rules; raises as ``Inspector`` does."""
-    bundle = Bundle.load(config.folder / (path or config.bundle))
+@dataclass(frozen=True)
+class Shared:
+    """What the lines of one process have together.
+
+    Attributes:
+        models: compiled models.
+        notifier: the way to the service manager; the process's own when absent.
+        sinks: made for each line from what it tells its sinks, by name.
+    """
+
+    models: SharedModels | None = None
+    notifier: Notifier | None = None
+    sinks: Mapping[str, SinkMaker] = field(default_factory=dict)
+
+
+def open_inspector(config: LineConfig, path: Path | None = None, models: SharedModels | None = None) -> Inspector:
+    """The line's bundle, or the one at ``path``, on its device and with its rules; raises as ``Inspector`` does.
+
+    Args:
+        config: of the line.
+        path: of another bundle.
+        models: that other lines use as well.
+    """
+    server = config.server_settings
+    bundle = open_bundle(config.bundle_folder if path is None else config.folder / path, server)
     cache = config.folder / config.cache_dir if config.cache_dir is not None else None
     rules = config.rules(bundle.manifest.thresholds)
-    return Inspector(
-        bundle,
-        config.device,
-        cache_dir=cache,
-        rules=rules,
-        inference_num_threads=config.inference_num_threads,
-        inference_precision=config.inference_precision,
-    )
+    threads, precision = config.inference_num_threads, config.inference_precision
+    if models is None or server is not None:
+        return Inspector(
+            bundle,
+            config.device,
+            cache_dir=cache,
+            rules=rules,
+            inference_num_threads=threads,
+            inference_precision=precision,
+            server=server,
+        )
+    backend = models.open(bundle, config.device, cache, threads, precision)
+    return Inspector(bundle, config.device, rules=rules, backend=backend)
 
 
 @dataclass(frozen=True)
@@ -84,6 +110,7 @@ class Line:
         viewer: what shows the records, if anything does.
         swapper: what watches the bundle, where the configuration asks for it.
         claim: whether the trigger of a number is still waited for, where there are triggers.
+        notifier: the way to the service manager; the process's own when absent.
     """
 
     config: LineConfig
@@ -94,6 +121,7 @@ class Line:
     viewer: Viewer | None = None
     swapper: HotSwapper | None = None
     claim: Callable[[int], bool] | None = None
+    notifier: Notifier | None = None
 
     @classmethod
     @contextmanager
@@ -104,6 +132,7 @@ class Line:
         *,
         sinks: Mapping[str, Sink] | None = None,
         make_viewer: ViewerFactory | None = None,
+        shared: Shared = Shared(),
     ) -> Iterator[Line]:
         """Open a line; what is open is closed at the end of the block, or when the rest does not open.
 
@@ -115,12 +144,14 @@ class Line:
             source: in place of the one that the configuration names; closed by who opened it.
             sinks: a program's own sinks by name, added to the configured ones; each gets a queue and is closed with it.
             make_viewer: makes what is called with each record; the line stops when that returns False.
+            shared: what it has together with other lines of this process.
 
         Raises:
             BundleError, DeviceError, SourceError, ConfigError: the line cannot start.
         """
-        stamp = bundle_stamp(config.folder / config.bundle)
-        inspector = open_inspector(config)
+        folder = config.bundle_folder
+        stamp = None if folder is None else bundle_stamp(folder)
+        inspector = open_inspector(config, models=shared.models)
         with ExitStack() as stack:
             limit = stack.enter_context(limit_pixels(PixelLimit(_largest_frame(config, inspector))))
             if source is None:
@@ -135,12 +166,17 @@ class Line:
             # Sinks come after all that may fail: a start that fails leaves no empty files behind.
             answers = TriggerAnswers(source.trigger, source.give_up) if isinstance(source, TriggeredSource) else None
             context = SinkContext(status, source.fps, config.folder, answers.ask if answers else None, source.live)
-            configured = stack.enter_context(closing(open_sinks(config.sinks, context, sinks)))
+            configured = stack.enter_context(
+                closing(open_sinks(config.sinks, context, {**shared.sinks, **(sinks or {})}))
+            )
             swapper = None
-            if config.hot_swap:
-                swapper = stack.enter_context(closing(_hot_swapper(config, stamp, status, viewer, limit)))
+            if config.hot_swap and folder is not None:
+                build = partial(open_inspector, config, models=shared.models)
+                tell = partial(_tell_of_swap, config, status, viewer, limit)
+                swapper = stack.enter_context(closing(HotSwapper(folder, stamp, build, on_swap=tell)))
             takers: list[Sink] = [configured] if answers is None else [answers, configured]
-            yield cls(config, status, source, inspector, takers, viewer, swapper, answers.claim if answers else None)
+            claim = answers.claim if answers else None
+            yield cls(config, status, source, inspector, takers, viewer, swapper, claim, shared.notifier)
 
     def run(self) -> LineStatus:
         """Run to the end of the source, or until told to stop; returns the finished status.
@@ -149,13 +185,15 @@ class Line:
             SourceError: a file gives no frames, or something failed that nobody foresaw: it may be started again.
         """
         try:
-            with watched(self.source, free_running=isinstance(self.source, LiveSource)) as frames:
+            free_running = isinstance(self.source, LiveSource)
+            with watched(self.source, free_running, self.notifier) as frames:
                 return self._loop(frames) if self.viewer is None else self._loop_for_viewer(frames, self.viewer)
         except (PatchcoreEdgeError, OSError):
             raise
         except Exception as error:
-            _LOG.exception("The line failed.")
-            raise SourceError(f"The line failed ({describe_failure(error)}); start it again, and report it.") from error
+            raise UnforeseenError(
+                f"The line failed ({describe_failure(error)}); start it again, and report it."
+            ) from error
 
     def _loop(self, frames: Source) -> LineStatus:
         return run_loop(
@@ -248,13 +286,11 @@ def _largest_frame(config: LineConfig, inspector: Inspector) -> int | None:
     return inspector.largest_frame if told is None else round(told * 1e6)
 
 
-def _hot_swapper(
-    config: LineConfig, stamp: Stamp | None, status: LineStatus, viewer: Viewer | None, limit: PixelLimit
-) -> HotSwapper:
-    def say(inspector: Inspector) -> None:
-        limit.pixels = _largest_frame(config, inspector)
-        status.judged_by(inspector.bundle, inspector.thresholds, inspector.inference_precision)
-        if viewer is not None:
-            viewer.inspector = inspector
-
-    return HotSwapper(config.folder / config.bundle, stamp, lambda path: open_inspector(config, path), on_swap=say)
+def _tell_of_swap(
+    config: LineConfig, status: LineStatus, viewer: Viewer | None, limit: PixelLimit, inspector: Inspector
+) -> None:
+    """All that shows or bounds something by the bundle that judges."""
+    limit.pixels = _largest_frame(config, inspector)
+    status.judged_by(inspector.bundle, inspector.thresholds, inspector.inference_precision)
+    if viewer is not None:
+        viewer.inspector = inspector

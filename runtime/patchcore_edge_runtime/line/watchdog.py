@@ -9,20 +9,25 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from ..sources import Frame, Source
 from ..threads import keep_running
+from .heartbeat import HEARTBEAT_SECONDS, beat, heartbeat_file
 
-__all__ = ["Notifier", "WatchdogSource", "watched"]
+__all__ = ["Notifier", "SharedNotifier", "WatchdogSource", "watched"]
+
+
+_STATUS = "STATUS="
 
 
 class Notifier:
     """Sends to the service manager.
 
     Args:
-        environment: with ``NOTIFY_SOCKET``, and ``WATCHDOG_USEC`` where a watchdog is wanted.
+        environment: with ``NOTIFY_SOCKET``, and ``WATCHDOG_USEC`` where a watchdog is wanted; with
+            ``PATCHCORE_EDGE_HEARTBEAT``, where a health check looks for a sign of life.
 
     Attributes:
         watchdog_seconds: silence after which the manager ends this process; 0 when it does not watch.
@@ -32,14 +37,19 @@ class Notifier:
         self._address = environment.get("NOTIFY_SOCKET", "") if hasattr(socket, "AF_UNIX") else ""
         mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         microseconds = environment.get("WATCHDOG_USEC", "")
+        self._heartbeat = heartbeat_file(environment)
         self.watchdog_seconds = int(microseconds) / 1e6 if mine and microseconds.isdecimal() else 0.0
+        if not self.watchdog_seconds and self._heartbeat is not None:
+            self.watchdog_seconds = HEARTBEAT_SECONDS
 
     def __bool__(self) -> bool:
         """Whether anybody listens."""
-        return bool(self._address)
+        return bool(self._address) or self._heartbeat is not None
 
     def send(self, *lines: str) -> None:
         """Send lines such as ``READY=1``; a manager that does not listen is no reason to stop a line."""
+        if self._heartbeat is not None:
+            beat(self._heartbeat, lines)
         if not self._address:
             return
         # A leading @ stands for Linux's abstract namespace, whose names begin with a zero.
@@ -47,6 +57,65 @@ class Notifier:
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.setblocking(False)
             channel.sendto("\n".join(lines).encode(), address)
+
+
+class SharedNotifier:
+    """One way to the manager for several lines: it hears of a start, of life and of an end when all of them say so.
+
+    A line that stops feeding starves the watchdog of all: it is stuck in this process, and a new one is its only
+    remedy. One that has come to its end is not waited for.
+
+    Args:
+        notifier: the way to the manager.
+        names: of the lines.
+    """
+
+    def __init__(self, notifier: Notifier, names: Sequence[str]) -> None:
+        self._notifier = notifier
+        self._ready, self._running, self._fed = set[str](), set(names), set[str]()
+        self._status = dict.fromkeys(names, "starting.")
+        self._names = frozenset(names)
+        self._lock = threading.Lock()
+
+    def of(self, name: str) -> Notifier:
+        """The line's own way, which leads here."""
+        return _Share(self, name, self._notifier)
+
+    def hear(self, name: str, lines: Sequence[str]) -> None:
+        """What a line would have told the manager."""
+        with self._lock:
+            self._send(name, lines)
+
+    def _send(self, name: str, lines: Sequence[str]) -> None:
+        words: list[str] = []
+        texts = [line.removeprefix(_STATUS) for line in lines if line.startswith(_STATUS)]
+        self._status[name] = (texts or [self._status[name]])[-1]
+        if "READY=1" in lines:
+            self._running.add(name)
+            if len(self._ready | {name}) == len(self._names) > len(self._ready):
+                words.append("READY=1")
+            self._ready.add(name)
+        if "STOPPING=1" in lines:
+            self._running.discard(name)
+            words += [] if self._running else ["STOPPING=1"]
+        if "WATCHDOG=1" in lines:
+            self._fed.add(name)
+        if self._running <= self._fed and self._running:
+            self._fed.clear()
+            words.append("WATCHDOG=1")
+        told = " ".join(f"{name}: {text}" for name, text in self._status.items())
+        self._notifier.send(*words, f"{_STATUS}{told}")
+
+
+class _Share(Notifier):
+    def __init__(self, shared: SharedNotifier, name: str, notifier: Notifier) -> None:
+        self._shared, self._name = shared, name
+        self._address, self._heartbeat = notifier._address, notifier._heartbeat
+        self.watchdog_seconds = notifier.watchdog_seconds
+
+    def send(self, *lines: str) -> None:
+        """Tell the others' too."""
+        self._shared.hear(self._name, lines)
 
 
 class WatchdogSource:
@@ -121,9 +190,9 @@ class WatchdogSource:
 
 
 @contextmanager
-def watched(source: Source, free_running: bool) -> Iterator[Source]:
+def watched(source: Source, free_running: bool, notifier: Notifier | None = None) -> Iterator[Source]:
     """The source itself, or where systemd wants to be told, one that tells it until the end of the block."""
-    notifier = Notifier(os.environ)
+    notifier = notifier or Notifier(os.environ)
     if not notifier:
         yield source
         return

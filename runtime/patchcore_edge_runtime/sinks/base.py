@@ -74,6 +74,10 @@ class SinkSettings(Settings):
     queue: PositiveInt = Field(default=512, le=1_000_000)
     required: bool = False
 
+    def occupies(self) -> list[str]:
+        """What no second sink may have, besides the files that it writes, in words; two that do disturb each other."""
+        return []
+
 
 Trigger = Callable[[str], Future[Record] | None]
 """From the name of a part: the record of its frame, once the line has judged it; None when nobody will."""

@@ -38,6 +38,11 @@ class ModbusSettings(SinkSettings):
     timeout: Seconds = 1.0
     max_age: PositiveFloat = Field(default=2.0, le=3600)
 
+    def occupies(self) -> list[str]:
+        """Each coil."""
+        place = f"of unit {self.unit} at {self.host}:{self.port}"
+        return [f"coil {self.address + number} {place}" for number in range(len(COILS) + 1)]
+
 
 class ModbusSink:
     """One coil per verdict and one that changes with each.

@@ -61,6 +61,16 @@ class MqttSettings(SinkSettings):
     keepalive: PositiveInt = Field(default=30, le=65535)
     flush_seconds: Seconds = _FLUSH_SECONDS
 
+    def occupies(self) -> list[str]:
+        """Its topic, whose state is that of one line, and its name: a broker hangs up on the first of two clients."""
+        place = f"at {self.host}:{self.port}"
+        return [f"topic {self.topic} {place}", f"client_id {self.name} {place}"]
+
+    @property
+    def name(self) -> str:
+        """By which the broker knows this client."""
+        return self.client_id or self.topic.replace("/", "-")
+
     @model_validator(mode="after")
     def _check(self) -> MqttSettings:
         if (self.cert_file is None) != (self.key_file is None):
@@ -91,7 +101,7 @@ class MqttSink:
         self.trouble = Trouble(f"{settings.host}:{settings.port} has not answered yet.")
         self._changed = threading.Condition()
         self._connected = self._closing = self._closed = False
-        self._client = Client(CallbackAPIVersion.VERSION2, settings.client_id or settings.topic.replace("/", "-"))
+        self._client = Client(CallbackAPIVersion.VERSION2, settings.name)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         _set_up(self._client, settings, folder)

@@ -4,22 +4,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from ..errors import ConfigError, cannot_write
 from ..path_text import path_from_text
 from ..place_lock import PlaceLock
 from .archive import OverlaySink
-from .base import make_folder
+from .base import Sink, make_folder
+from .jsonl import JsonlSink
 
-__all__ = ["one_pass_folder"]
+__all__ = ["one_pass"]
 
 _RESULTS = "results.jsonl"
 
 
 @contextmanager
-def one_pass_folder(folder: Path, *, overwrite: bool) -> Iterator[Callable[[], Path]]:
+def one_pass(folder: Path | None, *, overwrite: bool) -> Iterator[Callable[[], AbstractContextManager[list[Sink]]]]:
+    """The sinks of one pass: results and annotated images in a folder; none where there is no folder.
+
+    Args:
+        folder: made when absent.
+        overwrite: an earlier pass may be replaced.
+
+    Yields:
+        what opens them when all that may fail has not; leaving it closes them.
+
+    Raises:
+        ConfigError: an earlier pass left its results there, which would be lost or mixed with the new ones, or
+            somebody else writes there now.
+    """
+    if folder is None:
+        yield lambda: nullcontext([])
+        return
+    with _held_folder(folder, overwrite=overwrite) as begin:
+
+        @contextmanager
+        def opened() -> Iterator[list[Sink]]:
+            with closing(JsonlSink(begin())) as results:
+                yield [results, OverlaySink(folder)]
+
+        yield opened
+
+
+@contextmanager
+def _held_folder(folder: Path, *, overwrite: bool) -> Iterator[Callable[[], Path]]:
     """Hold a folder for one pass; nobody else writes there meanwhile.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import ConfigError, cannot_write
 from .base import SinkSettings, make_folder, secret
 
-__all__ = ["check_places", "check_writable", "written_places"]
+__all__ = ["check_places", "check_writable", "occupied", "written_places"]
 
 _FOLDER = "folder"
 # What a sink writes to; other paths end in ``_file`` and are read.
@@ -31,9 +31,25 @@ def written_places(settings: SinkSettings, folder: Path) -> list[Path]:
         above = place if key == _FOLDER else place.parent
         with suppress(ConfigError):
             make_folder(above)
-        if above.is_dir() and (not place.exists() or place.is_file() or place.is_dir()):
+        if above.is_dir() and not _is_device(place):
             found.append(place)
     return found
+
+
+def occupied(settings: SinkSettings, folder: Path) -> list[str]:
+    """What a sink has for itself, in words: its files, and what the other end knows it by.
+
+    Args:
+        settings: of the sink.
+        folder: what relative paths are relative to.
+    """
+    places = [place for place in _places(settings, folder).values() if not _is_device(place)]
+    return [*(str(place.resolve()) for place in places), *settings.occupies()]
+
+
+def _is_device(place: Path) -> bool:
+    """Whether it is neither file nor folder, such as ``/dev/stdout``, and so nobody's own."""
+    return place.exists() and not (place.is_file() or place.is_dir())
 
 
 def check_places(settings: SinkSettings, folder: Path) -> dict[str, Path]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..place_lock import PlaceLock
+from ..validation import no_such
 from ..verdict import Verdict
 from .archive import ArchiveSink
 from .base import LineSink, Sink, SinkContext, SinkSettings
@@ -21,7 +22,9 @@ from .video import VideoSegmentSink, VideoSink
 from .webhook import WebhookSink
 from .worker import SinkGroup, SinkWorker
 
-__all__ = ["SINKS", "open_sinks", "read_table"]
+__all__ = ["SINKS", "SinkMaker", "open_sinks", "read_table"]
+
+SinkMaker = Callable[[SinkContext], Sink]
 
 SINKS: dict[str, type[LineSink]] = {
     "archive": ArchiveSink,
@@ -53,7 +56,7 @@ def read_table(name: str, table: Any) -> SinkSettings:
         raise ValueError("a sink is a table")
     kind = table.get("kind", name)
     if not isinstance(kind, str) or kind not in SINKS:
-        raise ValueError(f"there is no such sink; there are {', '.join(sorted(SINKS))}")
+        raise ValueError(no_such("sink", str(kind), sorted(SINKS)))
     return SINKS[kind].Settings.model_validate({**table, "kind": kind})
 
 
@@ -62,14 +65,15 @@ def _kind_of(settings: SinkSettings) -> str:
 
 
 def open_sinks(
-    settings: Mapping[str, SinkSettings], context: SinkContext, more: Mapping[str, Sink] | None = None
+    settings: Mapping[str, SinkSettings], context: SinkContext, more: Mapping[str, Sink | SinkMaker] | None = None
 ) -> SinkGroup:
     """Open the sinks of a line, each behind a queue of its own.
 
     Args:
         settings: by the sink's name, as ``read_table`` gives them.
         context: what the line tells its sinks.
-        more: sinks that a program made itself, by name; closed like the others.
+        more: sinks that a program made itself, or makes from what a line tells its sinks, by name; closed like the
+            others.
 
     Raises:
         ConfigError: one of them cannot start; those already open are closed.
@@ -78,7 +82,8 @@ def open_sinks(
     try:
         for name, table in settings.items():
             workers[name] = _open(name, table, context)
-        for name, sink in (more or {}).items():
+        for name, given in (more or {}).items():
+            sink = given(context) if callable(given) else given
             own = SinkSettings(verdicts=getattr(sink, "verdicts", tuple(Verdict)))
             workers[name] = _behind_queue(name, sink, own, context)
     except BaseException:

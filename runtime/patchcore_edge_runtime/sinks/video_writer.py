@@ -41,6 +41,7 @@ _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
 # Those that keep an odd number of rows or columns.
 _ODD = frozenset({"vp09"})
 _TRIED_SIDE = 64
+_SILENT = 0  # of OpenCV's log levels
 _MAX_RATE_DENOMINATOR = 1001
 # OpenCV takes up to a second for a frame of them: no line waits for that unless it was told to.
 _SLOW_BY_OPENCV = frozenset({"vp09", "av01"})
@@ -118,8 +119,10 @@ def _works(make: MakeWriter, suffix: str) -> bool:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep to itself what FFmpeg says, past Python, of codecs that it lacks; what others say meanwhile comes after."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV 5 has moved both.
+    log = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
+    level = log.getLogLevel()
+    log.setLogLevel(_SILENT)
     try:
         kept = os.dup(2)
     except OSError:
@@ -142,7 +145,7 @@ def _quiet() -> Iterator[None]:
     finally:
         if kept >= 0:
             os.close(kept)
-        cv2.utils.logging.setLogLevel(level)
+        log.setLogLevel(level)
 
 
 def _cannot(path: Path, why: object = "") -> ConfigError:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, FrameError, SourceError
 from ..images.files import decode_bgr8
+from ..images.jpeg import START, jpeg_is_whole
 from .address import Address
 from .camera import OpenCvCapture
 from .http_client import HttpCamera
-from .jpeg import START, jpeg_is_whole
 from .multipart import JpegParts
 from .settings import LiveSettings
 from .snapshot import SnapshotCapture

@@ -6,12 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from ..errors import FrameError, PatchcoreEdgeError, SourceError
+from ..logs import log_failure
 from ..shown import shown
 from ..threads import keep_running
 from .base import Frame, turned
@@ -191,7 +193,9 @@ class LiveSource:
         backoff = _FIRST_BACKOFF
         while not self._stopped:
             connection = _Connection(time.monotonic())
-            thread = threading.Thread(target=self._grab, args=(connection,), name=f"capture {self.name}", daemon=True)
+            # What is logged there names the same line as here.
+            words = (self._grab, connection)
+            thread = threading.Thread(target=copy_context().run, args=words, name=f"capture {self.name}", daemon=True)
             thread.start()
             self._watch(connection)
             if self._stopped:
@@ -293,5 +297,5 @@ class LiveSource:
 def _close(capture: Capture) -> None:
     try:
         capture.close()
-    except Exception:  # noqa: BLE001
-        _LOG.exception("A connection to a camera could not be closed; another one is opened.")
+    except Exception as error:  # noqa: BLE001
+        log_failure(_LOG, "A connection to a camera could not be closed; another one is opened.", error)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import FrameError, SourceError
-from .jpeg import START, JpegWalk, State, tail_is_scan
+from ..images.jpeg import START, JpegWalk, State, tail_is_scan
 
 __all__ = ["JpegParts"]
 

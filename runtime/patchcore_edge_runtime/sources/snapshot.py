@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import FrameError, SourceError
 from ..images.files import decode_bgr8
+from ..images.jpeg import START, whole_jpeg
 from .http_client import HttpCamera
-from .jpeg import START, whole_jpeg
 
 __all__ = ["SnapshotCapture"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
-__all__ = ["Pages", "json_answer"]
+__all__ = ["Pages", "answer", "json_answer"]
 
 _BOUNDARY = "frame"
 _POLL_SECONDS = 0.02
@@ -43,7 +43,8 @@ async def _hung_up(request: Request) -> None:
         pass
 
 
-def _answer(content: str | bytes, media_type: str) -> Response:
+def answer(content: str | bytes, media_type: str) -> Response:
+    """An answer of any other kind."""
     from starlette.responses import Response
 
     return Response(content, media_type=media_type)
@@ -56,32 +57,35 @@ class Pages:
         settings: limits of the live view and of waiting.
         context: of the line: its status and its trigger.
         view: the newest picture and results that the sink was given.
+        closed: why the line is not open now; empty while it is.
     """
 
-    def __init__(self, settings: HttpSettings, context: SinkContext, view: LiveView) -> None:
-        self._settings, self._context, self._view = settings, context, view
+    def __init__(
+        self, settings: HttpSettings, context: SinkContext, view: LiveView, closed: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._settings, self._context, self._view, self._closed = settings, context, view, closed
         self._viewers = 0
         self._page = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
 
     async def page(self, _request: Request) -> Response:
         """The status page."""
-        return _answer(self._page, "text/html")
+        return answer(self._page, "text/html")
 
     async def healthz(self, _request: Request) -> Response:
         """200, or 503 with the problem; degraded is 200."""
-        health = self._health()
+        health = self.health()
         return json_answer(health.to_dict(), 503 if health.problem else 200)
 
     async def metrics(self, _request: Request) -> Response:
         """The line's figures for Prometheus."""
-        return _answer(prometheus_text([self._context.status.snapshot()]), CONTENT_TYPE)
+        return answer(prometheus_text([self._context.status.snapshot()]), CONTENT_TYPE)
 
     async def status(self, _request: Request) -> Response:
         """The line's figures, its calibration and the last results."""
         facts = self._context.status.snapshot().to_dict() | {"calibration": self._context.status.calibration}
         latest = self._view.results()[:_PAGE_RESULTS]
         triggered = self._context.trigger is not None
-        return json_answer({**facts, **self._health().to_dict(), "triggered": triggered, "results": latest})
+        return json_answer({**facts, **self.health().to_dict(), "triggered": triggered, "results": latest})
 
     async def results(self, request: Request) -> Response:
         """The newest records, filtered as asked."""
@@ -94,7 +98,7 @@ class Pages:
     async def picture(self, _request: Request) -> Response:
         """The newest annotated picture."""
         _, data = await asyncio.to_thread(self._view.jpeg)
-        return _answer(data, "image/jpeg")
+        return answer(data, "image/jpeg")
 
     async def live(self, _request: Request) -> Response:
         """Annotated pictures as motion JPEG."""
@@ -124,19 +128,23 @@ class Pages:
         asked = trigger(part)
         if asked is None:
             return json_answer({"error": "Too many triggers wait, or the source has ended."}, 503)
-        answer = asyncio.wrap_future(asked)
+        answered = asyncio.wrap_future(asked)
         gone = asyncio.ensure_future(_hung_up(request))
-        either: set[asyncio.Future[Any]] = {answer, gone}
+        either: set[asyncio.Future[Any]] = {answered, gone}
         await asyncio.wait(either, timeout=self._settings.trigger_timeout, return_when=asyncio.FIRST_COMPLETED)
         gone.cancel()
         # One that can no longer be cancelled is being recorded: the caller is told what is.
-        if not answer.done() and asked.cancel():
+        if not answered.done() and asked.cancel():
             return json_answer({"error": "There was no verdict in time; look at the camera."}, 504)
-        record = await answer
+        record = await answered
         # In a thread: the regions of a large frame take milliseconds, and others are being served.
         return json_answer(await asyncio.to_thread(record.to_dict))
 
-    def _health(self) -> Health:
+    def health(self) -> Health:
+        """Of the line, now."""
+        # Its figures stand still then, and what they say was true a while ago.
+        if reason := self._closed():
+            return Health(stopped=reason)
         stale = self._settings.stale_seconds if self._context.trigger is None else None
         return health_of(self._context.status.snapshot(), stale)
 

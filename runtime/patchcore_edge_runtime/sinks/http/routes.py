@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from ..base import SinkContext
 from .live_view import LiveView
 from .pages import Pages, json_answer
 from .settings import HttpSettings
+from .shared_pages import SharedPages
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["build_app"]
+__all__ = ["build_app", "build_shared_app"]
 
 _COOKIE = "patchcore-session"
 _HEADERS = {
@@ -34,25 +37,55 @@ _HEADERS = {
 
 def build_app(settings: HttpSettings, context: SinkContext, view: LiveView, token: str | None) -> Starlette:
     """The ASGI application of one line; raises ``ImportError`` without starlette."""
+    pages = Pages(settings, context, view)
+    return _application(settings, _line_routes("", lambda _: pages), token)
+
+
+def build_shared_app(settings: HttpSettings, lines: SharedPages, token: str | None) -> Starlette:
+    """The ASGI application of several lines; raises ``ImportError`` without starlette."""
+    from starlette.routing import Route
+
+    own = [
+        Route("/", lines.overview),
+        Route("/healthz", lines.healthz),
+        Route("/metrics", lines.metrics),
+        Route("/status", lines.status),
+    ]
+    return _application(settings, [*own, *_line_routes("/line/{name}", lines.pages)], token)
+
+
+def _line_routes(under: str, pages_of: Callable[[Request], Pages | Response]) -> list[Route]:
+    """The addresses of one line, or of whichever line the address names."""
+    from starlette.routing import Route
+
+    def ask(method: Callable[[Pages, Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            pages = pages_of(request)
+            return await method(pages, request) if isinstance(pages, Pages) else pages
+
+        return answer
+
+    return [
+        Route(f"{under}/", ask(Pages.page)),
+        Route(f"{under}/healthz", ask(Pages.healthz)),
+        Route(f"{under}/metrics", ask(Pages.metrics)),
+        Route(f"{under}/status", ask(Pages.status)),
+        Route(f"{under}/results", ask(Pages.results)),
+        Route(f"{under}/live.jpg", ask(Pages.picture)),
+        Route(f"{under}/live.mjpg", ask(Pages.live)),
+        Route(f"{under}/trigger", ask(Pages.trigger), methods=["POST"]),
+    ]
+
+
+def _application(settings: HttpSettings, routes: list[Route], token: str | None) -> Starlette:
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.routing import Route
 
-    pages = Pages(settings, context, view)
     # On loopback only our own names: a foreign page that points its name at 127.0.0.1 is refused.
     hosts = ["127.0.0.1", "localhost", "[::1]", settings.host] if settings.is_loopback else ["*"]
     return Starlette(
-        routes=[
-            Route("/", pages.page),
-            Route("/healthz", pages.healthz),
-            Route("/metrics", pages.metrics),
-            Route("/status", pages.status),
-            Route("/results", pages.results),
-            Route("/live.jpg", pages.picture),
-            Route("/live.mjpg", pages.live),
-            Route("/trigger", pages.trigger, methods=["POST"]),
-        ],
+        routes=routes,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(_Guard, token=token)],
     )
 
@@ -88,7 +121,7 @@ class _Guard:
         reads, origin = request.method in ("GET", "HEAD"), request.headers.get("origin")
         if not reads and origin and origin.split("://")[-1] != request.headers.get("host"):
             return json_answer({"error": "Pages of other sites may not do this."}, 403)
-        if self._token is None or request.url.path == "/healthz":
+        if self._token is None or request.url.path.endswith("/healthz"):
             return None
         if request.url.path == "/" and _same(request.query_params.get("token", ""), self._token):
             return self._with_session(request)

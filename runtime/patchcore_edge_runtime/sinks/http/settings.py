@@ -45,6 +45,10 @@ class HttpSettings(SinkSettings):
             raise ValueError(f"host {self.host} is open to other machines and needs token_env")
         return self
 
+    def occupies(self) -> list[str]:
+        """Its port."""
+        return [f"port {self.port} of {self.host}"] if self.port else []
+
     def token(self) -> str | None:
         """What clients must show; None where everybody on this machine may ask.
 

@@ -1,4 +1,4 @@
-"""Where a JPEG ends, and whether it is whole.
+"""A JPEG's segments: where it ends, and whether it is whole.
 
 A decoder fills in what is missing; a picture that is half made up must not be judged. What cameras put between the
 segments and behind the end is another matter: browsers and FFmpeg show such pictures, and they are whole.
@@ -7,12 +7,14 @@ segments and behind the end is another matter: browsers and FFmpeg show such pic
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["START", "JpegWalk", "State", "jpeg_is_whole", "tail_is_scan", "whole_jpeg"]
+__all__ = ["SCAN", "START", "JpegWalk", "Segment", "State", "is_jpeg", "jpeg_is_whole", "tail_is_scan", "whole_jpeg"]
 
 START = b"\xff\xd8\xff"
-_END, _SCAN = 0xD9, 0xDA
+SCAN = 0xDA
+_END = 0xD9
 # A marker inside of a scan: not a stuffed byte, a restart or a fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _FILL = re.compile(rb"[\x00\xff]*")
@@ -29,14 +31,32 @@ class State(Enum):
     BROKEN = "broken"
 
 
+@dataclass
+class Segment:
+    """What stands between two markers.
+
+    Attributes:
+        kind: the second byte of its marker.
+        start, end: of what it says, its length apart.
+        data_end: of a scan: one behind its entropy-coded data, which begins at ``end``.
+    """
+
+    kind: int
+    start: int
+    end: int
+    data_end: int
+
+
 class JpegWalk:
     """Goes from segment to segment through a buffer that grows; each byte is looked at once.
 
     Attributes:
+        segments: those that have been passed, in order.
         end: one behind the end marker, once the state is ``WHOLE``.
     """
 
     def __init__(self) -> None:
+        self.segments: list[Segment] = []
         self.end = 0
         self._at = 2
         self._in_scan = False
@@ -60,6 +80,7 @@ class JpegWalk:
             self._at = max(self._at, len(data) - 1)
             return State.MORE
         self._at, self._in_scan = found.start(), False
+        self.segments[-1].data_end = self._at
         return None
 
     def _segment(self, data: bytes | bytearray) -> State | None:
@@ -75,9 +96,15 @@ class JpegWalk:
         length = int.from_bytes(data[at + 2 : at + 4], "big") if at + 4 <= len(data) else 2
         if at + 2 + length > len(data):
             return State.MORE
-        self._at, self._in_scan = at + 2 + length, kind == _SCAN
+        self._at, self._in_scan = at + 2 + length, kind == SCAN
+        self.segments.append(Segment(kind, at + 4, self._at, self._at))
         self._scans += self._in_scan
         return None if length >= 2 else State.BROKEN
+
+
+def is_jpeg(data: bytes | memoryview) -> bool:
+    """Whether a file is a JPEG, by how it begins."""
+    return bytes(data[:2]) == START[:2]
 
 
 def _past_fill(data: bytes | bytearray, at: int) -> int:
@@ -89,7 +116,7 @@ def _past_fill(data: bytes | bytearray, at: int) -> int:
 
 def _is_segment(kind: int) -> bool:
     """Frame headers, tables, application data and comments; nothing else stands between the scans."""
-    return 0xC0 <= kind <= 0xCF or kind in (_SCAN, 0xDB, 0xDC, 0xDD) or 0xE0 <= kind <= 0xFE
+    return 0xC0 <= kind <= 0xCF or kind in (SCAN, 0xDB, 0xDC, 0xDD) or 0xE0 <= kind <= 0xFE
 
 
 def tail_is_scan(tail: bytes) -> bool:

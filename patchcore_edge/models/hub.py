@@ -1,0 +1,67 @@
+"""Weights from timm's hub: asked for once and briefly, with what to do where it does not answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from patchcore_edge_runtime.errors import ConfigError
+
+from .weights import WEIGHTS_DIR
+
+__all__ = ["downloaded"]
+
+_SECONDS = 5.0
+"""To answer the first question. The hub's own client asks again and again, for a minute."""
+_FILE = "model.safetensors"
+
+
+def downloaded(backbone: str, network: nn.Module, indices: tuple[int, ...]) -> dict[str, Tensor]:
+    """timm's weights of a feature network, positions as they were trained.
+
+    Args:
+        backbone: timm name.
+        network: as timm builds it, which knows where its weights are.
+        indices: timm's of the layers.
+
+    Raises:
+        ConfigError: they could not be downloaded.
+    """
+    config: Any = network.pretrained_cfg
+    repository = config.get("hf_hub_id")
+    try:
+        if repository:
+            _require_answer(repository)
+        filled = timm.create_model(backbone, pretrained=True, features_only=True, out_indices=indices)
+    except Exception as error:
+        # The hub's client raises whatever its transport meets.
+        what = f"{_FILE} of {repository}" if repository else f"them ({config.get('url') or 'timm has no address'})"
+        raise ConfigError(
+            f"The weights of {backbone} could not be downloaded ({_cause(error)}); where there is a network get "
+            f"{what}, and give it as --weights FILE or put it as {backbone}.safetensors into a folder that "
+            f"{WEIGHTS_DIR} names."
+        ) from error
+    return dict(filled.state_dict())
+
+
+def _require_answer(repository: str) -> None:
+    """Raise what the hub's client raises where nothing is in its cache and nobody answers soon."""
+    # Imported by who downloads: it takes half a second.
+    import huggingface_hub as hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repository, _, revision = repository.partition("@")
+    if isinstance(hub.try_to_load_from_cache(repository, _FILE, revision=revision or None), str):
+        return
+    url = hub.hf_hub_url(repository, _FILE, revision=revision or None, endpoint=hub.constants.ENDPOINT)
+    try:
+        hub.get_hf_file_metadata(url, timeout=min(_SECONDS, hub.constants.HF_HUB_ETAG_TIMEOUT))
+    except EntryNotFoundError:
+        return  # it answers; older repositories have another file
+
+
+def _cause(error: BaseException) -> str:
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:120]}" if words else type(error).__name__

@@ -1,0 +1,40 @@
+"""A line's sign of life in a file, for health checks where there is neither systemd nor a web server to ask."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["HEARTBEAT_SECONDS", "HEARTBEAT_VARIABLE", "beat", "heartbeat_file", "missing_heartbeat"]
+
+HEARTBEAT_VARIABLE = "PATCHCORE_EDGE_HEARTBEAT"
+"""Names the file, for the line that writes it and for who asks."""
+HEARTBEAT_SECONDS = 60.0
+"""A sign of life older than this is none; a line gives one three times as often."""
+
+
+def heartbeat_file(environment: Mapping[str, str]) -> Path | None:
+    """The file that the environment names, if it does."""
+    name = environment.get(HEARTBEAT_VARIABLE, "")
+    return Path(name) if name else None
+
+
+def beat(file: Path, lines: Sequence[str]) -> None:
+    """Write down what the service manager is told; a file that cannot be written is no reason to stop a line."""
+    with suppress(OSError):
+        if "STOPPING=1" in lines:
+            file.unlink(missing_ok=True)
+        elif {"READY=1", "WATCHDOG=1"} & set(lines):
+            file.touch()
+
+
+def missing_heartbeat(file: Path) -> str:
+    """What is wrong with the sign of life; empty where nothing is."""
+    try:
+        # Of a file that was written by the same machine a moment ago; a clock that was set back makes it no older.
+        age = time.time() - file.stat().st_mtime
+    except OSError:
+        return f"there is no sign of life in {file}: the line is not ready yet, has ended, or may not write there"
+    return f"the last sign of life in {file} is {age:.0f} s old" if age > HEARTBEAT_SECONDS else ""

