@@ -51,9 +51,8 @@ def check(
             typer.echo(json.dumps(shown_values(facts)))
         else:
             uri = shown_url(line.source.uri)
-            typer.echo(
-                f"{config} is in order: {line.name}, {uri} → {model_id} on {place}{computed_in and f' in {computed_in}'}"
-            )
+            where = f"{place} in {computed_in}" if computed_in else place
+            typer.echo(f"{config} is in order: {line.name}, {uri} → {model_id} on {where}")
 
 
 def _check_line(line: LineConfig, models: SharedModels, faults: list[PatchcoreEdgeError]) -> tuple[str, str, str]:
