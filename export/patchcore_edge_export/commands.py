@@ -187,33 +187,38 @@ def _warn(sentence: str) -> None:
 
 
 def _print_lower(lower: LowerPrecision) -> None:
+    from .gate.limits import off
+
     facts = lower.parity
     outcome = f"a line whose device is made for {lower.name} computes in it"
     if not facts.passed:
         outcome = f"not used, because {'; '.join(facts.failures)}"
     typer.echo(
-        f"In {lower.name}: score deviation {facts.max_score_deviation:.2e} (limit {facts.score_limit:.0e}), "
-        f"map deviation {facts.max_map_deviation:.2e} (limit {facts.map_limit:.0e}), "
+        f"In {lower.name}: scores are {off(facts.max_score_deviation, facts.score_limit)}, "
+        f"heatmaps {off(facts.max_map_deviation, facts.map_limit)}, "
         f"{facts.verdict_flips} verdict flips (limit {facts.flip_limit}); {outcome}."
     )
 
 
 def _print_parity(facts: ParityReport) -> None:
+    from .gate.limits import LIMITS, off
+
     made = f" ({facts.synthetic} with a synthetic defect)" if facts.synthetic else ""
     lines = [
-        f"Parity on {facts.images} images{made}, torch float32 against {facts.device}: "
-        f"score deviation {facts.max_score_deviation:.2e} (limit {facts.score_limit:.0e}), "
-        f"map deviation {facts.max_map_deviation:.2e} (limit {facts.map_limit:.0e}), "
-        f"{facts.verdict_flips} verdict flips (limit {facts.flip_limit})."
+        f"Compared on {facts.images} images{made}, torch float32 with {facts.device}: "
+        f"scores are {off(facts.max_score_deviation, facts.score_limit)}, "
+        f"heatmaps {off(facts.max_map_deviation, facts.map_limit)}, "
+        f"{facts.verdict_flips} verdicts differ (limit {facts.flip_limit})."
     ]
     if facts.rank_correlation is not None:
-        lines.append(f"Rank correlation of the scores {facts.rank_correlation:.6f}.")
+        lines.append(f"Rank correlation of the scores {facts.rank_correlation:.3f}.")
     if facts.auroc_torch is not None and facts.auroc_graph is not None:
-        lines.append(f"Image AUROC {facts.auroc_torch:.4f} in torch, {facts.auroc_graph:.4f} on {facts.device}.")
+        lines.append(f"Image AUROC {facts.auroc_torch:.3f} in torch, {facts.auroc_graph:.3f} on {facts.device}.")
     if facts.onnx is not None:
+        floats = LIMITS["fp32"]
         lines.append(
-            f"ONNX Runtime: score deviation {facts.onnx.max_score_deviation:.2e}, "
-            f"map deviation {facts.onnx.max_map_deviation:.2e}."
+            f"ONNX Runtime: scores are {off(facts.onnx.max_score_deviation, floats.score)}, "
+            f"heatmaps {off(facts.onnx.max_map_deviation, max(facts.map_limit, floats.map))}."
         )
     lines += [f"FAILED: {failure}." for failure in facts.failures]
     typer.echo("\n".join(lines))

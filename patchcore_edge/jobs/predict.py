@@ -25,7 +25,7 @@ from patchcore_edge_runtime.sources.files import ImageSource
 from patchcore_edge_runtime.verdict import Verdict
 
 from ..data import Batch, prediction_items
-from ..engine import resolve_device
+from ..fit.devices import resolve_device
 from ..fit.embedder import Embedder
 from ..runs.checkpoint import MODEL_FILE, load_calibrated
 
@@ -84,6 +84,7 @@ class RunInspector:
             frame_id=frame.index,
             time=frame.time,
             known_regions=judged.regions,
+            frame=image,
         )
         return Record(frame, result)
 

@@ -180,7 +180,7 @@ class Inspector:
         except Exception as error:  # noqa: BLE001 - such as memory that ran out: no verdict, and the line goes on
             judged = self._unforeseen(error)
         moments.append(perf_counter())
-        return self._result(judged, rules, size, roi, _timings(moments), model_map, frame_id, time)
+        return self._result(judged, rules, size, roi, _timings(moments), model_map, frame_id, time, frame)
 
     def error_result(
         self,
@@ -227,6 +227,7 @@ class Inspector:
         model_map: NDArray[np.float32] | None,
         frame_id: int | None,
         time: float | None,
+        frame: object = None,
     ) -> InspectionResult:
         number = next(self._numbers)
         assert rules.thresholds is not None
@@ -248,6 +249,7 @@ class Inspector:
             time=clock.time() if time is None else time,
             labels=self.manifest.labels,
             known_regions=judged.regions,
+            frame=frame if isinstance(frame, np.ndarray) else None,
         )
 
     def _warn_of_unknown_depth(self, frame: NDArray[Any]) -> None:
