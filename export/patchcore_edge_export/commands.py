@@ -26,7 +26,11 @@ __all__ = ["Format", "Precision", "Search", "register"]
 RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
 GoodOption = Annotated[
     list[str] | None,
-    typer.Option("--good", metavar="NAME", help="Name of the folder of good parts in --data; see `eval`."),
+    typer.Option(
+        "--good",
+        metavar="NAME",
+        help="Name of the folder of good parts in --data; see `eval`. Default: one called good, OK, normal …",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -80,12 +84,20 @@ def export(
     run: RunArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
     precision: Annotated[
-        Precision, typer.Option(help="Precision of the weights; int8 is the backbone's.")
+        Precision,
+        typer.Option(
+            help="Numbers of 32, 16 or 8 bits: fp32 scores as the fit does, fp16 is half as large, int8 is fastest."
+        ),
     ] = Precision.FP32,
     search: Annotated[
-        Search, typer.Option(help="Distances: all exact, coarse to fine, or whichever the gate certifies.")
+        Search,
+        typer.Option(
+            help="How a frame is compared with the bank. exact: every patch with all of it. fast: rough distances "
+            "first, exact ones where it matters; pays with large banks. auto: fast where it pays and "
+            "proves right, else exact."
+        ),
     ] = Search.EXACT,
-    batch: Annotated[int, typer.Option(min=1, help="Images per inference; fixed in the graph.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images per inference; fixed in the bundle. 1 for a camera.")] = 1,
     format_: Annotated[
         Format, typer.Option("--format", help="openvino, or onnx to keep the ONNX file beside the IR.")
     ] = Format.OPENVINO,
@@ -96,7 +108,9 @@ def export(
         Path | None,
         typer.Option(
             "--data",
-            help="Labelled images: the gate compares image AUROC before and after.",
+            help="Labelled images: the gate compares image AUROC before and after. Default: good photos of the run, "
+            "and "
+            "synthetic defects made on them.",
             parser=as_data,
             metavar="DATA",
         ),
@@ -143,7 +157,7 @@ def verify(
         Path | None,
         typer.Option(
             "--data",
-            help="Images to compare on; the run's calibration images by default.",
+            help="Images to compare on. Default: the run's calibration images.",
             parser=as_data,
             metavar="DATA",
         ),

@@ -100,13 +100,15 @@ def golden_frames(bundle: Bundle) -> list[Image]:
     golden = [bundle.golden_image(image) for image in bundle.manifest.golden]
     limits = bundle.manifest.sanity
     frames = []
-    for image in islice(cycle(golden), _FRAMES_HELD):
-        noisy = np.clip(image + random.normal(0, _NOISE, image.shape), 0, 255).astype(np.uint8)
+    for picture in islice(cycle(golden), _FRAMES_HELD):
+        image = picture
         if limits is not None and bundle.manifest.preprocess.crop_height is None:
             # The limits are twice the largest good frame; enlarged without smoothing, so that it stays sharp.
             size = (max(8, limits.max_width // 2), max(8, limits.max_height // 2))
-            noisy = cv2.resize(noisy, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
-        frames.append(_around(noisy, bundle.manifest.preprocess))
+            image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+        frame = _around(image, bundle.manifest.preprocess)
+        # Behind all that enlarges: a sensor's noise is another in each pixel.
+        frames.append(np.clip(frame + random.normal(0, _NOISE, frame.shape), 0, 255).astype(np.uint8))
     return frames
 
 

@@ -32,9 +32,14 @@ class HintChoice(StrEnum):
 def benchmark(
     model: BundleOption,
     device: DeviceOption = "CPU",
-    hint: Annotated[HintChoice | None, typer.Option(help="One of the two only.")] = None,
+    hint: Annotated[
+        HintChoice | None,
+        typer.Option(
+            help="What the device is tuned for: one frame at a time, or many. Default: both, one after the other."
+        ),
+    ] = None,
     source: Annotated[
-        str | None, typer.Option("--source", "-s", help="Pictures to use; golden images if none.")
+        str | None, typer.Option("--source", "-s", help="Pictures to use. Default: the bundle's golden images.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=86400, help="How long to measure for each hint.")] = 5.0,
     inference_num_threads: ThreadsOption = None,

@@ -19,7 +19,7 @@ from ..bundle.lower_precision import AskedPrecision, InferencePrecision
 from ..errors import ConfigError, FrameError
 from ..images.frame_check import check_frame
 from ..images.geometry import Roi
-from ..images.preprocess import Image, preprocess
+from ..images.preprocess import Image, crop_roi, preprocess
 from ..logs import log_failure
 from ..serving.settings import ServerSettings
 from ..threads import describe_failure
@@ -202,7 +202,7 @@ class Inspector:
         image = preprocess(frame, self.manifest.preprocess.looking_at(rules.roi), images[0])
         images[1:] = image  # the rest of a static batch, whose results nobody reads
         moments.append(perf_counter())
-        reason = check_frame(image, (roi[3], roi[2]), self.manifest.sanity if rules.check_sanity else None)
+        reason = check_frame(image, crop_roi(frame, roi), self.manifest.sanity if rules.check_sanity else None)
         if reason:
             raise FrameError(reason)
         moments.append(perf_counter())
