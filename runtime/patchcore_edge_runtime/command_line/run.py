@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigError
-from .options import CacheOption, ConfigOption, JsonOption, RoiOption, ServerOption, ThreadsOption, as_roi
+from .options import (
+    CacheOption,
+    ConfigOption,
+    JsonOption,
+    PrecisionOption,
+    RoiOption,
+    ServerOption,
+    ThreadsOption,
+    as_roi,
+)
 from .summary import print_summary
 
 if TYPE_CHECKING:
@@ -57,6 +66,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         float | None, typer.Option(help="Smallest defect that counts, in frame pixels. Default: 0.")
     ] = None,
     inference_num_threads: ThreadsOption = None,
+    inference_precision: PrecisionOption = None,
     every_ms: Annotated[
         float | None, typer.Option(help="Inspect the newest frame every so many milliseconds. Default: each.")
     ] = None,
@@ -113,6 +123,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "hot_swap": hot_swap,
         "cache_dir": cache_dir,
         "inference_num_threads": inference_num_threads,
+        "inference_precision": inference_precision and inference_precision.value,
         **_outputs(results, save_ng, save_video),
     }
     file = load_lines(config, overrides, os.environ)
