@@ -28,7 +28,7 @@ from .bench import RESNET18_WEIGHTS, machine
 from .row import alternating
 from .scale_fit import GIB, MEMORY_LIMIT, fit_many
 from .scale_plan import Fit
-from .subject import BANK, Subject, backbone_graph, batches, compiled
+from .subject import BANK, Alone, Subject, batches, compiled
 
 IMAGES = (100, 300, 1_000, 3_000, 10_000)
 FITTED_BANK = 2_000
@@ -150,8 +150,7 @@ def _latencies(fitted: Patchcore, plan: FastPlan, frames: Sequence[Any]) -> dict
         graphs: dict[str, Callable[[Any], Any]] = {}
         for name, used in (("exact", None), ("fast", plan)):
             graphs[name] = compiled(Path(scratch) / name, fitted, used).infer
-        alone = backbone_graph(Path(scratch) / "exact").compiled.create_infer_request()
-        graphs["backbone alone"] = lambda frame: alone.infer({"frame": frame}, share_inputs=True)
+        graphs["backbone alone"] = Alone(Path(scratch) / "exact")
         return {name: times.median * 1e3 for name, times in alternating(graphs, frames, ROUNDS).items()}
 
 
