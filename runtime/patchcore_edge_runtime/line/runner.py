@@ -84,12 +84,18 @@ def open_inspector(config: LineConfig, path: Path | None = None, models: SharedM
     bundle = open_bundle(config.bundle_folder if path is None else config.folder / path, server)
     cache = config.folder / config.cache_dir if config.cache_dir is not None else None
     rules = config.rules(bundle.manifest.thresholds)
-    threads = config.inference_num_threads
+    threads, precision = config.inference_num_threads, config.inference_precision
     if models is None or server is not None:
         return Inspector(
-            bundle, config.device, cache_dir=cache, rules=rules, inference_num_threads=threads, server=server
+            bundle,
+            config.device,
+            cache_dir=cache,
+            rules=rules,
+            inference_num_threads=threads,
+            inference_precision=precision,
+            server=server,
         )
-    backend = models.open(bundle, config.device, cache, threads)
+    backend = models.open(bundle, config.device, cache, threads, precision)
     return Inspector(bundle, config.device, rules=rules, backend=backend)
 
 
@@ -152,7 +158,7 @@ class Line:
                 source = stack.enter_context(closing(_open_source(config)))
             source = _behind_trigger(config, source)
             status = LineStatus(config.name, source=source.status)
-            status.judged_by(inspector.bundle, inspector.thresholds)
+            status.judged_by(inspector.bundle, inspector.thresholds, inspector.inference_precision)
             viewer = None
             if make_viewer is not None:
                 viewer = stack.enter_context(closing(make_viewer(inspector, status, source.live)))
@@ -288,6 +294,6 @@ def _tell_of_swap(
 ) -> None:
     """All that shows or bounds something by the bundle that judges."""
     limit.pixels = _largest_frame(config, inspector)
-    status.judged_by(inspector.bundle, inspector.thresholds)
+    status.judged_by(inspector.bundle, inspector.thresholds, inspector.inference_precision)
     if viewer is not None:
         viewer.inspector = inspector
