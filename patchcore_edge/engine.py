@@ -50,7 +50,8 @@ class Engine:
         batch_size: images at a time.
         progress: show progress bars on a terminal.
         strict: make an image that cannot be read an error; otherwise such images are named, counted and left out.
-        accelerator, devices: Lightning's words for the device; see ``chosen_device``.
+        accelerator: Lightning's word for the kind of device; see ``chosen_device``.
+        devices: Lightning's word for how many, or which.
         others: what anomalib's engine takes besides; see ``refuse_or_say``.
 
     Raises:
