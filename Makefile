@@ -1,4 +1,4 @@
-.PHONY: help venv lint test test-slow test-lowest constraints wheels docs soak demo bench accuracy format clean
+.PHONY: help venv lint test test-slow test-lowest constraints wheels release docs soak demo bench accuracy format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -57,6 +57,11 @@ wheels: venv ## both wheels and both source distributions, in dist/
 	$(BIN)/python -m hatchling build -d $(CURDIR)/dist
 	cd runtime && $(CURDIR)/$(BIN)/python -m hatchling build -d $(CURDIR)/dist
 	$(BIN)/twine check --strict dist/*
+
+release: venv ## check that this commit may be released, build all of it, and say what is left to do
+	$(BIN)/python .ci/release.py
+	$(MAKE) wheels docs
+	@echo "Now: install dist/*.whl into a fresh environment, do docs/start.md there, git tag, and upload (CONTRIBUTING.md)."
 
 docs: venv ## the site, in site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

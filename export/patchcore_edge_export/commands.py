@@ -18,7 +18,7 @@ from patchcore_edge.plugins import needs_export_extra
 from patchcore_edge_runtime.command_line.options import BundleAlias, BundleArgument, as_bundle
 
 if TYPE_CHECKING:
-    from patchcore_edge_runtime.bundle.manifest import ParityReport
+    from patchcore_edge_runtime.bundle.manifest import LowerPrecision, ParityReport
 
 __all__ = ["Format", "Precision", "Search", "register"]
 
@@ -56,6 +56,21 @@ class Format(StrEnum):
 
     OPENVINO = "openvino"
     ONNX = "onnx"
+
+
+class Inference(StrEnum):
+    """What an exported graph is verified to be computed in."""
+
+    AUTO = "auto"
+    F32 = "f32"
+
+
+class Computed(StrEnum):
+    """What a graph is computed in while it is compared."""
+
+    F32 = "f32"
+    BF16 = "bf16"
+    F16 = "f16"
 
 
 def register(app: typer.Typer) -> None:
@@ -101,6 +116,12 @@ def export(
         ),
     ] = None,
     good: GoodOption = None,
+    inference_precision: Annotated[
+        Inference,
+        typer.Option(
+            help="What the gate verifies the bundle for: float32 and what else this CPU is made for, or that alone."
+        ),
+    ] = Inference.AUTO,
     force: Annotated[bool, typer.Option("--force", help="Write the bundle even when the gate refuses it.")] = False,
 ) -> None:
     """Export a calibrated run to an OpenVINO bundle, behind a gate that compares it with torch."""
@@ -108,10 +129,20 @@ def export(
         from .build import GraphOptions
         from .bundle import export_bundle
 
-    options = GraphOptions(precision.value, search.value, batch, format_ is Format.ONNX, force, compress_weights)
+    options = GraphOptions(
+        precision.value,
+        search.value,
+        batch,
+        format_ is Format.ONNX,
+        force,
+        compress_weights,
+        lower=inference_precision is Inference.AUTO,
+    )
     manifest = export_bundle(run, output, options, data, good or ())
     typer.echo(f"Search: {manifest.search} ({manifest.search_facts.reason}).")
     _print_parity(manifest.parity)
+    for lower in manifest.lower_precisions:
+        _print_lower(lower)
     for warning in manifest.calibration.warnings:
         _warn(warning)
     typer.echo(f"Wrote {output}: {manifest.model_id}.")
@@ -133,6 +164,9 @@ def verify(
     ] = None,
     good: GoodOption = None,
     device: Annotated[str, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU.")] = "CPU",
+    inference_precision: Annotated[
+        Computed, typer.Option(help="What the device computes the backbone in; distances are in float32 always.")
+    ] = Computed.F32,
     as_json: JsonOption = False,
 ) -> None:
     """Compare a bundle with the run it came from, on this machine."""
@@ -140,7 +174,7 @@ def verify(
         from .bundle import verify_bundle
         from .gate.parity import require_parity
 
-    facts = verify_bundle(as_bundle(bundle, model), run, data, device, good or ())
+    facts = verify_bundle(as_bundle(bundle, model), run, data, device, good or (), inference_precision.value)
     if as_json:
         typer.echo(json.dumps(facts.model_dump()))
     else:
@@ -164,6 +198,20 @@ def model_api(
 
 def _warn(sentence: str) -> None:
     typer.echo(f"Warning: {sentence}", err=True)
+
+
+def _print_lower(lower: LowerPrecision) -> None:
+    from .gate.limits import off
+
+    facts = lower.parity
+    outcome = f"a line whose device is made for {lower.name} computes in it"
+    if not facts.passed:
+        outcome = f"not used, because {'; '.join(facts.failures)}"
+    typer.echo(
+        f"In {lower.name}: scores are {off(facts.max_score_deviation, facts.score_limit)}, "
+        f"heatmaps {off(facts.max_map_deviation, facts.map_limit)}, "
+        f"{facts.verdict_flips} verdict flips (limit {facts.flip_limit}); {outcome}."
+    )
 
 
 def _print_parity(facts: ParityReport) -> None:

@@ -151,8 +151,7 @@ def open_data(
         return ImageList(path, val_split_ratio=val_split_ratio, seed=seed, good=good)
     if is_shards(path):
         return Shards(path, val_split_ratio=val_split_ratio, seed=seed, rules=rules)
-    if not path.is_dir():
-        raise DataError(f"There is no folder {path}; give a folder of images of good parts.")
+    _require_folder(path)
     if is_visa(path):
         return VisA(path, rules, val_split_ratio, seed)
     if split_folder(path, "train") is not None:
@@ -160,6 +159,15 @@ def open_data(
             path, "", val_split_ratio=val_split_ratio, seed=seed, group_by=group_by, good=good, recursive=recursive
         )
     return _GoodBelow(path, val_split_ratio, seed, rules)
+
+
+def _require_folder(path: Path) -> None:
+    if path.is_file():
+        raise DataError(
+            f"{path} is a file; data are a folder of images, a list of them (.csv, .parquet), or tar shards (.tar)."
+        )
+    if not path.is_dir():
+        raise DataError(f"There is no folder {path}; give a folder of images of good parts.")
 
 
 def open_tests(path: str | Path, rules: FolderRules) -> DataModule:

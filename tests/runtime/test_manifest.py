@@ -54,13 +54,13 @@ def test_a_bundle_of_schema_1_still_loads(bundle: Path) -> None:
     del document["model"]["ignore_masks"]
     rewrite(bundle, {**document, "schema_version": 1})
     manifest = Bundle.load(bundle).manifest
-    assert manifest.schema_version == 4
+    assert manifest.schema_version == 5
     assert manifest.labels.good == "Good"
     assert manifest.history == ()
     assert (manifest.preprocess.depth, manifest.preprocess.roi, manifest.model.ignore_masks) == (16, None, ())
 
 
-@pytest.mark.parametrize("version", [0, 5, "2", None, True])
+@pytest.mark.parametrize("version", [0, 6, "2", None, True])
 def test_an_unknown_schema_says_what_to_do(bundle: Path, version: object) -> None:
     rewrite(bundle, {**read(bundle), "schema_version": version})
     with pytest.raises(BundleError, match="update the runtime, or export again"):

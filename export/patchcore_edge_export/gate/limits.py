@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from patchcore_edge_runtime.bundle.lower_precision import InferencePrecision
 from patchcore_edge_runtime.bundle.manifest import ParityReport, SeenParity
 
-__all__ = ["LIMITS", "SCORE_LIMITS", "UNBOUNDED", "Limits", "failures_of", "off"]
+__all__ = ["LIMITS", "SCORE_LIMITS", "UNBOUNDED", "Limits", "failures_of", "limits_name", "off"]
 
 UNBOUNDED = 1e9
 """What a deviation counts as that is not a finite number."""
@@ -40,10 +41,19 @@ class Limits:
 LIMITS = {
     "fp32": Limits(score=1e-4, map=1e-3, fast_map=0.2, auroc_drop=1e-3),
     "fp16": Limits(score=5e-3, map=2e-2, fast_map=0.2, auroc_drop=2e-3, flips=0.01),
+    # What the backbone computes in; the search stays in float32. A rounding to bf16's eight digits is 2e-3 a value.
+    "f16": Limits(score=1e-2, map=3e-2, fast_map=0.2, auroc_drop=2e-3, flips=0.01),
+    "bf16": Limits(score=3e-2, map=6e-2, fast_map=0.2, auroc_drop=2e-3, flips=0.01, seen=0.1),
     # Also for compressed weights. Scores shift and thresholds with them; what counts is who is called defective.
     "int8": Limits(score=0.25, map=0.25, fast_map=0.4, auroc_drop=5e-3, flips=0.05, seen=0.25),
 }
+
 SCORE_LIMITS = {precision: limits.score for precision, limits in LIMITS.items()}
+
+
+def limits_name(stored: str, computed: InferencePrecision) -> str:
+    """Which limits hold for weights of one precision that are computed with in another: the wider ones."""
+    return stored if stored == "int8" or computed == "f32" else computed
 
 
 def failures_of(facts: ParityReport) -> Iterator[str]:

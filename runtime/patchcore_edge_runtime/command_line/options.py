@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
+    from ..bundle.lower_precision import AskedPrecision
     from ..images.geometry import Roi
 
 __all__ = [
@@ -23,13 +25,26 @@ __all__ = [
     "ModelOption",
     "OutputOption",
     "OverwriteOption",
+    "PrecisionChoice",
+    "PrecisionOption",
     "RoiOption",
     "ServerOption",
     "SourceOption",
     "ThreadsOption",
     "as_bundle",
     "as_roi",
+    "asked_precision",
 ]
+
+
+class PrecisionChoice(StrEnum):
+    """What a bundle's graph is computed in."""
+
+    AUTO = "auto"
+    F32 = "f32"
+    BF16 = "bf16"
+    F16 = "f16"
+
 
 # Of paths ``readable=False``: what may not be read is refused by who reads it, and says which user may not.
 BundleOption = Annotated[
@@ -74,6 +89,14 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, help="CPU threads for inference, where several lines share a PC. Default: all cores."),
 ]
+PrecisionOption = Annotated[
+    PrecisionChoice | None,
+    typer.Option(
+        "--inference-precision",
+        help="What the backbone is computed in, of what the bundle was verified for. "
+        "Default: the fastest that passes the self-test here.",
+    ),
+]
 OutputOption = Annotated[
     Path | None,
     typer.Option(
@@ -96,6 +119,11 @@ ConfigOption = Annotated[
         help="The line's TOML file; options win over it. Default: none, -m and -s say all.",
     ),
 ]
+
+
+def asked_precision(choice: PrecisionChoice | None) -> AskedPrecision:
+    """What was chosen on the command line; ``auto`` where nothing was."""
+    return (choice or PrecisionChoice.AUTO).value
 
 
 def as_bundle(bundle: Path | None, model: Path | None) -> Path:

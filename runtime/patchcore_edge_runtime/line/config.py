@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from ..bundle.lower_precision import AskedPrecision
 from ..errors import ConfigError
 from ..images.geometry import Roi
 from ..images.pixel_limit import MAX_PIXELS
@@ -157,6 +158,7 @@ class LineConfig(Settings):
         bundle: folder that ``patchcore-edge export`` wrote; watched for a change while the line runs when ``hot_swap``.
             A model on a server, as ``server.uri`` names it, where the manifest comes from there.
         server: the model server that scores for the line; the line's own device when absent.
+        inference_precision: one that the bundle was verified for; ``auto`` takes the fastest that passes the self-test.
         inference_num_threads: cores for one frame's inference, where several lines share the CPU; all when absent.
         sinks: the tables ``[sinks.<name>]``, as the settings of the sink that each names.
         folder: what relative paths are relative to: where the file lies.
@@ -166,6 +168,7 @@ class LineConfig(Settings):
     bundle: Path | str
     server: ServerSettings | None = None
     device: Annotated[str, AfterValidator(str.upper)] = Field(default="CPU", min_length=1)
+    inference_precision: AskedPrecision = "auto"
     inference_num_threads: PositiveInt | None = Field(default=None, le=4096)
     cache_dir: Path | None = None
     hot_swap: bool = False

@@ -35,7 +35,9 @@ def line_schema() -> dict[str, Any]:
         "additionalProperties": {"oneOf": named},
     }
     # Of several lines each has its own, and what they share stands at the top.
-    needed = {"required": whole.pop("required"), "properties": {"source": {"required": ["uri"]}}}
+    whole.pop("required")
+    bundle = [{"required": ["bundle"]}, {"required": ["server"]}]
+    needed = {"required": ["source"], "anyOf": bundle, "properties": {"source": {"required": ["uri"]}}}
     definitions["SourceTable"].pop("required")
     line = {**whole, "required": ["name"], "title": "One of several lines", "description": "A table [[line]]."}
     definitions["Line"] = line
