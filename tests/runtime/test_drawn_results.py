@@ -31,9 +31,7 @@ def test_a_result_draws_what_draw_overlay_draws(tiny_inspector: Inspector) -> No
 
 
 @pytest.mark.parametrize("name", ["result.png", "folder/that/is/new/result.png", "result.jpg"])
-def test_a_result_is_written_as_the_picture_that_it_draws(
-    name: str, tiny_inspector: Inspector, tmp_path: Path
-) -> None:
+def test_a_result_is_written_as_the_picture_that_it_draws(name: str, tiny_inspector: Inspector, tmp_path: Path) -> None:
     result = tiny_inspector(defective())
     written = result.save(tmp_path / name)
     assert written == tmp_path / name
