@@ -1,4 +1,4 @@
-.PHONY: help venv lint test test-slow test-lowest constraints wheels docs soak demo bench accuracy format clean
+.PHONY: help venv lint test test-slow test-lowest test-serving constraints wheels docs soak demo bench accuracy format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -48,6 +48,10 @@ test-lowest: ## the runtime's tests with the lowest versions that it allows
 	  -e './runtime[http,modbus,mqtt,video]' -e '.[export,dev]' 'nncf==3.0.*'
 	$(LOWEST)/bin/python -m pytest -m "not slow" tests/runtime
 
+# Lines against the model servers of the package index, each in a venv of its own in .venv-serving (1.7 GiB).
+test-serving: venv
+	$(BIN)/python -m pytest -m slow tests/e2e/test_model_servers.py
+
 # After the tests have passed: the versions that they passed with, and the lowest ones.
 constraints: venv ## write the lists of versions, after the tests have passed
 	$(BIN)/python runtime/write_constraints.py
@@ -79,4 +83,4 @@ accuracy: venv ## the accuracy tables of the docs, hours
 	for page in $(PAGES); do $(BIN)/python -m benchmarks.$$page --shared ../shared || exit 1; done
 
 clean: ## remove all that the other targets made
-	rm -rf $(VENV) $(LOWEST) demo .mypy_cache .ruff_cache .pytest_cache dist site
+	rm -rf $(VENV) $(LOWEST) .venv-serving demo .mypy_cache .ruff_cache .pytest_cache dist site

@@ -28,6 +28,11 @@ def served_models(repository: Path) -> Iterator[tuple[str, Path]]:
                 yield name, repository / name / str(max(versions))
 
 
+def say_batches(models: Mapping[str, BatchedModel]) -> None:
+    """Of each model, how often a batch of each size was computed, as a line of JSON."""
+    print(json.dumps({name: model.sizes for name, model in models.items()}), flush=True)
+
+
 @dataclass
 class Asked:
     rows: np.ndarray

@@ -6,13 +6,14 @@ python -m samples.serving.kserve_server REPOSITORY --http-port 8080 --grpc-port 
 from __future__ import annotations
 
 import argparse
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 from kserve.errors import InvalidInput
 
-from samples.serving.batched_model import DATATYPES, BatchedModel, served_models
+from samples.serving.batched_model import DATATYPES, BatchedModel, say_batches, served_models
 
 
 class RepositoryModel(Model):
@@ -43,7 +44,7 @@ class RepositoryModel(Model):
             output.set_data_from_numpy(data, binary_data=True)
             outputs.append(output)
         return InferResponse(
-            payload.id,
+            payload.id or str(uuid.uuid4()),  # this server's JSON has to have one
             self.name,
             outputs,
             self.model.version,
@@ -63,6 +64,7 @@ def main() -> None:
     for model in models:
         model.load()
     ModelServer(http_port=options.http_port, grpc_port=options.grpc_port, workers=1).start(models)
+    say_batches({model.name: model.model for model in models})
 
 
 if __name__ == "__main__":
