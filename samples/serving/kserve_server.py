@@ -17,12 +17,12 @@ from samples.serving.batched_model import DATATYPES, BatchedModel, say_batches, 
 
 
 class RepositoryModel(Model):
-    def __init__(self, name: str, folder: Path, threads: int | None) -> None:
+    def __init__(self, name: str, folder: Path, hint: str) -> None:
         super().__init__(name)
-        self.folder, self.threads = folder, threads
+        self.folder, self.hint = folder, hint
 
     def load(self) -> bool:
-        self.model = BatchedModel(self.folder, threads=self.threads)
+        self.model = BatchedModel(self.folder, hint=self.hint)
         self.inputs, self.outputs = self.model.describe()
         self.ready = True
         return True
@@ -58,9 +58,9 @@ def main() -> None:
     parser.add_argument("repository", type=Path)
     parser.add_argument("--http-port", type=int, default=8080)
     parser.add_argument("--grpc-port", type=int, default=9000)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--hint", choices=("LATENCY", "THROUGHPUT"), default="THROUGHPUT")
     options = parser.parse_args()
-    models = [RepositoryModel(name, folder, options.threads) for name, folder in served_models(options.repository)]
+    models = [RepositoryModel(name, folder, options.hint) for name, folder in served_models(options.repository)]
     for model in models:
         model.load()
     ModelServer(http_port=options.http_port, grpc_port=options.grpc_port, workers=1).start(models)
