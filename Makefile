@@ -1,4 +1,4 @@
-.PHONY: help venv lint test test-slow test-lowest test-serving constraints wheels docs soak demo bench accuracy format clean
+.PHONY: help venv lint test test-slow test-lowest test-serving constraints wheels release docs soak demo bench accuracy format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,11 +45,10 @@ LOWEST := .venv-lowest
 test-lowest: ## the runtime's tests with the lowest versions that it allows
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c runtime/constraints-lowest.txt \
-	  -e './runtime[http,modbus,mqtt,video]' -e '.[export,dev]' 'nncf==3.0.*'
+	  -e './runtime[http,modbus,mqtt,serving,video]' -e '.[export,dev]' 'nncf==3.0.*'
 	$(LOWEST)/bin/python -m pytest -m "not slow" tests/runtime
 
-# Lines against the model servers of the package index, each in a venv of its own in .venv-serving (1.7 GiB).
-test-serving: venv
+test-serving: venv ## lines against the model servers of the package index, each in a venv of its own (1.7 GiB)
 	$(BIN)/python -m pytest -m slow tests/e2e/test_model_servers.py
 
 # After the tests have passed: the versions that they passed with, and the lowest ones.
@@ -61,6 +60,11 @@ wheels: venv ## both wheels and both source distributions, in dist/
 	$(BIN)/python -m hatchling build -d $(CURDIR)/dist
 	cd runtime && $(CURDIR)/$(BIN)/python -m hatchling build -d $(CURDIR)/dist
 	$(BIN)/twine check --strict dist/*
+
+release: venv ## check that this commit may be released, build all of it, and say what is left to do
+	$(BIN)/python .ci/release.py
+	$(MAKE) wheels docs
+	@echo "Now: install dist/*.whl into a fresh environment, do docs/start.md there, git tag, and upload (CONTRIBUTING.md)."
 
 docs: venv ## the site, in site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

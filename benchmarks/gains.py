@@ -35,7 +35,7 @@ from .bench import RESNET18_WEIGHTS, machine
 from .material import cell_pool, cells
 from .row import Times, alternating, repeated
 from .scaling import held_out_plan
-from .subject import Subject, backbone_graph, batches, compiled
+from .subject import Alone, Subject, batches, compiled
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 FRAMES, ROUNDS, REPEATS = 24, 3, 5
@@ -111,8 +111,7 @@ def searches(weights: Path | None, scratch: Path) -> str:
         for name, (_, used, patches) in variants.items():
             with patch.multiple(coarse, **patches) if patches else _nothing():
                 graphs[name] = compiled(Path(folder) / f"{len(graphs)}", fitted, used).infer
-        alone = backbone_graph(Path(folder) / "0").compiled.create_infer_request()
-        graphs["backbone"] = lambda frame: alone.infer({"frame": frame}, share_inputs=True)
+        graphs["backbone"] = Alone(Path(folder) / "0")
         times = alternating(graphs, batches(subject.timed()[:FRAMES]), ROUNDS)
     base = times.pop("backbone")
     gains = [Gain(name, variants[name][0], found) for name, found in times.items()]

@@ -108,7 +108,7 @@ def _with_limits(bundle: Path, scratch: Path, frames: dict[tuple[int, int], list
     manifest = Bundle.load(copy).manifest
     stats: list[FrameStats] = []
     for pictures in frames.values():
-        stats += [measure(preprocess(picture, manifest.preprocess), picture.shape[:2]) for picture in pictures]
+        stats += [measure(preprocess(picture, manifest.preprocess), picture) for picture in pictures]
     write_manifest(copy, manifest.model_copy(update={"sanity": learn_limits(stats)}))
     return copy
 

@@ -124,8 +124,7 @@ def _judged(
             # The same draw for an image under every change.
             frame = change(read_image(item.path), np.random.default_rng(place))
             images.append(preprocess(frame, model.pre_processor.spec))
-            size = (int(frame.shape[0]), int(frame.shape[1]))
-            refused.append(bool(check_frame(images[-1], size, calibration.sanity)))
+            refused.append(bool(check_frame(images[-1], frame, calibration.sanity)))
         scores.append(model(torch.from_numpy(np.stack(images))).pred_score.numpy())
     return np.concatenate(scores), np.array(refused)
 

@@ -19,15 +19,16 @@ from safetensors.torch import save_file
 from patchcore_edge.data import DataModule, ImageItem
 from patchcore_edge.models import Patchcore
 from patchcore_edge_export.build import BuildResult, CalibrationInputs, GraphOptions
-from patchcore_edge_export.gate.parity import LIMITS, Sample
+from patchcore_edge_export.gate.parity import Sample
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML
+from patchcore_edge_runtime.bundle.manifest import ParityReport
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from samples.demo.cells import cell_files
 
 from .compare import save_network
 from .peer import Peer
 from .row import Row, Times, alternating
-from .subject import LAYERS, Subject, backbone_graph, batches, compiled
+from .subject import LAYERS, Alone, Subject, batches, compiled
 
 ROUNDS = 4
 REPEATS = 3
@@ -122,7 +123,6 @@ def _measure(subject: Subject, peer: Peer, folder: Path) -> Latency:
         "int8": OpenVINOBackend(folder / "int8" / MODEL_XML, "CPU", "latency"),
         "exact": compiled(folder / "exact", fitted, None),
     }
-    alone = backbone_graph(folder / "exact")
     theirs = PeerGraph(patchcore_ir(peer, fitted, folder / "peer", subject))
     frames = batches(subject.timed())
     deviation = max(abs(theirs.score(frame) / float(graphs["auto"].infer(frame)[0][0]) - 1) for frame in frames)
@@ -133,19 +133,9 @@ def _measure(subject: Subject, peer: Peer, folder: Path) -> Latency:
         "int8": graphs["int8"].infer,
         "peer": theirs,
         "exact": graphs["exact"].infer,
-        "backbone": _Alone(alone),
+        "backbone": Alone(folder / "exact"),
     }
     return Latency(alternating(runners, frames, ROUNDS), built, deviation, len(frames))
-
-
-class _Alone:
-    """Runs a graph and takes nothing out."""
-
-    def __init__(self, graph: OpenVINOBackend) -> None:
-        self._request = graph.compiled.create_infer_request()
-
-    def __call__(self, frame: NDArray[np.uint8]) -> None:
-        self._request.infer({"frame": frame}, share_inputs=True)
 
 
 def patchcore_ir(peer: Peer, fitted: Patchcore, folder: Path, subject: Subject) -> Path:
@@ -189,13 +179,16 @@ def deviation(subject: Subject) -> Callable[[Peer, Path], Row]:
         fitted = subject.model(scratch)
         inputs = CalibrationInputs(train=subject.held_out(), labelled=_labelled(fitted))
         told, reached, images = [], True, 0
-        for precision in LIMITS:
+        for precision in ("fp32", "fp16", "int8"):
             folder = scratch / f"{subject.backbone}_{precision}"
-            facts = subject.graph(folder, fitted, GraphOptions(precision=precision, force=True), inputs).parity
-            drop = (facts.auroc_torch or 0.0) - (facts.auroc_graph or 0.0)
+            built = subject.graph(folder, fitted, GraphOptions(precision=precision, force=True), inputs)
+            facts = built.parity
+            drop = _drop(facts)
             limit = DEVIATION_LIMITS.get(precision)
             reached &= drop <= 5e-3 if limit is None else facts.max_score_deviation <= limit
-            told.append(f"{precision} {facts.max_score_deviation:.0e}, AUROC {-drop:+.4f}, {facts.verdict_flips} flips")
+            told.append(_told(precision, facts))
+            if precision == "fp32":
+                told += [_told(lower.name, lower.parity) for lower in built.lower]
             images = facts.images
         return Row(
             f"largest score deviation of the IR from torch, {subject.name}",
@@ -208,6 +201,14 @@ def deviation(subject: Subject) -> Callable[[Peer, Path], Row]:
         )
 
     return row
+
+
+def _drop(facts: ParityReport) -> float:
+    return (facts.auroc_torch or 0.0) - (facts.auroc_graph or 0.0)
+
+
+def _told(name: str, facts: ParityReport) -> str:
+    return f"{name} {facts.max_score_deviation:.0e}, AUROC {-_drop(facts):+.4f}, {facts.verdict_flips} flips"
 
 
 def _labelled(fitted: Patchcore) -> list[Sample]:

@@ -102,6 +102,7 @@ def run(folder: Path, images: int | None, bank: int, weights: Path | None) -> Pa
                 find_outliers(pool, picks, [item.path for item in items], grid)
     found.seconds["features"] -= sum(found.seconds[name] for name in ("selection", "copies", "outliers"))
     found.exchanged["features"] -= sum(found.exchanged[name] for name in ("selection", "copies", "outliers"))
+    found.disk = max(job.values(found.disk))
     found.peak = max(job.values(psutil.Process().memory_info().rss))
     found.seconds = {name: max(job.values(seconds)) for name, seconds in found.seconds.items()}
     return found

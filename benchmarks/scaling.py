@@ -1,7 +1,7 @@
 """Writes ``docs/scaling.md`` and its plots: python -m benchmarks.scaling [--shared DIR]
 
-How cost grows: a fit's time and memory with its images, latency with the bank and with the image's size. Growth laws
-are slopes of straight lines through the logarithms of the three largest.
+How cost grows: a fit's time and memory with its images, latency with the bank and with the image's size, and what a fit
+in several processes costs. Growth laws are slopes of straight lines through the logarithms of the three largest.
 """
 
 from __future__ import annotations
@@ -22,17 +22,21 @@ from patchcore_edge_export.graph.fast_search import FastPlan
 from patchcore_edge_export.planning.plan import plan_search
 from patchcore_edge_runtime.verdict import Thresholds
 
+from . import scale_plan
 from .bank_sizes import accuracies
 from .bench import RESNET18_WEIGHTS, machine
 from .row import alternating
 from .scale_fit import GIB, MEMORY_LIMIT, fit_many
-from .subject import BANK, Subject, backbone_graph, batches, compiled
+from .scale_plan import Fit
+from .subject import BANK, Alone, Subject, batches, compiled
 
 IMAGES = (100, 300, 1_000, 3_000, 10_000)
 FITTED_BANK = 2_000
 BANKS = (1_024, 4_096, 16_384, 65_536, 131_072)
 SIZES = (224, 320, 448, 640)
 FRAMES, ROUNDS = 12, 2
+_LEVEL = 1.15
+"""Times by which the largest may exceed the smallest of what does not grow."""
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 _SECTION = "\n## "
@@ -40,7 +44,6 @@ HEAD = """# How cost grows
 
 Written by `python -m benchmarks.scaling --shared ../shared`, each part in one run, on {machine}.
 ResNet-18, layers 2 and 3, unless said otherwise. *Grows as*: the power that fits the three largest.
-Features that pass the memory limit wait on disk: that is where a fit's memory falls.
 """
 
 
@@ -79,6 +82,8 @@ def fits(weights: Path | None, scratch: Path) -> str:
         "scaling_fit.png",
         ("images", IMAGES),
         {"seconds": [Curve("time", seconds)], "GiB": [Curve("peak memory", peaks)]},
+        f"Memory is that of the features until they pass {MEMORY_LIMIT}. Beyond they wait on disk, and what stays in "
+        "memory is torch, OpenVINO, a backbone, two numbers for each patch and about 5 KB for each image.",
     )
 
 
@@ -145,22 +150,64 @@ def _latencies(fitted: Patchcore, plan: FastPlan, frames: Sequence[Any]) -> dict
         graphs: dict[str, Callable[[Any], Any]] = {}
         for name, used in (("exact", None), ("fast", plan)):
             graphs[name] = compiled(Path(scratch) / name, fitted, used).infer
-        alone = backbone_graph(Path(scratch) / "exact").compiled.create_infer_request()
-        graphs["backbone alone"] = lambda frame: alone.infer({"frame": frame}, share_inputs=True)
+        graphs["backbone alone"] = Alone(Path(scratch) / "exact")
         return {name: times.median * 1e3 for name, times in alternating(graphs, frames, ROUNDS).items()}
 
 
-def _part(title: str, picture: str, axis: tuple[str, Sequence[int]], panels: Mapping[str, Sequence[Curve]]) -> str:
-    """A heading, the plot, and the table that it was drawn from."""
+def plan(weights: Path | None, scratch: Path) -> str:
+    """A fit in several processes: a model checked against runs, and what it says of many images."""
+    bank = scale_plan.PLANNED_BANK
+    found, here = scale_plan.checked(scale_plan.CHECKED_IMAGES, scale_plan.CHECKED_BANK, weights)
+    far = replace(here, disk=scale_plan.FAR_DISK, network=scale_plan.FAR_NETWORK)
+    title, picture = "A fit in several processes", "scaling_plan.png"
+    hours, memory = [], []
+    for ranks in scale_plan.RANKS:
+        name, fits = f"{ranks} process{'es' * (ranks > 1)}", [Fit(n, ranks, bank) for n in scale_plan.IMAGES]
+        hours.append(Curve(name, [sum(fit.seconds(far).values()) / 3600 for fit in fits]))
+        memory.append(Curve(name, [fit.plan.memory_bytes(in_memory=False) / GIB for fit in fits]))
+    _plot(DOCS / "images" / picture, ("images", scale_plan.IMAGES), {"hours": hours, "GiB a process": memory})
+    lines = [
+        f"![{title}](images/{picture})",
+        "",
+        "Modelled, not measured: [several](several.md) processes, each with what one has here with one thread, a "
+        f"disk of {far.disk / 1e9:g} GB/s and a network of {far.network * 8 / 1e9:g} Gbit/s; a bank of {bank:,}, "
+        "features in half precision on disk. *Bytes a pick*: what a process gives to exchanges for each bank vector.",
+        "",
+        *scale_plan.plan_rows(far, bank),
+        "",
+        *scale_plan.limits(far, bank),
+        "",
+        f"The model beside runs, with one thread for each process on {found[0].cores} cores and a bank of "
+        f"{scale_plan.CHECKED_BANK:,} (`python -m benchmarks.scale_plan --check`). Its constants are from the first "
+        "run; more processes than cores share them.",
+        "",
+        *scale_plan.check_rows(found, here),
+    ]
+    return f"\n## {title}\n\n" + "\n".join(lines) + "\n"
+
+
+def _part(
+    title: str, picture: str, axis: tuple[str, Sequence[int]], panels: Mapping[str, Sequence[Curve]], note: str = ""
+) -> str:
+    """A heading, the plot, the table that it was drawn from, and what is to be said of it."""
     _plot(DOCS / "images" / picture, axis, panels)
     curves = [(unit, curve) for unit, members in panels.items() for curve in members]
     name, places = axis
     head = [name, *(f"{curve.name} ({unit})" for unit, curve in curves)]
     lines = [[f"{place:,}", *(f"{curve.values[i]:.3g}" for _, curve in curves)] for i, place in enumerate(places)]
-    powers = [np.polyfit(np.log(places[-3:]), np.log(curve.values[-3:]), 1)[0] for _, curve in curves]
-    lines.append(["*grows as*", *(f"{name}^{round(power, 2) + 0.0:.2f}" for power in powers)])
+    lines.append([f"*twice the {name}*", *(_growth(name, places[-3:], curve.values[-3:]) for _, curve in curves)])
     rows = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
-    return f"\n## {title}\n\n![{title}](images/{picture})\n\n" + "\n".join(rows) + "\n"
+    said = f"\n{note}\n" if note else ""
+    return f"\n## {title}\n\n![{title}](images/{picture})\n\n" + "\n".join(rows) + "\n" + said
+
+
+def _growth(name: str, places: Sequence[int], values: Sequence[float]) -> str:
+    """The law of what grows, in words where nothing does."""
+    if max(values) < _LEVEL * min(values):
+        return "does not grow"
+    if list(values) != sorted(values):
+        return "no rule: see below"
+    return f"{2 ** np.polyfit(np.log(places), np.log(values), 1)[0]:.2g} times as much"
 
 
 def _plot(file: Path, axis: tuple[str, Sequence[int]], panels: Mapping[str, Sequence[Curve]]) -> None:
@@ -193,6 +240,7 @@ PARTS: dict[str, Callable[[Path | None, Path], str]] = {
     "banks": banks,
     "sizes": sizes,
     "accuracies": accuracies,
+    "plan": plan,
 }
 
 if __name__ == "__main__":

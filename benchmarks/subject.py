@@ -22,13 +22,14 @@ from patchcore_edge_export.convert.openvino import convert
 from patchcore_edge_export.graph.edge_model import EdgeModel
 from patchcore_edge_export.graph.fast_search import FastPlan
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML
+from patchcore_edge_runtime.bundle.lower_precision import InferencePrecision
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .material import cells
 
-__all__ = ["BANK", "LAYERS", "Subject", "backbone_graph", "batches", "compiled"]
+__all__ = ["BANK", "LAYERS", "Alone", "Subject", "batches", "compiled"]
 
 LAYERS = ("layer2", "layer3")
 BANK = 16_384
@@ -118,13 +119,19 @@ def compiled(folder: Path, fitted: Patchcore, plan: FastPlan | None) -> OpenVINO
     return OpenVINOBackend(folder / MODEL_XML, "CPU", "latency")
 
 
-def backbone_graph(folder: Path) -> OpenVINOBackend:
-    """The backbone alone, pooled features out, of the IR in ``folder``; written beside it."""
-    xml = folder / "backbone.xml"
-    core = ov.Core()
-    core.set_property({"ENABLE_MMAP": False})
-    ov.save_model(backbone_model(core.read_model(folder / MODEL_XML)), xml, compress_to_fp16=False)
-    return OpenVINOBackend(xml, "CPU", "latency")
+class Alone:
+    """The backbone of the IR in a folder: pooled features of a frame, computed and not taken out."""
+
+    def __init__(self, folder: Path, precision: InferencePrecision = "f32") -> None:
+        core = ov.Core()
+        core.set_property({"ENABLE_MMAP": False})
+        config = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        model = backbone_model(core.read_model(folder / MODEL_XML))
+        self._request = core.compile_model(model, "CPU", config).create_infer_request()
+
+    def __call__(self, frame: NDArray[np.uint8]) -> None:
+        """``[1,H,W,3]`` uint8 BGR."""
+        self._request.infer({"frame": frame}, share_inputs=True)
 
 
 def batches(frames: Sequence[Image]) -> list[NDArray[np.uint8]]:

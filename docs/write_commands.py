@@ -26,11 +26,23 @@ def _options(command: Any) -> list[str]:
     for parameter in command.params:
         names = ", ".join([*parameter.opts, *parameter.secondary_opts])
         name = parameter.name.upper() if parameter.param_type_name == "argument" else names
-        default = "required" if parameter.required else parameter.default
-        shown = "" if default is None or default is False or callable(default) else str(default)
-        meaning = parameter.help.replace("|", "\\|")
-        rows.append(f"| `{name}` | {meaning} | {shown} |")
+        meaning, _, said = parameter.help.partition("Default: ")
+        rows.append(f"| `{name}` | {_cell(meaning)} | {_cell(_default(parameter, said))} |")
     return rows
+
+
+def _default(parameter: Any, said: str) -> str:
+    """The value, or what the help says of it."""
+    if parameter.required:
+        return "required"
+    if said:
+        return said.rstrip(".")
+    switch = "off" if not parameter.secondary_opts else f"no: {parameter.secondary_opts[0]}"
+    return switch if parameter.default is False else "yes" if parameter.default is True else str(parameter.default)
+
+
+def _cell(text: str) -> str:
+    return text.strip().replace("|", "\\|")
 
 
 def document() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
@@ -20,16 +18,19 @@ from patchcore_edge_runtime.errors import ConfigError, DataError
 from .data import Batch, DataModule, ImageDataset, prediction_items
 from .data.augmentation import Augmenter
 from .data.file_names import new_pictures
-from .data.pixel_facts import pixel_facts
 from .data.prefetch import prefetch
-from .fit.devices import resolve_device
+from .data.spellings import OF_ENGINE, refuse_or_say
+from .fit.depth import find_depth
+from .fit.devices import chosen_device, pinned, resolve_device
 from .fit.distributed.ranks import ranks
 from .fit.distributed.store import ShardedStore
 from .fit.embedder import Embedder
 from .fit.feature_store import FeatureStore
+from .fit.half_precision import half_types
 from .fit.storage import FeatureStorageOptions, open_store
 from .metrics.evaluator import Evaluation, collect_scores
 from .models import Patchcore
+from .models.post_processor import map_middle
 from .plugins import load_exporter
 
 if TYPE_CHECKING:
@@ -45,16 +46,32 @@ class Engine:
     """Fits and predicts.
 
     Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``xpu``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``xpu``; ``auto`` when absent.
         batch_size: images at a time.
         progress: show progress bars on a terminal.
         strict: make an image that cannot be read an error; otherwise such images are named, counted and left out.
+        accelerator, devices: Lightning's words for the device; see ``chosen_device``.
+        others: what anomalib's engine takes besides; see ``refuse_or_say``.
+
+    Raises:
+        ConfigError: torch has no such device here, or a word would change what comes out.
+        TypeError: a word that neither takes.
     """
 
     def __init__(
-        self, device: str = "auto", batch_size: int = 16, progress: bool = True, *, strict: bool = False
+        self,
+        device: str | None = None,
+        batch_size: int = 16,
+        progress: bool = True,
+        *,
+        strict: bool = False,
+        accelerator: str | None = None,
+        devices: int | str | Sequence[int] = "auto",
+        **others: Any,
     ) -> None:
-        self.device = resolve_device(device)
+        progress = bool(others.pop("enable_progress_bar", progress))
+        refuse_or_say("Engine", others, OF_ENGINE)
+        self.device = chosen_device(device, accelerator, devices)
         self.batch_size = batch_size
         self.progress = progress
         self.strict = strict
@@ -68,7 +85,7 @@ class Engine:
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
         """
-        _find_depth(model, datamodule)
+        find_depth(model, [*datamodule.train, *datamodule.validation])
         dataset = datamodule.dataset(datamodule.train, model.pre_processor.spec)
         with self.features(model, dataset, augment=True) as store:
             model.fit(store.pool())
@@ -93,12 +110,14 @@ class Engine:
         watch: Callable[[Batch], None] | None = None,
         *,
         augment: bool = False,
+        half: bool = False,
     ) -> Iterator[FeatureStore | ShardedStore]:
         """The features of a dataset's images; what an earlier, interrupted call left in ``storage`` is used.
 
         The store's ``images`` are the places of those that could be read; ``watch`` is given each decoded batch. With
-        ``augment`` an image's rows are followed by those of its copies, if the model augments. Processes that share a
-        job each extract a stretch of the images.
+        ``augment`` an image's rows are followed by those of its copies, if the model augments. With ``half`` an
+        accelerator may compute in half precision where distances to a bank of such rows are right. Processes that share
+        a job each extract a stretch of the images.
 
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
@@ -114,7 +133,7 @@ class Engine:
         options = storage or FeatureStorageOptions()
         with open_store(model, len(whole), options, largest, copied.pictures - 1) as store:
             rest = dataset.part(range(store.next_image, len(dataset)))
-            embed = Embedder(model, len(rest) * copied.pictures)
+            embed = Embedder(model, len(rest) * copied.pictures, half=half_types(self.device) if half else ())
             lost: list[str] = []
             for batch in self._batches(rest, "features", report=lost.extend, copied=copied):
                 store.append([places[path] for path in batch.image_path], embed(batch.image))
@@ -161,7 +180,7 @@ class Engine:
                 len(scores.labels),
             )
         if output is not None and model.visualizer is not None:
-            middle = _middle(model, scores.map_maxima)
+            middle = map_middle(model.post_processor, scores.map_maxima)
             for batch in self.stream(model, dataset, "pictures"):
                 model.visualizer.save(batch, middle, output, names)
         return model.evaluator(scores, None if model.post_processor is None else model.post_processor.thresholds)
@@ -206,7 +225,7 @@ class Engine:
         scored = list(self.stream(model, chosen))
         if output is not None and model.visualizer is not None:
             maxima = [batch.anomaly_map.amax((1, 2, 3)).numpy() for batch in scored if batch.anomaly_map is not None]
-            middle = _middle(model, np.concatenate(maxima))
+            middle = map_middle(model.post_processor, np.concatenate(maxima))
             for batch in scored:
                 model.visualizer.save(batch, middle, output, names)
         return scored
@@ -264,7 +283,7 @@ class Engine:
         self._prepare(model)
         embed = Embedder(model, len(dataset))
         for batch in self._batches(dataset, what, report=report):
-            yield _on_cpu(model.score_features(batch, embed(batch.image)))
+            yield model.score_features(batch, embed(batch.image)).on_cpu()
 
     def _batches(
         self,
@@ -278,30 +297,6 @@ class Engine:
         size = max(1, self.batch_size // copied.pictures)
         decoded = dataset.batches(size, strict=self.strict, report=report)
         with tqdm(total=len(dataset), desc=what, unit="image", disable=None if self.progress else True) as bar:
-            for batch in prefetch(batch._replace(image=copied(batch.image)) for batch in decoded):
-                yield batch._replace(image=batch.image.to(self.device))
+            for batch in prefetch(batch._replace(image=pinned(copied(batch.image), self.device)) for batch in decoded):
+                yield batch._replace(image=batch.image.to(self.device, non_blocking=True))
                 bar.update(len(batch.image_path))
-
-
-def _find_depth(model: Patchcore, datamodule: DataModule) -> None:
-    spec = model.pre_processor.spec
-    if spec.bit_depth is not None:
-        return
-    facts = pixel_facts([item.path for item in [*datamodule.train, *datamodule.validation]])
-    model.look_at(spec.model_copy(update={"bit_depth": facts.bit_depth}), model.ignore_masks)
-    for sentence in facts.sentences(facts.bit_depth):
-        _log.warning(sentence)
-
-
-def _on_cpu(batch: Batch) -> Batch:
-    def move(value: Any) -> Any:
-        return value.cpu() if isinstance(value, Tensor) else value
-
-    return Batch(*map(move, batch))
-
-
-def _middle(model: Patchcore, map_maxima: NDArray[np.float32]) -> float:
-    """The heatmaps' middle: the pixel threshold, or without one the median of the maps' maxima."""
-    if model.post_processor is not None and model.post_processor.thresholds is not None:
-        return model.post_processor.thresholds.pixel
-    return float(np.median(map_maxima))

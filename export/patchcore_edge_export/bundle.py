@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,9 +28,11 @@ from patchcore_edge.runs.checkpoint import (
 from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
 from patchcore_edge_runtime.bundle.calibration_facts import without_folders
+from patchcore_edge_runtime.bundle.lower_precision import InferencePrecision, LowerName, LowerTolerance
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, GoldenImage, Manifest, ModelFacts, ParityReport
 from patchcore_edge_runtime.errors import BundleError, CheckpointError
 from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.inspection.backend import Backend
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.shown import MAX_NAME, printable
 from patchcore_edge_runtime.verdict import Thresholds
@@ -40,6 +43,7 @@ from .convert.onnx import export_onnx
 from .convert.openvino import convert, save
 from .gate.deviation import Scales
 from .gate.golden import LEAST_MAP_TOLERANCE, OWN_TOLERANCE, Expectation, choose_golden, write_golden
+from .gate.limits import limits_name
 from .gate.onnx_backend import ONNXRuntimeBackend
 from .gate.parity import LIMITS, SCORE_LIMITS, Trial, judge
 from .graph.edge_model import EdgeModel
@@ -88,7 +92,14 @@ def export_bundle(
     return manifest
 
 
-def verify_bundle(path: Path, run: Path, data: Path | None, device: str, good: Sequence[str] = ()) -> ParityReport:
+def verify_bundle(
+    path: Path,
+    run: Path,
+    data: Path | None,
+    device: str,
+    good: Sequence[str] = (),
+    inference_precision: InferencePrecision = "f32",
+) -> ParityReport:
     """Compare a bundle with its run on this machine; ``require_parity`` raises what comes out.
 
     Args:
@@ -97,6 +108,7 @@ def verify_bundle(path: Path, run: Path, data: Path | None, device: str, good: S
         data: images to compare on, all splits but the training one; the run's calibration images when absent.
         device: OpenVINO's name.
         good: names of the folders of good parts; the run's own when empty.
+        inference_precision: what the backbone is computed in; whether the bundle was verified for it or not.
 
     Raises:
         BundleError: the bundle is damaged or of another run.
@@ -107,24 +119,26 @@ def verify_bundle(path: Path, run: Path, data: Path | None, device: str, good: S
     if manifest.model != _model_facts(fitted, facts) or manifest.preprocess != fitted.pre_processor.spec:
         raise BundleError(f"{path} was not exported from {run}; give the run it came from.")
     onnx_file = path / "model.onnx"
-    graph = OpenVINOBackend(bundle.model_xml, device, "latency")
+    opened = partial(OpenVINOBackend, device=device, inference_precision=inference_precision)
     onnx = ONNXRuntimeBackend(onnx_file) if onnx_file.is_file() else None
     with ExitStack() as held:
         samples = _labelled(data, good, fitted, facts) if data else _calibration_samples(run, fitted)
-        trials = [Trial(fitted, graph, samples, onnx)]
+        trials = [Trial(fitted, opened(bundle.model_xml), samples, onnx)]
         if data is None:
-            trials += _stand_in(bundle, run, fitted, device, Path(held.enter_context(TemporaryDirectory())))
+            trials += _stand_in(bundle, run, fitted, opened, Path(held.enter_context(TemporaryDirectory())))
         return judge(
             trials,
             batch=manifest.batch,
             device=device,
-            precision="int8" if manifest.compressed_weights else manifest.precision,
+            precision=limits_name("int8" if manifest.compressed_weights else manifest.precision, inference_precision),
             scales=Scales(_torch_thresholds(manifest), manifest.thresholds),
             search=manifest.search,
         )
 
 
-def _stand_in(bundle: Bundle, run: Path, fitted: Patchcore, device: str, scratch: Path) -> list[Trial]:
+def _stand_in(
+    bundle: Bundle, run: Path, fitted: Patchcore, opened: Callable[[Path], Backend], scratch: Path
+) -> list[Trial]:
     """Where the bundle's bank has seen the calibration images: its backbone before a bank that has not.
 
     The search before that bank is exact: what a precision changes is the backbone, and the bundle's own search is seen
@@ -144,7 +158,7 @@ def _stand_in(bundle: Bundle, run: Path, fitted: Patchcore, device: str, scratch
     save(graph, xml, compress_to_fp16=False)
     images = list(calibration_images(run, calibration).values())
     samples = gate_samples(images, cell=patch_cell(model), hidden=model.hidden)
-    return [Trial(model, OpenVINOBackend(xml, device, "latency"), samples)]
+    return [Trial(model, opened(xml), samples)]
 
 
 def _torch_thresholds(manifest: Manifest) -> Thresholds:
@@ -194,9 +208,21 @@ def _golden(
     graph = OpenVINOBackend(folder / MODEL_XML, "CPU", "latency")
     tolerance = OWN_TOLERANCE if own else SCORE_LIMITS[options.precision]
     chosen = choose_golden(fitted, images, inputs.labelled, seen=inputs.unseen is not None)
-    limits = LIMITS[options.gate]
-    of_maps = max(limits.fast_map if built.search == "fast" else limits.map, LEAST_MAP_TOLERANCE)
-    return write_golden(folder, chosen, Expectation(graph, own, tolerance, of_maps))
+    lower = {
+        one.name: (
+            OpenVINOBackend(folder / MODEL_XML, "CPU", "latency", inference_precision=one.name),
+            _lower_limits(one.name, built.search),
+        )
+        for one in built.lower
+        if one.parity.passed
+    }
+    of_maps = max(built.parity.map_limit, LEAST_MAP_TOLERANCE)
+    return write_golden(folder, chosen, Expectation(graph, own, tolerance, of_maps, lower))
+
+
+def _lower_limits(name: LowerName, search: str) -> LowerTolerance:
+    limits = LIMITS[name]
+    return LowerTolerance(score=limits.score, map=limits.fast_map if search == "fast" else limits.map)
 
 
 def _as_it_leaves(facts: CalibrationFacts) -> CalibrationFacts:
@@ -244,6 +270,7 @@ def _manifest(
         search=built.search,
         search_facts=built.search_facts,
         compressed_weights=options.compress_weights,
+        lower_precisions=built.lower,
         quantization=built.quantization,
         thresholds=built.thresholds,
         torch_thresholds=None if built.quantization is None else calibration.thresholds,

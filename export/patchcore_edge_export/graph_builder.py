@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import openvino as ov
 
 from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML
+from patchcore_edge_runtime.bundle.lower_precision import InferencePrecision, LowerName, LowerPrecision
 from patchcore_edge_runtime.bundle.manifest import Labels, ParityReport, QuantizationFacts, SearchFacts
 from patchcore_edge_runtime.bundle.model_info import rewrite_model_info
 from patchcore_edge_runtime.images.preprocess import Image
-from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend, made_for
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .convert.lowering import Lowering
@@ -24,6 +26,7 @@ from .convert.onnx import export_onnx
 from .convert.openvino import convert, save, with_model_info
 from .gate.advice import advice
 from .gate.deviation import Reference, Scales
+from .gate.limits import limits_name
 from .gate.onnx_backend import ONNXRuntimeBackend
 from .gate.parity import Trial, judge
 from .gate.recalibrate import recalibrated, score_pairs
@@ -44,6 +47,14 @@ class BuildResult:
     parity: ParityReport
     thresholds: Thresholds
     quantization: QuantizationFacts | None = None
+    lower: tuple[LowerPrecision, ...] = ()
+
+
+class _Twin(NamedTuple):
+    """The same graph with a bank that has not seen the calibration images."""
+
+    xml: Path
+    onnx: ONNXRuntimeBackend
 
 
 class GraphBuilder:
@@ -85,36 +96,54 @@ class GraphBuilder:
 
     def build_and_check(self, plan: FastPlan | None, why: str) -> BuildResult:
         """The graph of a plan, of exact search without one; ``why`` that plan."""
+        search: Literal["exact", "fast"] = "exact" if plan is None else "fast"
         with TemporaryDirectory() as scratch:
             work = Path(scratch)
             onnx = self._write(self._fitted, plan, self._folder / MODEL_XML, work / "model.onnx")
-            graph = OpenVINOBackend(self._folder / MODEL_XML, "CPU", "latency")
-            unseen = Trial(self._torch, graph, self._samples, onnx)
+            twin = None
             if self._inputs.unseen is not None:
-                onnx_twin = self._write(self.judge, plan, work / "unseen.xml", work / "unseen.onnx")
-                twin = OpenVINOBackend(work / "unseen.xml", "CPU", "latency")
-                unseen = Trial(self._judge_torch, twin, self._samples, onnx_twin)
-            own = self._own_thresholds(unseen, "exact" if plan is None else "fast")
-            parity = judge(
-                [unseen, *self._further(graph, onnx)],
-                batch=self._options.batch,
-                device="CPU",
-                precision=self._options.gate,
-                scales=Scales(self._thresholds, own),
-                search="exact" if plan is None else "fast",
-            )
+                twin = _Twin(
+                    work / "unseen.xml", self._write(self.judge, plan, work / "unseen.xml", work / "unseen.onnx")
+                )
+            trials = self._trials(twin, "f32", onnx)
+            own = self._own_thresholds(trials[0], search)
+            compare = partial(judge, batch=self._options.batch, device="CPU", search=search)
+            compare = partial(compare, scales=Scales(self._thresholds, own))
+            parity = compare(trials, precision=self._options.gate)
+            lower = [
+                LowerPrecision(name=name, parity=compare(self._trials(twin, name), precision=limits))
+                for name, limits in (self._lower_limits() if parity.passed else ())
+            ]
             if self._options.onnx:
                 for file in work.glob("model.onnx*"):
                     shutil.copy(file, self._folder / file.name)
         quantization = None if self._lowering is None else self._lowering.facts
-        return BuildResult("exact" if plan is None else "fast", _search_facts(plan, why), parity, own, quantization)
+        return BuildResult(search, _search_facts(plan, why), parity, own, quantization, tuple(lower))
 
-    def _further(self, graph: OpenVINOBackend, onnx: ONNXRuntimeBackend) -> Iterator[Trial]:
-        """What the written graph itself is shown, besides what a stand-in for it was."""
-        samples = list(self._inputs.labelled)
-        if self._inputs.unseen is not None:
-            samples += gate_samples(self._images, hidden=self._fitted.hidden, seen=True)
-        yield Trial(self._torch, graph, samples, onnx)
+    def _lower_limits(self) -> list[tuple[LowerName, str]]:
+        """The half precisions to try, those that this machine's CPU is made for, and the limits of each."""
+        fast = made_for("CPU") if self._options.lower else frozenset()
+        return [(name, limits_name(self._options.gate, name)) for name in get_args(LowerName) if name in fast]
+
+    def _trials(
+        self, twin: _Twin | None, precision: InferencePrecision, onnx: ONNXRuntimeBackend | None = None
+    ) -> list[Trial]:
+        """What the written graph is shown in a precision, and what a stand-in for it is, where it has one."""
+
+        def opened(xml: Path) -> OpenVINOBackend:
+            return OpenVINOBackend(xml, "CPU", "latency", inference_precision=precision)
+
+        graph, further = opened(self._folder / MODEL_XML), list(self._inputs.labelled)
+        if twin is None:
+            return [
+                Trial(self._torch, graph, self._samples, onnx),
+                Trial(self._torch, graph, further, onnx),
+            ]
+        further += gate_samples(self._images, hidden=self._fitted.hidden, seen=True)
+        return [
+            Trial(self._judge_torch, opened(twin.xml), self._samples, onnx and twin.onnx),
+            Trial(self._torch, graph, further, onnx),
+        ]
 
     def _write(self, model: Patchcore, plan: FastPlan | None, xml: Path, onnx_file: Path) -> ONNXRuntimeBackend:
         edge, half = EdgeModel(model, plan), self._options.precision == "fp16"

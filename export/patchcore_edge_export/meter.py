@@ -6,16 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import openvino as ov
 
 from patchcore_edge.models import Patchcore
 from patchcore_edge.plugins import PRECISIONS
-from patchcore_edge_runtime.errors import DeviceError
+from patchcore_edge_runtime.bundle.lower_precision import InferencePrecision
 from patchcore_edge_runtime.images.preprocess import Image
-from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend, made_for
 from patchcore_edge_runtime.verdict import Thresholds
 
 from .convert.onnx import export_onnx
@@ -44,8 +43,8 @@ def measure_graph(
         convert(onnx, xml, Thresholds(image=1.0, pixel=1.0), compress_to_fp16=False)
         if "fp32" in precisions:
             found["fp32"] = (_median(_backend(xml, device, images[0])), _megabytes(xml))
-        if "bf16" in precisions and _has_bf16(device):
-            found["bf16"] = (_median(_hinted(xml, device, images[0], "bf16")), _megabytes(xml))
+        if "bf16" in precisions and "bf16" in made_for(device):
+            found["bf16"] = (_median(_backend(xml, device, images[0], "bf16")), _megabytes(xml))
         if "int8" in precisions:
             core = ov.Core()
             # Mapped into memory the file could not be removed on Windows.
@@ -56,32 +55,10 @@ def measure_graph(
     return found
 
 
-def _has_bf16(device: str) -> bool:
-    try:
-        return "BF16" in ov.Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
-    except RuntimeError:
-        return False  # compiling says what is wrong with the device
-
-
-def _backend(xml: Path, device: str, image: Image) -> Callable[[], object]:
-    backend = OpenVINOBackend(xml, device, "latency")
+def _backend(xml: Path, device: str, image: Image, precision: InferencePrecision = "f32") -> Callable[[], object]:
+    backend = OpenVINOBackend(xml, device, "latency", inference_precision=precision)
     backend.images[...] = image
     return lambda: backend.infer(backend.images)
-
-
-def _hinted(xml: Path, device: str, image: Image, precision: str) -> Callable[[], object]:
-    core = ov.Core()
-    core.set_property({"ENABLE_MMAP": False})
-    try:
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-        request = core.compile_model(str(xml), device, options).create_infer_request()
-    except RuntimeError as error:
-        raise DeviceError(
-            f"{device} does not take the graph in {precision} ({str(error).splitlines()[-1]})."
-        ) from error
-    request.get_input_tensor().data[...] = image
-    infer: Callable[[], object] = request.infer
-    return infer
 
 
 def _median(infer: Callable[[], object]) -> float:

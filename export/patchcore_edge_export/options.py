@@ -22,6 +22,7 @@ class GraphOptions:
         onnx: keep the ONNX file.
         force: keep what the gate refuses.
         compress_weights: store weights in 8 bits a number.
+        lower: have the gate look at half precisions too, those that this machine's CPU is made for.
     """
 
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
@@ -30,6 +31,7 @@ class GraphOptions:
     onnx: bool = False
     force: bool = False
     compress_weights: bool = False
+    lower: bool = True
 
     @property
     def gate(self) -> str:

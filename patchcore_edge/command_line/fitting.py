@@ -42,20 +42,26 @@ __all__ = ["train", "tune"]
 def train(
     data: DataArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="RUN folder to write.")],
-    backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_efficientnet_lite0",
+    backbone: Annotated[
+        str, typer.Option(help="Network that describes the photos' patches, by timm's name.")
+    ] = "tf_efficientnet_lite0",
     layers: Annotated[
         str, typer.Option(help="Layers by timm's names, comma separated, in any order.")
     ] = "blocks.2,blocks.4",
     coreset_sampling_ratio: Annotated[
-        float | None, typer.Option(help="Share of the patches to keep, in (0, 1]; 0.01 unless a size is given.")
+        float | None, typer.Option(help="Share of all patches that the bank keeps, in (0, 1]. Default: 0.01.")
     ] = None,
-    coreset_size: Annotated[int | None, typer.Option(help="Patches to keep, in place of a ratio.")] = None,
-    bank_mb: Annotated[float | None, typer.Option(help="Memory bank's size in MB, in place of a ratio.")] = None,
-    num_neighbors: Annotated[int, typer.Option(help="Neighbours that re-weight the score; 1 for none.")] = 9,
+    coreset_size: Annotated[
+        int | None, typer.Option(help="Patches that the bank keeps. Default: by the share.")
+    ] = None,
+    bank_mb: Annotated[float | None, typer.Option(help="Size of the bank in MB. Default: by the share.")] = None,
+    num_neighbors: Annotated[
+        int, typer.Option(help="With --score reference: neighbours in the bank that re-weight the score; 1 for none.")
+    ] = 9,
     image_size: Annotated[
         str | None,
         typer.Option(
-            help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches. Default, auto: the "
+            help="Model input in pixels: SIZE or HEIGHTxWIDTH; of transformers whole patches. Default: auto, the "
             "photos' shape, half their sides, about 256x256's pixels at least and 384x384's at most."
         ),
     ] = None,
@@ -64,19 +70,39 @@ def train(
         float,
         typer.Option(help="Share of the good images to keep for `calibrate`, if the data has no validation/good."),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Decides the coreset's first pick and which images are kept.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Number that chance begins with: the bank's first patch, and which photos are held out.")
+    ] = 0,
     device: TorchDevice = "auto",
     memory_limit: Annotated[
-        str | None, typer.Option(help="Memory for features, such as 4GB; beyond it they go to disk. Default: half.")
+        str | None,
+        typer.Option(
+            help="Memory that the fit may take, such as 4GB; what does not fit waits on disk. "
+            "Default: half of what is free."
+        ),
     ] = None,
     projection_eps: Annotated[
-        float | None, typer.Option(help="Choose the coreset after a random projection, as the paper did: 0.9.")
+        float | None,
+        typer.Option(
+            help="Choose the bank's patches by shortened descriptions, as the paper did to save time; 0.9 is its "
+            "value. "
+            "Not needed here, and the bank gets worse. Default: by whole ones."
+        ),
     ] = None,
     score: Annotated[
-        ScoreRule, typer.Option(help="How an image's score comes from its patches; reference is eq. 7 of the paper.")
+        ScoreRule,
+        typer.Option(
+            help="What a photo's score is: the heatmap's maximum, "
+            "the mean of its worst places (top-k), the worst patch, or the paper's eq. 7 (reference)."
+        ),
     ] = ScoreRule.MAP_MAX,
     pca: Annotated[
-        float | None, typer.Option(help="Keep so many principal components of the features, or this share below 1.")
+        float | None,
+        typer.Option(
+            help="Keep so many principal components of the patches' descriptions; below 1, as many as have that "
+            "share of "
+            "their variance. Default: the descriptions as they are."
+        ),
     ] = None,
     whitening: Annotated[
         float, typer.Option(help="With --pca: from 0 (none) to 1, how much directions of small variance gain.")
@@ -90,11 +116,11 @@ def train(
         str | None,
         typer.Option(
             help="Learn further pictures of each image too: brightness, contrast, shift, turn, and where a mirrored "
-            "part is as good flip-h, flip-v; comma separated."
+            "part is as good flip-h, flip-v; comma separated. Default: none."
         ),
     ] = None,
     augment_copies: Annotated[
-        int | None, typer.Option(help="With --augment: so many further pictures of each image, 3 unless given.")
+        int | None, typer.Option(help="With --augment: so many further pictures of each image. Default: 3.")
     ] = None,
     outliers: Annotated[
         str, typer.Option(help="Images unlike the others: keep, drop, or how many of the least usual to drop.")
@@ -156,22 +182,34 @@ def tune(
     ] = "tf_efficientnet_lite0",
     sizes: Annotated[
         str | None,
-        typer.Option(help="Sides in pixels to try, comma separated, the first as default; the photos' shape is kept."),
+        typer.Option(
+            help="Sides of the model's picture to try, in pixels, comma separated; the photos' shape is kept. "
+            "Default: the "
+            "one that `train` would take, and 384, 512 and 256 as far as the photos have the pixels."
+        ),
     ] = None,
     budget_ms: Annotated[
-        float | None, typer.Option(help="Milliseconds a frame may take on --inference-device.")
+        float | None, typer.Option(help="Milliseconds that a frame may take on --inference-device. Default: any.")
     ] = None,
-    budget_mb: Annotated[float | None, typer.Option(help="Megabytes that the graph's files may have.")] = None,
+    budget_mb: Annotated[
+        float | None, typer.Option(help="Megabytes that the graph's files may have. Default: any.")
+    ] = None,
     time_limit: Annotated[
-        float | None, typer.Option(help="Minutes after which the search ends with what it has.")
+        float | None,
+        typer.Option(help="Minutes after which the search ends with what it has. Default: none, until all is tried."),
     ] = None,
     precision: Annotated[
         Precision, typer.Option(help="Of the graphs that the budgets are for: fp32, bf16 or int8.")
     ] = Precision.FP32,
     inference_device: Annotated[str, typer.Option(help="OpenVINO device that graphs are timed on.")] = "CPU",
-    target_fpr: Annotated[float | None, typer.Option(help="As for `calibrate`.")] = None,
+    target_fpr: Annotated[
+        float | None,
+        typer.Option(help="Share of good parts that may be called NG, as for `calibrate`. Default: as there."),
+    ] = None,
     weights: WeightsOption = None,
-    seed: Annotated[int, typer.Option(help="Decides the coresets' first picks and the folds.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Number that chance begins with: the banks' first patches, and the folds.")
+    ] = 0,
     device: TorchDevice = "auto",
     outliers: Annotated[
         str, typer.Option(help="Images unlike the others, in the last fit: keep, drop, or how many to drop.")

@@ -66,8 +66,9 @@ def calibrate(
     target_fpr: Annotated[
         float | None,
         typer.Option(
-            help="Share of good parts that may be called NG. Default: what the images support, up to 0.05, weighed "
-            "against what it catches; with labelled defects, the highest F1."
+            help="Share of good parts that may be called NG: 0.01 is one in a hundred. A smaller share needs more "
+            "photos. "
+            "Default: about 0.05, or less where that finds as many defects; with labelled defects, what separates best."
         ),
     ] = None,
     device: TorchDevice = "auto",
@@ -104,7 +105,7 @@ def calibrate(
 def evaluate(
     run: RunArgument,
     data: TestData = None,
-    report: Annotated[Path | None, typer.Option(help="Report to write; RUN/report.html by default.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Report to write. Default: RUN/report.html.")] = None,
     device: TorchDevice = "auto",
     roi: RoiOption = None,
     ignore_mask: IgnoreMaskOption = None,

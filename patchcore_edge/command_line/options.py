@@ -79,7 +79,8 @@ GoodOption = Annotated[
     typer.Option(
         "--good",
         metavar="NAME",
-        help="Name of the folder of good parts, where it is not called good, OK, normal …; several times for several.",
+        help="Name of the folder of good parts, where it is not called good, OK, normal …; several times for several. "
+        "Default: the folder with such a name.",
     ),
 ]
 RecursiveOption = Annotated[bool, typer.Option("--recursive/--no-recursive", help="Take the images in subfolders too.")]
@@ -91,7 +92,8 @@ RoiOption = Annotated[
     str | None,
     typer.Option(
         "--roi",
-        help="Part of each photo and frame to look at: X,Y,WIDTH,HEIGHT in pixels. The run and the bundle carry it.",
+        help="Part of each photo and frame to look at: X,Y,WIDTH,HEIGHT in pixels. The run and the bundle carry it. "
+        "Default: all of it.",
     ),
 ]
 IgnoreMaskOption = Annotated[
@@ -99,7 +101,7 @@ IgnoreMaskOption = Annotated[
     typer.Option(
         "--ignore-mask",
         help="Corners 'x,y x,y x,y' in fractions of the frame within which nothing counts; several times for several. "
-        "The run and the bundle carry them.",
+        "The run and the bundle carry them. Default: none.",
     ),
 ]
 BitDepthOption = Annotated[

@@ -68,7 +68,7 @@ def parse_pca(dimensions: float | None, whitening: float) -> PcaOptions | None:
             raise ConfigError("--whitening needs --pca; add --pca 0.99, say.")
         return None
     try:
-        return PcaOptions(dimensions=dimensions, whitening=whitening)
+        return PcaOptions.model_validate({"dimensions": dimensions, "whitening": whitening})
     except ValidationError as error:
         raise ConfigError(f"--pca and --whitening: {first_fault(error)}.") from None
 

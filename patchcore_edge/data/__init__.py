@@ -6,7 +6,7 @@ from .datamodule import DataModule
 from .dataset import ImageDataset, ImageItem
 from .folder import Folder, open_data, open_tests, open_whole
 from .lists import ImageList, Shards, data_path
-from .mvtec import CATEGORIES, MVTec, MVTecTest, test_items
+from .mvtec import CATEGORIES, MVTec, MVTecAD, MVTecTest, test_items
 from .prediction import prediction_items
 from .report import DataReport, report_data
 from .split import hold_out
@@ -24,6 +24,7 @@ __all__ = [
     "ImageItem",
     "ImageList",
     "MVTec",
+    "MVTecAD",
     "MVTecTest",
     "Shards",
     "VisA",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError, FrameError
 from patchcore_edge_runtime.images.files import decode_image, read_image
-from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, preprocess
+from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, crop_roi, preprocess
 
 from .batch import Batch
 from .mask_pixels import Masks
@@ -50,8 +51,8 @@ class ImageItem:
         return self.label not in ("good", None)
 
 
-def decoded(path: Path, spec: PreprocessSpec, data: bytes | None = None) -> tuple[Image, tuple[int, int]]:
-    """The model-size uint8 BGR pixels of a file, and the height and width of what the model looks at in it.
+def decoded(path: Path, spec: PreprocessSpec, data: bytes | None = None) -> tuple[Image, NDArray[Any]]:
+    """The model-size uint8 BGR pixels of a file, and what they were made from: the photo or its region of interest.
 
     Args:
         path: image file.
@@ -66,9 +67,7 @@ def decoded(path: Path, spec: PreprocessSpec, data: bytes | None = None) -> tupl
         image = preprocess(frame, spec)
     except FrameError as error:
         raise DataError(f"{path}: {error}") from None
-    if spec.roi is not None:
-        return image, (spec.roi[3], spec.roi[2])
-    return image, (int(frame.shape[0]), int(frame.shape[1]))
+    return image, frame if spec.roi is None else crop_roi(frame, spec.roi)
 
 
 @dataclass(frozen=True)

@@ -141,10 +141,10 @@ class DecodedFiles:
         try:
             data = file_bytes(path)
             digest = hashlib.sha256(data).hexdigest()
-            image, frame_size = decoded(path, self._spec, data)
+            image, frame = decoded(path, self._spec, data)
         except DataError as error:
             return _Found(digest, None, None, str(error))
-        return _Found(digest, measure(image, frame_size), image, "")
+        return _Found(digest, measure(image, frame), image, "")
 
     def _keep(self, path: Path, found: _Found) -> None:
         if found.pixels is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.listing import LeftOut, Listing, Why, list_images
@@ -16,6 +17,7 @@ from .good_names import is_chosen
 from .lists import ImageList, Shards, data_path, is_list, is_shards
 from .masks import Matches, with_masks
 from .mvtec import MVTec, MVTecTest
+from .spellings import OF_DATA, refuse_or_say
 from .split import hold_out
 from .splits import FolderRules, split_folder
 from .visa import VisA, is_visa
@@ -24,57 +26,82 @@ __all__ = ["Folder", "open_data", "open_tests", "open_whole"]
 
 _log = logging.getLogger(__name__)
 
+Folders = str | Path | Sequence[str | Path] | None
+"""One folder, several, or none."""
+
 
 class Folder(DataModule):
     """Good images in one folder: enough to fit on, or to calibrate with. Test images are optional.
 
+    Where anomalib has further words, they are taken too; see ``refuse_or_say``.
+
     Args:
-        root: the folder of good images, or what the other folders are relative to.
-        normal_dir: good images to fit on, relative to ``root``; ``root`` itself when absent.
-        abnormal_dir: defective test images, directly or in one folder per kind of defect.
-        normal_test_dir: good test images.
-        mask_dir: defect masks, in the same folders as the defective images; how they are called, see ``masks``.
-        val_split_ratio: share of the good images that is held out for validation, in [0, 1).
+        root: the folder of good images, or what the other folders are relative to; may be left out where those say all.
+        normal_dir: good images to fit on, relative to ``root``; ``root`` itself when absent. A folder or several.
+        abnormal_dir: defective test images, directly or in one folder per kind of defect. A folder or several.
+        normal_test_dir: good test images. A folder or several.
+        mask_dir: defect masks, in the same folders as the defective images; how they are called, see ``masks``. A
+            folder, or one for each of ``abnormal_dir``.
+        name: what the data are called in what is said of them; the root when absent.
+        normal_split_ratio: share of the good images that is held out for the test, in [0, 1); not with
+            ``normal_test_dir``.
+        val_split_ratio: share of the remaining good images that is held out for validation, in [0, 1).
         seed: decides which.
         group_by: pattern that finds an image's batch in its path below its folder; subfolders are batches when None.
         recursive: look into subfolders too.
 
     Raises:
         DataError: a folder is missing, holds no image, or a subfolder that is not of good parts.
-        ConfigError: the share is not in [0, 1), or the pattern does not fit.
+        ConfigError: a share is not in [0, 1), the pattern does not fit, or one of the words would change what comes
+            out.
+        TypeError: a word that neither takes.
     """
 
     def __init__(
         self,
-        root: str | Path,
-        normal_dir: str | Path | None = None,
-        abnormal_dir: str | Path | None = None,
-        normal_test_dir: str | Path | None = None,
-        mask_dir: str | Path | None = None,
+        root: str | Path | None = None,
+        normal_dir: Folders = None,
+        abnormal_dir: Folders = None,
+        normal_test_dir: Folders = None,
+        mask_dir: Folders = None,
         *,
+        name: str | None = None,
+        normal_split_ratio: float = 0.0,
         val_split_ratio: float = 0.0,
-        seed: int = 0,
+        seed: int | None = 0,
         group_by: str | None = None,
         recursive: bool = True,
+        **others: Any,
     ) -> None:
-        root = Path(root)
-        found = [good_folder(root / (normal_dir or ""), recursive=recursive)]
-        train, validation = hold_out(good_images(found[0], group_by), val_split_ratio, seed)
-        masks = _mask_folder(root, mask_dir, abnormal_dir)
-        test: list[ImageItem] = []
+        refuse_or_say("Folder", others, OF_DATA)
+        if root is None and not _each(normal_dir):
+            raise ConfigError("Folder has neither root nor normal_dir; give the folder of the good images.")
+        root, seed = _root(root, normal_dir), seed or 0
+        found = [good_folder(root / one, recursive=recursive) for one in _each(normal_dir) or [Path()]]
+        train = [item for listing in found for item in good_images(listing, group_by)]
+        tests = [good_folder(root / one, recursive=recursive) for one in _each(normal_test_dir)]
+        test = [item for listing in tests for item in good_images(listing, group_by)]
+        if tests and normal_split_ratio:
+            raise ConfigError("normal_test_dir has the good test images; leave normal_split_ratio out.")
+        train, held = hold_out(train, normal_split_ratio, seed)
+        train, validation = hold_out(train, val_split_ratio, seed)
+        test += held
         matches = Matches()
-        if normal_test_dir is not None:
-            found.append(good_folder(root / normal_test_dir, recursive=recursive))
-            test += good_images(found[-1], group_by)
-        if abnormal_dir is not None:
-            found.append(_defective_folder(root / abnormal_dir, recursive))
+        for defects, masks in _with_mask_folders(_each(abnormal_dir), _each(mask_dir)):
+            found.append(_defective_folder(root / defects, recursive))
             defective = [ImageItem(path, "defective") for path in found[-1].files]
-            defective, matches = with_masks(defective, found[-1].folder, masks)
+            own = _mask_folder(root, masks, defects)
+            defective, more = with_masks(defective, found[-1].folder, own)
+            matches = matches.joined(more)
             test += defective
-        left_out = [one for each in found for one in each.left_out]
+        left_out = [one for each in (*found, *tests) for one in each.left_out]
         super().__init__(root, train, validation, test, left_out=left_out, matches=matches)
+        self.name = name
         if mask_dir is not None:
             self._log_masks()
+
+    def __str__(self) -> str:
+        return self.name or super().__str__()
 
     def _log_masks(self) -> None:
         """For programs: the commands' report says it to people."""
@@ -124,8 +151,7 @@ def open_data(
         return ImageList(path, val_split_ratio=val_split_ratio, seed=seed, good=good)
     if is_shards(path):
         return Shards(path, val_split_ratio=val_split_ratio, seed=seed, rules=rules)
-    if not path.is_dir():
-        raise DataError(f"There is no folder {path}; give a folder of images of good parts.")
+    _require_folder(path)
     if is_visa(path):
         return VisA(path, rules, val_split_ratio, seed)
     if split_folder(path, "train") is not None:
@@ -133,6 +159,15 @@ def open_data(
             path, "", val_split_ratio=val_split_ratio, seed=seed, group_by=group_by, good=good, recursive=recursive
         )
     return _GoodBelow(path, val_split_ratio, seed, rules)
+
+
+def _require_folder(path: Path) -> None:
+    if path.is_file():
+        raise DataError(
+            f"{path} is a file; data are a folder of images, a list of them (.csv, .parquet), or tar shards (.tar)."
+        )
+    if not path.is_dir():
+        raise DataError(f"There is no folder {path}; give a folder of images of good parts.")
 
 
 def open_tests(path: str | Path, rules: FolderRules) -> DataModule:
@@ -194,11 +229,34 @@ def _defective_folder(folder: Path, recursive: bool) -> Listing:
     return listing
 
 
-def _mask_folder(root: Path, mask_dir: str | Path | None, abnormal_dir: str | Path | None) -> list[Path]:
+def _each(folders: Folders) -> list[Path]:
+    if folders is None:
+        return []
+    return [Path(folders)] if isinstance(folders, str | Path) else [Path(one) for one in folders]
+
+
+def _root(root: str | Path | None, normal_dir: Folders) -> Path:
+    """What folders are relative to: without a root where one stands, unless there is one folder and nothing else."""
+    if root is not None:
+        return Path(root)
+    named = _each(normal_dir)
+    return named[0].absolute().parent if named[0].is_absolute() else Path()
+
+
+def _with_mask_folders(defects: Sequence[Path], masks: Sequence[Path]) -> Iterator[tuple[Path, Path | None]]:
+    """Each folder of defective parts with that of its masks."""
+    if len(masks) not in (0, 1, len(defects)):
+        raise ConfigError(
+            f"There are {len(masks)} folders of masks for {len(defects)} of defective parts; give one, or one for each."
+        )
+    return zip(defects, masks if len(masks) == len(defects) else [*masks, *[None]][:1] * len(defects), strict=True)
+
+
+def _mask_folder(root: Path, mask_dir: Path | None, abnormal_dir: Path) -> list[Path]:
     if mask_dir is None:
         return []
     masks = root / mask_dir
     if not masks.is_dir():
         raise DataError(f"There is no folder {masks}; give the folder of the defect masks.")
-    below = masks / Path(abnormal_dir or "").name
+    below = masks / abnormal_dir.name
     return [below if below.is_dir() else masks]

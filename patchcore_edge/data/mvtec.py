@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.listing import LeftOut, Why, describe_left_out, list_images
@@ -26,10 +27,11 @@ from .datamodule import DataModule, good_images
 from .dataset import ImageItem
 from .good_names import is_chosen
 from .masks import Matches, with_masks
+from .spellings import OF_DATA, refuse_or_say
 from .split import hold_out
 from .splits import FolderRules, Labelled, is_mask_folder, labelled_folders, mask_folders, split_folder
 
-__all__ = ["CATEGORIES", "MVTec", "MVTecTest", "test_items"]
+__all__ = ["CATEGORIES", "MVTec", "MVTecAD", "MVTecTest", "test_items"]
 
 CATEGORIES = (
     "bottle",
@@ -108,6 +110,40 @@ class MVTec(DataModule):
         left_out = [*_unused(folder, where.values()), *(one for labelled in found for one in labelled.left_out)]
         notes = [note for labelled in found for note in labelled.notes]
         super().__init__(folder, train, validation, test, left_out=left_out, notes=notes, matches=matches)
+
+
+class MVTecAD(MVTec):
+    """The same by anomalib's name, with the words that its datamodule takes besides; see ``refuse_or_say``.
+
+    Its default ``val_split_mode`` has the test images set the thresholds; here without validation images none are set.
+
+    Raises:
+        ConfigError, DataError: as ``MVTec``; or one of the words would change what comes out.
+        TypeError: a word that neither takes.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "./datasets/MVTecAD",
+        category: str = "bottle",
+        *,
+        val_split_ratio: float = 0.0,
+        seed: int | None = 0,
+        group_by: str | None = None,
+        good: Sequence[str] = (),
+        recursive: bool = True,
+        **others: Any,
+    ) -> None:
+        refuse_or_say("MVTecAD", others, OF_DATA)
+        super().__init__(
+            root,
+            category,
+            val_split_ratio=val_split_ratio,
+            seed=seed or 0,
+            group_by=group_by,
+            good=good,
+            recursive=recursive,
+        )
 
 
 class MVTecTest(DataModule):

@@ -11,8 +11,7 @@ from patchcore_edge_runtime.images.listing import describe_left_out, list_images
 
 from .datamodule import DataModule, require_images
 from .dataset import ImageItem
-from .folder import open_data
-from .lists import data_path, is_list, is_shards
+from .lists import data_path, images_in_shards, is_list, is_shards, listed_images
 
 __all__ = ["prediction_items"]
 
@@ -39,10 +38,7 @@ def prediction_items(
         return source.test
     path = data_path(source)
     if is_list(path) or is_shards(path):
-        found = open_data(path)
-        for sentence in found.describe_folders():
-            _log.warning("%s", sentence)
-        return [ImageItem(item.path, None) for item in [*found.train, *found.validation, *found.test]]
+        return _named_items(path)
     if path.is_file():
         return [ImageItem(path, None)]
     if not path.is_dir():
@@ -52,3 +48,14 @@ def prediction_items(
     if left_out := describe_left_out(listing.left_out, path):
         _log.warning("%s", left_out)
     return [ImageItem(file, None) for file in listing.files]
+
+
+def _named_items(path: Path) -> list[ImageItem]:
+    """Of a list or of shards."""
+    found, lost = (listed_images if is_list(path) else images_in_shards)(path)
+    left_out = describe_left_out(lost, path)
+    if not found:
+        raise DataError(f"{path} has no images that can be used. {left_out}".strip())
+    if left_out:
+        _log.warning("%s", left_out)
+    return [ImageItem(file, None) for file in found]

@@ -8,6 +8,7 @@ from pathlib import Path
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.path_text import path_from_text
 
+from ..data.lists import is_there
 from ..engine import resolve_device
 from ..models.feature_extractor import layer_strides
 from ..models.weights import weights_file
@@ -69,6 +70,6 @@ def training_data(run: Path, facts: RunFacts) -> Path:
     """
     for text in (facts.train_place, facts.train_data):
         place = Path(path_from_text(text))
-        if text and place.exists():
+        if text and is_there(place):
             return place
     raise DataError(f"{run} was trained on {facts.train_place or facts.train_data}, which is not there; give --data.")

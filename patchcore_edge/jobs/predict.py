@@ -16,7 +16,7 @@ from patchcore_edge_runtime.display.record import Record
 from patchcore_edge_runtime.errors import ConfigError, FrameError
 from patchcore_edge_runtime.images.frame_check import check_frame
 from patchcore_edge_runtime.images.geometry import Roi
-from patchcore_edge_runtime.images.preprocess import preprocess
+from patchcore_edge_runtime.images.preprocess import crop_roi, preprocess
 from patchcore_edge_runtime.inspection.ignore_mask import IgnoreMask
 from patchcore_edge_runtime.inspection.result import InspectionResult, Timings
 from patchcore_edge_runtime.inspection.rules import Judgement, LineRules, judge
@@ -25,7 +25,7 @@ from patchcore_edge_runtime.sources.files import ImageSource
 from patchcore_edge_runtime.verdict import Verdict
 
 from ..data import Batch, prediction_items
-from ..engine import resolve_device
+from ..fit.devices import resolve_device
 from ..fit.embedder import Embedder
 from ..runs.checkpoint import MODEL_FILE, load_calibrated
 
@@ -84,6 +84,7 @@ class RunInspector:
             frame_id=frame.index,
             time=frame.time,
             known_regions=judged.regions,
+            frame=image,
         )
         return Record(frame, result)
 
@@ -93,7 +94,7 @@ class RunInspector:
         moments = [perf_counter()]
         pixels = preprocess(frame.image, self._spec)
         moments.append(perf_counter())
-        if reason := check_frame(pixels, (roi[3], roi[2]), self._sanity):
+        if reason := check_frame(pixels, crop_roi(frame.image, roi), self._sanity):
             raise FrameError(reason)
         moments.append(perf_counter())
         batch = Batch(torch.from_numpy(pixels[None]).to(self._device))

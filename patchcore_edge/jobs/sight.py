@@ -60,9 +60,8 @@ class Sight:
             ConfigError: a number that cannot be.
         """
         try:
-            return PreprocessSpec(
-                height=size[0], width=size[1], bit_depth=self.bit_depth, roi=self.roi, frame_size=self.frame_size
-            )
+            facts = {"bit_depth": self.bit_depth, "roi": self.roi, "frame_size": self.frame_size}
+            return PreprocessSpec.model_validate({"height": size[0], "width": size[1], **facts})
         except ValidationError as error:
             raise ConfigError(f"--image-size, --bit-depth and --roi: {first_fault(error)}.") from None
 

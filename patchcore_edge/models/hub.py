@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from patchcore_edge_runtime.errors import ConfigError
 
-from .weights import WEIGHTS_DIR
+from .weights import WEIGHTS_DIR, other_default
 
 __all__ = ["downloaded"]
 
@@ -41,7 +41,7 @@ def downloaded(backbone: str, network: nn.Module, indices: tuple[int, ...]) -> d
         raise ConfigError(
             f"The weights of {backbone} could not be downloaded ({_cause(error)}); where there is a network get "
             f"{what}, and give it as --weights FILE or put it as {backbone}.safetensors into a folder that "
-            f"{WEIGHTS_DIR} names."
+            f"{WEIGHTS_DIR} names{other_default(backbone)}."
         ) from error
     return dict(filled.state_dict())
 

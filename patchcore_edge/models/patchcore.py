@@ -74,7 +74,9 @@ class Patchcore(nn.Module):
     Of the four components, True gives the default, False does without, and an instance is taken as it is.
 
     Args:
-        backbone: timm name.
+        backbone: timm name. The default is the reference's, so that its examples hold; that of the commands is
+            ``tf_efficientnet_lite0`` with the layers ``blocks.2`` and ``blocks.4``, which is made for small PCs and
+            whose weights a package brings.
         layers: names of the backbone's layers; a set, whose order does not matter.
         pre_trained: load ImageNet weights.
         coreset_sampling_ratio: fraction of the patches that the memory bank keeps, in (0, 1].

@@ -62,7 +62,8 @@ class PreProcessor(nn.Module):
         crop_height, crop_width = center_crop_size or (None, None)
         height, width = image_size
         try:
-            spec = PreprocessSpec(height=height, width=width, crop_height=crop_height, crop_width=crop_width)
+            crop = {"crop_height": crop_height, "crop_width": crop_width}
+            spec = PreprocessSpec.model_validate({"height": height, "width": width, **crop})
         except ValidationError as error:
             why = first_fault(error)
             raise ConfigError(f"The image size {image_size} with the crop {center_crop_size}: {why}.") from None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from patchcore_edge_runtime.bundle.recipe import ScoreRule
 from patchcore_edge_runtime.errors import CheckpointError
+from patchcore_edge_runtime.validation import one_of
 
 from .anomaly_map import AnomalyMapGenerator
 from .feature_space import FeatureSpace
@@ -88,6 +89,7 @@ class PatchcoreModel(PatchEmbedder):
         super().__init__(
             layers, backbone, pre_trained, patch_stride=patch_stride, patch_size=patch_size, image_size=image_size
         )
+        one_of("score", str(score), tuple(map(str, ScoreRule)))
         self.score = ScoreRule(score)
         self.num_neighbors = num_neighbors
         self.anomaly_map_generator = AnomalyMapGenerator()

@@ -29,6 +29,7 @@ __all__ = [
     "load_tensors",
     "load_weights",
     "local_weights",
+    "other_default",
     "report_unused",
     "weights_file",
     "weights_package",
@@ -68,6 +69,16 @@ def weights_package(backbone: str) -> str | None:
     return _PACKAGES[backbone].replace("_", "-") if backbone in _PACKAGES else None
 
 
+def other_default(backbone: str) -> str:
+    """The end of an error about missing weights: what else to take where no package holds those of a backbone."""
+    if backbone in _PACKAGES:
+        return ""
+    return (
+        f"; or take what the commands take by default, in place of the API's default: {DEFAULT_BACKBONE} with the "
+        f"layers {' and '.join(DEFAULT_LAYERS)}, whose weights the extra [weights] brings"
+    )
+
+
 def weights_file(backbone: str, weights: str | None) -> Path | None:
     """The file to load what was asked for from; None where this machine's own or the hub's are meant.
 
@@ -86,7 +97,7 @@ def weights_file(backbone: str, weights: str | None) -> Path | None:
         raise DataError(
             f"There are no weights for {backbone} on this machine; {install}"
             f"give --weights PATH, put {backbone}.safetensors into a folder that {WEIGHTS_DIR} names, "
-            f"or give --weights {HUB} to download timm's."
+            f"or give --weights {HUB} to download timm's{other_default(backbone)}."
         )
     return None
 

@@ -14,6 +14,7 @@ from patchcore_edge_runtime.version import __version__
 from ..data import DataModule, FolderRules, ImageItem
 from ..data.digests import FileDigests
 from ..data.evenly_spaced import evenly_spaced
+from ..data.lists import is_there
 from ..models import Patchcore
 from .checkpoint import RunFacts, save_run
 
@@ -74,7 +75,7 @@ def save_fitted(
         mean=mean,
         std=std,
         train_data=str(module),
-        train_place=path_text(Path(module.root).absolute()) if Path(module.root).exists() else "",
+        train_place=path_text(Path(module.root).absolute()) if is_there(Path(module.root)) else "",
         train_sha256=digests(module.train),
         held_out_sha256=digests(split_off(module)),
         left_out_sha256=digests(found.left_out),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle.bundle import Bundle
+from .bundle.lower_precision import AskedPrecision
 from .errors import SourceError
 from .images.preprocess import Image, PreprocessSpec
 from .inspection.inspector import Inspector
@@ -40,6 +41,7 @@ def benchmark(
     source: str | None = None,
     cache_dir: Path | None = None,
     inference_num_threads: int | None = None,
+    inference_precision: AskedPrecision = "auto",
 ) -> dict[str, Any]:
     """Inspect frames for a while.
 
@@ -51,6 +53,7 @@ def benchmark(
         source: pictures to use, as ``-s`` takes them; the first 32. Noisy variants of the golden images when absent.
         cache_dir: where OpenVINO may keep the compiled model.
         inference_num_threads: for the CPU only, as ``OpenVINOBackend`` takes it.
+        inference_precision: as ``Inspector`` takes it.
 
     Returns:
         plain JSON values: milliseconds per stage (p50, p95, p99), frames per second, bytes of memory.
@@ -61,7 +64,7 @@ def benchmark(
     before = resident_memory()
     start = perf_counter()
     loaded = Bundle.load(bundle)
-    backend, _ = open_backend(loaded, device, hint, cache_dir, inference_num_threads)
+    backend, _ = open_backend(loaded, device, hint, cache_dir, inference_num_threads, None, inference_precision)
     more = backend.optimal_requests - 1 if hint == "throughput" else 0
     inspectors = [
         Inspector(loaded, device, backend=one) for one in (backend, *(backend.sibling() for _ in range(more)))
@@ -77,6 +80,7 @@ def benchmark(
         "model_id": loaded.manifest.model_id,
         "device": device.upper(),
         "hint": hint,
+        "inference_precision": backend.inference_precision,
         "requests": len(inspectors),
         "frame": [width, height],
         "frames": len(results),
@@ -96,13 +100,15 @@ def golden_frames(bundle: Bundle) -> list[Image]:
     golden = [bundle.golden_image(image) for image in bundle.manifest.golden]
     limits = bundle.manifest.sanity
     frames = []
-    for image in islice(cycle(golden), _FRAMES_HELD):
-        noisy = np.clip(image + random.normal(0, _NOISE, image.shape), 0, 255).astype(np.uint8)
+    for picture in islice(cycle(golden), _FRAMES_HELD):
+        image = picture
         if limits is not None and bundle.manifest.preprocess.crop_height is None:
             # The limits are twice the largest good frame; enlarged without smoothing, so that it stays sharp.
             size = (max(8, limits.max_width // 2), max(8, limits.max_height // 2))
-            noisy = cv2.resize(noisy, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
-        frames.append(_around(noisy, bundle.manifest.preprocess))
+            image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+        frame = _around(image, bundle.manifest.preprocess)
+        # Behind all that enlarges: a sensor's noise is another in each pixel.
+        frames.append(np.clip(frame + random.normal(0, _NOISE, frame.shape), 0, 255).astype(np.uint8))
     return frames
 
 
@@ -158,8 +164,8 @@ def describe(facts: dict[str, Any]) -> str:
     """What ``benchmark`` found, as lines of text."""
     width, height = facts["frame"]
     lines = [
-        f"{facts['model_id']} on {facts['device']}, hint {facts['hint']}, {facts['requests']} in flight, "
-        f"frames of {width}x{height}",
+        f"{facts['model_id']} on {facts['device']} in {facts['inference_precision']}, hint {facts['hint']}, "
+        f"{facts['requests']} in flight, frames of {width}x{height}",
         f"{facts['fps']} frames/s over {facts['frames']} frames ({facts['errors']} ERROR), "
         f"start {facts['startup_seconds']} s, memory {facts['memory_bytes'] / 2**20:.0f} MiB",
         f"{'ms':>14}{'p50':>10}{'p95':>10}{'p99':>10}",

@@ -140,7 +140,8 @@ def lower_thread_priority() -> None:
     elif sys.platform == "linux":
         # Only on Linux is a thread's number a process's for this call.
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + _NICE)
 
 
 def resident_memory() -> int:

@@ -11,7 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from .errors import ConfigError
 
-__all__ = ["LARGEST", "Seconds", "Settings", "explain_fault", "first_fault", "no_such", "one_of", "require"]
+__all__ = [
+    "LARGEST",
+    "Checked",
+    "Seconds",
+    "Settings",
+    "ended",
+    "explain_fault",
+    "first_fault",
+    "no_such",
+    "one_of",
+    "require",
+]
 
 _LONGEST = 60
 
@@ -22,7 +33,25 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 """A time to wait: a day at most, as a longer one is no limit any more."""
 
 
-class Settings(BaseModel):
+class Checked(BaseModel):
+    """A model whose wrong values are one sentence to whoever builds it, and not pydantic's page about them.
+
+    Raises:
+        ConfigError: a value is wrong; says which and why. As part of another model, and by ``model_validate``, it is
+            validated as any model is.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(ended(f"{type(self).__name__}: {first_fault(error, type(self))}")) from None
+
+    # Or pydantic would call it for each model that is a part of another one, whose faults it could not place then.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+class Settings(Checked):
     """What every table of a line's file is: no key that nobody knows, and each number finite, from 0 to ``LARGEST``.
 
     An infinite limit is none: it would switch off what the key is there for, in silence. Fields have narrower ranges
@@ -158,8 +187,14 @@ def _keys_beside(place: tuple[int | str, ...], model: Any) -> list[str]:
     return [key for key, field in fields.items() if not field.exclude]
 
 
-def first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError, model: Any = None) -> str:
     """The first fault with its place: ``thresholds.image: it is -1; give a number above 0``."""
     fault = error.errors()[0]
     place = ".".join(str(part) for part in fault["loc"])
-    return f"{place}: {explain_fault(fault)}" if place else explain_fault(fault)
+    why = explain_fault(fault, model)
+    return f"{place}: {why}" if place else why
+
+
+def ended(sentence: str) -> str:
+    """With a stop, where it has no end yet."""
+    return sentence if sentence.endswith((".", "?")) else f"{sentence}."

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+
+from .validation import Checked
 
 __all__ = ["Thresholds", "Verdict"]
 
@@ -19,7 +21,7 @@ class Verdict(StrEnum):
     ERROR = "ERROR"
 
 
-class Thresholds(BaseModel):
+class Thresholds(Checked):
     """Limits on the raw outputs of the graph; a value *above* its limit is anomalous.
 
     Attributes:

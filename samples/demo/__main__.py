@@ -15,7 +15,7 @@ from .line_video import ROI, choose_parts, render
 
 DEMO = Path("demo")
 DATA, RUN, TUNED, BUNDLE = DEMO / "data", DEMO / "run", DEMO / "tuned", DEMO / "bundle"
-VIDEO, TRUTH, RESULTS = DEMO / "line.mp4", DEMO / "line_truth.jsonl", DEMO / "results.jsonl"
+VIDEO, TRUTH, RESULTS = DEMO / "line.avi", DEMO / "line_truth.jsonl", DEMO / "results.jsonl"
 INSPECTED, NG_FRAMES = DEMO / "inspected.mp4", DEMO / "ng"
 REPORT, TUNED_REPORT = DEMO / "report.html", DEMO / "report_tuned.html"
 LATER_DATA, LATER_RUN, LATER_REPORT = DEMO / "data_by_module", DEMO / "run_by_module", DEMO / "report_by_module.html"
@@ -32,10 +32,10 @@ is read off the test cells, and no threshold to use."""
 
 
 def call(seconds: dict[str, float], stage: str, *words: object) -> str:
-    """Print and run a command line of this project; returns what it printed."""
+    """Print and run a command line of this project, as it works from this folder; returns what it printed."""
     line = [str(word) for word in words]
-    print(f"\n$ {' '.join(line)}", flush=True)
     program = Path(sys.executable).with_name(line[0])
+    print(f"\n$ {' '.join([shown(program), *line[1:]])}", flush=True)
     start = time.perf_counter()
     done = subprocess.run([str(program), *line[1:]], stdout=subprocess.PIPE, text=True, check=False)
     seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
@@ -43,6 +43,13 @@ def call(seconds: dict[str, float], stage: str, *words: object) -> str:
     if done.returncode:
         sys.exit(done.returncode)
     return done.stdout
+
+
+def shown(program: Path) -> str:
+    """The program as a person may type it here: by its name where that leads to it, else by its place."""
+    if shutil.which(program.name) == str(program):
+        return program.name
+    return str(program.relative_to(Path.cwd())) if program.is_relative_to(Path.cwd()) else str(program)
 
 
 def main() -> None:
@@ -62,7 +69,7 @@ def main() -> None:
     call(seconds, "export", "patchcore-edge", "export", TUNED, "-o", BUNDLE, "--precision", "fp32")
     call(seconds, "verify", "patchcore-edge", "verify", BUNDLE, "--run", TUNED, "-d", "CPU")
 
-    print(f"\nRendering {VIDEO}: cells pass a camera that shoots once per part (OpenCV remarks on motion JPEG) …")
+    print(f"\nRendering {VIDEO}: cells pass a camera that shoots once per part …")
     render(choose_parts(DATA), VIDEO, TRUTH)
     roi = ",".join(str(value) for value in ROI)
     outputs = ("--results", RESULTS, "--save-video", INSPECTED, "--save-ng", NG_FRAMES)

@@ -43,6 +43,17 @@ def test_every_command_and_every_option_has_help(program: str, name: str, comman
     assert bare == []
 
 
+@pytest.mark.parametrize(("program", "name", "command"), commands())
+def test_every_option_says_what_happens_without_it(program: str, name: str, command: click.Command) -> None:
+    """A value is shown by the help itself; where there is none, its sentence ends with "Default: …"."""
+    silent = [
+        parameter.name
+        for parameter in command.params
+        if parameter.default is None and not parameter.required and "Default: " not in (parameter.help or "")
+    ]
+    assert silent == []
+
+
 def test_the_commands_page_is_what_the_programs_say_of_themselves() -> None:
     module = runpy.run_path(str(REPOSITORY / "docs" / "write_commands.py"))
     page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")

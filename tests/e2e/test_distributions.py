@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -17,6 +18,7 @@ from conftest import REPOSITORY
 
 import patchcore_edge_runtime
 
+RELEASE = runpy.run_path(str(REPOSITORY / ".ci" / "release.py"))
 PROJECTS = {"patchcore_edge": REPOSITORY, "patchcore_edge_runtime": REPOSITORY / "runtime"}
 RELATIVE_LINK = re.compile(r"\]\((?!https?:|#)[^)]*\)")
 
@@ -102,3 +104,36 @@ def test_the_hosts_source_distribution_holds_all_tests_and_what_they_read(dist: 
         pytest.skip("needs a git checkout to compare with")
     listed = [name for name in git.stdout.splitlines() if (REPOSITORY / name).exists()]
     assert [name for name in listed if name not in held] == []
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A clean repository with what a release looks at, ready to be released."""
+    for name in (*RELEASE["NAMES_THE_HOME"], "CHANGELOG.md", "runtime/patchcore_edge_runtime/version.py"):
+        target = tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = (REPOSITORY / name).read_text(encoding="utf-8")
+        text = text.replace("patchcore-edge.example", "forge.test")
+        target.write_text(text.replace("– unreleased", "– 2026-12-01", 1), encoding="utf-8")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "All of it")):
+        git(tmp_path, *words)
+    return tmp_path
+
+
+def git(folder: Path, *words: str) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.test")
+    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_clean_commit_with_its_day_and_its_address_may_be_released(checkout: Path) -> None:
+    assert RELEASE["obstacles"](checkout) == []
+
+
+def test_a_release_names_all_that_is_in_its_way(checkout: Path) -> None:
+    git(checkout, "tag", f"v{patchcore_edge_runtime.__version__}")
+    changelog = checkout / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text(encoding="utf-8").replace("– 2026-12-01", "– unreleased", 1))
+    (checkout / "mkdocs.yml").write_text("repo_url: https://patchcore-edge.example/patchcore-edge\n")
+    words = ("CHANGELOG.md begins with", "mkdocs.yml name", "has changes", "There is a tag")
+    found = RELEASE["obstacles"](checkout)
+    assert [sum(word in line for line in found) for word in words] == [1, 1, 1, 1]

@@ -69,7 +69,7 @@ def test_a_graph_that_agrees_passes(fitted: Patchcore, calibration: Calibration,
 
 @pytest.mark.parametrize(
     ("graph", "says"),
-    [({"score": 1.001}, "score deviates"), ({"score": float("nan")}, "score deviates"), ({"map_add": 0.1}, "map")],
+    [({"score": 1.001}, "score is"), ({"score": float("nan")}, "score is"), ({"map_add": 0.1}, "heatmap is")],
 )
 def test_a_deviation_is_refused_and_nan_is_one(
     graph: dict[str, float], says: str, fitted: Patchcore, calibration: Calibration, samples: list[Sample]
@@ -88,7 +88,7 @@ def test_a_flipped_verdict_is_refused_however_small_the_deviation(
     thresholds = calibration.thresholds.model_copy(update={"image": score})
     facts = _compare(fitted, _Torch(fitted, score=1 + 1e-5), samples, thresholds)
     assert facts.verdict_flips == 1
-    assert facts.failures == (f"1 of {len(samples)} verdicts flip (limit 0)",)
+    assert facts.failures == (f"1 of {len(samples)} images get another verdict (limit 0)",)
 
 
 def test_each_place_of_a_batch_is_compared_and_the_last_batch_is_filled_up(
@@ -155,7 +155,7 @@ def test_a_refused_export_writes_no_bundle_and_exits_4(tiny_run: Path, tmp_path:
 def test_a_forced_export_writes_the_failure_into_the_manifest(tiny_run: Path, tmp_path: Path) -> None:
     done = run_cli("export", tiny_run, "-o", tmp_path / "bundle", "--force")
     assert done.returncode == 0, done.stderr
-    assert "FAILED: a score deviates" in done.stdout
+    assert "FAILED: a score is off by" in done.stdout
     facts = Bundle.load(tmp_path / "bundle").manifest.parity
     assert not facts.passed
     assert facts.failures
@@ -255,7 +255,7 @@ def test_auto_takes_exact_where_the_gate_refuses_fast_search_and_says_so(
     monkeypatch.setitem(parity.LIMITS, "fp16", REFUSING_FAST)
     built = exported(search="auto", precision="fp16")
     assert (built.search, built.parity.passed) == ("exact", True)
-    assert re.match("the gate refused fast search: a map deviates", built.search_facts.reason)
+    assert re.match("the gate refused fast search: a heatmap is off by", built.search_facts.reason)
     first, second = planned
     assert second < first, "a second plan is more careful than the one that was refused"
 
@@ -309,13 +309,13 @@ def test_a_graph_without_numbers_is_told_what_it_has_not_done(fitted: Patchcore,
 
 def test_a_refused_exact_float_graph_is_not_told_to_be_exact_and_float() -> None:
     with pytest.raises(ParityError) as refused:
-        require_parity(_facts("a score deviates"), advice("fp32", "exact", compressed=False))
+        require_parity(_facts("a score is off"), advice("fp32", "exact", compressed=False))
     assert "--precision" not in str(refused.value)
     assert "--backbone" in str(refused.value)
 
 
 def test_a_refused_bundle_is_told_of_another_device_or_another_export() -> None:
     with pytest.raises(ParityError, match="try -d CPU"):
-        require_parity(_facts("a score deviates").model_copy(update={"device": "GPU"}))
+        require_parity(_facts("a score is off").model_copy(update={"device": "GPU"}))
     with pytest.raises(ParityError, match="export the run again"):
-        require_parity(_facts("a score deviates").model_copy(update={"device": "CPU"}))
+        require_parity(_facts("a score is off").model_copy(update={"device": "CPU"}))

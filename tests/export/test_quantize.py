@@ -147,7 +147,7 @@ def test_a_refused_export_writes_nothing_and_force_writes_the_failure(
 ) -> None:
     strict = parity.Limits(score=0.25, map=0.5, fast_map=0.5, auroc_drop=-0.1, flips=0.05)
     monkeypatch.setitem(parity.LIMITS, "int8", strict)
-    with pytest.raises(ParityError, match=r"AUROC of synthetic defects.*--precision fp16"):
+    with pytest.raises(ParityError, match=r"synthetic defects are told apart less well.*--precision fp16"):
         export_bundle(tiny_run, tmp_path / "bundle", GraphOptions(precision="int8"))
     assert list(tmp_path.iterdir()) == []
     manifest = export_bundle(tiny_run, tmp_path / "bundle", GraphOptions(precision="int8", force=True))

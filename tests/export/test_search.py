@@ -230,5 +230,5 @@ def test_half_precision_spares_the_centred_formulation_and_ruins_the_uncentred()
     centred = _Distances(bank)
     kept = _half(centred, patches[None] - centred.search.center)[0]
     lost = _half(_Uncentred(bank), patches[None])[0]
-    assert float(((kept - expected) / expected).abs().max()) < 2e-2
+    assert float(((kept - expected) / expected).abs().max()) < 3e-2
     assert float(((lost - expected) / expected).abs().max()) > 2e-1

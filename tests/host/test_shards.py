@@ -14,11 +14,14 @@ import cv2
 import numpy as np
 import pytest
 from conftest import part, run_cli
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from patchcore_edge.data import Shards, open_data, report_data
+from patchcore_edge.data import Shards, open_data, prediction_items, report_data
 from patchcore_edge.jobs.calibrate import calibrate_run
 from patchcore_edge.jobs.evaluate import evaluate_run
 from patchcore_edge.jobs.train import TrainOptions, train_run
+from patchcore_edge.models.k_center_greedy import KCenterGreedy
 from patchcore_edge.runs.checkpoint import load_run
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.files import read_image
@@ -295,6 +298,39 @@ def test_of_two_members_of_one_name_the_later_counts_as_when_unpacked(tmp_path: 
     assert (read_image(next(item.path for item in data.train if item.path.name == "0.png")) == expected).all()
 
 
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_becomes_of_an_archive_it_is_read_or_refused_in_a_sentence(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    """Bytes changed, taken out and put in: no crash, no endless loop, and no wrong pixels."""
+    whole = bytearray(
+        shard(tmp_path / "a.tar", {**good_parts(3), "0001.cls": "good", "0.json": '{"label": 1}'}).read_bytes()
+    )
+    pixels = {hash(png(place)) for place in range(3)}
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, max(len(whole) - 1, 0)))
+        block = place // 512 * 512
+        if data.draw(st.booleans()):
+            whole[block + place % 160 : block + place % 160 + 12] = data.draw(st.binary(min_size=0, max_size=12))
+        elif data.draw(st.booleans()):
+            del whole[place : place + data.draw(st.integers(1, 2000))]
+        else:
+            whole[block:block] = data.draw(st.binary(max_size=1024))
+    (tmp_path / "b.tar").write_bytes(whole)
+    try:
+        found = open_data(tmp_path / "b.tar")
+    except DataError:
+        return
+    report_data(found)
+    for item in [*found.train, *found.test]:
+        try:
+            read_image(item.path)
+        except DataError:
+            continue
+        assert hash(item.path.read_bytes()) in pixels
+
+
 def test_a_range_of_too_many_shards_is_refused() -> None:
     with pytest.raises(DataError, match="more than 100,000"):
         open_data("part-{0..99999999}.tar")
@@ -336,6 +372,42 @@ def test_shards_give_the_run_the_thresholds_and_the_figures_that_the_folder_give
     assert digests == same
     assert threshold == pytest.approx(expected, rel=1e-3)
     assert auroc == pytest.approx(known)
+
+
+def test_predict_takes_every_image_of_shards_whatever_its_label(tmp_path: Path) -> None:
+    files = {"0.png": png(0), "0.cls": "OK", "1.png": png(1), "1.cls": "good", "2.png": png(2), "2.mask.png": mask()}
+    path = shard(tmp_path / "train-0.tar", files)
+    assert [item.path.name for item in prediction_items(path)] == ["0.png", "1.png", "2.png"]
+    assert {item.label for item in prediction_items(path)} == {None}
+
+
+def test_calibrate_finds_the_shards_of_the_fit_by_their_pattern(
+    discs: Path, tiny_options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(discs)
+    train_run(Path("part-{0..3}.tar"), tmp_path / "run", tiny_options)
+    monkeypatch.chdir(tmp_path)
+    assert calibrate_run(tmp_path / "run", None, None, "cpu").scored.good
+    (discs / "part-3.tar").unlink()
+    for file in discs.iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="which is not there; give --data"):
+        calibrate_run(tmp_path / "run", None, None, "cpu")
+
+
+def test_a_fit_from_shards_goes_on_where_it_was_interrupted(
+    discs: Path, tiny_options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KCenterGreedy, "select_coreset_idxs", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(discs, tmp_path / "run", tiny_options)
+    said: list[str] = []
+    train_run(discs, tmp_path / "run", tiny_options, said.append)
+    assert any("Going on after 12 images" in line for line in said)
 
 
 def test_the_commands_take_shards(discs: Path, tmp_path: Path) -> None:

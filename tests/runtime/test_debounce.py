@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.line.debounce import Debounce, DebounceRule
 from patchcore_edge_runtime.verdict import Verdict
 
@@ -52,5 +52,5 @@ def test_another_part_starts_anew() -> None:
 
 
 def test_more_ng_frames_than_frames_are_refused() -> None:
-    with pytest.raises(ValidationError, match="never"):
+    with pytest.raises(ConfigError, match="never"):
         DebounceRule(ng=3, of=2)

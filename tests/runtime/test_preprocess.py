@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from pydantic import ValidationError
 
-from patchcore_edge_runtime.errors import FrameError
+from patchcore_edge_runtime.errors import ConfigError, FrameError
 from patchcore_edge_runtime.images.preprocess import MIN_SIDE, PreprocessSpec, as_bgr8, preprocess
 
 SPEC = PreprocessSpec(height=32, width=48)
@@ -96,7 +97,7 @@ def test_a_region_of_interest_is_cut_out_of_frames_of_its_size_and_of_no_other()
         preprocess(np.zeros((101, 120, 3), np.uint8), spec)
     with pytest.raises(FrameError, match="does not fit"):
         preprocess(frame, SPEC.looking_at((30, 40, 96, 64)))
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError):
         PreprocessSpec(height=32, width=48, roi=(-1, 0, 20, 20))
 
 
@@ -152,5 +153,6 @@ def test_a_frame_of_another_kind_is_refused_with_one_sentence(frame: np.ndarray)
     ],
 )
 def test_an_impossible_size_is_refused(fields: dict[str, int]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError) as error:
         PreprocessSpec(**fields)
+    assert re.fullmatch(r"PreprocessSpec: [^\n]+\.", str(error.value)), "a sentence, and no page of pydantic's"

@@ -11,6 +11,7 @@ from patchcore_edge_runtime import Bundle, Inspector, Verdict
 from patchcore_edge_runtime.images.files import image_files, read_image
 from patchcore_edge_runtime.images.frame_check import FrameLimits, FrameStats, is_flat, learn_limits, measure
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec, preprocess
+from patchcore_edge_runtime.images.twins import twin_share
 from patchcore_edge_runtime.inspection.rules import LineRules
 
 FAULTS = {
@@ -43,7 +44,7 @@ def test_the_limits_are_learned_from_the_calibration_images_and_let_all_of_them_
 ) -> None:
     manifest = Bundle.load(tiny_bundle).manifest
     files = image_files(tiny_data / "validation" / "good")
-    stats = [measure(preprocess(read_image(file), manifest.preprocess), read_image(file).shape[:2]) for file in files]
+    stats = [measure(preprocess(read_image(file), manifest.preprocess), read_image(file)) for file in files]
     assert manifest.sanity == learn_limits(stats)
     assert [manifest.sanity.reason(one) for one in stats] == [""] * len(stats)
     assert learn_limits([]) is None
@@ -53,10 +54,10 @@ def test_dark_field_pictures_may_be_mostly_black() -> None:
     frame = np.zeros((64, 64, 3), np.uint8)
     cv2.circle(frame, (32, 32), 8, (200, 200, 200), 2)
     spec = PreprocessSpec(height=64, width=64)
-    limits = learn_limits([measure(preprocess(frame, spec), (64, 64))])
+    limits = learn_limits([measure(preprocess(frame, spec), frame)])
     assert limits is not None
-    assert limits.reason(measure(frame, (64, 64))) == ""
-    assert "black" in limits.reason(measure(np.zeros_like(frame), (64, 64)))
+    assert limits.reason(measure(frame, frame)) == ""
+    assert "black" in limits.reason(measure(np.zeros_like(frame), frame))
 
 
 def test_a_flat_frame_is_an_error_even_where_the_line_checks_nothing(tiny_bundle: Path) -> None:
@@ -112,6 +113,71 @@ NOTHING = {
 }
 
 
+def periodic_part(seed: int) -> np.ndarray:
+    """A grid that is the same from place to place but for the sensor's noise."""
+    wave = 60 * np.sin(np.arange(300) * 2 * np.pi / 20)
+    return np.clip(120 + wave[:, None] + wave + np.random.default_rng(seed).normal(0, 3, (300, 300)), 0, 255).astype(
+        np.uint8
+    )
+
+
+def third_thrice(frame: np.ndarray) -> np.ndarray:
+    return frame[:, np.arange(300) % 100]
+
+
+TWICE = {
+    "its left half": lambda frame: frame[:, np.arange(300) % 150],
+    "its left third": third_thrice,
+    "each second row, of a half": lambda frame: np.concatenate([frame[:150], frame[150:][::2].repeat(2, 0)]),
+    "a row that sticks": lambda frame: frame[np.minimum(np.arange(300), 200)],
+    "its end at its beginning": lambda frame: np.concatenate([frame[-120:], frame[120:]]),
+}
+
+
+@pytest.mark.parametrize("what", TWICE)
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_comes_twice_is_told_by_its_noise_whatever_the_part_repeats_itself(what: str, deep: bool) -> None:
+    spec = PreprocessSpec(height=128, width=128)
+
+    def stats(frame: np.ndarray) -> FrameStats:
+        frame = frame.astype(np.uint16) * 257 if deep else frame
+        return measure(preprocess(frame, spec), frame)
+
+    limits = learn_limits([stats(periodic_part(seed)) for seed in range(20)])
+    assert limits is not None
+    assert [limits.reason(stats(periodic_part(100 + seed))) for seed in range(20)] == [""] * 20
+    for seed in range(5):
+        assert limits.reason(stats(TWICE[what](periodic_part(200 + seed))))
+
+
+def test_drawings_black_backgrounds_and_enlarged_pictures_are_no_copies() -> None:
+    drawing = np.zeros((200, 200, 3), np.uint8)
+    cv2.rectangle(drawing, (40, 60), (160, 140), (255, 255, 255), -1)
+    assert twin_share(drawing) == 0
+    on_black = np.zeros((300, 300), np.uint8)
+    on_black[100:200, 100:200] = periodic_part(0)[:100, :100]
+    assert twin_share(on_black) == 0
+    # Where good pictures are enlarged ones, so may others be.
+    spec = PreprocessSpec(height=128, width=128)
+    large = [periodic_part(seed).repeat(2, 0).repeat(2, 1) for seed in range(8)]
+    limits = learn_limits([measure(preprocess(one, spec), one) for one in large[:4]])
+    assert limits is not None
+    assert [limits.reason(measure(preprocess(one, spec), one)) for one in large[4:]] == [""] * 4
+
+
+def test_of_a_grey_camera_channels_that_are_shifted_by_a_little_are_an_error_and_a_tint_is_none() -> None:
+    spec = PreprocessSpec(height=128, width=128)
+    lines = [cv2.GaussianBlur(periodic_part(seed), (0, 0), 1.5) for seed in range(12)]
+    limits = learn_limits([measure(preprocess(one, spec), one) for one in lines[:8]])
+    assert limits is not None
+    for one in lines[8:]:
+        colour = cv2.merge([one] * 3)
+        tinted = np.clip(colour * np.array([1.0, 1.0, 1.03]) + np.array([4, 0, 0]), 0, 255).astype(np.uint8)
+        assert limits.reason(measure(preprocess(tinted, spec), tinted)) == ""
+        shifted = np.dstack([np.roll(one, 3, 1), one, one])
+        assert "do not lie on each other" in limits.reason(measure(preprocess(shifted, spec), shifted))
+
+
 @pytest.mark.parametrize("kind", NOTHING)
 def test_a_frame_that_holds_no_picture_of_its_own_is_an_error(kind: str, tiny_inspector: Inspector) -> None:
     for frame in NOTHING[kind]:
@@ -133,11 +199,11 @@ def colour_part(seed: int, defect: bool = False) -> np.ndarray:
 
 
 def test_colours_are_learned_and_a_coloured_defect_is_for_the_model_to_judge() -> None:
-    limits = learn_limits([measure(colour_part(seed), (96, 96)) for seed in range(8)])
+    limits = learn_limits([measure(colour_part(seed), colour_part(seed)) for seed in range(8)])
     assert limits is not None
 
     def reason(frame: np.ndarray) -> str:
-        return limits.reason(measure(frame, frame.shape[:2]))
+        return limits.reason(measure(frame, frame))
 
     assert [reason(colour_part(20 + seed, defect)) for seed in range(4) for defect in (False, True)] == [""] * 8
     shifted = colour_part(30)
@@ -154,7 +220,7 @@ def test_bundles_whose_images_were_not_measured_so_are_judged_as_before(tiny_bun
     old = FrameLimits.model_validate(before)
     assert old.structure is None
     noise = cv2.cvtColor(NOTHING["sensor noise"][6], cv2.COLOR_GRAY2BGR)
-    assert old.reason(measure(noise, (80, 80))) == ""
+    assert old.reason(measure(noise, noise)) == ""
 
 
 @pytest.mark.parametrize("cells", ["mono", "poly"])
@@ -164,7 +230,8 @@ def test_no_real_cell_good_or_cracked_is_taken_for_no_picture(cells: str, elpv_f
     spec = PreprocessSpec(height=128, width=128)
 
     def stats(some: list[str]) -> list[FrameStats]:
-        return [measure(preprocess(read_image(elpv_folder / name), spec), (300, 300)) for name in some]
+        frames = [read_image(elpv_folder / name) for name in some]
+        return [measure(preprocess(frame, spec), frame) for frame in frames]
 
     limits = learn_limits(stats(names["0.0"][:24]))
     assert limits is not None

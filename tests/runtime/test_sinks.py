@@ -540,7 +540,7 @@ def test_a_webhook_that_nobody_serves_costs_records_and_not_the_line() -> None:
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "host/x", "http:///x"])
 def test_only_web_addresses_are_webhooks(url: str) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError, match="begins with http:// or https://"):
         WebhookSettings(url=url)
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.verdict import Thresholds, Verdict
 
 LIMITS = Thresholds(image=2.0, pixel=1.0, warn=1.5)
@@ -34,5 +35,6 @@ def test_normalized_scores_keep_the_order_and_put_the_threshold_in_the_middle(a:
 
 @pytest.mark.parametrize("fields", [{"image": 0}, {"image": math.nan}, {"pixel": -1}, {"warn": 2.0}, {"extra": 1}])
 def test_limits_that_make_no_sense_are_refused(fields: dict[str, float]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError) as error:
         Thresholds(**{"image": 2.0, "pixel": 1.0, **fields})
+    assert re.fullmatch(r"Thresholds: [^\n]+\.", str(error.value)), "a sentence, and no page of pydantic's"

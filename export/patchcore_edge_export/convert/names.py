@@ -21,6 +21,7 @@ _NAMES = (
     (r"space_axes", "space_axes"),
     (r"neighborhoods", "neighborhoods"),
     (r"search\.(?:exact\.)?bank", "bank"),
+    (r"search\.(?:exact\.)?bank_bias", "bank_bias"),
     (r"search\.points\.bias_(\d+)", r"point_bias/\1"),
     (r"search\.centroids\.bias_(\d+)", r"centroid_bias/\1"),
     (r"search\.counted", "counted"),
@@ -46,8 +47,6 @@ def name_constants(model: ov.Model) -> None:
         if kind in _FACTORS:
             weights = _weights_before(node)
             weights.set_friendly_name("/".join(filter(None, [PREFIX + _FACTORS[kind], number])))
-        elif kind == "bank":
-            _name_bias(node)
     _name_projection(constants.get("minus_center"))
 
 
@@ -57,16 +56,6 @@ def _stable(name: str) -> str | None:
         if found:
             return found.expand(stable)
     return None
-
-
-def _name_bias(bank: Any) -> None:
-    """What is added to the bank's products, which only searches of the whole bank make."""
-    products = [target.get_node() for target in bank.output(0).get_target_inputs() if target.get_index() == 1]
-    for product in [node for node in products if node.get_type_name() == "MatMul"]:
-        (addition,) = (target.get_node() for target in product.output(0).get_target_inputs())
-        for value in addition.input_values():
-            if value.get_node().get_type_name() == "Constant":
-                value.get_node().set_friendly_name(f"{PREFIX}bank_bias")
 
 
 def _name_projection(center: Any) -> None:

@@ -14,6 +14,7 @@ from patchcore_edge_runtime.bundle.manifest import Labels
 from patchcore_edge_runtime.bundle.model_info import model_info
 from patchcore_edge_runtime.verdict import Thresholds
 
+from .float_marks import mark_search, search_operations, use_lasting_operations
 from .names import PREFIX, name_constants
 
 __all__ = ["convert", "save", "with_model_info"]
@@ -49,8 +50,9 @@ def save(model: ov.Model, xml: Path, compress_to_fp16: bool) -> None:
     """Write an IR whose bytes depend on the model alone.
 
     OpenVINO names nodes by a counter that runs as long as the process does; here their place in the graph names them,
-    but for the constants that ``name_constants`` named.
+    but for the constants that ``name_constants`` named. The search is marked to stay in float32; see ``float_marks``.
     """
+    use_lasting_operations(model)
     for place, node in enumerate(model.get_ordered_ops()):
         name = node.get_friendly_name()
         # Constants that were computed while converting keep the counted name of what they replaced.
@@ -58,7 +60,9 @@ def save(model: ov.Model, xml: Path, compress_to_fp16: bool) -> None:
             node.set_friendly_name(f"{node.get_type_name()}_{place}")
     if compress_to_fp16:
         _halve(model)
+    kept = search_operations(model)
     ov.save_model(model, str(xml), compress_to_fp16=False)
+    mark_search(xml, kept)
 
 
 def _halve(model: ov.Model) -> None:

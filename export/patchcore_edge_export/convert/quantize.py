@@ -25,6 +25,7 @@ from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.preprocess import Image
 
+from ..progress import Shown
 from .backbone import backbone_operations, feature_error, is_layer, pooled_features
 from .recipe import ERROR_BUDGET, SMOOTHED, Recipe, compress_with, quantize_with
 
@@ -117,7 +118,8 @@ def _lowered(
 
     if budget is not None:
         candidates = [name for name in layers if name not in kept]
-        errors = {name: error(_alone(lowered, model, name)) for name in candidates}
+        told = Shown(candidates, "8 bits, 2 of 3: what each layer alone would change", "layer")
+        errors = {name: error(_alone(lowered, model, name)) for name in told}
         worst = worst_layers(errors, budget)
         kept = kept + worst
         lowered = lower(kept) if worst else lowered

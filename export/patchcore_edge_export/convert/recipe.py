@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import openvino as ov
 from patchcore_edge.guest_logging import unchanged_logging
 from patchcore_edge_runtime.images.preprocess import Image
 
+from ..progress import Shown
 from .backbone import backbone_model, backbone_operations, is_layer, is_transformer, with_backbone_of
 
 __all__ = ["ERROR_BUDGET", "SMOOTHED", "Recipe", "compress_with", "quantize_with"]
@@ -89,11 +90,11 @@ def _quantized(
     plain = {node.get_friendly_name() for node in operations if recipe.float_sums and not is_layer(node)}
     outside = {node.get_friendly_name() for node in model.get_ordered_ops()} - backbone
     ignored = nncf.IgnoredScope(names=sorted(outside | plain | set(kept)), validate=False)
-    # Its progress bars go to stdout, which is for --json.
-    with unchanged_logging(), contextlib.redirect_stdout(sys.stderr):
+    # Its own progress bars do not say what they are of, and go to stdout, which is for --json.
+    with unchanged_logging(), contextlib.redirect_stdout(io.StringIO()):
         return nncf.quantize(
             model.clone(),
-            nncf.Dataset(frames),
+            nncf.Dataset(Shown(frames, "8 bits, 1 of 3: what range each layer needs")),
             subset_size=len(frames),
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             fast_bias_correction=recipe.bias_correction != "accurate",
@@ -106,7 +107,7 @@ def compress_with(model: ov.Model, kept: Iterable[str]) -> ov.Model:
     """A copy with weights in 8 bits but for the layers named."""
     nncf = _nncf()
     ignored = nncf.IgnoredScope(names=sorted(kept), validate=False)
-    with unchanged_logging(), contextlib.redirect_stdout(sys.stderr):
+    with unchanged_logging(), contextlib.redirect_stdout(io.StringIO()):
         return nncf.compress_weights(model.clone(), mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored)
 
 

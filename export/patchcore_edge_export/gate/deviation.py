@@ -20,12 +20,10 @@ from patchcore_edge.models import InferenceBatch, Patchcore
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
+from .limits import UNBOUNDED
 from .ties import tied_scores
 
 __all__ = ["UNBOUNDED", "Raw", "Reference", "Scales", "TorchModel", "largest", "raw"]
-
-UNBOUNDED = 1e9
-"""What a deviation counts as that is not a finite number."""
 
 _KEPT_BYTES = 512 << 20
 

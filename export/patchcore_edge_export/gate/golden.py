@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,8 @@ import torch
 from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.data.synthetic_defects import make_defects
 from patchcore_edge.models import Patchcore
-from patchcore_edge_runtime.bundle.golden_map import golden_map
+from patchcore_edge_runtime.bundle.golden_map import deviation, golden_map
+from patchcore_edge_runtime.bundle.lower_precision import LowerName, LowerTolerance
 from patchcore_edge_runtime.bundle.manifest import GoldenImage, GoldenMap
 from patchcore_edge_runtime.images.files import write_image
 from patchcore_edge_runtime.images.preprocess import Image
@@ -48,12 +49,14 @@ class Expectation:
         own: expect the graph's own scores and not those of float32 torch.
         tolerance: allowed deviation, relative.
         map_tolerance: of a map's cells, relative to the largest.
+        lower: the same graph in the half precisions that it was verified for, each with its limits.
     """
 
     graph: Backend
     own: bool
     tolerance: float
     map_tolerance: float
+    lower: Mapping[LowerName, tuple[Backend, LowerTolerance]] = field(default_factory=dict)
 
 
 def choose_golden(
@@ -109,19 +112,34 @@ def write_golden(folder: Path, chosen: Sequence[Choice], expectation: Expectatio
     golden = []
     for number, place in enumerate(steady or range(len(chosen))):
         image, torch_score, origin = chosen[place]
+        expected = own[place] if expectation.own else torch_score
         file = f"golden/{number}.png"
         write_image(folder / file, image)
         golden.append(
             GoldenImage(
                 file=file,
-                pred_score=own[place] if expectation.own else torch_score,
+                pred_score=expected,
                 tolerance=expectation.tolerance,
                 torch_score=torch_score,
                 origin=origin,
                 anomaly_map=answers[place][1],
+                lower={
+                    name: _lower_tolerance(image, expected, answers[place][1], *given)
+                    for name, given in expectation.lower.items()
+                },
             )
         )
     return tuple(golden)
+
+
+def _lower_tolerance(
+    image: Image, expected: float, kept: GoldenMap | None, graph: Backend, limits: LowerTolerance
+) -> LowerTolerance:
+    """The limits; twice what is seen here where that is more, as another machine adds in another order."""
+    scores, maps = graph.infer(image[None])
+    off = abs(float(scores[0]) - expected) / max(abs(expected), 1e-12)
+    map_off = 0.0 if kept is None else deviation(maps[0, 0], kept)
+    return LowerTolerance(score=min(0.5, max(limits.score, 2 * off)), map=min(0.5, max(limits.map, 2 * map_off)))
 
 
 def _answer(expectation: Expectation, image: Image) -> tuple[float, GoldenMap | None]:

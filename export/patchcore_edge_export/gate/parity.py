@@ -16,6 +16,7 @@ from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.inspection.backend import Backend
 from patchcore_edge_runtime.verdict import Thresholds
 
+from ..progress import Shown
 from ..samples import Sample
 from .deviation import UNBOUNDED, Raw, Reference, Scales, TorchModel, largest, raw
 from .limits import LIMITS, SCORE_LIMITS, Limits, failures_of
@@ -161,7 +162,7 @@ def judge(
     found, limit, float_limit = _Found(), LIMITS[precision].score, LIMITS["fp32"].score
     for trial in trials:
         reference = trial.fitted if isinstance(trial.fitted, Reference) else Reference(trial.fitted)
-        for number, group in enumerate(_groups(trial.samples, batch)):
+        for number, group in enumerate(_groups(Shown(trial.samples, "gate: the graph beside torch"), batch)):
             frames = _frames(group, batch)
             wanted = [raw(trial.fitted, sample.image) for sample in group]
             found.add(group, wanted)

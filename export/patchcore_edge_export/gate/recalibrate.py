@@ -13,6 +13,7 @@ from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.inspection.backend import Backend
 from patchcore_edge_runtime.verdict import Thresholds
 
+from ..progress import Shown
 from .deviation import TorchModel, raw
 
 __all__ = ["Pairs", "recalibrated", "score_pairs"]
@@ -43,7 +44,7 @@ def score_pairs(fitted: TorchModel, graph: Backend, images: Sequence[Image], rem
         ParityError: the graph gives a score that is no number.
     """
     rows = []
-    for image in images:
+    for image in Shown(images, "8 bits, 3 of 3: thresholds for its own scores"):
         wanted = raw(fitted, image)
         scores, maps = graph.infer(image[None])
         rows.append((wanted.score, scores[0], wanted.map.max(), maps[0].max()))

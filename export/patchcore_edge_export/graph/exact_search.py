@@ -55,11 +55,14 @@ class ExactSearch(nn.Module):
         bank = memory_bank - center
         self.register_buffer("center", center)
         self.register_buffer("bank", bank)
-        self.register_buffer("bank_bias", -0.5 * (bank * bank).sum(1))
+        self.register_buffer("bank_bias", -0.5 * (bank * bank).sum(1)[None, None])
 
     def forward(self, patches: Tensor) -> SearchResult:
         """``[N, P, D]`` embeddings, centred → exact distances of all of them."""
-        products = linear(patches, self.bank, self.bank_bias)
+        # Nothing is larger. Next to each other, layer and bias become one operation on OpenVINO's CPU, and that one
+        # has lost the mark that keeps the distances in float32; see ``convert.float_marks``. It costs no time.
+        largest = torch.finfo(patches.dtype).max
+        products = linear(patches, self.bank).clamp(-largest, largest) + self.bank_bias
         distances = ((patches * patches).sum(2) - 2 * products.amax(2)).clamp_min(0).sqrt()
         if self.some_count:
             distances = distances * self.counted

@@ -113,7 +113,7 @@ class FastSearch(nn.Module):
         count = min(self.plan.patches, patches.shape[1], self.most)
         places = self.ranked(estimates).topk(count, dim=1, sorted=False).indices
         refined = self.refine(pick(patches, places), pick(rows.points, places))
-        distances = torch.minimum(background, refined.worst.unsqueeze(1)).scatter(1, places, refined.distances)
+        distances = torch.minimum(background, refined.worst.reshape(-1, 1)).scatter(1, places, refined.distances)
         if self.some_count:
             distances = distances * self.counted
         return refined._replace(distances=distances)

@@ -15,6 +15,7 @@ from patchcore_edge_runtime.verdict import Thresholds
 
 from ..graph.fast_search import FastPlan
 from ..graph.peak_smoothing import peak_smoothing
+from ..progress import Shown
 from ..samples import some_of
 from .cost import search_cost
 from .sample import CoarseEstimates, PlanningSample, coarse_estimates, estimates_of, planning_sample, usual_offsets
@@ -76,7 +77,7 @@ def plan_search(
         patches = sample.patches.shape[1]
         smoothing = peak_smoothing(fitted.model, sample.grid, fitted.pre_processor.spec.input_size)
         best: FastPlan | None = None
-        for dimensions in _DIMENSIONS:
+        for dimensions in Shown(_DIMENSIONS, "fast search: how coarse it may be", "plan"):
             if best is not None and dimensions > bank.shape[1]:
                 break
             space = coarse_estimates(bank, sample, min(dimensions, bank.shape[1]), max(_PATCHES), smoothing)

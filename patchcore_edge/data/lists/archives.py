@@ -15,7 +15,7 @@ from patchcore_edge_runtime.images.size_limit import bytes_fault
 from .remote import RemoteRange, ask, data_path, url_of
 from .stored_path import Store
 
-__all__ = ["Archive", "find_archives", "is_shards"]
+__all__ = ["Archive", "find_archives", "is_shards", "is_there"]
 
 _ENDING = ".tar"
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -78,11 +78,23 @@ class Archive:
 
 def is_shards(path: Path) -> bool:
     """Whether a path or URL names shards: of a folder that has no images, and archives in it."""
-    if path.suffix.lower() == _ENDING or url_of(path) is not None:
+    if path.suffix.lower() == _ENDING or url_of(path) is not None or _is_compressed(path):
         return True
     if not path.is_dir() or not (_below(path)):
         return False
     return not list_images(path, count=False).files
+
+
+def _is_compressed(path: Path) -> bool:
+    """Whether a file is called like a compressed archive, which is refused in a sentence of its own."""
+    return re.search(r"\.(tgz|tbz2?|txz|tar\.\w+)$", path.name.lower()) is not None and path.is_file()
+
+
+def is_there(path: Path) -> bool:
+    """Whether data that were named once are still there: a folder, a file, or shards; of a URL nothing is asked."""
+    if url_of(path) is not None:
+        return False
+    return path.exists() or (path.suffix.lower() == _ENDING and bool(_local(path)))
 
 
 def find_archives(path: Path) -> list[Archive]:

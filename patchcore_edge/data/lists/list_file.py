@@ -28,7 +28,7 @@ from .rows import SPLITS, GoodLabels, default_split, good_labels
 from .stored_path import StoredPath
 from .table import ENDINGS, read_table
 
-__all__ = ["ImageList", "is_list"]
+__all__ = ["ImageList", "is_list", "listed_images"]
 
 _SHOWN = 4
 
@@ -79,6 +79,20 @@ class ImageList(DataModule):
             train, validation = hold_out(train, val_split_ratio, seed)
         left_out += [LeftOut(path, Why.MISSING) for _, path in missing]
         super().__init__(file, train, validation, splits["test"], left_out=left_out, notes=notes)
+
+
+def listed_images(file: Path) -> tuple[list[Path], list[LeftOut]]:
+    """All images that a list names, whatever it says of them, and those that are not there.
+
+    Raises:
+        DataError: the file is no such list.
+        ConfigError: a package that reads such a list is not installed.
+    """
+    table = read_table(file)
+    places = _Places(file, table.rows)
+    named = [places(f"{file}, {where}", row.get("path") or "") for where, row in table.numbered()]
+    there = list(dict.fromkeys(path for path in named if path.is_file()))
+    return there, [LeftOut(path, Why.MISSING) for path in named if not path.is_file()]
 
 
 def _good_labels(file: Path, rows: Sequence[dict[str, str]], chosen: Sequence[str]) -> GoodLabels:

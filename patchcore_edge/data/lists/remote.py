@@ -152,15 +152,13 @@ def ask(url: str, work: Callable[[Any, str], _Answer]) -> _Answer:
     for left in reversed(range(_TRIES)):
         try:
             return work(system, place)
-        except _FINAL as error:
-            raise type(error)(error.errno, _reason(error)) from None
         except PatchcoreEdgeError:
             raise
         except MemoryError:
             raise OSError(None, "it is larger than the memory") from None
         # Each file system raises errors of its own library.
         except Exception as error:  # noqa: BLE001
-            if not left or 400 <= getattr(error, "status", 0) < 500:
+            if not left or _is_final(error):
                 raise OSError(None, _reason(error)) from None
             time.sleep(_PAUSE_SECONDS)
     raise AssertionError
@@ -189,6 +187,14 @@ def _read_whole(system: Any, place: str) -> bytes:
         return bytes(file.read())
 
 
+def _is_final(error: BaseException) -> bool:
+    """Whether trying again changes nothing. fsspec calls all that fails on the way a missing file, by its cause."""
+    cause = error.__cause__ or error
+    status = getattr(cause, "status", 0)
+    return 400 <= status < 500 if cause is not error or status else isinstance(error, _FINAL)
+
+
 def _reason(error: BaseException) -> str:
+    error = error.__cause__ or error
     told = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return shown(told).partition("\n")[0]

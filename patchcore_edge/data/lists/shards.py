@@ -27,7 +27,7 @@ from .remote import data_path, network_notes
 from .rows import SPLITS, default_split, good_labels
 from .samples import Sample, read_shard
 
-__all__ = ["Shards", "is_shards"]
+__all__ = ["Shards", "images_in_shards", "is_shards"]
 
 _TOKEN = re.compile(r"[-_. ]")
 
@@ -51,13 +51,7 @@ class Shards(DataModule):
         self, path: str | Path, *, val_split_ratio: float = 0.0, seed: int = 0, rules: FolderRules | None = None
     ) -> None:
         path, rules = data_path(path), rules or FolderRules()
-        archives = find_archives(path)
-        base = _shared_folder(archives)
-        with ThreadPoolExecutor() as threads:
-            folders = [archive.path.relative_to(base).parent.parts for archive in archives]
-            shards = list(threads.map(read_shard, archives, folders))
-        samples = [_in_split(sample, archive) for a, archive in enumerate(archives) for sample in shards[a].samples]
-        left_out = [one for shard in shards for one in shard.left_out]
+        base, samples, left_out = _look_through(find_archives(path))
         beside = set(beside_photos([sample.path for sample in samples]))
         masks = [sample.path for sample in samples if _is_mask(sample)]
         photos = [sample for sample in samples if not _is_mask(sample) and sample.path not in beside]
@@ -74,6 +68,29 @@ class Shards(DataModule):
         if not validation:
             train, validation = hold_out(train, val_split_ratio, seed)
         super().__init__(path, train, validation, splits["test"], left_out=left_out, notes=notes, matches=matches)
+
+
+def images_in_shards(path: Path) -> tuple[list[Path], list[LeftOut]]:
+    """All images in shards but the masks, whatever is said of them, and what is left out.
+
+    Raises:
+        DataError, ConfigError: as ``Shards``.
+    """
+    _, samples, left_out = _look_through(find_archives(path))
+    beside = set(beside_photos([sample.path for sample in samples]))
+    return [one.path for one in samples if not _is_mask(one) and one.path not in beside], left_out
+
+
+def _look_through(archives: Sequence[Archive]) -> tuple[Path, list[Sample], list[LeftOut]]:
+    """The folder that all archives are below, the samples in them with their splits, and what is left out."""
+    base = _shared_folder(archives)
+    with ThreadPoolExecutor() as threads:
+        folders = [archive.path.relative_to(base).parent.parts for archive in archives]
+        shards = list(threads.map(read_shard, archives, folders))
+    samples = [
+        _in_split(sample, archive) for archive, shard in zip(archives, shards, strict=True) for sample in shard.samples
+    ]
+    return base, samples, [one for shard in shards for one in shard.left_out]
 
 
 def _shared_folder(archives: Sequence[Archive]) -> Path:

@@ -58,7 +58,7 @@ class BundleEdit:
         after = {**before, **{name: value for name, value in self._limits.items() if value is not None}}
         if self._no_warn:
             after["warn"] = None
-        Thresholds(**after)
+        Thresholds.model_validate(after)
         for name in before:
             if after[name] != before[name]:
                 yield f"thresholds.{name}", before[name], after[name]

@@ -19,6 +19,7 @@ from ..images.preprocess import PreprocessSpec
 from ..verdict import Thresholds
 from .calibration_facts import CalibrationFacts, ScoreStats, TradeOffPoint
 from .facts import Facts, Finite, Name, NonNegative, Share, Text
+from .lower_precision import InferencePrecision, LowerName, LowerPrecision, LowerTolerance
 from .parity_report import OnnxParity, ParityReport, SeenParity
 from .recipe import AugmentOptions, PcaOptions, ScoreRule
 
@@ -29,7 +30,10 @@ __all__ = [
     "FileFacts",
     "GoldenImage",
     "GoldenMap",
+    "InferencePrecision",
     "Labels",
+    "LowerPrecision",
+    "LowerTolerance",
     "Manifest",
     "ModelFacts",
     "OnnxParity",
@@ -45,7 +49,7 @@ __all__ = [
     "upgrade",
 ]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 Label = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -145,6 +149,7 @@ class GoldenImage(Facts):
         torch_score: the raw score of float32 torch; None in bundles of schema 1, where it is ``pred_score``.
         origin: a good image that the bank had not seen, a real defect, or a good image with a drawn one.
         anomaly_map: the graph's own, on the exporting machine's CPU; None in bundles from before it was kept.
+        lower: tolerances in the place of those for float32, by precision; for all that the bundle was verified for.
     """
 
     file: Text
@@ -153,6 +158,7 @@ class GoldenImage(Facts):
     torch_score: NonNegative | None = None
     origin: Literal["good", "defect", "synthetic"] = "good"
     anomaly_map: GoldenMap | None = None
+    lower: dict[LowerName, LowerTolerance] = Field(default_factory=dict)
 
 
 class FileFacts(Facts):
@@ -185,6 +191,8 @@ class Manifest(Facts):
     Attributes:
         input_layout: the graph takes uint8 pixels ``[batch, height, width, 3]`` in BGR order.
         batch: static batch size of the graph.
+        precision: of the weights as they are stored.
+        lower_precisions: what else than float32 the graph was computed in; it may be where the comparison passed.
         compressed_weights: weights are stored in 8 bits a number and computed with in float.
         quantization: present for INT8 and compressed weights.
         torch_thresholds: the run's, on torch's scores, where ``thresholds`` were found again on the graph's own.
@@ -195,7 +203,7 @@ class Manifest(Facts):
         tools: name → version of what made the bundle.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     name: Name
     created: Text
     input_layout: Literal["NHWC uint8 BGR"] = "NHWC uint8 BGR"
@@ -204,6 +212,7 @@ class Manifest(Facts):
     model: ModelFacts
     precision: Literal["fp32", "fp16", "int8"]
     compressed_weights: bool = False
+    lower_precisions: Annotated[tuple[LowerPrecision, ...], Field(max_length=2)] = ()
     quantization: QuantizationFacts | None = None
     search: Literal["exact", "fast"]
     search_facts: SearchFacts = SearchFacts(reason="as asked")
@@ -227,6 +236,21 @@ class Manifest(Facts):
             if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or str(path) != name:
                 raise ValueError(f"{name!r} is not a path inside the bundle")
         return files
+
+    @model_validator(mode="after")
+    def _golden_for_all(self) -> Manifest:
+        names = [lower.name for lower in self.lower_precisions]
+        if len(set(names)) != len(names):
+            raise ValueError("a lower precision is named twice")
+        for name in self.inference_precisions[:-1]:
+            if any(name not in image.lower for image in self.golden):
+                raise ValueError(f"a golden image has no tolerance for {name}")
+        return self
+
+    @property
+    def inference_precisions(self) -> tuple[InferencePrecision, ...]:
+        """What the graph may be computed in, the fastest first; float32 always, last."""
+        return (*(lower.name for lower in self.lower_precisions if lower.parity.passed), "f32")
 
     @property
     def model_id(self) -> str:
@@ -260,9 +284,11 @@ def upgrade(document: dict[str, Any]) -> dict[str, Any]:
 
     Schema 1 had no labels, masks, history or AUROC, and golden scores were always those of float32 torch. Schema 2 did
     not say what a threshold catches, which image sets it, nor how many images are copies. Up to schema 3 models were
-    fitted on whole frames, and 16-bit pixels were full range.
+    fitted on whole frames, and 16-bit pixels were full range. Up to schema 4 graphs were computed in float32 alone.
     """
-    return {**document, "schema_version": SCHEMA_VERSION} if document.get("schema_version") in (1, 2, 3) else document
+    return (
+        {**document, "schema_version": SCHEMA_VERSION} if document.get("schema_version") in (1, 2, 3, 4) else document
+    )
 
 
 def manifest_schema() -> dict[str, Any]:

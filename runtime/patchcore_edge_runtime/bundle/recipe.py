@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from ..validation import Checked
 
 __all__ = ["AugmentOptions", "Augmentation", "PcaOptions", "ScoreRule"]
 
@@ -25,7 +27,7 @@ class ScoreRule(StrEnum):
     MAP_MAX = "map-max"
 
 
-class PcaOptions(BaseModel):
+class PcaOptions(Checked):
     """A feature space: principal components of good patches.
 
     Attributes:
@@ -65,7 +67,7 @@ class Augmentation(StrEnum):
     FLIP_V = "flip-v"
 
 
-class AugmentOptions(BaseModel):
+class AugmentOptions(Checked):
     """Augmentations of the bank: it is chosen from the good images and from copies of them.
 
     Attributes:

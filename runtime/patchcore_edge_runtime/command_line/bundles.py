@@ -30,18 +30,24 @@ def edit(
     bundle: BundleArgument = None,
     model: BundleAlias = None,
     by: Annotated[str, typer.Option("--by", help="Who makes the change; it is kept in the bundle's history.")],
-    image_threshold: Annotated[float | None, typer.Option(help="Raw image score above which a part is NG.")] = None,
-    pixel_threshold: Annotated[
-        float | None, typer.Option(help="Raw map value above which a pixel is anomalous.")
+    image_threshold: Annotated[
+        float | None, typer.Option(help="Raw image score above which a part is NG. Default: stays.")
     ] = None,
-    warn_threshold: Annotated[float | None, typer.Option(help="Raw image score above which a part is WARN.")] = None,
+    pixel_threshold: Annotated[
+        float | None, typer.Option(help="Raw map value above which a pixel is anomalous. Default: stays.")
+    ] = None,
+    warn_threshold: Annotated[
+        float | None, typer.Option(help="Raw image score above which a part is WARN. Default: stays.")
+    ] = None,
     no_warn: Annotated[bool, typer.Option("--no-warn", help="Take the WARN threshold away.")] = False,
     labels: Annotated[
-        tuple[str, str] | None, typer.Option(help="Two words: for a good part and for an anomalous one.")
+        tuple[str, str] | None, typer.Option(help="Two words: for a good part and for an anomalous one. Default: stay.")
     ] = None,
     ignore_mask: Annotated[
         list[str] | None,
-        typer.Option(help="Corners 'x,y x,y x,y' in fractions of the frame; several times for several masks."),
+        typer.Option(
+            help="Corners 'x,y x,y x,y' in fractions of the frame; several times for several masks. Default: stay."
+        ),
     ] = None,
     no_masks: Annotated[bool, typer.Option("--no-masks", help="Take all ignore masks away.")] = False,
 ) -> None:

@@ -45,17 +45,18 @@ def check(
         raise type(faults[0])(" ".join(dict.fromkeys(str(fault) for fault in faults)))
     if packages := explain_two_packages():
         typer.echo(f"Warning: {packages}", err=True)
-    for line, (model_id, place) in zip(file.lines, found, strict=True):
+    for line, (model_id, place, computed_in) in zip(file.lines, found, strict=True):
         if as_json:
-            facts: dict[str, Any] = {**line.model_dump(mode="json"), "model_id": model_id}
+            facts: dict[str, Any] = {**line.model_dump(mode="json"), "model_id": model_id, "computed_in": computed_in}
             typer.echo(json.dumps(shown_values(facts)))
         else:
             uri = shown_url(line.source.uri)
-            typer.echo(f"{config} is in order: {line.name}, {uri} → {model_id} on {place}")
+            where = f"{place} in {computed_in}" if computed_in else place
+            typer.echo(f"{config} is in order: {line.name}, {uri} → {model_id} on {where}")
 
 
-def _check_line(line: LineConfig, models: SharedModels, faults: list[PatchcoreEdgeError]) -> tuple[str, str]:
-    """The model that judges, and where it is computed; what is wrong is added to ``faults``."""
+def _check_line(line: LineConfig, models: SharedModels, faults: list[PatchcoreEdgeError]) -> tuple[str, str, str]:
+    """The model that judges, where it is computed and in what; what is wrong is added to ``faults``."""
     from ..line.runner import open_inspector
     from ..line.watch_state import check_watch_state
     from ..sinks.check import check_sinks
@@ -71,10 +72,12 @@ def _check_line(line: LineConfig, models: SharedModels, faults: list[PatchcoreEd
     try:
         inspector = open_inspector(line, models=models)
         place = line.device if line.server is None else inspector.execution_devices[0]
-        return inspector.manifest.model_id, place
+        # What a server computes in is its own affair.
+        computed_in = inspector.inference_precision if line.server is None else ""
+        return inspector.manifest.model_id, place, computed_in
     except PatchcoreEdgeError as error:
         faults.append(error)
-        return "", ""
+        return "", "", ""
 
 
 def _note(notes: list[str]) -> None:

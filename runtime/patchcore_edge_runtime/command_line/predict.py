@@ -14,10 +14,12 @@ from .options import (
     ModelOption,
     OutputOption,
     OverwriteOption,
+    PrecisionOption,
     RoiOption,
     ServerOption,
     SourceOption,
     as_roi,
+    asked_precision,
 )
 from .summary import print_summary
 from .verdict_lines import SortOption, VerdictLines
@@ -32,6 +34,7 @@ def predict(
     device: DeviceOption = "CPU",
     server: ServerOption = None,
     roi: RoiOption = None,
+    inference_precision: PrecisionOption = None,
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too.")
     ] = True,
@@ -54,7 +57,13 @@ def predict(
         closing(open_source(source, recursive=recursive, leave_out=own)) as frames,
         stop_signals(frames.stop),
     ):
-        inspector = Inspector(model, device, roi=as_roi(roi), server=server)
+        inspector = Inspector(
+            model,
+            device,
+            roi=as_roi(roi),
+            inference_precision=asked_precision(inference_precision),
+            server=server,
+        )
         status = LineStatus(model_id=inspector.manifest.model_id, source=frames.status)
         lines = VerdictLines(worst_first=sort, silent=as_json)
         try:

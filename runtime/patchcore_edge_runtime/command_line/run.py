@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,15 +13,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigError
-from .options import CacheOption, ConfigOption, JsonOption, RoiOption, ServerOption, ThreadsOption, as_roi
+from .options import (
+    CacheOption,
+    ConfigOption,
+    JsonOption,
+    PrecisionOption,
+    RoiOption,
+    ServerOption,
+    ThreadsOption,
+    as_roi,
+)
+from .progress import progress_line
 from .summary import print_summary
 
 if TYPE_CHECKING:
     from ..display.window import Window
     from ..inspection.inspector import Inspector
+    from ..line.runner import Line
     from ..monitoring.status import LineStatus, Snapshot
 
 __all__ = ["is_service", "run"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
@@ -26,7 +42,10 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="Bundle folder, or a model on a server (grpc://HOST:PORT/MODEL); needed without -c."
+            "--model",
+            "-m",
+            help="Bundle folder, or a model on a server (grpc://HOST:PORT/MODEL); needed without -c. "
+            "Default: the file's.",
         ),
     ] = None,
     source: Annotated[
@@ -34,35 +53,52 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         typer.Option(
             "--source",
             "-s",
-            help="Camera, stream URL, video, image, folder, 'watch:FOLDER' or 'glob*.png'; needed without -c.",
+            help="Camera, stream URL, video, image, folder, 'watch:FOLDER' or 'glob*.png'; needed without -c. "
+            "Default: the file's.",
         ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU, AUTO; CPU unless told.")
+        str | None,
+        typer.Option("--device", "-d", help="OpenVINO device: CPU, GPU, NPU, AUTO. Default: the file's, else CPU."),
     ] = None,
     server: ServerOption = None,
     roi: RoiOption = None,
-    threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is NG.")] = None,
-    warn_threshold: Annotated[float | None, typer.Option(help="Raw score above which a part is WARN.")] = None,
-    min_defect_area: Annotated[float | None, typer.Option(help="Smallest defect that counts, in frame pixels.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Raw score above which a part is NG. Default: the bundle's.")
+    ] = None,
+    warn_threshold: Annotated[
+        float | None, typer.Option(help="Raw score above which a part is WARN. Default: the bundle's.")
+    ] = None,
+    min_defect_area: Annotated[
+        float | None, typer.Option(help="Smallest defect that counts, in frame pixels. Default: 0.")
+    ] = None,
     inference_num_threads: ThreadsOption = None,
-    every_ms: Annotated[float | None, typer.Option(help="Inspect the newest frame every so many milliseconds.")] = None,
+    inference_precision: PrecisionOption = None,
+    every_ms: Annotated[
+        float | None, typer.Option(help="Inspect the newest frame every so many milliseconds. Default: each.")
+    ] = None,
     recursive: Annotated[
-        bool | None, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too; so unless told.")
+        bool | None, typer.Option("--recursive/--no-recursive", help="Of a folder, its subfolders too. Default: too.")
     ] = None,
     wait: Annotated[
-        bool | None, typer.Option("--wait/--no-wait", help="Wait for a camera that is not there at the start.")
+        bool | None,
+        typer.Option("--wait/--no-wait", help="Wait for a camera that is not there at the start. Default: do not."),
     ] = None,
-    hot_swap: Annotated[bool | None, typer.Option(help="Change to a new bundle when the folder changes.")] = None,
+    hot_swap: Annotated[
+        bool | None, typer.Option(help="Change to a new bundle when the folder changes. Default: do not.")
+    ] = None,
     show: Annotated[bool, typer.Option(help="Show the annotated frames in a window; q or Esc ends.")] = False,
-    save_ng: Annotated[Path | None, typer.Option(readable=False, help="Folder for NG, WARN and ERROR frames.")] = None,
+    save_ng: Annotated[
+        Path | None, typer.Option(readable=False, help="Folder for NG, WARN and ERROR frames. Default: none.")
+    ] = None,
     results: Annotated[
-        Path | None, typer.Option(readable=False, help="JSONL file to append a line per frame to.")
+        Path | None, typer.Option(readable=False, help="JSONL file to append a line per frame to. Default: none.")
     ] = None,
     save_video: Annotated[
         Path | None,
         typer.Option(
-            readable=False, help="Annotated video to write, such as line.mp4; an earlier one is kept under a number."
+            readable=False,
+            help="Annotated video to write, such as line.mp4; an earlier one is kept under a number. Default: none.",
         ),
     ] = None,
     cache_dir: CacheOption = None,
@@ -94,6 +130,7 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         "hot_swap": hot_swap,
         "cache_dir": cache_dir,
         "inference_num_threads": inference_num_threads,
+        "inference_precision": inference_precision and inference_precision.value,
         **_outputs(results, save_ng, save_video),
     }
     file = load_lines(config, overrides, os.environ)
@@ -105,10 +142,30 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         SeveralLines(file).run(say)
         return
     line = file.lines[0]
-    now = run_line(line, make_viewer=_open_window if show else None, at_end=say)
+    service = is_service({"config": config, "source": source})
+    now = run_line(
+        line,
+        make_viewer=_open_window if show else None,
+        during=partial(_told, service=service),
+        at_end=say,
+    )
     # A camera's line goes on for good and counts; of files somebody wants every result.
     if not is_live(line.source.uri):
         _check_outputs(now)
+
+
+@contextmanager
+def _told(line: Line, *, service: bool) -> Iterator[None]:
+    """Say what the line does, in its log where it has one, and how far it is."""
+    from ..line.announcement import announced
+
+    sentences = announced(line)
+    if service:
+        _LOG.info(" ".join(sentences))
+    elif _LOG.isEnabledFor(logging.WARNING):  # without --quiet
+        typer.echo("\n".join(sentences), err=True)
+    with progress_line(line.status) if _LOG.isEnabledFor(logging.WARNING) else nullcontext():
+        yield
 
 
 def is_service(options: dict[str, Any]) -> bool:

@@ -69,7 +69,8 @@ class Record:
         With WARN and NG it keeps the model's map, in which ``to_dict`` looks for regions. That takes milliseconds of
         a large frame, so it is left to whoever asks.
         """
-        light = self.result if self.result.has_regions else replace(self.result, model_map=None)
+        kept = self.result.model_map if self.result.has_regions else None
+        light = replace(self.result, model_map=kept, frame=None)
         return Record(replace(self.frame, image=None), light)
 
 

@@ -141,9 +141,12 @@ def write_image(path: Path, image: Image) -> None:
 
 def encode_image(image: Image, suffix: str) -> bytes:
     """An image file's bytes, by OpenCV; ``suffix`` as in ``.png`` or ``.jpg``."""
-    done, data = cv2.imencode(suffix, image, {".png": _PNG, ".jpg": _JPEG}.get(suffix, []))
+    try:
+        done, data = cv2.imencode(suffix, image, {".png": _PNG, ".jpg": _JPEG}.get(suffix, []))
+    except cv2.error:  # no such format
+        done = False
     if not done:
-        raise ConfigError(f"OpenCV cannot write {suffix} images; choose .png or .jpg.")
+        raise ConfigError(f"OpenCV cannot write {suffix or 'nameless'} images; choose .png or .jpg.")
     return data.tobytes()
 
 

@@ -2,20 +2,24 @@
 
 A camera that lost its light, its focus or its place still delivers frames, and a model still scores them. Four numbers
 of the model-size picture, the size of the frame and the picture's ``structure`` tell such frames apart. The host learns
-the limits when it calibrates, the runtime applies them; both measure with the one function of this module.
+the limits when it calibrates, the runtime applies them; both measure with the one function of this module. One number
+is of the frame as it came: how much of it is a copy of another part of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from .preprocess import Image
 from .structure import Structure, StructureLimits, learn_structure, measure_structure
+from .twins import twin_share
 
 __all__ = ["FrameLimits", "FrameStats", "check_frame", "is_flat", "learn_limits", "measure"]
 
@@ -27,6 +31,7 @@ _BRIGHTNESS_MARGIN = 16.0
 _SHARPNESS_SHARE = 0.3
 _SIZE_FACTOR = 2.0
 _ASPECT_TOLERANCE = 1.1
+_TWIN_MARGIN = 0.1
 _FLAT = "The frame is one flat colour; check the camera and its cable."
 
 
@@ -40,6 +45,7 @@ class FrameStats:
         sharpness: variance of its Laplacian (Pech-Pacheco et al. 2000), in grey levels squared.
         dark_share: share of its pixels up to grey level 8, in [0, 1].
         bright_share: share of its pixels from grey level 247, in [0, 1].
+        twin_share: share of the frame's rows or columns that are copies, in [0, 1]; see ``twins``.
         structure: of the model-size image; None where nobody asked for it.
     """
 
@@ -48,6 +54,7 @@ class FrameStats:
     sharpness: float
     dark_share: float
     bright_share: float
+    twin_share: float = 0.0
     structure: Structure | None = None
 
 
@@ -61,6 +68,7 @@ class FrameLimits(BaseModel):
         min_sharpness: variance of the Laplacian.
         max_dark_share: share of black pixels above which the frame is all black.
         max_bright_share: share of saturated pixels above which the frame is saturated.
+        max_twin_share: share of rows or columns that may be copies; absent in bundles of which it was not measured.
         structure: of the picture; absent in bundles whose images were not measured so.
     """
 
@@ -77,11 +85,17 @@ class FrameLimits(BaseModel):
     min_sharpness: float = Field(ge=0, allow_inf_nan=False)
     max_dark_share: float = Field(ge=0, le=1)
     max_bright_share: float = Field(ge=0, le=1)
+    max_twin_share: float | None = Field(default=None, ge=0, le=1)
     structure: StructureLimits | None = None
 
     def reason(self, stats: FrameStats) -> str:
         """Why a frame must not be scored, as one sentence; empty when it may be."""
-        return self._size_reason(stats.frame_size) or self._content_reason(stats) or self._structure_reason(stats)
+        return (
+            self._size_reason(stats.frame_size)
+            or self._content_reason(stats)
+            or self._twin_reason(stats.twin_share)
+            or self._structure_reason(stats)
+        )
 
     def _size_reason(self, size: tuple[int, int]) -> str:
         height, width = size
@@ -112,25 +126,30 @@ class FrameLimits(BaseModel):
             )
         return ""
 
+    def _twin_reason(self, share: float) -> str:
+        if self.max_twin_share is None or share <= self.max_twin_share:
+            return ""
+        return f"{share:.0%} of the frame comes twice, unlike in the training images; check the camera and its cable."
+
     def _structure_reason(self, stats: FrameStats) -> str:
         if self.structure is None or stats.structure is None:
             return ""
         return self.structure.reason(stats.structure)
 
 
-def check_frame(image: Image, frame_size: tuple[int, int], limits: FrameLimits | None) -> str:
+def check_frame(image: Image, frame: NDArray[Any], limits: FrameLimits | None) -> str:
     """Why a frame must not be scored, as one sentence; empty when it may be.
 
     Args:
         image: HxWx3 uint8 BGR of the model's size, as ``preprocess`` returns it.
-        frame_size: height and width of what it was made from.
+        frame: what it was made from: the frame or its region of interest.
         limits: learned from good images; without them only a flat frame is refused.
     """
     if is_flat(image):
-        return (limits.reason(measure(image, frame_size, structure=False)) if limits is not None else "") or _FLAT
+        return (limits.reason(measure(image, frame, structure=False)) if limits is not None else "") or _FLAT
     if limits is None:
         return ""
-    return limits.reason(measure(image, frame_size, structure=limits.structure is not None))
+    return limits.reason(measure(image, frame, structure=limits.structure is not None))
 
 
 def is_flat(image: Image) -> bool:
@@ -139,24 +158,25 @@ def is_flat(image: Image) -> bool:
     return np.array_equal(image[1:], image[:-1]) and np.array_equal(image[:, 1:], image[:, :-1])
 
 
-def measure(image: Image, frame_size: tuple[int, int], *, structure: bool = True) -> FrameStats:
+def measure(image: Image, frame: NDArray[Any], *, structure: bool = True) -> FrameStats:
     """Measure a frame.
 
     Args:
         image: HxWx3 uint8 BGR of the model's size, as ``preprocess`` returns it.
-        frame_size: height and width of what it was made from.
+        frame: what it was made from: the frame or its region of interest.
         structure: measure the picture's structure too, which takes as long again.
     """
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
     # float32 counts: exact up to 16 million pixels, which no model's input has.
     histogram = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.float64) / grey.size
-    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
     return FrameStats(
-        frame_size=(int(frame_size[0]), int(frame_size[1])),
+        frame_size=(int(frame.shape[0]), int(frame.shape[1])),
         brightness=float(histogram @ np.arange(256)),
         sharpness=float(deviation.item() ** 2),
         dark_share=float(histogram[: DARK + 1].sum()),
         bright_share=float(histogram[BRIGHT:].sum()),
+        twin_share=twin_share(frame),
         structure=measure_structure(image, grey) if structure else None,
     )
 
@@ -166,7 +186,7 @@ def learn_limits(stats: Iterable[FrameStats]) -> FrameLimits | None:
 
     The room: half to twice the size; a tenth in aspect ratio; the observed range of brightness, or 16 grey levels where
     that is more, to either side; three tenths of the lowest sharpness; half the way from the largest share of black or
-    saturated pixels to all of them; of the structure as ``learn_structure`` says.
+    saturated pixels to all of them; a tenth more of copies; of the structure as ``learn_structure`` says.
     """
     seen = list(stats)
     if not seen:
@@ -188,5 +208,6 @@ def learn_limits(stats: Iterable[FrameStats]) -> FrameLimits | None:
         min_sharpness=min(s.sharpness for s in seen) * _SHARPNESS_SHARE,
         max_dark_share=(1 + max(s.dark_share for s in seen)) / 2,
         max_bright_share=(1 + max(s.bright_share for s in seen)) / 2,
+        max_twin_share=min(1.0, max(s.twin_share for s in seen) + _TWIN_MARGIN),
         structure=learn_structure(structures) if structures else None,
     )

@@ -18,10 +18,10 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from ..errors import FrameError
-from ..validation import require
+from ..validation import Checked, require
 from .geometry import Roi
 from .resize import Image, resize
 
@@ -47,7 +47,7 @@ MAX_RESIZED_PIXELS = 1 << 24
 """Largest picture that a frame may be resized to, 48 MiB: also where a centre crop leaves little of it."""
 
 
-class PreprocessSpec(BaseModel):
+class PreprocessSpec(Checked):
     """How a frame becomes a model input; stored in the manifest, in pixels.
 
     Attributes:

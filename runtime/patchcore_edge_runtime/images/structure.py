@@ -1,7 +1,7 @@
 """Is there a picture in the frame at all: what good images have in common beyond brightness and sharpness.
 
 Sensor noise, a picture whose rows come twice, and channels that do not lie on each other are sharp and bright enough,
-and a model may call them good. Four kinds of numbers tell them apart; none of them looks at what the picture shows, so
+and a model may call them good. Five kinds of numbers tell them apart; none of them looks at what the picture shows, so
 that a defect, and a part that is not there, stay the model's to judge.
 """
 
@@ -28,6 +28,7 @@ _NOISE_SHARE = 0.75
 _COARSE_SHARE = 0.25
 _REPEAT_SHARE = 0.4
 _TINT_MARGIN = 24.0
+_SPREAD_MARGIN = 2.5
 _GRID = 8
 _WINDOW, _LAGS = 5, 16
 """Repeated rows count where they make a fifth of the picture, a sixteenth of it or more apart."""
@@ -51,6 +52,7 @@ class Structure:
             picture, as a share of what they vary by themselves; 0 where one is the other's copy or both are blank.
         channels: correlation between the edges of the colour channels, in [-1, 1]; 1 in grey pictures.
         blue, red: mean of that channel above green, in grey levels.
+        spread: standard deviation of the difference that varies more, in grey levels; 0 in grey pictures.
     """
 
     falls: tuple[float, ...]
@@ -59,6 +61,7 @@ class Structure:
     channels: float
     blue: float
     red: float
+    spread: float = 0.0
 
 
 class StructureLimits(BaseModel):
@@ -68,6 +71,7 @@ class StructureLimits(BaseModel):
         max_falls: of each scale.
         min_coarse, min_repeat, min_channels: as in ``Structure``.
         min_blue, max_blue, min_red, max_red: of the channels above green.
+        max_spread: of what is above green; absent where the good images are in colour.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +84,7 @@ class StructureLimits(BaseModel):
     max_blue: float = Field(ge=-512, le=512)
     min_red: float = Field(ge=-512, le=512)
     max_red: float = Field(ge=-512, le=512)
+    max_spread: float | None = Field(default=None, ge=0, le=512)
 
     def reason(self, found: Structure) -> str:
         """Why a frame must not be scored, as one sentence; empty when it may be."""
@@ -88,7 +93,7 @@ class StructureLimits(BaseModel):
             return "Noise and no picture, unlike the training images; check the lens cap, the light and the gain."
         if found.repeat < self.min_repeat:
             return "Part of the frame is blank or comes twice, unlike in the training images; check camera and cable."
-        if found.channels < self.min_channels:
+        if found.channels < self.min_channels or (self.max_spread is not None and found.spread > self.max_spread):
             return "The colour channels do not lie on each other, unlike in the training images; check the camera."
         if not (self.min_blue <= found.blue <= self.max_blue and self.min_red <= found.red <= self.max_red):
             return (
@@ -107,15 +112,18 @@ def measure_structure(image: Image, grey: Image) -> Structure:
         grey: HxW, the same in grey.
     """
     blue, green, red = (float(value) for value in cv2.mean(image)[:3])
+    channels = [np.asarray(channel, np.uint8) for channel in cv2.split(image)]
+    is_grey = all(np.array_equal(channel, channels[1]) for channel in (channels[0], channels[2]))
     height, width = (min(side, _LARGEST_SIDE) for side in grey.shape)
     small = np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     return Structure(
         falls=_falls(grey),
         coarse=float(cv2.resize(grey.astype(np.float32), (_GRID, _GRID), interpolation=cv2.INTER_AREA).std()),
         repeat=min(_repeat(small), _repeat(np.ascontiguousarray(small.T))),
-        channels=_channels(image),
+        channels=1.0 if is_grey else _channels(channels),
         blue=blue - green,
         red=red - green,
+        spread=0.0 if is_grey else _spread(channels),
     )
 
 
@@ -124,7 +132,8 @@ def learn_structure(seen: Sequence[Structure]) -> StructureLimits:
 
     The room: three quarters of the way from the most noise-like good image to noise; a quarter of the weakest coarse
     structure; two fifths of the least difference between bands; half of the least correlation of the channels, 0.9 in
-    grey pictures; the observed range of colour, or 24 grey levels where that is more, to either side.
+    grey pictures, and there 2.5 grey levels more of spread; the observed range of colour, or 24 grey levels where that
+    is more, to either side.
     """
     falls = np.array([one.falls for one in seen]).max(axis=0) if seen[0].falls else np.zeros(0)
     channels = min(one.channels for one in seen)
@@ -139,6 +148,7 @@ def learn_structure(seen: Sequence[Structure]) -> StructureLimits:
         max_blue=max(blue) + around_blue,
         min_red=min(red) - around_red,
         max_red=max(red) + around_red,
+        max_spread=max(one.spread for one in seen) + _SPREAD_MARGIN if channels > _GREY else None,
     )
 
 
@@ -168,11 +178,14 @@ def _repeat(grey: Image) -> float:
     # What is the same in all rows, as a bus bar or a shadow, says nothing of one of them.
     sums -= cv2.blur(sums, (1, _AROUND))
     energy = np.einsum("ij,ij->i", sums, sums)
-    both = energy[:, None] + energy[None]
-    differences = _bands(both - 2 * (sums @ sums.T), band, least_lag)
-    energies = _bands(both, band, least_lag)
+    differences = _bands(energy[:, None] + energy[None] - 2 * (sums @ sums.T), band, least_lag)
+    # The same of what both bands vary by themselves; beyond the last row whatever.
+    own = np.ones(2 * height, np.float32)
+    own[: height - band + 1] = np.convolve(energy, np.full(band, 1 / band, np.float32), "valid")
+    rows, lags = differences.shape
+    energies = own[:rows, None] + np.lib.stride_tricks.sliding_window_view(own[least_lag:], lags)[:rows]
     ratios = differences / np.maximum(energies, _LEAST_ENERGY * _PROBES * width)
-    # Beyond the last row both are the large number that stands there.
+    # Beyond the last row stands the large number.
     return min(1.0, max(0.0, float(ratios[differences < _NONE / height / 2].min(initial=1.0))))
 
 
@@ -193,20 +206,21 @@ def _signs(width: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).integers(0, 2, (width, _PROBES)).astype(np.float32) * 2 - 1
 
 
-def _channels(image: Image) -> float:
+def _spread(channels: Sequence[Image]) -> float:
+    blue, green, red = channels
+    differences = [cv2.subtract(channel, green, dtype=cv2.CV_32F) for channel in (blue, red)]
+    return max(float(cv2.meanStdDev(difference)[1].item()) for difference in differences)
+
+
+def _channels(channels: Sequence[Image]) -> float:
     """Correlation between the edges of the channels, of the pair that has least of it.
 
     The median over the tiles that have most edges: a coloured defect is in a few of them.
     """
-    blue, green, red = cv2.split(image)
-    if np.array_equal(blue, green) and np.array_equal(red, green):
-        return 1.0
-    half = (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2))
+    height, width = channels[0].shape
+    half = (max(1, width // 2), max(1, height // 2))
     # Halved: sensors have noise of its own in each channel.
-    edges = [
-        cv2.Laplacian(cv2.resize(channel, half, interpolation=cv2.INTER_AREA), cv2.CV_32F)
-        for channel in (blue, green, red)
-    ]
+    edges = [cv2.Laplacian(cv2.resize(channel, half, interpolation=cv2.INTER_AREA), cv2.CV_32F) for channel in channels]
 
     def together(one: int, other: int) -> NDArray[np.float32]:
         """Mean product, of each tile."""

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from ..bundle.bundle import file_facts
+from ..bundle.lower_precision import InferencePrecision
 from ..errors import cannot_write
 
 __all__ = ["CompiledModels"]
@@ -27,6 +28,7 @@ class CompiledModels:
     Args:
         folder: for all graphs; it may be somebody else's cache as well, and nothing else in it is touched.
         graph: digest of the graph; another graph never meets this one's compiled models.
+        precision: what the graph is computed in; each has its own.
 
     Attributes:
         folder: of this graph.
@@ -35,8 +37,8 @@ class CompiledModels:
         ConfigError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, graph: str) -> None:
-        self.folder = Path(folder) / f"graph-{graph[:32]}"
+    def __init__(self, folder: Path, graph: str, precision: InferencePrecision = "f32") -> None:
+        self.folder = Path(folder) / f"graph-{graph[:32]}{'' if precision == 'f32' else f'-{precision}'}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not os.access(self.folder, os.W_OK | os.X_OK):

@@ -9,16 +9,17 @@ from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.bundle import Bundle
+from ..bundle.lower_precision import AskedPrecision, InferencePrecision
 from ..errors import ConfigError, FrameError
 from ..images.frame_check import check_frame
 from ..images.geometry import Roi
-from ..images.preprocess import Image, preprocess
+from ..images.preprocess import Image, crop_roi, preprocess
 from ..logs import log_failure
 from ..serving.settings import ServerSettings
 from ..threads import describe_failure
@@ -49,6 +50,7 @@ class Inspector:
         thresholds: limits to use in place of the bundle's.
         rules: all that a line may ask for, in place of ``roi`` and ``thresholds``.
         inference_num_threads: for the CPU only, as ``OpenVINOBackend`` takes it.
+        inference_precision: one that the bundle was verified for, or the fastest of those that pass the self-test here.
         backend: what runs the graph; OpenVINO on ``device``, by the arguments above, when absent.
         server: a model server that runs it, as ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
 
@@ -74,12 +76,14 @@ class Inspector:
         thresholds: Thresholds | None = None,
         rules: LineRules | None = None,
         inference_num_threads: int | None = None,
+        inference_precision: AskedPrecision = "auto",
         backend: Backend | None = None,
         server: str | ServerSettings | None = None,
     ) -> None:
         require("bundle", bundle, (str, Path, Bundle), "the folder that `patchcore-edge export` wrote")
         require("device", device, str, "a device as OpenVINO names it, such as 'CPU'")
         one_of("hint", hint, ("latency", "throughput"))
+        one_of("inference_precision", inference_precision, get_args(AskedPrecision))
         require("cache_dir", cache_dir, (str, Path, type(None)), "a folder")
         require("inference_num_threads", inference_num_threads, (int, type(None)), "a number of cores")
         if inference_num_threads is not None and inference_num_threads < 1:
@@ -103,11 +107,11 @@ class Inspector:
             if backend is not None:
                 raise ConfigError("A backend and a server are given; give the one that is to run the graph.")
             self._backend, self.golden_deviation = open_served(
-                self.bundle, served, self.device, cache_dir, inference_num_threads
+                self.bundle, served, self.device, cache_dir, inference_num_threads, inference_precision
             )
         elif backend is None:
             self._backend, self.golden_deviation = open_backend(
-                self.bundle, device, hint, cache_dir, inference_num_threads
+                self.bundle, device, hint, cache_dir, inference_num_threads, None, inference_precision
             )
         else:
             self._backend, self.golden_deviation = backend, self_test(self.bundle, backend, device)
@@ -133,6 +137,12 @@ class Inspector:
         limits = self.manifest.sanity if self.rules.check_sanity else None
         # Its limits are for what is inspected; around a region of interest there may be more.
         return None if limits is None or self.rules.roi is not None else limits.max_height * limits.max_width
+
+    @property
+    def inference_precision(self) -> InferencePrecision:
+        """What the graph is computed in; float32 where a backend does not say."""
+        found: InferencePrecision = getattr(self._backend, "inference_precision", "f32")
+        return found
 
     @property
     def execution_devices(self) -> list[str]:
@@ -170,7 +180,7 @@ class Inspector:
         except Exception as error:  # noqa: BLE001 - such as memory that ran out: no verdict, and the line goes on
             judged = self._unforeseen(error)
         moments.append(perf_counter())
-        return self._result(judged, rules, size, roi, _timings(moments), model_map, frame_id, time)
+        return self._result(judged, rules, size, roi, _timings(moments), model_map, frame_id, time, frame)
 
     def error_result(
         self,
@@ -192,7 +202,7 @@ class Inspector:
         image = preprocess(frame, self.manifest.preprocess.looking_at(rules.roi), images[0])
         images[1:] = image  # the rest of a static batch, whose results nobody reads
         moments.append(perf_counter())
-        reason = check_frame(image, (roi[3], roi[2]), self.manifest.sanity if rules.check_sanity else None)
+        reason = check_frame(image, crop_roi(frame, roi), self.manifest.sanity if rules.check_sanity else None)
         if reason:
             raise FrameError(reason)
         moments.append(perf_counter())
@@ -217,6 +227,7 @@ class Inspector:
         model_map: NDArray[np.float32] | None,
         frame_id: int | None,
         time: float | None,
+        frame: object = None,
     ) -> InspectionResult:
         number = next(self._numbers)
         assert rules.thresholds is not None
@@ -238,6 +249,7 @@ class Inspector:
             time=clock.time() if time is None else time,
             labels=self.manifest.labels,
             known_regions=judged.regions,
+            frame=frame if isinstance(frame, np.ndarray) else None,
         )
 
     def _warn_of_unknown_depth(self, frame: NDArray[Any]) -> None:

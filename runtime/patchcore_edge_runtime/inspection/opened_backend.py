@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from ..bundle.bundle import Bundle
+from ..bundle.lower_precision import AskedPrecision, InferencePrecision
 from ..bundle.manifest import Manifest
-from ..errors import BundleError, ConfigError, DeviceError
+from ..errors import BundleError, ConfigError, DeviceError, ParityError
 from ..serving.served_bundle import fetch_bundle
 from ..serving.settings import ServerSettings, is_server
 from ..validation import first_fault, require
 from .compiled_models import CompiledModels
-from .openvino_backend import Hint, OpenVINOBackend, openvino_version
+from .openvino_backend import Hint, OpenVINOBackend, made_for, openvino_version
 from .self_test import self_test
 from .server_backend import ServerBackend
 
 __all__ = ["as_server", "made_with_newer_tools", "open_backend", "open_bundle", "open_served"]
+
+
+_LOG = logging.getLogger(__name__)
 
 
 def as_server(bundle: object, server: object) -> ServerSettings | None:
@@ -55,15 +62,23 @@ def open_bundle(bundle: str | Path | Bundle | None, server: ServerSettings | Non
 
 
 def open_served(
-    bundle: Bundle, server: ServerSettings, device: str, cache_dir: Path | None, inference_num_threads: int | None
+    bundle: Bundle,
+    server: ServerSettings,
+    device: str,
+    cache_dir: Path | None,
+    inference_num_threads: int | None,
+    inference_precision: AskedPrecision = "auto",
 ) -> tuple[ServerBackend, float]:
     """A bundle's graph on a server, past its self-test; arguments and errors are ``Inspector``'s.
 
     Returns:
         the backend, and the largest relative deviation from a golden score.
     """
-    if device != "CPU" or cache_dir is not None or inference_num_threads is not None:
-        raise ConfigError("The server has its own device, threads and cache; leave them out where a server is given.")
+    own = (device, cache_dir, inference_num_threads, inference_precision)
+    if own != ("CPU", None, None, "auto"):
+        raise ConfigError(
+            "The server has its own device, threads, cache and precision; leave them out where a server is given."
+        )
     backend = ServerBackend(bundle, server)
     return backend, backend.golden_deviation
 
@@ -75,20 +90,55 @@ def open_backend(
     cache_dir: Path | None = None,
     inference_num_threads: int | None = None,
     requests: int | None = None,
+    inference_precision: AskedPrecision = "auto",
 ) -> tuple[OpenVINOBackend, float]:
     """A bundle's graph on an OpenVINO device, past its self-test; arguments and errors are ``Inspector``'s.
 
     Returns:
         the backend, and the largest relative deviation from a golden score.
     """
+    settings = _Settings(device, hint, cache_dir, inference_num_threads, requests)
+    *lower, last = _precisions(bundle.manifest, device, inference_precision)
+    for precision in lower:
+        try:
+            return _opened(bundle, settings, precision)
+        except (BundleError, DeviceError, ParityError) as error:
+            _LOG.warning("%s is not computed in %s here: %s", bundle.manifest.model_id, precision, error)
+    return _opened(bundle, settings, last)
 
+
+class _Settings(NamedTuple):
+    device: str
+    hint: Hint
+    cache_dir: Path | None
+    inference_num_threads: int | None
+    requests: int | None
+
+
+def _precisions(manifest: Manifest, device: str, asked: AskedPrecision) -> Sequence[InferencePrecision]:
+    """What to try, one after the other: never what the bundle was not verified for."""
+    if asked == "auto":
+        fast = made_for(device) if len(manifest.inference_precisions) > 1 else ("f32",)
+        return [one for one in manifest.inference_precisions if one in fast]
+    if asked not in manifest.inference_precisions:
+        raise ConfigError(
+            f"{manifest.model_id} was verified for {', '.join(manifest.inference_precisions)} and not for {asked}; ask "
+            f"for one of those, or export it on a machine that computes in {asked}."
+        )
+    return [asked]
+
+
+def _opened(bundle: Bundle, settings: _Settings, precision: InferencePrecision) -> tuple[OpenVINOBackend, float]:
     def opened(cache: Path | None) -> tuple[OpenVINOBackend, float]:
-        backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, inference_num_threads, requests)
-        return backend, self_test(bundle, backend, device)
+        device, hint, _, threads, requests = settings
+        backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, threads, requests, precision)
+        deviation = self_test(bundle, backend, device)
+        _LOG.info("%s is computed in %s on %s.", bundle.manifest.model_id, precision, device)
+        return backend, deviation
 
-    if cache_dir is None:
+    if settings.cache_dir is None:
         return opened(None)
-    compiled = CompiledModels(cache_dir, bundle.manifest.graph_digest)
+    compiled = CompiledModels(settings.cache_dir, bundle.manifest.graph_digest, precision)
     if compiled.prepare():
         try:
             return opened(compiled.folder)

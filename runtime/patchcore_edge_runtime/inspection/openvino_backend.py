@@ -9,16 +9,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bundle.lower_precision import InferencePrecision
 from ..errors import BundleError, ConfigError, DeviceError, cannot_write
 from ..images.preprocess import Image
 from .backend import FRAME, MAP, SCORE
 from .graph_interface import check_graph
 from .missing_devices import ACCELERATORS, why_missing
 
-__all__ = ["Hint", "OpenVINOBackend", "available_devices", "openvino_version"]
+__all__ = ["Hint", "OpenVINOBackend", "available_devices", "made_for", "openvino_version"]
 
 Hint = Literal["latency", "throughput"]
 _COMPOSED = ("AUTO", "MULTI", "HETERO")
+_CAPABILITIES: dict[str, InferencePrecision] = {"BF16": "bf16", "FP16": "f16"}
 
 
 def _openvino() -> Any:
@@ -39,6 +41,19 @@ def available_devices() -> dict[str, str]:
     return {name: str(core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
 
 
+def made_for(device: str) -> frozenset[InferencePrecision]:
+    """The precisions that a device computes fast in, float32 among them.
+
+    Those that gather devices (AUTO, MULTI, HETERO) and those that are not there compute in float32 alone.
+    """
+    try:
+        found = _openvino().Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    except RuntimeError:
+        found = []
+    composed = device.split(":", maxsplit=1)[0] in _COMPOSED
+    return frozenset({"f32", *(_CAPABILITIES[name] for name in found if name in _CAPABILITIES and not composed)})
+
+
 class OpenVINOBackend:
     """A bundle's graph on one device, a ``Backend``.
 
@@ -51,13 +66,15 @@ class OpenVINOBackend:
             absent. Threads are then not pinned: each process would pin its own to the same first cores.
         requests: how many backends there will be side by side, which share the device's threads as streams; as many
             as the device likes when absent.
+        inference_precision: what the backbone is computed in; the search is marked in the graph to stay in float32.
 
     Attributes:
         compiled: OpenVINO's compiled model.
+        inference_precision: as asked for.
 
     Raises:
         BundleError: the IR cannot be read, or is no export's.
-        DeviceError: the device is not there or refuses the model.
+        DeviceError: the device is not there, refuses the model, or takes another precision than it was asked for.
         ConfigError: ``cache_dir`` cannot be written, or threads are asked for on another device than the CPU.
     """
 
@@ -69,6 +86,7 @@ class OpenVINOBackend:
         cache_dir: Path | None = None,
         inference_num_threads: int | None = None,
         requests: int | None = None,
+        inference_precision: InferencePrecision = "f32",
     ) -> None:
         core, device = _openvino().Core(), device.upper()
         # Mapped weights would change under the model when someone copies a new bundle over the old one's files.
@@ -79,7 +97,7 @@ class OpenVINOBackend:
             why = f" ({'; '.join(why_missing(base))})" if base in ACCELERATORS else ""
             known = ", ".join(present) or "none"
             raise DeviceError(f"There is no device {device!r} here{why}; OpenVINO finds {known}.")
-        config = _config(base, hint, cache_dir) | _threads(base, inference_num_threads)
+        config = _config(base, hint, cache_dir, inference_precision) | _threads(base, inference_num_threads)
         if requests is not None:
             config["PERFORMANCE_HINT_NUM_REQUESTS"] = requests
         try:
@@ -91,7 +109,18 @@ class OpenVINOBackend:
             self.compiled = core.compile_model(model, device, config)
         except RuntimeError as error:
             raise DeviceError(f"{device} does not take the model ({_last(error)}); try -d CPU.") from error
+        self.inference_precision: InferencePrecision = inference_precision
+        if inference_precision != "f32":
+            self._check_precision(device)
         self._open_request()
+
+    def _check_precision(self, device: str) -> None:
+        """A hint is what its name says: a CPU that is asked for f16 may compute in bf16, and say so afterwards."""
+        taken = str(self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+        if taken != self.inference_precision:
+            raise DeviceError(
+                f"{device} computes in {taken} when asked for {self.inference_precision}; leave it at f32."
+            )
 
     def _open_request(self) -> None:
         self._request = self.compiled.create_infer_request()
@@ -146,11 +175,11 @@ def _threads(base: str, number: int | None) -> dict[str, Any]:
     return {"INFERENCE_NUM_THREADS": number, "ENABLE_CPU_PINNING": False}
 
 
-def _config(base: str, hint: Hint, cache_dir: Path | None) -> dict[str, Any]:
+def _config(base: str, hint: Hint, cache_dir: Path | None, precision: InferencePrecision) -> dict[str, Any]:
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": hint.upper(),
         # Left alone, hosts with AMX compute in bf16 and GPUs in f16: maps are then 1e-2 off, enough to flip verdicts.
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
     }
     if base == "AUTO":
         # Or AUTO passes the self-test on the CPU while another device compiles, and moves there afterwards.

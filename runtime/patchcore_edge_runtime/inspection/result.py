@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.manifest import Labels
+from ..images.files import write_image
 from ..images.geometry import Roi
-from ..images.preprocess import PreprocessSpec
+from ..images.preprocess import Image, PreprocessSpec
 from ..verdict import Thresholds, Verdict
 from .ignore_mask import IgnoreMask
 from .regions import Region, find_regions, keep_large, map_in_frame
@@ -60,6 +64,8 @@ class InspectionResult:
         frame_verdict: of this frame alone; differs from ``verdict`` only where frames are debounced.
         labels: the bundle's words for good and anomalous parts.
         known_regions: the regions, where the verdict hung on them; None where they are still to be found.
+        frame: what was inspected, to be drawn on; no copy, so that a result keeps its frame in memory as long as it is
+            kept itself (``to_dict`` gives what is worth keeping). None where there is none.
     """
 
     verdict: Verdict
@@ -80,6 +86,7 @@ class InspectionResult:
     labels: Labels = field(default_factory=Labels)
     known_regions: tuple[Region, ...] | None = field(default=None, repr=False)
     manifest: str = ""
+    frame: NDArray[Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def pred_label(self) -> bool:
@@ -132,6 +139,30 @@ class InspectionResult:
     def has_regions(self) -> bool:
         """Whether regions are recorded: with WARN and NG."""
         return self.verdict in (Verdict.WARN, Verdict.NG)
+
+    def plot(self, frame: NDArray[Any] | None = None) -> Image:
+        """The frame with heatmap, contours and verdict, as ``draw_overlay`` draws it by default.
+
+        Args:
+            frame: to draw on, in place of the one that was inspected.
+
+        Returns:
+            HxWx3 uint8 BGR, as OpenCV takes it.
+        """
+        # By its name: what draws results knows them, so it is above them, and they only ask for it.
+        drawing = import_module("patchcore_edge_runtime.display.overlay")
+        own = self.frame if frame is None else frame
+        drawn: Image = drawing.draw_overlay(np.zeros(0, np.uint8) if own is None else own, self)
+        return drawn
+
+    def save(self, path: str | os.PathLike[str], frame: NDArray[Any] | None = None) -> Path:
+        """Write what ``plot`` draws; the ending (``.png``, ``.jpg``) says the format, and the folders above are made.
+
+        Raises:
+            ConfigError: the picture cannot be written.
+        """
+        write_image(Path(path), self.plot(frame))
+        return Path(path)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON values, without the map; regions only with WARN and NG."""

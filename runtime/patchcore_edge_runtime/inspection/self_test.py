@@ -9,6 +9,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.golden_map import deviation
+from ..bundle.lower_precision import InferencePrecision, LowerTolerance
 from ..bundle.manifest import GoldenImage
 from ..errors import BundleError, ParityError
 from ..system import within
@@ -29,6 +30,8 @@ def self_test(bundle: Bundle, backend: Backend, device: str, seconds: float = TI
         backend: its graph, loaded.
         device: as people call it.
         seconds: after which a graph counts as one that never ends.
+
+    The tolerances are those of the precision that the backend computes in; one that does not say computes in float32.
 
     Returns:
         the largest relative deviation of a score.
@@ -62,6 +65,15 @@ def self_test(bundle: Bundle, backend: Backend, device: str, seconds: float = TI
         ) from None
 
 
+def _tolerance(golden: GoldenImage, precision: InferencePrecision) -> LowerTolerance:
+    if precision != "f32":
+        if precision not in golden.lower:
+            raise ParityError(f"The bundle was not verified for {precision}; compute it in f32.")
+        return golden.lower[precision]
+    of_map = golden.tolerance if golden.anomaly_map is None else golden.anomaly_map.tolerance
+    return LowerTolerance(score=golden.tolerance, map=of_map)
+
+
 def _computed(bundle: Bundle, golden: GoldenImage, backend: Backend, device: str) -> float:
     try:
         return check_golden(bundle, golden, backend, device)
@@ -90,17 +102,18 @@ def check_golden(bundle: Bundle, golden: GoldenImage, backend: Backend, device: 
     score = float(scores[0])
     off = abs(score - golden.pred_score) / abs(golden.pred_score)
     # Written so that NaN fails.
-    if not off <= golden.tolerance:
+    allowed = _tolerance(golden, getattr(backend, "inference_precision", "f32"))
+    if not off <= allowed.score:
         raise ParityError(
             f"{device} scores {golden.file} {score:.6g} where the fitted model gives "
-            f"{golden.pred_score:.6g} (allowed deviation {golden.tolerance:.1e}); "
+            f"{golden.pred_score:.6g} (allowed deviation {allowed.score:.1e}); "
             "use another device or export a bundle that is verified for this one."
         )
-    _check_map(maps[0, 0], golden, device)
+    _check_map(maps[0, 0], golden, device, allowed.map)
     return off
 
 
-def _check_map(anomaly_map: Any, golden: GoldenImage, device: str) -> None:
+def _check_map(anomaly_map: Any, golden: GoldenImage, device: str, allowed: float) -> None:
     if not np.isfinite(anomaly_map).all():
         raise ParityError(
             f"{device} gives {golden.file} a map with values that are no numbers; "
@@ -108,8 +121,8 @@ def _check_map(anomaly_map: Any, golden: GoldenImage, device: str) -> None:
         )
     if golden.anomaly_map is not None:
         off = deviation(anomaly_map, golden.anomaly_map)
-        if not off <= golden.anomaly_map.tolerance:
+        if not off <= allowed:
             raise ParityError(
                 f"{device} gives {golden.file} another map than the exporting machine did (deviation {off:.1e}, "
-                f"allowed {golden.anomaly_map.tolerance:.1e}); use another device or export the bundle again."
+                f"allowed {allowed:.1e}); use another device or export the bundle again."
             )

@@ -7,12 +7,13 @@ from pathlib import Path
 from weakref import WeakSet
 
 from ..bundle.bundle import Bundle
+from ..bundle.lower_precision import AskedPrecision
 from .opened_backend import open_backend
 from .openvino_backend import OpenVINOBackend
 
 __all__ = ["SharedModels"]
 
-_Key = tuple[str, str, Path | None, int | None]
+_Key = tuple[str, tuple[str, ...], str, Path | None, int | None, AskedPrecision]
 
 
 class SharedModels:
@@ -32,10 +33,17 @@ class SharedModels:
         self._lock = threading.Lock()
 
     def open(
-        self, bundle: Bundle, device: str, cache_dir: Path | None = None, inference_num_threads: int | None = None
+        self,
+        bundle: Bundle,
+        device: str,
+        cache_dir: Path | None = None,
+        inference_num_threads: int | None = None,
+        inference_precision: AskedPrecision = "auto",
     ) -> OpenVINOBackend:
         """A backend of that bundle on that device, past its self-test; arguments and errors are ``open_backend``'s."""
-        key = (bundle.manifest.graph_digest, device, cache_dir, inference_num_threads)
+        manifest = bundle.manifest
+        graph = (manifest.graph_digest, manifest.inference_precisions)
+        key = (*graph, device, cache_dir, inference_num_threads, inference_precision)
         with self._lock:
             there = next(iter(self._backends.get(key, ())), None)
             if there is not None:
@@ -49,6 +57,7 @@ class SharedModels:
                     cache_dir,
                     inference_num_threads,
                     self._requests if several else None,
+                    inference_precision,
                 )
             self._backends.setdefault(key, WeakSet()).add(backend)
         return backend

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from ..bundle.lower_precision import AskedPrecision
 from ..errors import ConfigError
 from ..images.geometry import Roi
 from ..images.pixel_limit import MAX_PIXELS
@@ -41,9 +42,17 @@ class SourceTable(LiveSettings):
 
     Larger pictures than ``max_megapixels`` are ERROR before they are decoded; unless told, what the bundle's frame
     limits let pass. The rest is for cameras and streams.
+
+    Attributes:
+        uri: a camera's number or device path, a URL, a video, an image, a folder, ``glob*.png`` or ``watch:FOLDER``.
+        recursive: of a folder, its subfolders too.
+        max_megapixels: the largest picture that is decoded.
+        settle: seconds after which a file that does not change counts as complete, of a watched folder.
+        state: file that remembers over a restart what was inspected, of a watched folder.
     """
 
-    uri: str = Field(min_length=1)
+    # A camera may be given by its number.
+    uri: str = Field(min_length=1, json_schema_extra={"type": ["string", "integer"]})
     recursive: bool = True
     max_megapixels: PositiveFloat | None = Field(default=None, le=MAX_PIXELS / 1e6)
     settle: float = Field(default=3.0, ge=0, le=86_400)
@@ -64,7 +73,13 @@ class SourceTable(LiveSettings):
 
 
 class ThresholdOverrides(Settings):
-    """``[thresholds]``: raw scores in place of the bundle's; what is left out stays."""
+    """``[thresholds]``: raw scores in place of the bundle's; what is left out stays.
+
+    Attributes:
+        image: above it a part is NG.
+        pixel: above it a pixel is anomalous.
+        warn: above it a part is WARN; below ``image``.
+    """
 
     image: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     pixel: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -83,7 +98,15 @@ class ThresholdOverrides(Settings):
 
 
 class InspectTable(Settings):
-    """``[inspect]``: which part of the frame counts, and how verdicts of frames make verdicts of parts."""
+    """``[inspect]``: which part of the frame counts, and how verdicts of frames make verdicts of parts.
+
+    Attributes:
+        roi: the part of the frame that is inspected: x, y, width, height in pixels.
+        ignore: polygons in which nothing counts, in fractions of the frame.
+        min_defect_area: smaller regions do not count, in frame pixels.
+        sanity: compare each frame with the good images before it is scored.
+        debounce: so many NG frames of so many make a part NG.
+    """
 
     roi: Roi | None = None
     ignore: tuple[tuple[tuple[float, float], ...], ...] = ()
@@ -103,7 +126,12 @@ class InspectTable(Settings):
 
 
 class TriggerTable(Settings):
-    """``[trigger]``: every frame (``free``), every ``every_ms`` (``interval``) or when asked (``software``)."""
+    """``[trigger]``: every frame (``free``), every ``every_ms`` (``interval``) or when asked (``software``).
+
+    Attributes:
+        mode: when a frame is inspected.
+        every_ms: milliseconds from one frame to the next, of ``interval``.
+    """
 
     mode: Literal["free", "interval", "software"] = "free"
     every_ms: PositiveFloat | None = Field(default=None, le=86_400_000)
@@ -119,10 +147,18 @@ class LineConfig(Settings):
     """A line: what is inspected, by which bundle, on which device, and where the results go.
 
     Attributes:
+        device: as OpenVINO names it: CPU, GPU, NPU, AUTO.
+        cache_dir: folder for compiled models; makes the next start faster.
+        hot_swap: take another bundle while the line runs.
+        source: where frames come from.
+        thresholds: raw scores in place of the bundle's.
+        inspect: which part of the frame counts, and what makes a part NG.
+        trigger: when a frame is inspected.
         name: what people call it.
         bundle: folder that ``patchcore-edge export`` wrote; watched for a change while the line runs when ``hot_swap``.
             A model on a server, as ``server.uri`` names it, where the manifest comes from there.
         server: the model server that scores for the line; the line's own device when absent.
+        inference_precision: one that the bundle was verified for; ``auto`` takes the fastest that passes the self-test.
         inference_num_threads: cores for one frame's inference, where several lines share the CPU; all when absent.
         sinks: the tables ``[sinks.<name>]``, as the settings of the sink that each names.
         folder: what relative paths are relative to: where the file lies.
@@ -132,6 +168,7 @@ class LineConfig(Settings):
     bundle: Path | str
     server: ServerSettings | None = None
     device: Annotated[str, AfterValidator(str.upper)] = Field(default="CPU", min_length=1)
+    inference_precision: AskedPrecision = "auto"
     inference_num_threads: PositiveInt | None = Field(default=None, le=4096)
     cache_dir: Path | None = None
     hot_swap: bool = False

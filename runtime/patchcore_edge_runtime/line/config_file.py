@@ -18,7 +18,7 @@ from ..sinks import SINKS
 from ..sinks.check import shared_places
 from ..sinks.http.settings import HttpSettings
 from ..sources import source_in
-from ..validation import explain_fault
+from ..validation import ended, explain_fault
 from .config import LineConfig, validated
 from .environment import ENVIRONMENT_PREFIX, check_names
 from .line_tables import merged, outside_faults, read_server, table_faults
@@ -152,7 +152,7 @@ class _Reading:
         # What all lines share is wrong once; and one line of text, whatever keys are called.
         sentence = printable("; ".join(dict.fromkeys(self._faults)))
         if sentence:
-            raise ConfigError(sentence if sentence.endswith((".", "?")) else f"{sentence}.")
+            raise ConfigError(ended(sentence))
 
     def _add(self, keys: Sequence[str | int], text: str, table: int | None) -> None:
         self._faults.append(f"{self._places.of(keys, table)}: {text}")

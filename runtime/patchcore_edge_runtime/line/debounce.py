@@ -13,7 +13,12 @@ __all__ = ["Debounce", "DebounceRule"]
 
 
 class DebounceRule(Settings):
-    """``ng`` of ``of`` frames of a part must be NG for the part to be NG."""
+    """``ng`` of ``of`` frames of a part must be NG for the part to be NG.
+
+    Attributes:
+        ng: NG frames that make a part NG.
+        of: the newest frames that are looked at.
+    """
 
     ng: PositiveInt = 1
     of: PositiveInt = Field(default=1, le=10_000)

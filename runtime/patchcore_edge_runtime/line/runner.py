@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -84,12 +84,18 @@ def open_inspector(config: LineConfig, path: Path | None = None, models: SharedM
     bundle = open_bundle(config.bundle_folder if path is None else config.folder / path, server)
     cache = config.folder / config.cache_dir if config.cache_dir is not None else None
     rules = config.rules(bundle.manifest.thresholds)
-    threads = config.inference_num_threads
+    threads, precision = config.inference_num_threads, config.inference_precision
     if models is None or server is not None:
         return Inspector(
-            bundle, config.device, cache_dir=cache, rules=rules, inference_num_threads=threads, server=server
+            bundle,
+            config.device,
+            cache_dir=cache,
+            rules=rules,
+            inference_num_threads=threads,
+            inference_precision=precision,
+            server=server,
         )
-    backend = models.open(bundle, config.device, cache, threads)
+    backend = models.open(bundle, config.device, cache, threads, precision)
     return Inspector(bundle, config.device, rules=rules, backend=backend)
 
 
@@ -152,7 +158,7 @@ class Line:
                 source = stack.enter_context(closing(_open_source(config)))
             source = _behind_trigger(config, source)
             status = LineStatus(config.name, source=source.status)
-            status.judged_by(inspector.bundle, inspector.thresholds)
+            status.judged_by(inspector.bundle, inspector.thresholds, inspector.inference_precision)
             viewer = None
             if make_viewer is not None:
                 viewer = stack.enter_context(closing(make_viewer(inspector, status, source.live)))
@@ -221,11 +227,13 @@ def run_line(
     *,
     sinks: Mapping[str, Sink] | None = None,
     make_viewer: ViewerFactory | None = None,
+    during: Callable[[Line], AbstractContextManager[None]] | None = None,
     at_end: Callable[[Snapshot], None] | None = None,
 ) -> Snapshot:
     """Open a line, run it to its end, and close it; takes and raises what ``Line.open`` does.
 
     Args:
+        during: what the line runs within, once it is open.
         at_end: called with the last figures, also where the source ends with an error.
 
     Returns:
@@ -234,7 +242,8 @@ def run_line(
     ended: SourceError | None = None
     with Line.open(config, source, sinks=sinks, make_viewer=make_viewer) as line:
         try:
-            line.run()
+            with nullcontext() if during is None else during(line):
+                line.run()
         except SourceError as error:
             ended = error
     now = line.status.snapshot()
@@ -285,6 +294,6 @@ def _tell_of_swap(
 ) -> None:
     """All that shows or bounds something by the bundle that judges."""
     limit.pixels = _largest_frame(config, inspector)
-    status.judged_by(inspector.bundle, inspector.thresholds)
+    status.judged_by(inspector.bundle, inspector.thresholds, inspector.inference_precision)
     if viewer is not None:
         viewer.inspector = inspector

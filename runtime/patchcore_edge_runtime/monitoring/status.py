@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..bundle.bundle import Bundle
+from ..bundle.lower_precision import InferencePrecision
 from ..inspection.result import InspectionResult
 from ..verdict import Thresholds, Verdict
 from .calibration import calibration_facts
@@ -63,6 +64,7 @@ class Snapshot:
         uptime_seconds: since the start, up to the end of a line that has ended.
         swaps: times that the line took another bundle.
         manifest: digest of the manifest that judges now.
+        inference_precision: what its graph is computed in.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Snapshot:
     uptime_seconds: float
     sinks: dict[str, SinkFigures] = field(default_factory=dict)
     swaps: int = 0
+    inference_precision: InferencePrecision = "f32"
 
     @property
     def frames(self) -> int:
@@ -118,6 +121,7 @@ class LineStatus:
     Attributes:
         calibration: what ``calibration_facts`` says of the bundle that judges; set anew with ``model_id``.
         manifest: digest of that bundle's manifest.
+        inference_precision: what its graph is computed in.
         swaps: times that another bundle was taken.
     """
 
@@ -131,6 +135,7 @@ class LineStatus:
         self.name = name
         self.model_id = model_id
         self.manifest = ""
+        self.inference_precision: InferencePrecision = "f32"
         self.calibration: dict[str, Any] | None = None
         self.source = source
         self.swaps = 0
@@ -152,8 +157,9 @@ class LineStatus:
             if result.verdict is not Verdict.ERROR:
                 self._latencies.append(result.timings.total_ms)
 
-    def judged_by(self, bundle: Bundle, thresholds: Thresholds) -> None:
-        """Say which bundle judges from now on, and by which limits."""
+    def judged_by(self, bundle: Bundle, thresholds: Thresholds, precision: InferencePrecision = "f32") -> None:
+        """Say which bundle judges from now on, by which limits, and what its graph is computed in."""
+        self.inference_precision = precision
         self.model_id, self.manifest = bundle.manifest.model_id, bundle.digest
         self.calibration = calibration_facts(bundle.manifest, thresholds)
 
@@ -210,4 +216,5 @@ class LineStatus:
             uptime_seconds=round(now - self._start, 3),
             sinks={name: self.sink(name) for name in sinks},
             swaps=self.swaps,
+            inference_precision=self.inference_precision,
         )

@@ -42,7 +42,12 @@ class OverlaySink:
 
 
 class ArchiveSettings(SinkSettings):
-    """``[sinks.archive]``: the folder, its budget in MiB, and the verdicts worth keeping."""
+    """``[sinks.archive]``: the folder, its budget in MiB, and the verdicts worth keeping.
+
+    Attributes:
+        folder: of the archive, with a folder per day.
+        max_mb: budget in MiB; the oldest entries go first.
+    """
 
     folder: Path
     max_mb: PositiveFloat = 10_000.0

@@ -26,6 +26,11 @@ class JsonlSettings(SinkSettings):
     """``[sinks.jsonl]``: ``path`` is appended to; at ``max_mb`` MiB it becomes ``path.1``, up to ``path.<keep>``.
 
     With ``max_mb = 0`` it stays one file.
+
+    Attributes:
+        path: file to append to.
+        max_mb: size in MiB at which it becomes ``path.1``; never when 0.
+        keep: rotated files to keep.
     """
 
     path: Path

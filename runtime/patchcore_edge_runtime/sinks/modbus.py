@@ -24,6 +24,8 @@ class ModbusSettings(SinkSettings):
     """``[sinks.modbus]``: five coils from ``address`` on, written in one request.
 
     Attributes:
+        host, port: of the PLC.
+        address: of the first coil.
         unit: the device behind a gateway.
         required: unless told otherwise: a line whose PLC gets no verdicts is not healthy.
         timeout: seconds until a request is given up.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from ..display.record import Record
 from ..errors import ConfigError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["MqttSettings", "MqttSink"]
 
 _FLUSH_SECONDS = 5.0
+_TOPIC = r"^[^#+\x00/][^#+\x00]*[^#+\x00/]$"
 _MAX_RECONNECT_SECONDS = 30
 _POLL_SECONDS = 0.2
 _BATCH = 100
@@ -37,6 +39,10 @@ class MqttSettings(SinkSettings):
     """``[sinks.mqtt]``: JSON records go to ``<topic>/result`` with QoS 1; ``<topic>/state`` says online or offline.
 
     Attributes:
+        host, port: of the broker.
+        topic: prefix of the topics.
+        username: for the broker.
+        flush_seconds: for delivering what is left at the end.
         client_id: must differ between lines; made from the topic when absent.
         password_env: environment variable that holds the password.
         tls: encrypt; implied by ``ca_file``, and against the system's authorities without one.
@@ -48,7 +54,7 @@ class MqttSettings(SinkSettings):
 
     host: Host = "127.0.0.1"
     port: PositiveInt = Field(default=1883, le=65535)
-    topic: str = Field(default="patchcore-edge/line", pattern=r"^[^#+\x00/][^#+\x00]*[^#+\x00/]$")
+    topic: str = Field(default="patchcore-edge/line", json_schema_extra={"pattern": _TOPIC})
     client_id: str | None = None
     username: str | None = None
     password_env: str | None = None
@@ -70,6 +76,13 @@ class MqttSettings(SinkSettings):
     def name(self) -> str:
         """By which the broker knows this client."""
         return self.client_id or self.topic.replace("/", "-")
+
+    @field_validator("topic")
+    @classmethod
+    def _is_topic(cls, topic: str) -> str:
+        if not re.match(_TOPIC, topic):
+            raise ValueError("it is no topic; give one of two letters or more, without # and +, and no / at its ends")
+        return topic
 
     @model_validator(mode="after")
     def _check(self) -> MqttSettings:

@@ -39,7 +39,12 @@ _PRUNE_EVERY = 1000
 
 
 class SqliteSettings(SinkSettings):
-    """``[sinks.sqlite]``: the file, and how many of the newest rows it keeps."""
+    """``[sinks.sqlite]``: the file, and how many of the newest rows it keeps.
+
+    Attributes:
+        path: database file.
+        max_rows: newest rows to keep.
+    """
 
     path: Path
     max_rows: PositiveInt = 1_000_000

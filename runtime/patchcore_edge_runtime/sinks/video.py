@@ -33,7 +33,13 @@ Codec = Annotated[str, StringConstraints(pattern=r"^[!-~]{4}$")]
 
 
 class VideoFileSettings(SinkSettings):
-    """``[sinks.video_file]``: the one file ``path``; that of an earlier start is kept as ``path`` with a number."""
+    """``[sinks.video_file]``: the one file ``path``; that of an earlier start is kept as ``path`` with a number.
+
+    Attributes:
+        path: file to write, such as ``line.mp4``.
+        fps: of the recording; the source's, or else 10, when absent.
+        codec: four characters: ``avc1``, ``vp09``, ``av01``, ``mp4v``.
+    """
 
     path: Path
     fps: PositiveFloat | None = Field(default=None, le=1000)
@@ -117,7 +123,15 @@ def _free_name(path: Path) -> Path:
 
 
 class VideoSettings(SinkSettings):
-    """``[sinks.video]``: files of ``minutes`` each in ``folder``, the oldest removed beyond ``max_mb`` MiB."""
+    """``[sinks.video]``: files of ``minutes`` each in ``folder``, the oldest removed beyond ``max_mb`` MiB.
+
+    Attributes:
+        folder: of the files.
+        minutes: length of one file.
+        max_mb: budget in MiB; the oldest file goes first.
+        fps: of the recording; the source's, or else 10, when absent.
+        codec: four characters: ``avc1``, ``vp09``, ``av01``, ``mp4v``.
+    """
 
     folder: Path
     minutes: PositiveFloat = Field(default=10.0, le=1440)

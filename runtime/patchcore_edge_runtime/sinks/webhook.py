@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import urllib.error
 import urllib.request
 from http.client import HTTPException, HTTPMessage
 from typing import IO, ClassVar
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, field_validator
 
 from ..display.record import Record
 from ..errors import ConfigError
@@ -19,21 +20,30 @@ from .base import SinkContext, SinkSettings, token
 __all__ = ["WebhookSettings", "WebhookSink"]
 
 _FIRST_PAUSE_SECONDS = 0.5
+_URL = r"^https?://[^\s/]+"
 
 
 class WebhookSettings(SinkSettings):
     """``[sinks.webhook]``: JSON records are POSTed to ``url``.
 
     Attributes:
+        url: that each record is POSTed to.
         token_env: environment variable with a token, sent as ``Authorization: Bearer``.
         timeout: seconds until an attempt is given up.
         retries: further attempts, after pauses of 0.5 s, 1 s, 2 s and so on; then the record counts as failed.
     """
 
-    url: str = Field(pattern=r"^https?://[^\s/]+")
+    url: str = Field(json_schema_extra={"pattern": _URL})
     token_env: str | None = None
     timeout: Seconds = 5.0
     retries: NonNegativeInt = Field(default=2, le=10)
+
+    @field_validator("url")
+    @classmethod
+    def _check(cls, url: str) -> str:
+        if not re.match(_URL, url):
+            raise ValueError("it is no address; give one that begins with http:// or https:// and a machine")
+        return url
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -19,6 +19,7 @@ class HttpSettings(SinkSettings):
     """``[sinks.http]``: where to listen, and for how many.
 
     Attributes:
+        port: to listen on; any free one when 0.
         host: an address of this machine; other machines reach it only when it is not a loopback address.
         token_env: environment variable with the token that clients must show; needed when not on loopback, and then
             of 16 characters or more.

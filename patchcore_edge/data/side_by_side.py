@@ -1,0 +1,40 @@
+"""One prediction as a picture for people: the image, its heatmap, the outline of the labelled defect."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from patchcore_edge_runtime.display.overlay import heatmap
+from patchcore_edge_runtime.images.preprocess import Image
+
+__all__ = ["GAP", "visualize"]
+
+_GREEN = (80, 220, 60)
+GAP = 4
+"""White pixels between two pictures."""
+
+
+def visualize(
+    image: Image,
+    anomaly_map: NDArray[np.float32],
+    pixel_threshold: float,
+    mask: NDArray[np.bool_] | None = None,
+) -> Image:
+    """The image and its heatmap side by side, a white gap of 4 pixels between them.
+
+    Args:
+        image: HxWx3 uint8 BGR of the model's size.
+        anomaly_map: HxW float32 raw scores.
+        pixel_threshold: where the heatmap turns orange.
+        mask: HxW bool; its outline is drawn on the heatmap in green, and the image is left to look at.
+
+    Returns:
+        Hx(2W+4)x3 uint8 BGR.
+    """
+    heat = heatmap(image, anomaly_map, pixel_threshold)
+    if mask is not None and mask.any():
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(heat, contours, -1, _GREEN, 1, cv2.LINE_AA)
+    return np.concatenate([image, np.full((len(image), GAP, 3), 255, np.uint8), heat], axis=1)
