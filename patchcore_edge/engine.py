@@ -21,11 +21,12 @@ from .data.file_names import new_pictures
 from .data.prefetch import prefetch
 from .data.spellings import OF_ENGINE, refuse_or_say
 from .fit.depth import find_depth
-from .fit.devices import chosen_device, resolve_device
+from .fit.devices import chosen_device, pinned, resolve_device
 from .fit.distributed.ranks import ranks
 from .fit.distributed.store import ShardedStore
 from .fit.embedder import Embedder
 from .fit.feature_store import FeatureStore
+from .fit.half_precision import half_types
 from .fit.storage import FeatureStorageOptions, open_store
 from .metrics.evaluator import Evaluation, collect_scores
 from .models import Patchcore
@@ -49,7 +50,8 @@ class Engine:
         batch_size: images at a time.
         progress: show progress bars on a terminal.
         strict: make an image that cannot be read an error; otherwise such images are named, counted and left out.
-        accelerator, devices: Lightning's words for the device; see ``chosen_device``.
+        accelerator: Lightning's word for the kind of device; see ``chosen_device``.
+        devices: Lightning's word for how many, or which.
         others: what anomalib's engine takes besides; see ``refuse_or_say``.
 
     Raises:
@@ -109,12 +111,14 @@ class Engine:
         watch: Callable[[Batch], None] | None = None,
         *,
         augment: bool = False,
+        half: bool = False,
     ) -> Iterator[FeatureStore | ShardedStore]:
         """The features of a dataset's images; what an earlier, interrupted call left in ``storage`` is used.
 
         The store's ``images`` are the places of those that could be read; ``watch`` is given each decoded batch. With
-        ``augment`` an image's rows are followed by those of its copies, if the model augments. Processes that share a
-        job each extract a stretch of the images.
+        ``augment`` an image's rows are followed by those of its copies, if the model augments. With ``half`` an
+        accelerator may compute in half precision where distances to a bank of such rows are right. Processes that share
+        a job each extract a stretch of the images.
 
         Raises:
             DataError: no image can be read; with ``strict``, one cannot.
@@ -130,7 +134,7 @@ class Engine:
         options = storage or FeatureStorageOptions()
         with open_store(model, len(whole), options, largest, copied.pictures - 1) as store:
             rest = dataset.part(range(store.next_image, len(dataset)))
-            embed = Embedder(model, len(rest) * copied.pictures)
+            embed = Embedder(model, len(rest) * copied.pictures, half=half_types(self.device) if half else ())
             lost: list[str] = []
             for batch in self._batches(rest, "features", report=lost.extend, copied=copied):
                 store.append([places[path] for path in batch.image_path], embed(batch.image))
@@ -169,7 +173,10 @@ class Engine:
             raise ConfigError("The model has no evaluator; build it with evaluator=True.")
         dataset = datamodule.dataset(prediction_items(datamodule), model.pre_processor.spec)
         names = new_pictures([item.path for item in dataset.items], output)
-        scores = collect_scores(self.stream(model, dataset))
+        pictures = output is not None and model.visualizer is not None
+        # Of both passes: to compile a backbone takes seconds.
+        embed = Embedder(model, len(dataset) * (1 + pictures))
+        scores = collect_scores(self.stream(model, dataset, embed=embed))
         if scores.pixels is not None and scores.pixel_images < len(scores.labels):
             _log.warning(
                 "The pixel metrics are over %d of %d images: of the others no mask says which pixels are defective.",
@@ -178,7 +185,7 @@ class Engine:
             )
         if output is not None and model.visualizer is not None:
             middle = map_middle(model.post_processor, scores.map_maxima)
-            for batch in self.stream(model, dataset, "pictures"):
+            for batch in self.stream(model, dataset, "pictures", embed=embed):
                 model.visualizer.save(batch, middle, output, names)
         return model.evaluator(scores, None if model.post_processor is None else model.post_processor.thresholds)
 
@@ -263,6 +270,7 @@ class Engine:
         what: str = "scores",
         *,
         report: Callable[[list[str]], None] | None = None,
+        embed: Embedder | None = None,
     ) -> Iterator[Batch]:
         """Score a dataset batch by batch, so that nothing but one batch is held; results are on the CPU.
 
@@ -271,6 +279,7 @@ class Engine:
             dataset: images of the model's size.
             what: the progress bar's name.
             report: takes the reasons why files were left out, in place of logging them; there may then be no others.
+            embed: of an earlier call with the same model, with what it has compiled.
 
         Raises:
             DataError: there are no images, or none that can be read; with ``strict``, one cannot be read.
@@ -278,7 +287,7 @@ class Engine:
         if not len(dataset) and report is None:
             raise DataError("There are no images to score; check the data's layout.")
         self._prepare(model)
-        embed = Embedder(model, len(dataset))
+        embed = embed or Embedder(model, len(dataset))
         for batch in self._batches(dataset, what, report=report):
             yield model.score_features(batch, embed(batch.image)).on_cpu()
 
@@ -294,6 +303,6 @@ class Engine:
         size = max(1, self.batch_size // copied.pictures)
         decoded = dataset.batches(size, strict=self.strict, report=report)
         with tqdm(total=len(dataset), desc=what, unit="image", disable=None if self.progress else True) as bar:
-            for batch in prefetch(batch._replace(image=copied(batch.image)) for batch in decoded):
-                yield batch._replace(image=batch.image.to(self.device))
+            for batch in prefetch(batch._replace(image=pinned(copied(batch.image), self.device)) for batch in decoded):
+                yield batch._replace(image=batch.image.to(self.device, non_blocking=True))
                 bar.update(len(batch.image_path))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from patchcore_edge_runtime.errors import ConfigError
 
-__all__ = ["chosen_device", "resolve_device"]
+__all__ = ["chosen_device", "pinned", "resolve_device"]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -68,3 +69,8 @@ def _number(devices: int | str | Sequence[int]) -> int | None:
         f"Engine works on one device, and devices is {devices!r}; give 1 or [NUMBER], or start one process for each "
         "device with torchrun -m patchcore_edge train."
     )
+
+
+def pinned(images: Tensor, device: torch.device) -> Tensor:
+    """Images where a device copies them from while it computes. Not run on an accelerator: none was at hand."""
+    return images.pin_memory() if device.type == "cuda" else images

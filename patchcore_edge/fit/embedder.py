@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from ..guest_logging import unchanged_logging
 from ..models import Patchcore
 from .distributed.ranks import ranks
+from .half_precision import usable_half
 
 __all__ = ["EMBEDDING_LIMIT", "Embedder", "converted", "deviation", "embedding"]
 
@@ -39,13 +40,17 @@ class Embedder:
         model: its device decides; only on a CPU is OpenVINO used.
         images: how many are to come.
         min_images: from how many on OpenVINO is worth its compilation.
+        half: types of half precision to try, where their features lead to the right distances; see ``usable_half``.
 
     Attributes:
-        backend: ``torch`` or ``openvino``.
+        precision: of the features that torch computes; None for float32.
     """
 
-    def __init__(self, model: Patchcore, images: int, min_images: int = _MIN_IMAGES) -> None:
-        self._model = model
+    def __init__(
+        self, model: Patchcore, images: int, min_images: int = _MIN_IMAGES, half: Sequence[torch.dtype] = ()
+    ) -> None:
+        self._model, self._half = model, tuple(half)
+        self.precision: torch.dtype | None = None
         self._compiled: _Compiled | None = None
         self._pending = images >= min_images and model.pre_processor.mean.device.type == "cpu"
 
@@ -62,15 +67,17 @@ class Embedder:
             self._pending = False
             self._compiled = self._checked(frames[:_CHECKED])
             return self(frames)
-        return self._torch(frames)
+        if self._half and frames.dtype == torch.uint8:
+            self.precision, self._half = usable_half(self._torch, frames[:_CHECKED], self._half), ()
+        return self._torch(frames, self.precision)
 
-    def _torch(self, frames: Tensor) -> Tensor:
+    def _torch(self, frames: Tensor, precision: torch.dtype | None = None) -> Tensor:
         network, before = self._model.model, self._model.model.training
         network.train()  # in which mode it embeds
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(frames.device.type, precision, enabled=precision is not None):
             rows: Tensor = network(self._model.pre_processor(frames))
         network.train(before)
-        return rows
+        return rows.float()
 
     def _checked(self, frames: Tensor) -> _Compiled | None:
         """The compiled backbone, if it gives what torch gives for these frames."""

@@ -171,7 +171,7 @@ def train_run(
     )
     engine, hashes = Engine(options.device, strict=options.strict), PictureHashes()
     dataset = module.dataset(module.train, model.pre_processor.spec)
-    with engine.features(model, dataset, storage, hashes.watch, augment=True) as store:
+    with engine.features(model, dataset, storage, hashes.watch, augment=True, half=True) as store:
         # Without the images that could not be read.
         used = [module.train[place] for place in store.images]
         looks = Looks(digest, shared_hashes(hashes, dataset, store))

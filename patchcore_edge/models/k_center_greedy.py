@@ -19,7 +19,7 @@ from torch import Tensor
 
 from patchcore_edge_runtime.errors import ConfigError
 
-from .pool import Exchange, Pool, pool_rows, shard_of
+from .pool import Exchange, Pool, held_on, pool_rows, shard_of
 
 __all__ = ["KCenterGreedy", "Pool", "coreset_size", "pool_rows", "products"]
 
@@ -88,6 +88,8 @@ class KCenterGreedy:
         self.pick_distances: list[float] = []
         here = embedding.device if isinstance(embedding, Tensor) else torch.device("cpu")
         self._device = here if device is None else device
+        if self._device.type != "cpu":
+            self._own = held_on(self._device, self._own)
         count, dimensions = embedding.shape
         projection = _projection(count, dimensions, projection_eps, seed)
         self._projection = None if projection is None else projection.to(self._device)

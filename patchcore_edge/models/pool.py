@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -9,7 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Exchange", "Pool", "Shard", "ShardedPool", "pool_rows", "shard_of"]
+__all__ = ["Exchange", "Pool", "Shard", "ShardedPool", "held_on", "pool_rows", "shard_of"]
+
+_SHARE_OF_FREE = 0.5
+_BLOCK_ELEMENTS = 1 << 24
 
 
 class Pool(Protocol):
@@ -117,3 +121,26 @@ def pool_rows(pool: Pool, rows: slice | list[int] | NDArray[np.int64]) -> Tensor
     block = pool[index]
     # torch's own cast from half precision uses the CPU's; it takes no read-only memory.
     return (block if isinstance(block, Tensor) else torch.from_numpy(np.require(block, requirements="W"))).float()
+
+
+def held_on(device: torch.device, pool: Pool, free: Callable[[torch.device], int] | None = None) -> Pool:
+    """The pool in a device's memory where half of what is free there holds it, else the pool itself.
+
+    Not run on an accelerator: none was at hand.
+
+    Args:
+        device: that reads all of it again and again.
+        pool: anywhere.
+        free: gives the free bytes of a device; torch's word when None.
+    """
+    if isinstance(pool, Tensor) and pool.device.type == device.type:
+        return pool
+    free_of = free or (lambda one: int(getattr(torch, one.type).mem_get_info(one)[0]))
+    count, dimensions = pool.shape
+    if 4 * count * dimensions > _SHARE_OF_FREE * free_of(device):
+        return pool
+    rows = torch.empty(count, dimensions, device=device)
+    step = max(1, _BLOCK_ELEMENTS // dimensions)
+    for start in range(0, count, step):
+        rows[start : start + step] = pool_rows(pool, slice(start, min(start + step, count)))
+    return rows

@@ -122,10 +122,14 @@ def _heard_if(first: bool) -> Iterator[None]:
 
 def _backend(device: str, local_size: int) -> str:
     """What processes exchange tensors by, and this process's own device; of the accelerators none was run here."""
-    place = _number("LOCAL_RANK", 0)
+    place, kind = _number("LOCAL_RANK", 0), device.lower()
+    if ":" in kind:
+        raise ConfigError(
+            f"--device {device} is one device for all processes; leave its number out: each takes its own."
+        )
     for name, exchange in (("cuda", "nccl"), ("xpu", "xccl")):
         module = getattr(torch, name)
-        if device in ("auto", name) and module.is_available():
+        if kind in ("auto", name) and module.is_available():
             if local_size > module.device_count():
                 raise ConfigError(
                     f"{local_size} processes on this machine share {module.device_count()} devices; start one for each."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -227,11 +227,13 @@ def run_line(
     *,
     sinks: Mapping[str, Sink] | None = None,
     make_viewer: ViewerFactory | None = None,
+    during: Callable[[Line], AbstractContextManager[None]] | None = None,
     at_end: Callable[[Snapshot], None] | None = None,
 ) -> Snapshot:
     """Open a line, run it to its end, and close it; takes and raises what ``Line.open`` does.
 
     Args:
+        during: what the line runs within, once it is open.
         at_end: called with the last figures, also where the source ends with an error.
 
     Returns:
@@ -240,7 +242,8 @@ def run_line(
     ended: SourceError | None = None
     with Line.open(config, source, sinks=sinks, make_viewer=make_viewer) as line:
         try:
-            line.run()
+            with nullcontext() if during is None else during(line):
+                line.run()
         except SourceError as error:
             ended = error
     now = line.status.snapshot()
