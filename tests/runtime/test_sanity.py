@@ -172,7 +172,7 @@ def test_what_a_strong_jpeg_makes_alike_is_no_copy(quality: int) -> None:
         for one in (good_part(seed, size=200), cv2.merge([smooth] * 3)):
             data = cv2.imencode(".jpg", one, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
             frame = cv2.imdecode(data, cv2.IMREAD_COLOR)
-            assert twin_share(frame) <= 0.05
+            assert twin_share(frame) < 0.1
             height = len(frame)
             assert twin_share(frame[np.arange(height) % (height // 2)]) > 0.5
 
