@@ -1,9 +1,10 @@
 """PatchCore on the line PC: torch-free inspection of camera frames with an OpenVINO bundle.
 
->>> from patchcore_edge_runtime import Inspector, draw_overlay      # doctest: +SKIP
->>> inspector = Inspector("bottle_bundle", device="CPU")            # doctest: +SKIP
->>> result = inspector(frame)                                       # doctest: +SKIP
->>> print(result.verdict, result.pred_score)                        # doctest: +SKIP
+Examples:
+    >>> from patchcore_edge_runtime import Inspector, draw_overlay  # doctest: +SKIP
+    >>> inspector = Inspector("bottle_bundle", device="CPU")  # doctest: +SKIP
+    >>> result = inspector(frame)  # doctest: +SKIP
+    >>> print(result.verdict, result.pred_score)  # doctest: +SKIP
 """
 
 from importlib import import_module
