@@ -1,4 +1,4 @@
-.PHONY: help venv lint test test-slow test-lowest constraints wheels release docs soak demo bench accuracy format clean
+.PHONY: help venv lint test test-slow test-lowest test-serving constraints wheels release docs soak demo bench accuracy format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,8 +45,11 @@ LOWEST := .venv-lowest
 test-lowest: ## the runtime's tests with the lowest versions that it allows
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c runtime/constraints-lowest.txt \
-	  -e './runtime[http,modbus,mqtt,video]' -e '.[export,dev]' 'nncf==3.0.*'
+	  -e './runtime[http,modbus,mqtt,serving,video]' -e '.[export,dev]' 'nncf==3.0.*'
 	$(LOWEST)/bin/python -m pytest -m "not slow" tests/runtime
+
+test-serving: venv ## lines against the model servers of the package index, each in a venv of its own (1.7 GiB)
+	$(BIN)/python -m pytest -m slow tests/e2e/test_model_servers.py
 
 # After the tests have passed: the versions that they passed with, and the lowest ones.
 constraints: venv ## write the lists of versions, after the tests have passed
@@ -84,4 +87,4 @@ accuracy: venv ## the accuracy tables of the docs, hours
 	for page in $(PAGES); do $(BIN)/python -m benchmarks.$$page --shared ../shared || exit 1; done
 
 clean: ## remove all that the other targets made
-	rm -rf $(VENV) $(LOWEST) demo .mypy_cache .ruff_cache .pytest_cache dist site
+	rm -rf $(VENV) $(LOWEST) .venv-serving demo .mypy_cache .ruff_cache .pytest_cache dist site

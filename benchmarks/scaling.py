@@ -195,7 +195,7 @@ def _part(
     name, places = axis
     head = [name, *(f"{curve.name} ({unit})" for unit, curve in curves)]
     lines = [[f"{place:,}", *(f"{curve.values[i]:.3g}" for _, curve in curves)] for i, place in enumerate(places)]
-    lines.append(["*grows as*", *(_growth(name, places[-3:], curve.values[-3:]) for _, curve in curves)])
+    lines.append([f"*twice the {name}*", *(_growth(name, places[-3:], curve.values[-3:]) for _, curve in curves)])
     rows = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
     said = f"\n{note}\n" if note else ""
     return f"\n## {title}\n\n![{title}](images/{picture})\n\n" + "\n".join(rows) + "\n" + said
@@ -206,8 +206,8 @@ def _growth(name: str, places: Sequence[int], values: Sequence[float]) -> str:
     if max(values) < _LEVEL * min(values):
         return "does not grow"
     if list(values) != sorted(values):
-        return "no law: see below"
-    return f"{name}^{np.polyfit(np.log(places), np.log(values), 1)[0]:.2f}"
+        return "no rule: see below"
+    return f"{2 ** np.polyfit(np.log(places), np.log(values), 1)[0]:.2g} times as much"
 
 
 def _plot(file: Path, axis: tuple[str, Sequence[int]], panels: Mapping[str, Sequence[Curve]]) -> None:

@@ -50,7 +50,8 @@ class Engine:
         batch_size: images at a time.
         progress: show progress bars on a terminal.
         strict: make an image that cannot be read an error; otherwise such images are named, counted and left out.
-        accelerator, devices: Lightning's words for the device; see ``chosen_device``.
+        accelerator: Lightning's word for the kind of device; see ``chosen_device``.
+        devices: Lightning's word for how many, or which.
         others: what anomalib's engine takes besides; see ``refuse_or_say``.
 
     Raises:
@@ -172,7 +173,10 @@ class Engine:
             raise ConfigError("The model has no evaluator; build it with evaluator=True.")
         dataset = datamodule.dataset(prediction_items(datamodule), model.pre_processor.spec)
         names = new_pictures([item.path for item in dataset.items], output)
-        scores = collect_scores(self.stream(model, dataset))
+        pictures = output is not None and model.visualizer is not None
+        # Of both passes: to compile a backbone takes seconds.
+        embed = Embedder(model, len(dataset) * (1 + pictures))
+        scores = collect_scores(self.stream(model, dataset, embed=embed))
         if scores.pixels is not None and scores.pixel_images < len(scores.labels):
             _log.warning(
                 "The pixel metrics are over %d of %d images: of the others no mask says which pixels are defective.",
@@ -181,7 +185,7 @@ class Engine:
             )
         if output is not None and model.visualizer is not None:
             middle = map_middle(model.post_processor, scores.map_maxima)
-            for batch in self.stream(model, dataset, "pictures"):
+            for batch in self.stream(model, dataset, "pictures", embed=embed):
                 model.visualizer.save(batch, middle, output, names)
         return model.evaluator(scores, None if model.post_processor is None else model.post_processor.thresholds)
 
@@ -266,6 +270,7 @@ class Engine:
         what: str = "scores",
         *,
         report: Callable[[list[str]], None] | None = None,
+        embed: Embedder | None = None,
     ) -> Iterator[Batch]:
         """Score a dataset batch by batch, so that nothing but one batch is held; results are on the CPU.
 
@@ -274,6 +279,7 @@ class Engine:
             dataset: images of the model's size.
             what: the progress bar's name.
             report: takes the reasons why files were left out, in place of logging them; there may then be no others.
+            embed: of an earlier call with the same model, with what it has compiled.
 
         Raises:
             DataError: there are no images, or none that can be read; with ``strict``, one cannot be read.
@@ -281,7 +287,7 @@ class Engine:
         if not len(dataset) and report is None:
             raise DataError("There are no images to score; check the data's layout.")
         self._prepare(model)
-        embed = Embedder(model, len(dataset))
+        embed = embed or Embedder(model, len(dataset))
         for batch in self._batches(dataset, what, report=report):
             yield model.score_features(batch, embed(batch.image)).on_cpu()
 

@@ -32,7 +32,7 @@ _LAYOUTS = (
     "MVTec AD layout or VisA's, a folder of good images, a list of files (CSV, Parquet), or tar shards; a path or a "
     "URL; see docs/data.md."
 )
-DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS, parser=as_data, metavar="DATA")]
+DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS, parser=as_data)]
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", help=f"Default: what `train` was given. {_LAYOUTS}", parser=as_data, metavar="DATA"),

@@ -23,9 +23,7 @@ def predict(
     run: RunArgument,
     images: Annotated[
         Path,
-        typer.Argument(
-            help="An image, a folder of images, a list of files, or tar shards.", parser=as_data, metavar="IMAGES"
-        ),
+        typer.Argument(help="An image, a folder of images, a list of files, or tar shards.", parser=as_data),
     ],
     output: OutputOption = None,
     device: TorchDevice = "auto",

@@ -78,8 +78,8 @@ class Sight:
         height, width = size
         if asked is None:
             say(
-                f"The {what} {self.photos}; the model takes {width}x{height}, {height * width / 256**2:.2g} times the "
-                "work of 256x256 (--image-size changes it)."
+                f"The {what} {self.photos}; the model takes {width}x{height}{_compared(height * width)} "
+                "(--image-size changes it)."
             )
         squeezed, seen = self.photos.squeezed(size), len(self.photos.sizes)
         if squeezed:
@@ -192,3 +192,8 @@ def _region(photos: PhotoSizes, roi: Roi, say: Callable[[str], None]) -> PhotoSi
             + (f"; it does not fit {outside} of {len(photos.sizes)} that were looked at." if outside else ".")
         )
     return PhotoSizes(height, width, one_shape=True, sizes=((height, width),))
+
+
+def _compared(pixels: int) -> str:
+    """How much work so many pixels are, where they are not the usual ones."""
+    return "" if pixels == 256**2 else f", {pixels / 256**2:.2g} times the work of 256x256"

@@ -12,20 +12,24 @@ from .command_line.bundles import edit, info
 from .command_line.check import check
 from .command_line.devices import devices
 from .command_line.health import health
+from .command_line.init import init
 from .command_line.predict import predict
 from .command_line.repository import repository
 from .command_line.run import is_service, run
+from .command_line.swap import swap
 from .version import __version__
 
 app = new_app("Inspect camera frames with a PatchCore bundle on OpenVINO.")
 app.command(is_service=is_service)(run)
 for command in (
+    init,
     check,
     health,
     benchmark,
     predict,
     info,
     edit,
+    swap,
     repository,
     devices,
 ):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 
-PRECISE = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
+PRECISE = {"INFERENCE_PRECISION_HINT": "f32"}
 DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
 
 
@@ -26,6 +26,11 @@ def served_models(repository: Path) -> Iterator[tuple[str, Path]]:
             versions = [int(folder.name) for folder in (repository / name).iterdir() if folder.name.isdecimal()]
             if one["version"] == max(versions):
                 yield name, repository / name / str(max(versions))
+
+
+def say_batches(models: Mapping[str, BatchedModel]) -> None:
+    """Of each model, how often a batch of each size was computed, as a line of JSON."""
+    print(json.dumps({name: model.sizes for name, model in models.items()}), flush=True)
 
 
 @dataclass
@@ -42,13 +47,13 @@ class BatchedModel:
     Args:
         folder: with ``model.xml``.
         wait_seconds: that a frame waits for others, where the graph takes more than one and the device is idle.
-        threads: of inference; as many as OpenVINO takes when absent.
+        hint: of OpenVINO: THROUGHPUT for many cameras, LATENCY for one.
     """
 
-    def __init__(self, folder: Path, wait_seconds: float = 0.002, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, wait_seconds: float = 0.002, hint: str = "THROUGHPUT") -> None:
         core = openvino.Core()
-        config = PRECISE | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
-        self.compiled = core.compile_model(core.read_model(folder / "model.xml"), "CPU", config)
+        model = core.read_model(folder / "model.xml")
+        self.compiled = core.compile_model(model, "CPU", PRECISE | {"PERFORMANCE_HINT": hint})
         self.version = folder.name
         self.input = self.compiled.inputs[0]
         self.batch = self.input.shape[0] if len(self.input.shape) == 4 else 1

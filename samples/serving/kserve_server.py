@@ -6,22 +6,23 @@ python -m samples.serving.kserve_server REPOSITORY --http-port 8080 --grpc-port 
 from __future__ import annotations
 
 import argparse
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 from kserve.errors import InvalidInput
 
-from samples.serving.batched_model import DATATYPES, BatchedModel, served_models
+from samples.serving.batched_model import DATATYPES, BatchedModel, say_batches, served_models
 
 
 class RepositoryModel(Model):
-    def __init__(self, name: str, folder: Path, threads: int | None) -> None:
+    def __init__(self, name: str, folder: Path, hint: str) -> None:
         super().__init__(name)
-        self.folder, self.threads = folder, threads
+        self.folder, self.hint = folder, hint
 
     def load(self) -> bool:
-        self.model = BatchedModel(self.folder, threads=self.threads)
+        self.model = BatchedModel(self.folder, hint=self.hint)
         self.inputs, self.outputs = self.model.describe()
         self.ready = True
         return True
@@ -43,7 +44,7 @@ class RepositoryModel(Model):
             output.set_data_from_numpy(data, binary_data=True)
             outputs.append(output)
         return InferResponse(
-            payload.id,
+            payload.id or str(uuid.uuid4()),  # this server's JSON has to have one
             self.name,
             outputs,
             self.model.version,
@@ -57,12 +58,13 @@ def main() -> None:
     parser.add_argument("repository", type=Path)
     parser.add_argument("--http-port", type=int, default=8080)
     parser.add_argument("--grpc-port", type=int, default=9000)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--hint", choices=("LATENCY", "THROUGHPUT"), default="THROUGHPUT")
     options = parser.parse_args()
-    models = [RepositoryModel(name, folder, options.threads) for name, folder in served_models(options.repository)]
+    models = [RepositoryModel(name, folder, options.hint) for name, folder in served_models(options.repository)]
     for model in models:
         model.load()
     ModelServer(http_port=options.http_port, grpc_port=options.grpc_port, workers=1).start(models)
+    say_batches({model.name: model.model for model in models})
 
 
 if __name__ == "__main__":

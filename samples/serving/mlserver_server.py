@@ -15,12 +15,14 @@ from mlserver.errors import InferenceError
 from mlserver.settings import ModelParameters
 from mlserver.types import InferenceRequest, InferenceResponse, MetadataTensor, ResponseOutput
 
-from samples.serving.batched_model import DATATYPES, BatchedModel, served_models
+from samples.serving.batched_model import DATATYPES, BatchedModel, say_batches, served_models
+
+SERVED: dict[str, BatchedModel] = {}
 
 
 class RepositoryModel(MLModel):
     async def load(self) -> bool:
-        self.model = BatchedModel(Path(self.settings.parameters.uri))
+        self.model = SERVED[self.name] = BatchedModel(Path(self.settings.parameters.uri))
         inputs, outputs = self.model.describe()
         self.inputs = [MetadataTensor(**one) for one in inputs]
         self.outputs = [MetadataTensor(**one) for one in outputs]
@@ -61,6 +63,7 @@ async def serve(repository: Path, http_port: int, grpc_port: int) -> None:
         for name, folder in served_models(repository)
     ]
     await MLServer(settings).start(models)
+    say_batches(SERVED)
 
 
 def main() -> None:

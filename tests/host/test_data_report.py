@@ -101,7 +101,10 @@ DOUBTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda root: shutil.copy(root / "train/good/1.png", root / "train/good/1 (copy).png"),
         r"1 image is a copy of another in train",
     ),
-    "of several depths": (_deep, r"training images are of several kinds \(colour, 8 bits 3, grey, 16 bits 1\)"),
+    "of several depths": (
+        _deep,
+        r"training images are of several kinds \(3 of colour, 8 bits; 1 of grey, 16 bits: .+\.png\)",
+    ),
     "of another size": (
         lambda root: photo(root / "test/good/1.png", (40, 60)),
         r"1 image has another size than all of train \(.*60x40\)",

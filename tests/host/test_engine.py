@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from patchcore_edge.data import Batch, DataModule, Folder, ImageDataset, ImageItem, MVTec
 from patchcore_edge.engine import Engine
+from patchcore_edge.fit.embedder import Embedder
 from patchcore_edge.metrics.evaluator import Evaluator, collect_scores
 from patchcore_edge.models import InferenceBatch, LearningType, Patchcore, PatchcoreModel
 from patchcore_edge.models.post_processor import PostProcessor
@@ -179,6 +180,21 @@ def test_measuring_gives_every_metric_and_pictures(
     pictures = sorted(tmp_path.rglob("*.png"))
     assert len(pictures) == 12
     assert cv2.imread(str(pictures[0])).shape == (64, 132, 3)
+
+
+def test_measuring_with_pictures_compiles_one_backbone(
+    fitted: Patchcore, data: MVTec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    class Counted(Embedder):
+        def __init__(self, model: Patchcore, images: int) -> None:
+            made.append(images)
+            super().__init__(model, images)
+
+    monkeypatch.setattr("patchcore_edge.engine.Embedder", Counted)
+    Engine(progress=False).test(fitted, data, output=tmp_path)
+    assert made == [2 * 12]
 
 
 def test_measuring_needs_an_evaluator_and_test_images(

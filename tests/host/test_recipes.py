@@ -147,6 +147,6 @@ def test_the_command_lines_defaults_follow_the_photos_and_say_so(
     words = ["--backbone", "resnet18", "--layers", "layer2,layer3", "--weights", tiny_weights, "--device", "cpu"]
     done = run_cli("train", tiny_data, "-o", tmp_path / "run", *words)
     assert done.returncode == 0, done.stderr
-    assert "The photos are 80x80 pixels; the model takes 256x256, 1 times the work of 256x256" in done.stdout
+    assert "The photos are 80x80 pixels; the model takes 256x256 (--image-size changes it)" in done.stdout
     _, facts = load_run(tmp_path / "run")
     assert (facts.preprocess.input_size, facts.score) == ((256, 256), ScoreRule.MAP_MAX)

@@ -341,6 +341,14 @@ def test_what_is_not_there_is_said() -> None:
         open_data("none.tar")
 
 
+def test_archives_beside_images_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    shard(tmp_path / "part-0.tar", good_parts(3))
+    (tmp_path / "stray.png").write_bytes(png(9))
+    data = open_data(tmp_path)
+    assert [item.path.name for item in data.train] == ["stray.png"]
+    assert any("1 file holding other files (archives are read" in doubt for doubt in report_data(data).doubts)
+
+
 # From end to end.
 
 

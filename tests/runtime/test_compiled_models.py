@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,30 @@ def test_a_bad_bundle_is_not_blamed_on_the_cache(cache: Path, tiny_bundle: Path,
     done = run_cli("check", "-c", config, program="patchcore_edge_runtime")
     assert done.returncode == 2
     assert "cache_dir" in done.stderr
+
+
+def test_those_of_bundles_opened_long_ago_are_removed_and_nothing_else_is(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, now = tmp_path / "cache", time.time()
+    monkeypatch.setattr("patchcore_edge_runtime.inspection.compiled_models._MOST_GRAPHS", 100)
+    for age in range(20):
+        models = CompiledModels(cache, f"{age:032x}")
+        (models.folder / "model.blob").write_bytes(b"x")
+        models.keep()
+        os.utime(models.folder / "digests.json", (now - age * 60, now - age * 60))
+    ancient = CompiledModels(cache, "a" * 32)
+    ancient.keep()
+    os.utime(ancient.folder / "digests.json", (now - 91 * 86_400, now - 91 * 86_400))
+    monkeypatch.undo()
+    for other in ("graph-of-somebody", "notes"):
+        (cache / other).mkdir()
+    # Opened again: younger than all.
+    assert CompiledModels(cache, f"{19:032x}").prepare()
+    Inspector(tiny_bundle, cache_dir=cache)
+    left = {folder.name for folder in cache.iterdir()}
+    assert {"graph-of-somebody", "notes", f"graph-{19:032x}"} <= left
+    assert f"graph-{'a' * 32}" not in left
+    assert len(left) == 16 + 2
+    # Of the rest the youngest fourteen.
+    assert {f"graph-{age:032x}" for age in range(14)} <= left

@@ -91,9 +91,7 @@ def _picture_doubts(
         yield f"{plural(len(lost), 'image')} cannot be read and will be skipped ({names.few(lost)})."
     yield from copy_doubts(pictures.same, where, names)
     trained = [pictures.headers[item.path] for item in roles.get("train", ()) if item.path in pictures.headers]
-    kinds = Counter(map(_kind, trained))
-    if len(kinds) > 1:
-        yield f"the training images are of several kinds ({counted(kinds)}); the camera's pixels are of one."
+    yield from _kind_doubts(roles, pictures, names)
     floats = [path for path, header in pictures.headers.items() if header.bits > 16]
     if floats:
         yield f"{plural(len(floats), 'image')} of more than 16 bits cannot be used ({names.few(floats)})."
@@ -104,6 +102,20 @@ def _picture_doubts(
         yield (
             f"{plural(len(others), 'image has', 'images have')} another size than all of train "
             f"({names.few(others)}: {_size(pictures.headers[others[0]])})."
+        )
+
+
+def _kind_doubts(roles: Roles, pictures: PictureFacts, names: Names) -> Iterator[str]:
+    files: dict[str, list[Path]] = {}
+    for item in roles.get("train", ()):
+        if item.path in pictures.headers:
+            files.setdefault(_kind(pictures.headers[item.path]), []).append(item.path)
+    usual, *odd = sorted(files, key=lambda kind: -len(files[kind])) or [""]
+    if odd:
+        named = "; ".join(f"{len(files[kind])} of {kind}: {names.few(files[kind])}" for kind in odd)
+        yield (
+            f"the training images are of several kinds ({len(files[usual])} of {usual}; {named}); "
+            "the camera's pixels are of one."
         )
 
 

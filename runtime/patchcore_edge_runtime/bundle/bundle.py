@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -88,6 +89,12 @@ class Bundle:
     def model_xml(self) -> Path:
         """The IR's topology; OpenVINO finds ``model.bin`` beside it."""
         return self.path / MODEL_XML
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy what the manifest lists, and the manifest itself, into a folder that is there; nothing else."""
+        for name in (*self.manifest.files, MANIFEST):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.path / name, folder / name)
 
     def golden_image(self, golden: GoldenImage) -> Image:
         """The pixels of a golden image, HxWx3 uint8 BGR of the model's input size.

@@ -7,7 +7,6 @@ the bundle that then takes its place. What was changed is kept in the manifest's
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,9 +92,7 @@ def edit_bundle(path: Path, edit: BundleEdit, by: str) -> tuple[Manifest, tuple[
     if manifest is None:
         raise ConfigError("Nothing would change; give a value that differs from the bundle's.")
     with atomic_folder(path, MANIFEST) as fresh:
-        for name in bundle.manifest.files:
-            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path / name, fresh / name)
+        bundle.copy_to(fresh)
         rewrite_model_info(fresh / MODEL_XML, manifest.thresholds, manifest.labels)
         files = {**manifest.files, MODEL_XML: file_facts(fresh / MODEL_XML)}
         manifest = manifest.model_copy(update={"files": files})

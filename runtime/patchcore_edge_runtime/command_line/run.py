@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,14 +23,18 @@ from .options import (
     ThreadsOption,
     as_roi,
 )
+from .progress import progress_line
 from .summary import print_summary
 
 if TYPE_CHECKING:
     from ..display.window import Window
     from ..inspection.inspector import Inspector
+    from ..line.runner import Line
     from ..monitoring.status import LineStatus, Snapshot
 
 __all__ = ["is_service", "run"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
@@ -135,10 +142,30 @@ def run(  # noqa: PLR0913, PLR0917 - typer wants each option as an argument
         SeveralLines(file).run(say)
         return
     line = file.lines[0]
-    now = run_line(line, make_viewer=_open_window if show else None, at_end=say)
+    service = is_service({"config": config, "source": source})
+    now = run_line(
+        line,
+        make_viewer=_open_window if show else None,
+        during=partial(_told, service=service),
+        at_end=say,
+    )
     # A camera's line goes on for good and counts; of files somebody wants every result.
     if not is_live(line.source.uri):
         _check_outputs(now)
+
+
+@contextmanager
+def _told(line: Line, *, service: bool) -> Iterator[None]:
+    """Say what the line does, in its log where it has one, and how far it is."""
+    from ..line.announcement import announced
+
+    sentences = announced(line)
+    if service:
+        _LOG.info(" ".join(sentences))
+    elif _LOG.isEnabledFor(logging.WARNING):  # without --quiet
+        typer.echo("\n".join(sentences), err=True)
+    with progress_line(line.status) if _LOG.isEnabledFor(logging.WARNING) else nullcontext():
+        yield
 
 
 def is_service(options: dict[str, Any]) -> bool:

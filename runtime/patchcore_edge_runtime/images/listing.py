@@ -23,6 +23,7 @@ class Why(StrEnum):
 
     LEFT_BEHIND = "left behind by tools, or hidden"
     FORMAT = "of formats that are not read here (convert them to PNG or JPEG)"
+    ARCHIVE = "holding other files (archives are read where they are named, or alone in a folder)"
     NO_IMAGE = "other than images"
     SUBFOLDER = "in subfolders (--no-recursive)"
     UNREADABLE = "or more in folders that cannot be opened (see whether they may be read)"
@@ -100,6 +101,7 @@ _FILES = re.compile(
 )
 _Identity = tuple[int, int]
 _SHOWN = 3
+_ARCHIVE = ".tar"
 _OF_A_RUN = ({"run.json", "model.safetensors"}, {"manifest.json", "model.xml"})
 _RESULTS = "results.jsonl"
 _OVERLAY = re.compile(r"\d{6}_.*\.png", re.DOTALL)
@@ -117,7 +119,9 @@ def why_left_out(names: Sequence[str], *, any_ending: bool = False) -> Why | Non
         return Why.LEFT_BEHIND
     if any_ending or is_readable_name(name):
         return None
-    return Why.FORMAT if is_picture_name(name) else Why.NO_IMAGE
+    if is_picture_name(name):
+        return Why.FORMAT
+    return Why.ARCHIVE if name.lower().endswith(_ARCHIVE) else Why.NO_IMAGE
 
 
 def list_images(

@@ -16,6 +16,8 @@ __all__ = ["twin_share"]
 _PROBES = 32
 """Pixels of a line that are compared; two lines of noise of one grey level agree in as many once in 10¹³ times."""
 _LEAST_CHANGES = 0.5
+_BLOCK = 8
+"""Lines of a JPEG's block, which a strong one makes alike; a copy is further away or goes on longer."""
 _WEIGHTS = np.random.default_rng(0).integers(1, 1 << 31, _PROBES).astype(np.float64)
 
 
@@ -23,7 +25,7 @@ def twin_share(frame: NDArray[Any]) -> float:
     """Share of the rows, or of the columns where that is more, that are another one's copy, in [0, 1].
 
     Lines that say nothing do not count: in which fewer than half of the neighbouring probes differ, as in a background
-    that is all black or all white, or in a drawing.
+    that is all black or all white, or in a drawing. Nor do those that a strong JPEG makes alike within a block.
 
     Args:
         frame: HxW or HxWxC, uint8 or uint16, as the camera gave it.
@@ -42,6 +44,19 @@ def _share(probed: NDArray[Any]) -> float:
     count, length = lines.shape
     telling = np.count_nonzero(lines[:, 1:] != lines[:, :-1], axis=1) >= _LEAST_CHANGES * (length - 1)
     # Whole numbers below 2⁵³, which float64 adds up exactly.
-    same = np.diff(np.sort(lines[telling] @ _WEIGHTS[:length])) == 0
-    twins = np.count_nonzero(np.append(same, False) | np.insert(same, 0, False)) if len(same) else 0
-    return float(twins / count)
+    sums = np.where(telling, lines @ _WEIGHTS[:length], -1.0 - np.arange(count))
+    order = np.argsort(sums, kind="stable")
+    begins = np.flatnonzero(np.diff(sums[order], prepend=-np.inf))
+    ends = np.append(begins[1:], count) - 1
+    far = order[ends] - order[begins] >= _BLOCK
+    twins = np.count_nonzero(_doubled(sums)) + int((ends - begins + 1)[far].sum())
+    return float(min(1.0, twins / count))
+
+
+def _doubled(sums: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which lines are in pairs of which one is the other's copy, for longer than a block."""
+    same = np.pad(np.diff(sums) == 0, 2)
+    alone = same[1:-1] & ~same[:-2] & ~same[2:]
+    pairs = np.lib.stride_tricks.sliding_window_view(np.pad(alone, _BLOCK), _BLOCK + 1)[:, ::2].all(axis=1)
+    # Back from the first pair of each stretch to all lines of it.
+    return np.asarray(np.convolve(pairs, np.ones(_BLOCK + 2), "full") > 0)

@@ -1,7 +1,8 @@
 """OpenVINO's compiled models on disk: thrown away and made anew whenever they are not what was written.
 
 They are a convenience and no part of the bundle: a power cut or a full disk damages them, and OpenVINO reads what it
-finds. So each bundle's graph has a folder of its own, with the digest of every file in it.
+finds. So each bundle's graph has a folder of its own, with the digest of every file in it; those of graphs that were
+opened long ago are removed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from ..bundle.bundle import file_facts
@@ -20,6 +24,9 @@ __all__ = ["CompiledModels"]
 
 _DIGESTS = "digests.json"
 _LOG = logging.getLogger(__name__)
+_GRAPH = re.compile(r"graph-[0-9a-f]{32}")
+_MOST_GRAPHS = 16
+_LONGEST_UNUSED_DAYS = 90
 
 
 class CompiledModels:
@@ -51,16 +58,45 @@ class CompiledModels:
         found, known = self._found(), self._known()
         if found != known:
             self.discard("they are not as they were written")
+        with suppress(OSError):
+            # What was opened last is the last to be removed.
+            (self.folder / _DIGESTS).touch(exist_ok=True)
         return bool(found) and found == known
 
     def keep(self) -> None:
-        """Remember what is there now, as written by a start that went well."""
+        """Remember what is there now, as written by a start that went well; what is old goes."""
         try:
             scratch = self.folder / f"{_DIGESTS}.{os.getpid()}"
             scratch.write_text(json.dumps(self._found()), encoding="ascii")
             scratch.replace(self.folder / _DIGESTS)
         except OSError as error:
             _LOG.warning("%s: the compiled model is not kept (%s); the next start compiles again.", self.folder, error)
+
+        self._prune()
+
+    def _prune(self) -> None:
+        """Remove the compiled models of other graphs that were not opened for 90 days, or before sixteen others."""
+        others = [folder for folder in self._siblings() if folder != self.folder]
+        others.sort(key=_last_opened, reverse=True)
+        oldest = time.time() - _LONGEST_UNUSED_DAYS * 86_400
+        gone = [
+            folder for place, folder in enumerate(others, 2) if place > _MOST_GRAPHS or _last_opened(folder) < oldest
+        ]
+        for folder in gone:
+            # A line that is running has read its own long ago.
+            shutil.rmtree(folder, ignore_errors=True)
+        if gone:
+            _LOG.info(
+                "Compiled models of %d bundles that were opened long ago are removed from %s.",
+                len(gone),
+                self.folder.parent,
+            )
+
+    def _siblings(self) -> list[Path]:
+        try:
+            return [folder for folder in self.folder.parent.iterdir() if _GRAPH.fullmatch(folder.name)]
+        except OSError:
+            return []
 
     def discard(self, why: str) -> None:
         """Throw all of them away."""
@@ -83,6 +119,13 @@ class CompiledModels:
         except (OSError, ValueError, RecursionError):
             return {}
         return known if isinstance(known, dict) else {}
+
+
+def _last_opened(folder: Path) -> float:
+    for place in (folder / _DIGESTS, folder):
+        with suppress(OSError):
+            return place.stat().st_mtime
+    return 0.0
 
 
 def _is_model(file: Path) -> bool:

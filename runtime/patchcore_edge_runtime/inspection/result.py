@@ -147,7 +147,7 @@ class InspectionResult:
             frame: to draw on, in place of the one that was inspected.
 
         Returns:
-            HxWx3 uint8 BGR, as OpenCV takes it.
+            uint8 BGR picture, as OpenCV takes it.
         """
         # By its name: what draws results knows them, so it is above them, and they only ask for it.
         drawing = import_module("patchcore_edge_runtime.display.overlay")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from ..images.size_limit import PixelLimit, limit_pixels
 from ..inspection.inspector import Inspector
 from ..inspection.opened_backend import open_bundle
 from ..inspection.shared_models import SharedModels
+from ..monitoring.health import health_of
 from ..monitoring.status import LineStatus, Snapshot
 from ..sinks import Record, Sink, SinkContext, open_sinks
 from ..sinks.registry import SinkMaker
@@ -186,7 +187,7 @@ class Line:
         """
         try:
             free_running = isinstance(self.source, LiveSource)
-            with watched(self.source, free_running, self.notifier) as frames:
+            with watched(self.source, free_running, self.notifier, self._problem) as frames:
                 return self._loop(frames) if self.viewer is None else self._loop_for_viewer(frames, self.viewer)
         except (PatchcoreEdgeError, OSError):
             raise
@@ -194,6 +195,10 @@ class Line:
             raise UnforeseenError(
                 f"The line failed ({describe_failure(error)}); start it again, and report it."
             ) from error
+
+    def _problem(self) -> str:
+        """Why it is not healthy; whether it stands still is the watchdog's to know."""
+        return health_of(self.status.snapshot(), stale_seconds=None).problem
 
     def _loop(self, frames: Source) -> LineStatus:
         return run_loop(
@@ -227,11 +232,13 @@ def run_line(
     *,
     sinks: Mapping[str, Sink] | None = None,
     make_viewer: ViewerFactory | None = None,
+    during: Callable[[Line], AbstractContextManager[None]] | None = None,
     at_end: Callable[[Snapshot], None] | None = None,
 ) -> Snapshot:
     """Open a line, run it to its end, and close it; takes and raises what ``Line.open`` does.
 
     Args:
+        during: what the line runs within, once it is open.
         at_end: called with the last figures, also where the source ends with an error.
 
     Returns:
@@ -240,7 +247,8 @@ def run_line(
     ended: SourceError | None = None
     with Line.open(config, source, sinks=sinks, make_viewer=make_viewer) as line:
         try:
-            line.run()
+            with nullcontext() if during is None else during(line):
+                line.run()
         except SourceError as error:
             ended = error
     now = line.status.snapshot()

@@ -35,8 +35,13 @@ def line_schema() -> dict[str, Any]:
         "additionalProperties": {"oneOf": named},
     }
     # Of several lines each has its own, and what they share stands at the top.
-    needed = {"required": whole.pop("required"), "properties": {"source": {"required": ["uri"]}}}
-    definitions["SourceTable"].pop("required")
+    needed = {
+        "required": [key for key in whole.pop("required") if key != "bundle"],
+        "anyOf": [{"required": ["bundle"]}, {"required": ["server"]}],
+        "properties": {table: {"required": ["uri"]} for table in ("source", "server")},
+    }
+    for table in ("SourceTable", "ServerSettings"):
+        definitions[table].pop("required")
     line = {**whole, "required": ["name"], "title": "One of several lines", "description": "A table [[line]]."}
     definitions["Line"] = line
     tables = {"type": "array", "items": {"$ref": f"#/{_DEFINITIONS}/Line"}, "minItems": 1}

@@ -18,6 +18,7 @@ from ..sinks.http.shared import SharedServer, State
 from ..sinks.registry import SinkMaker
 from ..sources import is_live
 from ..system import stop_signals
+from .announcement import announced
 from .config import LineConfig
 from .config_file import LineFile
 from .runner import Line, Shared
@@ -186,6 +187,7 @@ class _Keeper:
                 if self._end.is_set() or not self._gate.pass_through():
                     return
                 self._say(self._config.name, "running")
+                _LOG.info(" ".join(announced(line)))
                 line.run()
         finally:
             # When it is closed: with all that its sinks had still to store.

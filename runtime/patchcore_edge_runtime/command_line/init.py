@@ -1,0 +1,61 @@
+"""``init``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ConfigError, cannot_write
+from .options import BundleOption, SourceOption
+
+__all__ = ["init"]
+
+_ONLY_THE_USER = 0o600
+_READABLE = 0o644
+
+
+def init(
+    model: BundleOption,
+    source: SourceOption,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", readable=False, help="File to write; its schema is written beside it.")
+    ] = Path("line.toml"),
+    name: Annotated[str | None, typer.Option(help="What people call the line; the bundle's name unless told.")] = None,
+) -> None:
+    """Write a commented file to start a line from: its keys, what they do, and the bundle's own thresholds.
+
+    Nothing is started; check it with `check -c`, run it with `run -c`.
+    """
+    from ..bundle.bundle import Bundle
+    from ..line.config_file import load_lines
+    from ..line.schema import SCHEMA_FILE, line_schema
+    from ..line.starter import starter_file
+    from ..sources import source_in
+
+    if output.exists():
+        raise ConfigError(f"{output} is there already; choose another -o, or take it away.")
+    manifest = Bundle.load(model).manifest
+    text = starter_file(manifest, str(model.absolute()), source_in(Path.cwd(), source), (name or manifest.name)[:80])
+    secret = "@" in source.partition("://")[2].partition("/")[0]
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        schema = output.parent / SCHEMA_FILE
+        schema.write_text(json.dumps(line_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        # Made anew or not at all: no other program's file is replaced, and no password is readable for a moment.
+        mode = _ONLY_THE_USER if secret else _READABLE
+        with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise cannot_write(output, error) from None
+    load_lines(output, {}, {})
+    typer.echo(f"Wrote {output}, and beside it {SCHEMA_FILE} for editors.")
+    if secret:
+        typer.echo(
+            "The source has a password in its address, so that only you may read the file; better: keys", err=True
+        )
+        typer.echo("username and password_env in [source].", err=True)
+    typer.echo(f"Next: patchcore-edge-runtime check -c {output}")

@@ -1,0 +1,164 @@
+"""``init``: a file to start from. ``swap``: another bundle in the place of the one that a line uses."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import run_cli
+
+from patchcore_edge_runtime.bundle.bundle import MODEL_BIN, Bundle
+from patchcore_edge_runtime.bundle.edit import BundleEdit, edit_bundle
+from patchcore_edge_runtime.bundle.swap import swap_bundle
+from patchcore_edge_runtime.errors import BundleError, ConfigError
+from patchcore_edge_runtime.line.config_file import load_line
+
+RUNTIME = "patchcore_edge_runtime"
+SOURCES = ["0", "rtsp://camera-3/live", "watch:incoming", "photos", "line.mp4"]
+
+
+def started(folder: Path, bundle: Path, source: str = "0", *words: object) -> Path:
+    done = run_cli("init", "-m", bundle, "-s", source, "-o", folder / "line.toml", *words, program=RUNTIME)
+    assert done.returncode == 0, done.stderr
+    return folder / "line.toml"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_file_to_start_from_is_in_order_for_each_kind_of_source(
+    source: str, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lines").mkdir()
+    line = load_line(started(tmp_path / "lines", tiny_bundle, source), {}, {})
+    assert line.folder / line.bundle == tiny_bundle
+    path = source.removeprefix("watch:")
+    expected = source if source in SOURCES[:2] else source.replace(path, str(tmp_path / path))
+    assert line.source_uri == expected, "where the command ran, and not where the file lies"
+    done = run_cli("check", "-c", tmp_path / "lines" / "line.toml", program=RUNTIME)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_each_key_that_is_shown_can_be_set_by_taking_its_sign_away(
+    source: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    rows = started(tmp_path, tiny_bundle, source).read_text(encoding="utf-8").splitlines()
+    tried = 0
+    for number, row in enumerate(rows):
+        key, is_setting, _ = row.removeprefix("# ").partition(" = ")
+        if not row.startswith("# ") or not is_setting or not key.isidentifier() or key == "every_ms":
+            continue
+        above = next((other for other in reversed(rows[:number]) if other.lstrip("# ").startswith("[")), "")
+        changed = [*rows[:number], row.removeprefix("# "), *rows[number + 1 :]]
+        if above.startswith("# ["):
+            continue  # of a sink that is not set: with the others of its table, below
+        (tmp_path / "line.toml").write_text("\n".join(changed), encoding="utf-8")
+        load_line(tmp_path / "line.toml", {}, {})
+        tried += 1
+    assert tried > 10
+    sinks = [row.removeprefix("# ") if "# [sinks" in "\n".join(rows[: n + 1]) else row for n, row in enumerate(rows)]
+    sinks = [row for row in sinks if not row or row[0].islower() or row.startswith(("[", "#"))]
+    (tmp_path / "line.toml").write_text("\n".join(sinks), encoding="utf-8")
+    assert set(load_line(tmp_path / "line.toml", {}, {}).sinks) == {"jsonl", "archive", "http", "mqtt", "modbus"}
+
+
+def test_the_thresholds_that_are_shown_are_the_bundles_and_what_it_was_calibrated_to(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    text = started(tmp_path, tiny_bundle).read_text(encoding="utf-8")
+    limits, facts = Bundle.load(tiny_bundle).manifest.thresholds, Bundle.load(tiny_bundle).manifest.calibration
+    shown = text.replace("# image", "image").replace("# pixel", "pixel").replace("# warn", "warn")
+    (tmp_path / "line.toml").write_text(shown, encoding="utf-8")
+    told = load_line(tmp_path / "line.toml", {}, {}).thresholds.apply(limits)
+    assert told.image == pytest.approx(limits.image, rel=1e-5)
+    assert told.pixel == pytest.approx(limits.pixel, rel=1e-5)
+    assert told.warn is not None
+    assert facts.scores.min < told.warn < told.image
+    assert f"{facts.n} good parts scored {facts.scores.min:.4g} to {facts.scores.max:.4g}" in text
+
+
+def test_nothing_is_written_over_and_a_password_is_for_its_user_only(tiny_bundle: Path, tmp_path: Path) -> None:
+    path = started(tmp_path, tiny_bundle, "rtsp://admin:hunter2@camera-3/live")
+    if sys.platform != "win32":
+        assert path.stat().st_mode & 0o077 == 0
+    before = path.read_bytes()
+    done = run_cli("init", "-m", tiny_bundle, "-s", "0", "-o", path, program=RUNTIME)
+    assert done.returncode == 2
+    assert "is there already" in done.stderr
+    assert path.read_bytes() == before
+    assert run_cli("init", "-m", tmp_path, "-s", "0", "-o", tmp_path / "b.toml", program=RUNTIME).returncode == 4
+    assert not (tmp_path / "b.toml").exists()
+
+
+@pytest.fixture
+def edited(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """Another bundle: the same weights, another manifest."""
+    path = Path(shutil.copytree(tiny_bundle, tmp_path / "edited"))
+    edit_bundle(path, BundleEdit(image=99.0), "Ada")
+    return path
+
+
+def test_a_bundle_takes_anothers_place_whole_and_the_old_one_is_kept(
+    tiny_bundle: Path, edited: Path, tmp_path: Path
+) -> None:
+    place = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    before, after = Bundle.load(place).digest, Bundle.load(edited).digest
+    done = swap_bundle(edited, place)
+    assert done.kept == tmp_path / "bundle.previous"
+    assert (Bundle.load(place).digest, Bundle.load(done.kept).digest) == (after, before)
+    assert not (place / "edited").exists(), "it does not come into the old folder"
+    assert Bundle.load(edited).digest == after, "it stays where it is"
+    swap_bundle(done.kept, place)
+    assert (Bundle.load(place).digest, Bundle.load(done.kept).digest) == (before, after), "and back"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows gives links to administrators only")
+def test_a_link_points_to_the_other_bundle(tiny_bundle: Path, edited: Path, tmp_path: Path) -> None:
+    link = tmp_path / "bundle"
+    link.symlink_to(tiny_bundle)
+    done = swap_bundle(edited, link)
+    assert link.is_symlink()
+    assert link.resolve() == edited
+    assert done.kept == tiny_bundle
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "edited"], "nothing is left behind"
+    # The line of docs/deploy.md.
+    subprocess.run(["ln", "-sfn", tiny_bundle, link], check=True)
+    assert link.resolve() == tiny_bundle
+    assert not (edited / tiny_bundle.name).is_symlink()
+
+
+def test_what_is_no_bundle_replaces_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    broken = Path(shutil.copytree(tiny_bundle, tmp_path / "broken"))
+    (broken / MODEL_BIN).write_bytes(b"")
+    with pytest.raises(BundleError):
+        swap_bundle(broken, place)
+    with pytest.raises(ConfigError, match="already"):
+        swap_bundle(place, place)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").touch()
+    with pytest.raises(ConfigError, match=r"has no manifest\.json"):
+        swap_bundle(tiny_bundle, tmp_path / "photos")
+    assert Bundle.load(place).digest == Bundle.load(tiny_bundle).digest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "bundle", "photos"]
+
+
+def test_by_a_lines_file_a_bundle_has_to_pass_that_lines_checks(
+    tiny_bundle: Path, edited: Path, tmp_path: Path
+) -> None:
+    place = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    config = tmp_path / "line.toml"
+    config.write_text("bundle = 'bundle'\n[source]\nuri = '0'\n[thresholds]\nwarn = 50\n", encoding="utf-8")
+    assert run_cli("swap", edited, "-c", config, program=RUNTIME).returncode == 0
+    assert Bundle.load(place).manifest.thresholds.image == 99.0
+    done = run_cli("swap", tmp_path / "bundle.previous", "-c", config, program=RUNTIME)
+    assert done.returncode == 2, "the line's WARN limit is above that bundle's NG limit"
+    assert Bundle.load(place).manifest.thresholds.image == 99.0
+    done = run_cli("swap", tmp_path / "bundle.previous", place, program=RUNTIME)
+    assert done.returncode == 0
+    assert f"The old one is {place}.previous." in done.stdout
+    assert "image threshold 99" in done.stdout
+    assert run_cli("swap", edited, program=RUNTIME).returncode == 2
