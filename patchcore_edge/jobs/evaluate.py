@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -175,11 +176,12 @@ def _views(engine: Engine, model: Patchcore, dataset: ImageDataset, paths: list[
     """Some images, scored once more: the maps of all of them may not fit into memory."""
     places = {item.path: place for place, item in enumerate(dataset.items)}
     shown = dataset.part([places[path] for path in paths])
+    number = count()
     for batch in engine.stream(model, shown, "pictures"):
         assert batch.anomaly_map is not None
-        for place, image in enumerate(batch.image):
+        for place in range(len(batch.image)):
             mask = None if batch.gt_mask is None else batch.gt_mask[place].numpy()
-            yield View(np.asarray(image.numpy(), np.uint8), batch.anomaly_map[place, 0].numpy(), mask)
+            yield View(shown.photo(next(number)), batch.anomaly_map[place, 0].numpy(), mask)
 
 
 def _pixel_scale(scores: Scores, thresholds: Thresholds | None) -> float:

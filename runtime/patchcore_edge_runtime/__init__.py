@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .inspection.regions import Region
     from .inspection.result import InspectionResult, Timings
     from .inspection.rules import LineRules
+    from .serving.settings import ServerSettings
     from .sources import open_source
     from .verdict import Thresholds, Verdict
 
@@ -43,6 +44,7 @@ __all__ = [
     "PatchcoreEdgeError",
     "PreprocessSpec",
     "Region",
+    "ServerSettings",
     "SourceError",
     "Thresholds",
     "Timings",
@@ -67,6 +69,7 @@ _PLACES = {
     "InspectionResult": "inspection.result",
     "Timings": "inspection.result",
     "LineRules": "inspection.rules",
+    "ServerSettings": "serving.settings",
     "open_source": "sources",
     "Thresholds": "verdict",
     "Verdict": "verdict",
