@@ -48,7 +48,8 @@ def refuse_ranks(command: str) -> None:
 @contextmanager
 def heard() -> Iterator[None]:
     """What the first process says is heard; nothing of the others, until they join a job and have to speak for it."""
-    first = os.environ.get("RANK", "0") == "0"
+    number = os.environ.get("RANK", "0")
+    first = number == "0" or not number.isdecimal()
     with _heard_if(first):
         try:
             yield
@@ -77,9 +78,13 @@ def distributed(device: str) -> Iterator[Ranks]:
         return
     rank, local_size = _number("RANK"), _number("LOCAL_WORLD_SIZE", 1)
     backend = _backend(device, local_size)
-    connect = _connected(rank, size)
-    watch = Watch(connect, rank, size)
-    watch.start()
+    try:
+        connect = _connected(rank, size)
+        watch = Watch(connect, rank, size)
+        watch.start()
+    except ConfigError:
+        sys.stderr = sys.__stderr__  # nobody else knows
+        raise
     job = Ranks(rank, size, local_size, watch.lost)
     _joined.append(job)
     try:
