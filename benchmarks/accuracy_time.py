@@ -6,20 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from patchcore_edge.models import Patchcore
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_runtime.bundle.bundle import MODEL_XML
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 
 from .bench import RESNET18_WEIGHTS, machine
-from .compare import frames_of, save_network
-from .material import cells
 from .peer import VERSION, Peer
+from .peer_graphs import PeerGraph, mahalanobis_graph, patchcore_ir
 from .row import alternating
-from .run_rows import PeerGraph, patchcore_ir
-from .subject import LAYERS, Subject, batches, compiled
+from .subject import Subject, batches, compiled
 
 BANK = 2_457
 """That of magnetic tile at 1 %."""
@@ -43,7 +38,7 @@ def time_table(peer: Peer, shared: Path, scratch: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     fitted = subject.model(folder)
     built = subject.graph(folder / "fast", fitted, GraphOptions(search="fast", force=True))
-    mahalanobis, facts = _mahalanobis(peer, fitted, folder / "mahalanobis", subject)
+    mahalanobis, facts = mahalanobis_graph(peer, fitted, folder / "mahalanobis", subject)
     exact = "ours, exact search"
     fast = f"ours, fast search ({built.search_facts.reason})"
     runners: dict[str, Callable[[Any], Any]] = {
@@ -60,21 +55,3 @@ def time_table(peer: Peer, shared: Path, scratch: Path) -> str:
     ]
     fit = f"`MHPatchcore`'s fit on {subject.images} of these cells took {facts['fit_seconds']:.0f} s."
     return HEAD.format(machine=machine()) + "\n".join([*rows, "", fit, ""])
-
-
-def _mahalanobis(peer: Peer, fitted: Patchcore, folder: Path, subject: Subject) -> tuple[PeerGraph, dict[str, Any]]:
-    """The IR of ``MHPatchcore``, fitted on as many cells as ours; its bank's shape and the seconds of its fit."""
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "train.npy", frames_of(cells(subject.images, subject.size)))
-    extractor = fitted.model.feature_extractor
-    facts = peer.run(
-        "export_mahalanobis",
-        folder=folder,
-        backbone=subject.backbone,
-        layers=LAYERS,
-        network=save_network(fitted, folder / "network.safetensors"),
-        train=folder / "train.npy",
-        mean=extractor.mean,
-        std=extractor.std,
-    )
-    return PeerGraph(Path(facts["xml"])), facts

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import openvino as ov
 
-from . import fit_rows, run_rows
+from . import fit_rows, frame_rows, run_rows
+from .limits import limits
 from .peer import VERSION, Peer
 from .row import Row
 from .subject import Subject
@@ -33,10 +34,13 @@ sides of a row in one run: {machine}.
 
 The peer is anomalib {peer} with the same torch and OpenVINO. Times are medians with their quartiles (of fewer than
 eight runs: least and largest); a ratio is that of the medians. Latencies of all graphs are taken in turns on the same
-images, all different ones.
+images, all different ones. The last column says how it is known that both sides did the same work.
 
-| what | ours | anomalib {peer} | result | asked for | reached | how it is known that the work is the same |
-|---|---|---|---|---|---|---|
+*Of the limit*: what ours does in a second as a share of what a large matrix product does on all cores, or a large copy
+in memory; measured by the bench itself just before ({limits}).
+
+| what | ours | anomalib {peer} | result | asked for | reached | of the limit | how it is known |
+|---|---|---|---|---|---|---|---|
 """
 
 FOOT = """
@@ -45,6 +49,7 @@ FOOT = """
   as its own inferencer makes it; both IRs run at f32 with the latency hint.
 - **INT8** quantizes the backbone alone (`export --precision int8`); the ratio asked for is that of float32. With random
   weights its time means something and its accuracy nothing: see [quantization](quantization.md) for that.
+- **bf16** computes the backbone in half precision, on CPUs that are made for it ([half precision](half-precision.md)).
 - **Backbone alone** is our graph cut after the pooled features of the used layers.
 - **The peer's time once** where it takes minutes; ours is then taken several times.
 - **Peak memory** of the peer is measured at two small numbers of images and carried on in a straight line: its features
@@ -63,9 +68,11 @@ def rows(shared: Path | None) -> dict[str, Callable[[Peer, Path], Row]]:
     return {
         "coreset": fit_rows.coreset,
         "fit": fit_rows.whole_fit,
-        "resnet18": run_rows.latency(resnet18, 3, 5),
-        "wide_resnet50": run_rows.latency(wide, 2.5, 5),
+        "resnet18": run_rows.latency(resnet18, 9),
+        "wide_resnet50": run_rows.latency(wide, 4.5),
         "pipeline": run_rows.pipeline(resnet18),
+        "mahalanobis": run_rows.beside_mahalanobis(resnet18),
+        "frame_4k": partial(frame_rows.large_frame, subject=resnet18),
         "deviation": run_rows.deviation(resnet18),
         "import": run_rows.imported,
         "auroc": fit_rows.auroc,
@@ -89,6 +96,7 @@ def line(row: Row) -> str:
         f"**{row.result}**",
         row.reach,
         "yes" if row.reached else "**no**",
+        row.limit,
         row.check,
     )
     return f"| {' | '.join(cells)} |"
@@ -104,7 +112,7 @@ def main() -> None:
     options = parser.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)
     peer = Peer(options.peer_python)
-    head = HEAD.format(machine=machine(), peer=VERSION)
+    head = HEAD.format(machine=machine(), peer=VERSION, limits=limits().describe())
     print(head, end="", flush=True)
     # Rows of another machine do not stand beside these.
     kept = options.scratch / f"rows_{hashlib.sha256(machine().encode()).hexdigest()[:12]}.json"

@@ -46,6 +46,7 @@ class Row:
         reach: what the design asks for.
         reached: whether it was.
         check: that both sides did the same work, and how that is known.
+        limit: ours as a share of what this machine can do at most; a dash where nothing can be said.
     """
 
     what: str
@@ -55,6 +56,7 @@ class Row:
     reach: str
     reached: bool
     check: str
+    limit: str = "–"
 
 
 def repeated(work: Callable[[int], object], count: int) -> Times:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,7 @@ class Subject:
         if not kept.is_file():
             save_file({"rows": self._longest_bank(fitted)}, kept)
         fitted.model.memory_bank = load_file(kept)["rows"][: self.bank].clone()
+        fitted.pool_size = self.images * prod(fitted.model.patch_grid((self.size, self.size)))
         return fitted
 
     def _longest_bank(self, fitted: Patchcore) -> torch.Tensor:

@@ -1,8 +1,9 @@
 """PatchCore for the edge: fit, calibrate and evaluate on a host; export to OpenVINO for the line PC.
 
->>> from patchcore_edge import Engine, Folder, Patchcore            # doctest: +SKIP
->>> parts, model = Folder("parts"), Patchcore()                     # doctest: +SKIP
->>> Engine().fit(model, parts)                                      # doctest: +SKIP
+Examples:
+    >>> from patchcore_edge import Engine, Folder, Patchcore  # doctest: +SKIP
+    >>> parts, model = Folder("parts"), Patchcore()  # doctest: +SKIP
+    >>> Engine().fit(model, parts)  # doctest: +SKIP
 """
 
 from importlib import import_module

@@ -14,13 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError, FrameError
 from patchcore_edge_runtime.images.files import decode_image, read_image
-from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, crop_roi, preprocess
+from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, as_bgr8, crop_roi, preprocess
 
 from .batch import Batch
 from .mask_pixels import Masks
@@ -113,6 +114,23 @@ class ImageDataset:
             DataError: it cannot be read or is too small.
         """
         return self._pixels(self.items[index].path)
+
+    def photo(self, index: int, longest: int = 400) -> Image:
+        """What of an image reaches the model, in its own shape: HxWx3 uint8 BGR whose longer side is about ``longest``.
+
+        A smaller one is enlarged by a whole number, each pixel to a square.
+
+        Raises:
+            DataError: it cannot be read or is too small.
+        """
+        _, region = decoded(self.items[index].path, self.spec)
+        x, y, width, height = self.spec.seen_box((0, 0, region.shape[1], region.shape[0]))
+        seen = as_bgr8(region, self.spec.depth)[y : y + height, x : x + width]
+        share = longest / max(height, width)
+        if share >= 1:
+            return np.asarray(seen).repeat(int(share), axis=0).repeat(int(share), axis=1)
+        size = max(1, round(width * share)), max(1, round(height * share))
+        return cv2.resize(seen, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
         """The defect mask at model size, empty for a good image; None where there is no telling: no mask, one that

@@ -21,20 +21,27 @@ def visualize(
     anomaly_map: NDArray[np.float32],
     pixel_threshold: float,
     mask: NDArray[np.bool_] | None = None,
+    *,
+    stacked: bool = False,
 ) -> Image:
     """The image and its heatmap side by side, a white gap of 4 pixels between them.
 
     Args:
-        image: HxWx3 uint8 BGR of the model's size.
-        anomaly_map: HxW float32 raw scores.
+        image: HxWx3 uint8 BGR.
+        anomaly_map: float32 raw scores of any size, stretched over the image.
         pixel_threshold: where the heatmap turns orange.
-        mask: HxW bool; its outline is drawn on the heatmap in green, and the image is left to look at.
+        mask: bool of any size, stretched likewise; its outline is drawn on the heatmap in green and the image is left
+            to look at.
+        stacked: the heatmap below the image.
 
     Returns:
-        Hx(2W+4)x3 uint8 BGR.
+        Hx(2W+4)x3 uint8 BGR, or (2H+4)xWx3.
     """
     heat = heatmap(image, anomaly_map, pixel_threshold)
     if mask is not None and mask.any():
-        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        stretched = cv2.resize(mask.astype(np.uint8), (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST)
+        contours, _ = cv2.findContours(stretched, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(heat, contours, -1, _GREEN, 1, cv2.LINE_AA)
+    if stacked:
+        return np.concatenate([image, np.full((GAP, image.shape[1], 3), 255, np.uint8), heat])
     return np.concatenate([image, np.full((len(image), GAP, 3), 255, np.uint8), heat], axis=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from patchcore_edge_runtime.verdict import Thresholds
 from ..data import Batch, DataModule, FolderRules, ImageDataset, ImageItem, open_tests
 from ..data.digests import FileDigests
 from ..data.file_names import some_names
-from ..engine import Engine
+from ..engine import Engine, resolve_device
 from ..fit.distributed.ranks import ranks
 from ..metrics.evaluator import Evaluation, Scores, evaluate
 from ..models import Patchcore
@@ -65,6 +66,7 @@ def evaluate_run(
     """
     if report.is_dir():
         raise ConfigError(f"{report} is a folder; give the name of the file to write.")
+    resolve_device(device)
     model, facts, calibration = load_calibrated(folder)
     say = telling(warn)
     for sentence in calibration.facts.warnings if calibration is not None else ():
@@ -175,11 +177,12 @@ def _views(engine: Engine, model: Patchcore, dataset: ImageDataset, paths: list[
     """Some images, scored once more: the maps of all of them may not fit into memory."""
     places = {item.path: place for place, item in enumerate(dataset.items)}
     shown = dataset.part([places[path] for path in paths])
+    number = count()
     for batch in engine.stream(model, shown, "pictures"):
         assert batch.anomaly_map is not None
-        for place, image in enumerate(batch.image):
+        for place in range(len(batch.image)):
             mask = None if batch.gt_mask is None else batch.gt_mask[place].numpy()
-            yield View(np.asarray(image.numpy(), np.uint8), batch.anomaly_map[place, 0].numpy(), mask)
+            yield View(shown.photo(next(number)), batch.anomaly_map[place, 0].numpy(), mask)
 
 
 def _pixel_scale(scores: Scores, thresholds: Thresholds | None) -> float:

@@ -255,7 +255,7 @@ def _report_outliers(
 ) -> None:
     dataset, outliers = DataModule.dataset(module.train, model.pre_processor.spec), found.outliers
     page, title = folder / OUTLIERS_FILE, f"{folder.resolve().name}: training images that look least like the others"
-    write_outliers(page, title, outliers, dataset.image)
+    write_outliers(page, title, outliers, dataset.photo)
     if found.dropped:
         say(f"{_named(found.dropped, len(outliers.paths))} and were left out (--outliers); {page} shows them.")
     if found.suspects:

@@ -80,7 +80,7 @@ class PatchEmbedder(nn.Module):
         Returns:
             ``[N, sum of C, h, w]``, h and w those of the first of the model's layers.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from patchcore_edge.models import PatchcoreModel
             >>> model = PatchcoreModel(["layer1", "layer2"], "resnet18", pre_trained=False)
@@ -102,7 +102,7 @@ class PatchEmbedder(nn.Module):
     def reshape_embedding(embedding: Tensor) -> Tensor:
         """``[N,D,h,w]`` → ``[N*h*w, D]``, patches in row-major order.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from patchcore_edge.models import PatchcoreModel
             >>> embedding = torch.randn(32, 512, 7, 7)

@@ -3,7 +3,7 @@
 Training steps fill a pool of patch features, ``fit`` makes a coreset of it the memory bank, and from then on images
 are scored by the distance of their patches to the bank.
 
-Example:
+Examples:
     >>> from patchcore_edge.data import MVTec
     >>> from patchcore_edge.models import Patchcore
     >>> from patchcore_edge.engine import Engine
@@ -182,7 +182,7 @@ class Patchcore(nn.Module):
         Raises:
             ConfigError: the crop is larger than the image, or either is too small.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> image = np.zeros((480, 640, 3), np.uint8)
             >>> pre_processor = Patchcore.configure_pre_processor(

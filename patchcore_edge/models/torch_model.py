@@ -51,7 +51,7 @@ class PatchcoreModel(PatchEmbedder):
             loaded.
         ignored: ``[P]`` bool, the patches that have no score; empty where all have one.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from patchcore_edge.models import PatchcoreModel
         >>> model = PatchcoreModel(
@@ -111,7 +111,7 @@ class PatchcoreModel(PatchEmbedder):
         Raises:
             CheckpointError: evaluation with an empty memory bank.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from patchcore_edge.models import InferenceBatch, PatchcoreModel
             >>> model = PatchcoreModel(layers=["layer1"])
@@ -186,7 +186,7 @@ class PatchcoreModel(PatchEmbedder):
             sampling_ratio: share to keep, in (0, 1].
             seed: decides the first pick.
 
-        Example:
+        Examples:
             >>> import torch
             >>> model = PatchcoreModel(["layer1"], "resnet18", pre_trained=False)
             >>> embedding = torch.randn(1000, 512)
@@ -200,7 +200,7 @@ class PatchcoreModel(PatchEmbedder):
     def euclidean_dist(x: Tensor, y: Tensor) -> Tensor:
         """Pairwise distances of ``[..., n, d]`` and ``[..., m, d]`` as ``[..., n, m]``, without ``cdist``.
 
-        Example:
+        Examples:
             >>> import torch
             >>> x = torch.randn(100, 512)
             >>> y = torch.randn(50, 512)
@@ -228,7 +228,7 @@ class PatchcoreModel(PatchEmbedder):
         Raises:
             CheckpointError: the bank is empty.
 
-        Example:
+        Examples:
             >>> import torch
             >>> model = PatchcoreModel(["layer1"], "resnet18", pre_trained=False)
             >>> model.memory_bank = torch.randn(1000, 512)
@@ -252,7 +252,7 @@ class PatchcoreModel(PatchEmbedder):
             ``[N]``: the largest patch score, times one minus its softmax weight among the distances to the
             ``num_neighbors`` bank vectors around the neighbour; just the largest for ``num_neighbors=1``.
 
-        Example:
+        Examples:
             >>> import torch
             >>> model = PatchcoreModel(["layer1"], "resnet18", pre_trained=False)
             >>> model.memory_bank = torch.randn(1000, 512)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -17,22 +18,32 @@ from ..metrics.evaluator import Evaluation, Scores
 from ..metrics.score_order import Shift
 from .trade_off_table import Choice
 
-__all__ = ["figure_svg", "order_plot", "plots", "trade_off_plots"]
+__all__ = ["Histogram", "figure_svg", "histogram", "order_plot", "plots", "trade_off_plots"]
 
 _GOOD, _DEFECT, _INK, _STRETCH = "#2a7f3e", "#c22f3d", "#333333", "#fdf0d5"
 _MEDIUM = (5.2, 3.4)
 _RATE_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
+class Histogram(NamedTuple):
+    """A histogram and where its axes lie in it.
+
+    Attributes:
+        svg: the same for the same data.
+        frame: left, right, top and bottom of the axes in the drawing's units; first and last score there.
+    """
+
+    svg: Markup
+    frame: dict[str, float]
+
+
 def plots(scores: Scores, evaluation: Evaluation) -> list[Markup]:
-    """The scores' histogram and, where there are both kinds, the ROC; each an ``<svg>``, the same for the same data."""
-    drawn = [_histogram(scores, evaluation)]
-    if evaluation.image_auroc is not None:
-        drawn.append(_roc(scores, evaluation))
-    return drawn
+    """Where there are both kinds, the ROC, an ``<svg>``."""
+    return [] if evaluation.image_auroc is None else [_roc(scores, evaluation)]
 
 
-def _histogram(scores: Scores, evaluation: Evaluation) -> Markup:
+def histogram(scores: Scores, evaluation: Evaluation) -> Histogram:
+    """Of the scores of good and of defective images."""
     figure = Figure(figsize=(6.2, 3.4), layout="constrained")
     axes = figure.subplots()
     bins = np.linspace(scores.scores.min(), scores.scores.max(), 41)
@@ -45,7 +56,17 @@ def _histogram(scores: Scores, evaluation: Evaluation) -> Markup:
     axes.set(xlabel="raw image score", ylabel="images", title="Scores")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
-    return figure_svg(figure)
+    svg = figure_svg(figure)
+    # Known when it has been drawn. SVG counts from the top, in points.
+    box, (width, height) = axes.get_position(), 72 * figure.get_size_inches()
+    first, last = axes.get_xlim()
+    frame = {
+        "left": box.x0 * width,
+        "right": box.x1 * width,
+        "top": (1 - box.y1) * height,
+        "bottom": (1 - box.y0) * height,
+    }
+    return Histogram(svg, {**{name: float(value) for name, value in frame.items()}, "first": first, "last": last})
 
 
 def _roc(scores: Scores, evaluation: Evaluation) -> Markup:

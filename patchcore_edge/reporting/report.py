@@ -26,10 +26,12 @@ from .trade_off_table import Choice, broken_promise, choices, few
 __all__ = ["View", "write_outliers", "write_report"]
 
 _PICTURES = 6
+_FLAT = 1.6
+"""Width by height of a picture above which its heatmap is below and not beside it."""
 
 
 class View(NamedTuple):
-    """What a picture of the report shows, all of the model's size: BGR pixels, raw map, defect mask where known."""
+    """What a picture of the report shows: BGR pixels of any size, the raw map and, where known, the defect mask."""
 
     pixels: Image
     anomaly_map: NDArray[np.float32]
@@ -71,7 +73,7 @@ def write_report(
         ConfigError: a file cannot be written.
     """
     # Imported where they are drawn: matplotlib takes a third of a second, and a fit draws none.
-    from .plots import order_plot, plots, trade_off_plots
+    from .plots import histogram, order_plot, plots, trade_off_plots
 
     rejected = _above(scores, evaluation, defective=False)
     values, shift = _good_in_order(scores)
@@ -85,6 +87,8 @@ def write_report(
         warnings=[*warnings, *_warnings(evaluation, calibration, rejected)],
         rejected=rejected,
         found=_above(scores, evaluation, defective=True),
+        histogram=(drawn := histogram(scores, evaluation)),
+        mover=_mover(scores, evaluation, rows, drawn.frame),
         plots=plots(scores, evaluation),
         choices=few(rows),
         choice_plots=trade_off_plots(rows) if rows else [],
@@ -105,7 +109,7 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
         path: HTML file to write.
         title: headline.
         outliers: of the training images.
-        image: gives the model-size BGR pixels of an image by its index.
+        image: gives BGR pixels of an image by its index, of any size.
     """
     shown = outliers.order[:SHOWN]
     names = [name.as_posix() for name in distinct_names(outliers.paths).values()]
@@ -137,6 +141,20 @@ def _warnings(evaluation: Evaluation, calibration: CalibrationFacts | None, reje
         return []
     broken = broken_promise(calibration, rejected, evaluation.good)
     return [*calibration.warnings, *([broken] if broken else [])]
+
+
+def _mover(scores: Scores, evaluation: Evaluation, rows: Sequence[Choice], frame: dict[str, float]) -> dict[str, Any]:
+    """What the page needs to say what another threshold does: plain JSON values, scores sorted."""
+    return {
+        "frame": frame,
+        "threshold": evaluation.threshold,
+        "good": np.sort(scores.scores[~scores.labels]).tolist(),
+        "defective": np.sort(scores.scores[scores.labels]).tolist(),
+        "rows": [
+            {"threshold": row.threshold, "expected": row.expected, "bound": row.bound, "synthetic": row.synthetic}
+            for row in rows
+        ],
+    }
 
 
 def _choices(scores: Scores, evaluation: Evaluation, calibration: CalibrationFacts | None) -> list[Choice]:
@@ -231,4 +249,5 @@ def _heat(
 ) -> str:
     """Image and heatmap, its colours from the first to as far beyond the second value of ``span``."""
     usual, middle = span
-    return jpeg(visualize(pixels, np.maximum(raw - np.float32(usual), 0), middle - usual, mask))
+    flat = pixels.shape[1] > _FLAT * pixels.shape[0]
+    return jpeg(visualize(pixels, np.maximum(raw - np.float32(usual), 0), middle - usual, mask, stacked=flat))

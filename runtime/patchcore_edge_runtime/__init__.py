@@ -1,9 +1,10 @@
 """PatchCore on the line PC: torch-free inspection of camera frames with an OpenVINO bundle.
 
->>> from patchcore_edge_runtime import Inspector, draw_overlay      # doctest: +SKIP
->>> inspector = Inspector("bottle_bundle", device="CPU")            # doctest: +SKIP
->>> result = inspector(frame)                                       # doctest: +SKIP
->>> print(result.verdict, result.pred_score)                        # doctest: +SKIP
+Examples:
+    >>> from patchcore_edge_runtime import Inspector, draw_overlay  # doctest: +SKIP
+    >>> inspector = Inspector("bottle_bundle", device="CPU")  # doctest: +SKIP
+    >>> result = inspector(frame)  # doctest: +SKIP
+    >>> print(result.verdict, result.pred_score)  # doctest: +SKIP
 """
 
 from importlib import import_module
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .inspection.regions import Region
     from .inspection.result import InspectionResult, Timings
     from .inspection.rules import LineRules
+    from .serving.settings import ServerSettings
     from .sources import open_source
     from .verdict import Thresholds, Verdict
 
@@ -42,6 +44,7 @@ __all__ = [
     "PatchcoreEdgeError",
     "PreprocessSpec",
     "Region",
+    "ServerSettings",
     "SourceError",
     "Thresholds",
     "Timings",
@@ -66,6 +69,7 @@ _PLACES = {
     "InspectionResult": "inspection.result",
     "Timings": "inspection.result",
     "LineRules": "inspection.rules",
+    "ServerSettings": "serving.settings",
     "open_source": "sources",
     "Thresholds": "verdict",
     "Verdict": "verdict",

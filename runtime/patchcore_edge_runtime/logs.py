@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ __all__ = ["LogFormat", "error_line", "failure_text", "in_line", "log_failure", 
 
 PACKAGES = ("patchcore_edge_runtime", "patchcore_edge", "patchcore_edge_export")
 # Each says again, less well, what our own sinks and sources say.
-_CHATTY = ("pymodbus", "paho", "uvicorn", "asyncio")
+_CHATTY = ("pymodbus", "paho")
 _NATIVE = logging.getLogger("native")
 _line: ContextVar[str] = ContextVar("line", default="")
 
@@ -94,7 +95,26 @@ def log_to_stderr(
             _quieten_opencv()
         if service:
             stack.enter_context(native_lines_caught(_NATIVE))
+            stack.enter_context(_python_says_it_in_the_log())
         yield
+
+
+@contextmanager
+def _python_says_it_in_the_log() -> Iterator[None]:
+    """Warnings, and what ended a thread that nobody waits for, which Python would print as it is."""
+    before = threading.excepthook
+
+    def tell(ended: threading.ExceptHookArgs) -> None:
+        name = ended.thread.name if ended.thread is not None else "of a library"
+        log_failure(logging.getLogger(PACKAGES[0]), f"The thread {name} failed.", ended.exc_value or SystemExit())
+
+    threading.excepthook = tell
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        threading.excepthook = before
 
 
 _formatter: logging.Formatter | None = None

@@ -24,16 +24,16 @@ import os, signal, sys
 from patchcore_edge.cli import main
 from patchcore_edge.fit.feature_store import FeatureStore
 
-append, victim = FeatureStore.append, sys.argv[1]
+append, victim, deed = FeatureStore.append, *sys.argv[1:3]
 
 def append_or_die(store, images, rows):
     append(store, images, rows)
     if os.environ["RANK"] == victim:
         store.pool()  # what came before is in the file
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[deed])
 
 FeatureStore.append = append_or_die
-sys.argv[0:2] = ["patchcore-edge"]
+sys.argv[0:3] = ["patchcore-edge"]
 main()
 """
 JOBS = Path(shared_jobs.__file__)
@@ -171,7 +171,7 @@ def test_a_killed_process_ends_the_fit_with_one_sentence_and_the_next_call_goes_
     program, run = tmp_path / "killed.py", tmp_path / "run"
     program.write_text(KILLED)
     began = time.monotonic()
-    done = torchrun(3, program, 1, *words(data, run, tiny_weights))
+    done = torchrun(3, program, 1, "SIGKILL", *words(data, run, tiny_weights))
     assert done.returncode == 1  # torchrun's own
     assert time.monotonic() - began < 120
     ours = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -198,3 +198,51 @@ def test_a_command_for_one_process_is_refused_by_several(alone: Path, tmp_path: 
     ours = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert ours == ["error: `export` is one process's work; call it without torchrun."]
     assert not (tmp_path / "bundle").exists()
+
+
+def test_an_error_of_any_process_ends_all_with_its_sentence_and_its_code(
+    data: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    good = tmp_path / "good"
+    good.mkdir()
+    for number, path in enumerate(sorted((data / "discs" / "train" / "good").iterdir())):
+        (good / f"{number:02d}.png").write_bytes(path.read_bytes())
+    # Only who decodes it finds out, and that is the last process.
+    (good / "zz.png").write_bytes((good / "00.png").read_bytes()[:-200])
+    given = [
+        good if word == data / "discs" / "train" / "good" else word
+        for word in words(data, tmp_path / "run", tiny_weights)
+    ]
+    done = torchrun(2, *given, "--strict", program="patchcore_edge.torchrun")
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if "libpng" not in line] == [
+        f"error: {good / 'zz.png'} is not an image that can be decoded; take it out or replace it."
+    ]
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_ends_the_fit_in_bounded_time(data: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    program = tmp_path / "hangs.py"
+    program.write_text(KILLED)
+    began = time.monotonic()
+    done = torchrun(3, program, 2, "SIGSTOP", *words(data, tmp_path / "run", tiny_weights))
+    assert time.monotonic() - began < 240
+    ours = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(ours) == 1
+    assert ours[0].startswith("error: Process 2 of 3 ended without a word")
+
+
+@pytest.mark.slow
+def test_several_processes_find_the_recipe_that_one_finds(data: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    options = ["--backbones", "resnet18", "--weights", tiny_weights, "--sizes", 64, "-d", "cpu"]
+    for size, name in ((1, "one"), (3, "three")):
+        given = ["tune", data / "discs", "-o", tmp_path / name, *options]
+        done = torchrun(size, *given, program="patchcore_edge.torchrun")
+        assert done.returncode == 0, done.stderr
+    one, three = (json.loads((tmp_path / name / "tune.json").read_text()) for name in ("one", "three"))
+    assert len(one["recipes"]) == len(three["recipes"])
+    for ours, wanted in zip(three["recipes"], one["recipes"], strict=True):
+        assert ours["recipe"] == wanted["recipe"]
+        for what in ("value", "image_auroc", "located"):
+            assert ours[what] == near(wanted[what])
+    assert not (tmp_path / ".three.tune").exists()

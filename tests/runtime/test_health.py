@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, run_cli
-from line_records import free_port, make_frame
+from line_records import free_port, make_frame, wait_for
 
 from patchcore_edge_runtime.line.heartbeat import HEARTBEAT_SECONDS, HEARTBEAT_VARIABLE
-from patchcore_edge_runtime.line.watchdog import watched
+from patchcore_edge_runtime.line.watchdog import Notifier, WatchdogSource, watched
 from patchcore_edge_runtime.monitoring.status import LineStatus
 from patchcore_edge_runtime.sinks import HttpSink, SinkContext
 from patchcore_edge_runtime.sinks.http.settings import HttpSettings
@@ -79,6 +79,25 @@ def test_without_a_web_server_the_sign_of_life_counts(sign: Path, tmp_path: Path
             assert "65 s old" in stale.stderr
             sign.touch()
     assert ask(config).returncode == 3, "a line that has ended gives no sign"
+
+
+def test_a_line_that_lives_and_whose_verdicts_do_not_arrive_is_not_healthy(sign: Path, tmp_path: Path) -> None:
+    config = line_file(tmp_path)
+    notifier = Notifier(os.environ)
+    notifier.watchdog_seconds = 0.03
+    problem = ["The required sink plc fails since 2026-01-02T03:04:05+00:00."]
+    source = IterableSource([make_frame(64, 48)])
+    # By a clock that stands still the line is alive all the while.
+    line = WatchdogSource(source, notifier, True, clock=lambda: 0.0, problem=lambda: problem[0])
+    for _ in line:
+        wait_for(lambda: "plc" in sign.read_text(encoding="utf-8"))
+        sick = ask(config)
+        assert sick.returncode == 3
+        assert "line 3 is not healthy: The required sink plc fails since" in sick.stderr
+        problem[0] = ""
+        wait_for(lambda: not sign.read_text(encoding="utf-8"))
+        assert ask(config).returncode == 0
+    line.close()
 
 
 def test_a_place_where_nothing_can_be_written_stops_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import itertools
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ import pytest
 from patchcore_edge_runtime import ConfigError
 from patchcore_edge_runtime.serving.connect import connect
 from patchcore_edge_runtime.serving.errors import ServerError
+from patchcore_edge_runtime.serving.messages import message
 from patchcore_edge_runtime.serving.settings import ServerSettings
 
 FRAME = np.zeros((1, 8, 8, 3), np.uint8)
@@ -40,10 +42,14 @@ def answering(talk: Callable[[socket.socket], None]) -> Iterator[int]:
                 connections.append(listener.accept()[0])
                 threading.Thread(target=work, args=(connections[-1],), daemon=True).start()
 
-    threading.Thread(target=accept, daemon=True).start()
+    accepting = threading.Thread(target=accept, daemon=True)
+    accepting.start()
     try:
         yield listener.getsockname()[1]
     finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # closing alone lets `accept` wait
+        accepting.join()
         listener.close()
         for connection in connections:
             with suppress(OSError):
@@ -243,3 +249,18 @@ def test_a_file_without_a_certificate_is_said(tmp_path: Path) -> None:
     for file in ("ca.pem", "missing.pem"):
         with pytest.raises(ConfigError, match=file.replace(".", r"\.")):
             connect(ServerSettings(uri="https://127.0.0.1:1/line3", ca_file=tmp_path / file))
+
+
+@pytest.mark.parametrize("package", ["h2.config", "google.protobuf"])
+def test_grpc_without_its_packages_says_what_to_install(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    message.cache_clear()
+    monkeypatch.setitem(sys.modules, package, None)
+    with answering(after_request(b"")) as port, pytest.raises(ConfigError, match=r"patchcore-edge-runtime\[serving\]"):
+        connect(ServerSettings(uri=f"grpc://127.0.0.1:{port}/line3"))
+
+
+def test_http_needs_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("h2.config", "google.protobuf"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with answering(after_request(b"")) as port:
+        connect(ServerSettings(uri=f"http://127.0.0.1:{port}/line3")).close()

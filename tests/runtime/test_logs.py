@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -78,8 +79,27 @@ def test_what_others_log_is_heard_from_warnings_on_and_of_those_who_repeat_us_no
         for name in ("pymodbus.logging", "uvicorn.error", "some.library"):
             logging.getLogger(name).error("Connection failed")
             logging.getLogger(name).info("news")
-    assert heard.getvalue().count("\n") == 1
+    assert heard.getvalue().count("\n") == 2
     assert "some.library Connection failed" in heard.getvalue()
+    assert "pymodbus" not in heard.getvalue()
+
+
+def test_a_warning_and_the_end_of_a_librarys_thread_are_lines_of_the_log_too() -> None:
+    def fail() -> None:
+        raise RuntimeError(f"http://u:{SECRET}@h/")
+
+    with redirect_stderr(StringIO()) as heard, log_to_stderr(service=True):
+        thread = threading.Thread(target=fail, name="somebody's")
+        thread.start()
+        thread.join()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            logging.captureWarnings(True)
+            warnings.warn("a division by zero", RuntimeWarning, stacklevel=1)
+            logging.captureWarnings(False)
+    assert "ERROR command The thread somebody's failed." in heard.getvalue()
+    assert "WARNING py.warnings" in heard.getvalue()
+    assert SECRET not in heard.getvalue()
 
 
 def test_the_log_is_given_back_as_it_was() -> None:

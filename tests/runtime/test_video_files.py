@@ -119,3 +119,17 @@ def test_pieces_are_written_by_the_codec_too(tmp_path: Path) -> None:
     sink.close()
     wait_for(lambda: len(list(tmp_path.glob("*.mp4"))) == 1)
     assert read(next(tmp_path.glob("*.mp4")))[0] in ("FMP4", "mp4v")
+
+
+@pytest.mark.parametrize("size", [(96, 64), (97, 65)])
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_colours_are_those_of_the_picture(suffix: str, size: tuple[int, int], tmp_path: Path) -> None:
+    width, height = size
+    colours = [(40, 60, 200), (190, 80, 30), (60, 170, 60), (210, 210, 210)]
+    for number, colour in enumerate(colours):
+        writer = choose_writer(suffix, None)(tmp_path / f"{number}{suffix}", 10.0, size)
+        for _ in range(3):
+            writer.write(np.full((height, width, 3), colour, np.uint8))
+        writer.release()
+        frames = read(tmp_path / f"{number}{suffix}")[1]
+        assert np.abs(frames[-1].mean((0, 1)) - colour).max() < 6

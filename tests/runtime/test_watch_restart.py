@@ -208,6 +208,24 @@ def test_a_share_mounted_late_at_a_restart_brings_what_came_meanwhile(
     assert run(folder, state, 1, mount) == ["3.png", "4.png"]
 
 
+def test_an_empty_folder_that_turns_out_to_be_a_mount_point_makes_no_picture_of_the_share_new(tmp_path: Path) -> None:
+    folder, state = tmp_path / "in", tmp_path / "line.watched.db"
+    folder.mkdir()
+    WatchedFolder(folder, state=state).close()
+    put(folder, 1)
+    assert run(folder, state) == ["1.png"], "an empty folder is one, too"
+    state.unlink()
+    for file in folder.iterdir():
+        file.unlink()
+    WatchedFolder(folder, state=state).close()
+    other = sqlite3.connect(state)
+    other.execute("UPDATE watched SET device = '1'")
+    other.commit()
+    other.close()
+    put(folder, 1, 2, 3)
+    assert run(folder, state, 1, lambda: put(folder, 4)) == ["4.png"]
+
+
 def test_the_state_is_bounded_and_a_picture_older_than_it_remembers_is_an_error(tmp_path: Path) -> None:
     folder, state = tmp_path / "in", tmp_path / "line.watched.db"
     put(folder, 0)

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["HEARTBEAT_SECONDS", "HEARTBEAT_VARIABLE", "beat", "heartbeat_file", "missing_heartbeat"]
+__all__ = ["HEARTBEAT_SECONDS", "HEARTBEAT_VARIABLE", "PROBLEM", "beat", "heartbeat_file", "missing_heartbeat"]
 
 HEARTBEAT_VARIABLE = "PATCHCORE_EDGE_HEARTBEAT"
 """Names the file, for the line that writes it and for who asks."""
+PROBLEM = "X_PROBLEM="
+"""Before what is wrong with a line that lives; service managers pass over names that begin so."""
 HEARTBEAT_SECONDS = 60.0
 """A sign of life older than this is none; a line gives one three times as often."""
+_LONGEST = 2000
 
 
 def heartbeat_file(environment: Mapping[str, str]) -> Path | None:
@@ -27,14 +30,16 @@ def beat(file: Path, lines: Sequence[str]) -> None:
         if "STOPPING=1" in lines:
             file.unlink(missing_ok=True)
         elif {"READY=1", "WATCHDOG=1"} & set(lines):
-            file.touch()
+            problems = [line.removeprefix(PROBLEM) for line in lines if line.startswith(PROBLEM)]
+            file.write_text(" ".join(problems), encoding="utf-8")
 
 
 def missing_heartbeat(file: Path) -> str:
-    """What is wrong with the sign of life; empty where nothing is."""
+    """What is wrong with the sign of life, or what the line that gives it says is wrong; empty where nothing is."""
     try:
         # Of a file that was written by the same machine a moment ago; a clock that was set back makes it no older.
         age = time.time() - file.stat().st_mtime
+        problem = file.read_text(encoding="utf-8", errors="replace")[:_LONGEST].strip().rstrip(".")
     except OSError:
         return f"there is no sign of life in {file}: the line is not ready yet, has ended, or may not write there"
-    return f"the last sign of life in {file} is {age:.0f} s old" if age > HEARTBEAT_SECONDS else ""
+    return f"the last sign of life in {file} is {age:.0f} s old" if age > HEARTBEAT_SECONDS else problem

@@ -15,6 +15,7 @@ from ..images.size_limit import PixelLimit, limit_pixels
 from ..inspection.inspector import Inspector
 from ..inspection.opened_backend import open_bundle
 from ..inspection.shared_models import SharedModels
+from ..monitoring.health import health_of
 from ..monitoring.status import LineStatus, Snapshot
 from ..sinks import Record, Sink, SinkContext, open_sinks
 from ..sinks.registry import SinkMaker
@@ -186,7 +187,7 @@ class Line:
         """
         try:
             free_running = isinstance(self.source, LiveSource)
-            with watched(self.source, free_running, self.notifier) as frames:
+            with watched(self.source, free_running, self.notifier, self._problem) as frames:
                 return self._loop(frames) if self.viewer is None else self._loop_for_viewer(frames, self.viewer)
         except (PatchcoreEdgeError, OSError):
             raise
@@ -194,6 +195,10 @@ class Line:
             raise UnforeseenError(
                 f"The line failed ({describe_failure(error)}); start it again, and report it."
             ) from error
+
+    def _problem(self) -> str:
+        """Why it is not healthy; whether it stands still is the watchdog's to know."""
+        return health_of(self.status.snapshot(), stale_seconds=None).problem
 
     def _loop(self, frames: Source) -> LineStatus:
         return run_loop(

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 
 from ..sources import Frame, Source
 from ..threads import keep_running
-from .heartbeat import HEARTBEAT_SECONDS, beat, heartbeat_file
+from .heartbeat import HEARTBEAT_SECONDS, PROBLEM, beat, heartbeat_file
 
 __all__ = ["Notifier", "SharedNotifier", "WatchdogSource", "watched"]
 
@@ -74,6 +74,7 @@ class SharedNotifier:
         self._notifier = notifier
         self._ready, self._running, self._fed = set[str](), set(names), set[str]()
         self._status = dict.fromkeys(names, "starting.")
+        self._problems: dict[str, str] = {}
         self._names = frozenset(names)
         self._lock = threading.Lock()
 
@@ -90,6 +91,8 @@ class SharedNotifier:
         words: list[str] = []
         texts = [line.removeprefix(_STATUS) for line in lines if line.startswith(_STATUS)]
         self._status[name] = (texts or [self._status[name]])[-1]
+        problems = [line.removeprefix(PROBLEM) for line in lines if line.startswith(PROBLEM)]
+        self._problems[name] = " ".join(f"{name}: {problem}" for problem in problems)
         if "READY=1" in lines:
             self._running.add(name)
             if len(self._ready | {name}) == len(self._names) > len(self._ready):
@@ -104,7 +107,8 @@ class SharedNotifier:
             self._fed.clear()
             words.append("WATCHDOG=1")
         told = " ".join(f"{name}: {text}" for name, text in self._status.items())
-        self._notifier.send(*words, f"{_STATUS}{told}")
+        wrong = " ".join(filter(None, self._problems.values()))
+        self._notifier.send(*words, f"{_STATUS}{told}", *([f"{PROBLEM}{wrong}"] if wrong else []))
 
 
 class _Share(Notifier):
@@ -130,14 +134,21 @@ class WatchdogSource:
         notifier: the way to the manager.
         free_running: a frame is due at any moment while the source runs.
         clock: seconds that never go back.
+        problem: why the line is not healthy although it lives; empty while it is.
     """
 
     def __init__(
-        self, source: Source, notifier: Notifier, free_running: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        source: Source,
+        notifier: Notifier,
+        free_running: bool,
+        clock: Callable[[], float] = time.monotonic,
+        problem: Callable[[], str] = lambda: "",
     ) -> None:
         self.fps, self.live = source.fps, source.live
         self._source, self._notifier, self._free_running, self._clock = source, notifier, free_running, clock
         self._frames, self._busy, self._since = 0, False, clock()
+        self._problem = problem
         self._end = threading.Event()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -184,19 +195,26 @@ class WatchdogSource:
         pause = self._notifier.watchdog_seconds / 3 or 1.0
         while not self._end.wait(pause):
             lines = [f"STATUS={self._frames} frames, source {self._source.status()[0]}."]
+            if problem := self._problem():
+                lines.append(f"{PROBLEM}{problem}")
             if self._notifier.watchdog_seconds and self.is_alive():
                 lines.append("WATCHDOG=1")
             self._notifier.send(*lines)
 
 
 @contextmanager
-def watched(source: Source, free_running: bool, notifier: Notifier | None = None) -> Iterator[Source]:
+def watched(
+    source: Source,
+    free_running: bool,
+    notifier: Notifier | None = None,
+    problem: Callable[[], str] = lambda: "",
+) -> Iterator[Source]:
     """The source itself, or where systemd wants to be told, one that tells it until the end of the block."""
     notifier = notifier or Notifier(os.environ)
     if not notifier:
         yield source
         return
-    telling = WatchdogSource(source, notifier, free_running)
+    telling = WatchdogSource(source, notifier, free_running, problem=problem)
     try:
         yield telling
     finally:

@@ -33,7 +33,7 @@ _PLAYED = ("avc1", "vp09", "av01")
 _CODECS = {".webm": ("vp09", "av01"), ".avi": ("mp4v",)}
 # What PyAV calls them, and how they keep up with a line.
 _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
-    "avc1": ("libx264", {"preset": "veryfast", "crf": "23"}),
+    "avc1": ("libx264", {"preset": "superfast", "crf": "23"}),
     "vp09": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "row-mt": "1"}),
     "av01": ("libsvtav1", {"preset": "10"}),
     "mp4v": ("mpeg4", {"q": "5"}),
@@ -217,8 +217,13 @@ class _AvWriter:
 
     def write(self, picture: Image) -> None:
         """Append a picture."""
-        frame = self._new_frame(np.ascontiguousarray(_padded(picture, self._even)), format="bgr24")
-        self._encode(frame)
+        pixels = np.ascontiguousarray(_padded(picture, self._even))
+        if pixels.shape[0] % 2 or pixels.shape[1] % 2:
+            self._encode(self._new_frame(pixels, format="bgr24"))
+        else:
+            # In a quarter of the time that FFmpeg takes; OpenCV knows it for even sides alone.
+            planes = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV_I420), np.uint8)
+            self._encode(self._new_frame(planes, format="yuv420p"))
 
     def release(self) -> None:
         """Finish the file."""

@@ -19,7 +19,7 @@ __all__ = ["Done", "PictureFacts", "SeenPictures"]
 
 _LOG = logging.getLogger(__name__)
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS watched (folder BLOB NOT NULL, forgotten_up_to NOT NULL);
+CREATE TABLE IF NOT EXISTS watched (folder BLOB NOT NULL, device TEXT NOT NULL, forgotten_up_to NOT NULL);
 CREATE TABLE IF NOT EXISTS pictures (name BLOB PRIMARY KEY, facts TEXT NOT NULL, digest BLOB) WITHOUT ROWID;
 """
 _PUT = "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?)"
@@ -73,6 +73,7 @@ class SeenPictures:
 
     Attributes:
         known: whether an earlier run left word of this folder; what it does not name has come since then.
+        device: number of the disk or share that the folder is on.
         forgotten_up_to: time of change in nanoseconds up to which pictures may have been forgotten.
 
     Raises:
@@ -88,6 +89,7 @@ class SeenPictures:
         self._whole = True
         self._refused = False
         self.known = False
+        self.device: int | None = None
         self.forgotten_up_to = -math.inf
         self._lock = PlaceLock(state, holder) if state is not None else None
         try:
@@ -169,7 +171,7 @@ class SeenPictures:
         if self._database is None:
             return
         try:
-            folder, forgotten, rows = self._database.run(_read)
+            folder, self.device, forgotten, rows = self._database.run(_read)
         except ConfigError as error:
             _LOG.warning("%s What was inspected in %s before is not known.", error, self._shown)
             return
@@ -191,7 +193,9 @@ class SeenPictures:
         database.executemany(_DROP, ((self._key(name),) for name in names if name not in self._done))
         database.executemany(_PUT, self._rows(name for name in names if name in self._done))
         database.execute("DELETE FROM watched")
-        database.execute("INSERT INTO watched VALUES (?, ?)", (self._place, self.forgotten_up_to))
+        database.execute(
+            "INSERT INTO watched VALUES (?, ?, ?)", (self._place, str(self.device or 0), self.forgotten_up_to)
+        )
 
     def _rows(self, names: Iterator[str]) -> Iterator[tuple[bytes, str, bytes | None]]:
         for name in names:
@@ -204,17 +208,18 @@ class SeenPictures:
         return os.fsencode(name.removeprefix(above) if name.startswith(above) else os.path.relpath(name, self._folder))
 
 
-def _read(database: sqlite3.Connection) -> tuple[bytes | None, float, list[tuple[bytes, Done]]]:
-    """Folder, up to when names were forgotten, and pictures; the folder is None where nothing was written."""
+def _read(database: sqlite3.Connection) -> tuple[bytes | None, int | None, float, list[tuple[bytes, Done]]]:
+    """Folder, its device, up to when names were forgotten, and pictures; no folder where nothing was written."""
     try:
-        watched = database.execute("SELECT folder, forgotten_up_to FROM watched").fetchone()
+        watched = database.execute("SELECT folder, device, forgotten_up_to FROM watched").fetchone()
         if watched is None:
-            return None, -math.inf, []
+            return None, None, -math.inf, []
         rows = [
             (bytes(name), Done(PictureFacts(*map(int, facts.split())), None if digest is None else bytes(digest)))
             for name, facts, digest in database.execute("SELECT name, facts, digest FROM pictures")
         ]
-        return bytes(watched[0]), watched[1] if watched[1] == -math.inf else int(watched[1]), rows
+        folder, device, forgotten = watched
+        return bytes(folder), int(device), forgotten if forgotten == -math.inf else int(forgotten), rows
     except (TypeError, ValueError, AttributeError, sqlite3.OperationalError) as error:
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) != sqlite3.SQLITE_ERROR:
             raise

@@ -120,6 +120,8 @@ class WatchedFolder(Stoppable):
         found = next(self._news, None)
         if found is None:
             self._news = None
+            # Whoever asks for more has recorded what there was.
+            self.remember()
             self._due = time.monotonic() + max(self._poll, self._look_seconds / _LOOKING_SHARE)
             return None
         image = turned(found.image, self._rotate) if found.image is not None and self._rotate else found.image
@@ -145,9 +147,11 @@ class WatchedFolder(Stoppable):
         self._seen.close()
 
     def _begin(self, state: Path | None) -> None:
+        device = self._seen.device
         now = self._look() or {}
         where = path_text(self._folder)
-        if self._seen.known:
+        # Where nothing was ever there, it may have been the place that a share is mounted over.
+        if self._seen.known and (len(self._seen) or self._seen.device == device):
             # Before any call that comes after this.
             self._note_arrivals(now)
             new = sum(name not in self._seen for name in now)
@@ -287,6 +291,7 @@ class WatchedFolder(Stoppable):
 
     def _meet(self, device: int, found: _Looked) -> None:
         """A share that was mounted over the folder brings pictures that were there before; nobody saw them come."""
+        self._seen.device = device
         if device in self._devices:
             return
         first = not self._devices
