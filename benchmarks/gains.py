@@ -32,6 +32,7 @@ from patchcore_edge_export.graph import coarse_space as coarse
 from patchcore_edge_export.graph.fast_search import FastPlan
 
 from .bench import RESNET18_WEIGHTS, machine
+from .fit_profile import import_profile, pool_profile
 from .material import cell_pool, cells
 from .row import Times, alternating, repeated
 from .scaling import held_out_plan
@@ -74,6 +75,7 @@ def main() -> None:
         lambda: searches(weights, scratch),
         lambda: coresets(scratch),
         starts,
+        import_profile,
         lambda: extractions(weights),
     ):
         parts.append(make())
@@ -147,9 +149,10 @@ def coresets(scratch: Path) -> str:
         Gain("… four times as many candidates", "fewer passes, more work for each", select(REPEATS, _CANDIDATES=4096)),
     ]
     title = f"Coreset: {pool.shape[0]:,} x {pool.shape[1]} → 1 %"
-    return _table(
+    table = _table(
         title, gains, lambda gain: f"{gains[0].times.median / gain.times.median:.0f}x", "against the first row"
     )
+    return table + pool_profile(pool, 0.01, gains[2].times)
 
 
 def starts() -> str:

@@ -14,7 +14,7 @@ from patchcore_edge_runtime.verdict import Thresholds
 
 from ..data import DataModule, ImageItem, describe_batches, open_data
 from ..data.decoded_files import DecodedFiles
-from ..engine import Engine
+from ..engine import Engine, resolve_device
 from ..fit.distributed.ranks import ranks
 from ..runs.checkpoint import Calibration, RunFacts, ViewFacts, load_run, save_calibration
 from ..thresholds import DEFAULT_FPR, calibrate_good, calibrate_on_defects, describe, require_rate
@@ -86,6 +86,7 @@ def calibrate_run(
     """
     if target_fpr is not None:
         require_rate(target_fpr)
+    resolve_device(device)
 
     say = telling(notify)
     model, facts = load_run(folder)

@@ -17,7 +17,7 @@ from patchcore_edge_runtime.verdict import Thresholds
 from ..data import Batch, DataModule, FolderRules, ImageDataset, ImageItem, open_tests
 from ..data.digests import FileDigests
 from ..data.file_names import some_names
-from ..engine import Engine
+from ..engine import Engine, resolve_device
 from ..fit.distributed.ranks import ranks
 from ..metrics.evaluator import Evaluation, Scores, evaluate
 from ..models import Patchcore
@@ -66,6 +66,7 @@ def evaluate_run(
     """
     if report.is_dir():
         raise ConfigError(f"{report} is a folder; give the name of the file to write.")
+    resolve_device(device)
     model, facts, calibration = load_calibrated(folder)
     say = telling(warn)
     for sentence in calibration.facts.warnings if calibration is not None else ():

@@ -2,6 +2,7 @@
 
 PatchcoreEdgeError            2
 ├── ConfigError               2   an option, a configuration or a file that is not what it should be
+│   ├── ValuesError           2   settings built in Python with values that they cannot have
 │   ├── DataError             2   images: missing, unreadable, too small
 │   └── CheckpointError       2   RUN is not a checkpoint, or not one that can do what was asked
 ├── FrameError                3   one frame that cannot be inspected; in a loop its verdict is ERROR
@@ -33,6 +34,7 @@ __all__ = [
     "PatchcoreEdgeError",
     "SourceError",
     "UnforeseenError",
+    "ValuesError",
     "cannot_read",
     "cannot_write",
     "shortened",
@@ -52,6 +54,10 @@ class PatchcoreEdgeError(Exception):
 
 class ConfigError(PatchcoreEdgeError):
     """An option, a configuration or a file that is not what it should be."""
+
+
+class ValuesError(ConfigError, ValueError):
+    """Settings built in Python with values that they cannot have; a ``ValueError`` to those who expect one."""
 
 
 class DataError(ConfigError):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from .errors import ConfigError
+from .errors import ConfigError, ValuesError
 
 __all__ = [
     "LARGEST",
@@ -37,7 +37,7 @@ class Checked(BaseModel):
     """A model whose wrong values are one sentence to whoever builds it, and not pydantic's page about them.
 
     Raises:
-        ConfigError: a value is wrong; says which and why. As part of another model, and by ``model_validate``, it is
+        ValuesError: a value is wrong; says which and why. As part of another model, and by ``model_validate``, it is
             validated as any model is.
     """
 
@@ -45,7 +45,7 @@ class Checked(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError(ended(f"{type(self).__name__}: {first_fault(error, type(self))}")) from None
+            raise ValuesError(ended(f"{type(self).__name__}: {first_fault(error, type(self))}")) from None
 
     # Or pydantic would call it for each model that is a part of another one, whose faults it could not place then.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]

@@ -37,5 +37,6 @@ def test_the_steps_of_the_page_end_with_a_line_that_runs(tiny_bundle: Path, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_steps_of_the_page_install_what_the_line_needs(tiny_bundle: Path, tmp_path: Path) -> None:
     check_steps(tiny_bundle, tmp_path, install=True)

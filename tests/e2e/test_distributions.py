@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import subprocess
 import sys
 import tarfile
 import tomllib
+import venv
 import zipfile
 from email.message import Message
 from email.parser import Parser
@@ -137,3 +139,40 @@ def test_a_release_names_all_that_is_in_its_way(checkout: Path) -> None:
     words = ("CHANGELOG.md begins with", "mkdocs.yml name", "has changes", "There is a tag")
     found = RELEASE["obstacles"](checkout)
     assert [sum(word in line for line in found) for word in words] == [1, 1, 1, 1]
+
+
+def test_both_wheels_installed_together_are_what_runs(dist: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    programs = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
+    wheels = [str(wheel_of(dist, name)) for name in PROJECTS]
+    install = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", *wheels]
+    subprocess.run(install, check=True, capture_output=True)
+    # What they require is that of this environment; the wheels' own packages come first.
+    site = subprocess.run(
+        [str(programs / "python"), "-c", "import site; print(site.getsitepackages()[-1])"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    (Path(site) / "zz_borrowed.pth").write_text("\n".join(path for path in sys.path if "site-packages" in path))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    for words in (
+        [str(programs / "patchcore-edge"), "export", "--help"],
+        [str(programs / "python"), "-m", "patchcore_edge", "--version"],
+        [str(programs / "patchcore-edge-runtime"), "run", "--help"],
+        [str(programs / "python"), "-m", "patchcore_edge_runtime", "--version"],
+    ):
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        if words[-1] == "--version":
+            assert done.stdout.strip() == patchcore_edge_runtime.__version__
+    code = "import patchcore_edge, patchcore_edge_export, patchcore_edge_runtime as r; print(r.__file__)"
+    found = subprocess.run(
+        [str(programs / "python"), "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(found.stdout.strip()).is_relative_to(tmp_path)

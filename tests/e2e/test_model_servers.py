@@ -82,7 +82,7 @@ def repository(tiny_bundle: Path, tiny_run: Path, tmp_path_factory: pytest.TempP
     from patchcore_edge_export.bundle import export_bundle
 
     folder = tmp_path_factory.mktemp("served")
-    export_bundle(tiny_run, folder / "four", GraphOptions(batch=4))
+    export_bundle(tiny_run, folder / "four", GraphOptions(batch=4, lower=False))
     write_repository([f"one={tiny_bundle}", f"four={folder / 'four'}"], folder / "repository")
     return folder / "repository"
 

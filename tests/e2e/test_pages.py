@@ -67,3 +67,13 @@ def test_the_numbers_page_quotes_what_the_other_pages_say() -> None:
         page = REPOSITORY / "README.md" if link[1].startswith("http") else DOCS / link[1]
         for figure in re.findall(r"0\.\d{4}", row[-1]):
             assert figure in page.read_text(encoding="utf-8"), f"{figure} is not on {page.name}"
+
+
+def test_the_readmes_speeds_are_those_of_the_benchmarks() -> None:
+    claim = next(
+        line for line in (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines() if "Fast, on CPUs" in line
+    )
+    measured = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    figures = re.findall(r"[\d.]+(?:x| ms| s\b)", claim)
+    assert len(figures) == 4
+    assert [figure for figure in figures if figure not in measured] == []

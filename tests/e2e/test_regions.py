@@ -35,7 +35,7 @@ def seen(tiny_data: Path, tiny_options: TrainOptions, tmp_path_factory: pytest.T
     sight = SightOptions(roi=ROI, ignore_masks=(CORNER,))
     train_run(tiny_data, folder / "run", replace(tiny_options, score="map-max", sight=sight))
     calibrate_run(folder / "run", tiny_data, 0.1, "cpu")
-    export_bundle(folder / "run", folder / "bundle", GraphOptions(search="fast"))
+    export_bundle(folder / "run", folder / "bundle", GraphOptions(search="fast", lower=False))
     return folder / "run", folder / "bundle"
 
 

@@ -182,3 +182,9 @@ def test_a_sample_without_its_words_prints_how_it_is_used(name: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(f"usage: {name}")
+
+
+@pytest.mark.parametrize("command", ["calibrate", "eval"])
+def test_a_device_that_there_is_not_is_said_before_the_data_are_looked_at(command: str, tmp_path: Path) -> None:
+    line = refused(2, (command, tmp_path, "--data", tmp_path / "nowhere", "-d", "gpu"))
+    assert "torch has no device 'gpu'" in line

@@ -106,6 +106,39 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     assert "line 8, source.read_timeout" in str(error.value)
 
 
+def test_what_does_not_go_together_is_said_beside_what_is_wrong_by_itself(tmp_path: Path) -> None:
+    text = LINE.replace("rtsp://10.0.0.7/live", "images").replace("read_timeout = 2.5", "read_timeout = -1")
+    text = text.replace("ng = 2, of = 3", "ng = 4, of = 3").replace('path = "results.jsonl"', "path = 3")
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, text)
+    said = str(error.value).split("; line.toml")[0]
+    for fault in (
+        "line 8, source.read_timeout: it is -1; give a number above 0",
+        "line 19, inspect.debounce: 4 of 3 frames can never be NG",
+        "line 26, sinks.jsonl.path: it is 3; give a path in quotes",
+        "trigger.mode = 'interval' needs a camera or a stream",
+    ):
+        assert fault in said
+    assert "pydantic" not in said
+    assert "Input should" not in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("read_timeout", "read_timout", "there is no key read_timout; did you mean read_timeout?"),
+        ("[thresholds]", "[treshholds]", "there is no key treshholds; did you mean thresholds?"),
+        ("path = ", "paht = ", "there is no key paht; did you mean path?"),
+        ("[sinks.jsonl]", "[sinks.json]", "there is no sink json; did you mean jsonl?"),
+        ("min_defect_area", "xyz", "there is no key xyz; there are roi, ignore, min_defect_area, sanity, debounce"),
+    ],
+)
+def test_a_misspelt_key_is_told_what_is_near(old: str, new: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, LINE.replace(old, new))
+    assert words in str(error.value)
+
+
 def test_broken_toml_is_said_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="line 3"):
         load(tmp_path, 'name = "x"\nbundle = "b"\ndevice = \n')
@@ -253,7 +286,7 @@ def test_a_sink_is_checked_with_the_rest_and_by_whoever_makes_the_configuration(
         load(tmp_path, LINE.replace('"CPU"', "1").replace('path = "results.jsonl"', "pth = 3") + "[sinks.fax]\n")
     for place in ("line 4, device", "line 26, sinks.jsonl.pth", "line 25, sinks.jsonl.path", "line 27, sinks.fax"):
         assert place in str(error.value)
-    with pytest.raises(ValueError, match="there is no sink fax"):
+    with pytest.raises(ConfigError, match="there is no sink fax"):
         LineConfig(bundle=tmp_path, source={"uri": "0"}, sinks={"fax": {}})
     second = LINE + "[sinks.bad-parts]\nkind = 'archive'\nfolder = 'ng'\nmax_mb = 5\n"
     assert load(tmp_path, second).sinks["bad-parts"] == ArchiveSettings(kind="archive", folder=Path("ng"), max_mb=5)

@@ -294,7 +294,7 @@ def test_the_command_line_passes_the_number_of_threads_on(
     real = OpenVINOBackend.__init__
 
     def spy(self: OpenVINOBackend, *words: Any) -> None:
-        asked.append(words[-1])
+        asked.append(words[4])
         real(self, *words)
 
     monkeypatch.setattr(OpenVINOBackend, "__init__", spy)

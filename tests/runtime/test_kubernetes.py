@@ -14,6 +14,7 @@ import pytest
 import yaml
 from line_records import program
 
+from patchcore_edge_runtime import __version__
 from patchcore_edge_runtime.line.config_file import load_line
 from patchcore_edge_runtime.monitoring.prometheus import prometheus_text
 from patchcore_edge_runtime.monitoring.status import LineStatus
@@ -106,6 +107,12 @@ def test_no_pod_is_root_writes_its_image_or_goes_unwatched(manifests: list[dict[
             assert {"readinessProbe", "livenessProbe", "resources"} <= set(container), name
             assert "memory" in container["resources"]["limits"], name
             assert container["image"].partition(":")[2] not in ("", "latest"), name
+
+
+def test_lines_run_the_version_that_this_is(manifests: list[dict[str, Any]]) -> None:
+    images = {pod["spec"]["containers"][0]["image"] for name, pod in pods(manifests) if name.startswith("line")}
+    assert images == {f"patchcore-edge-runtime:{__version__}"}, "set newTag in samples/kubernetes/kustomization.yaml"
+    assert f"-t patchcore-edge-runtime:{__version__} " in (REPOSITORY / "docs" / "serving.md").read_text("utf-8")
 
 
 def test_services_find_their_pods_and_pods_what_they_name(manifests: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -352,6 +353,8 @@ def test_the_commands_take_a_server_for_a_bundle_and_beside_one(
         done = run_cli("run", *words, "-s", pictures, program=RUNTIME)
         assert done.returncode == 0, done.stderr
         assert "OK 6" in done.stdout
+    done = run_cli("info", url, program=RUNTIME)
+    assert json.loads(done.stdout) == json.loads(run_cli("info", tiny_bundle, program=RUNTIME).stdout)
     done = run_cli("predict", "-m", url, "-s", pictures, "-o", tmp_path / "out", program=RUNTIME)
     assert done.returncode == 0, done.stderr
     line = tmp_path / "line.toml"

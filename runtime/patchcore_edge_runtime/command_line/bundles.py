@@ -13,12 +13,24 @@ from .options import BundleAlias, BundleArgument, as_bundle
 __all__ = ["edit", "info"]
 
 
-def info(bundle: BundleArgument = None, model: BundleAlias = None) -> None:
-    """Print the manifest of a bundle after checking every file in it."""
-    from ..bundle.bundle import Bundle
+def info(
+    bundle: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="BUNDLE",
+            help="Bundle folder, or a model on a server: grpc://HOST:PORT/MODEL. Default: what -m names.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The same, as other commands take it. Default: BUNDLE.")
+    ] = None,
+) -> None:
+    """Print the manifest of a bundle after checking every file in it, or the one that a model server has."""
     from ..bundle.calibration_facts import without_folders
+    from ..inspection.opened_backend import as_server, open_bundle
 
-    manifest = Bundle.load(as_bundle(bundle, model)).manifest
+    named = as_bundle(bundle, model)
+    manifest = open_bundle(named, as_server(named, None)).manifest
     facts = {"model_id": manifest.model_id, **manifest.model_dump(mode="json")}
     # Bundles of earlier versions name the folder with all that it was in.
     facts["calibration"]["data"] = without_folders(manifest.calibration.data)

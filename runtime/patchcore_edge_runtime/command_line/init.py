@@ -24,7 +24,7 @@ def init(
     output: Annotated[
         Path, typer.Option("--output", "-o", readable=False, help="File to write; its schema is written beside it.")
     ] = Path("line.toml"),
-    name: Annotated[str | None, typer.Option(help="What people call the line; the bundle's name unless told.")] = None,
+    name: Annotated[str | None, typer.Option(help="What people call the line. Default: the bundle's name.")] = None,
 ) -> None:
     """Write a commented file to start a line from: its keys, what they do, and the bundle's own thresholds.
 

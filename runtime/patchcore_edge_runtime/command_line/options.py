@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -45,6 +45,8 @@ class PrecisionChoice(StrEnum):
     BF16 = "bf16"
     F16 = "f16"
 
+
+_Named = TypeVar("_Named", Path, str)
 
 # Of paths ``readable=False``: what may not be read is refused by who reads it, and says which user may not.
 BundleOption = Annotated[
@@ -126,11 +128,12 @@ def asked_precision(choice: PrecisionChoice | None) -> AskedPrecision:
     return (choice or PrecisionChoice.AUTO).value
 
 
-def as_bundle(bundle: Path | None, model: Path | None) -> Path:
-    """The folder that was named, by its place or by ``-m``; raises ``ConfigError``."""
-    if (bundle is None) == (model is None):
+def as_bundle(bundle: _Named | None, model: _Named | None) -> _Named:
+    """What was named, by its place or by ``-m``; raises ``ConfigError``."""
+    named = model if bundle is None else bundle
+    if named is None or not (bundle is None or model is None):
         raise ConfigError("Give one bundle folder: BUNDLE, or -m BUNDLE.")
-    return bundle or model or Path()
+    return named
 
 
 def as_roi(text: str | None) -> Roi | None:

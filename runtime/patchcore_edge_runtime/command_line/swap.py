@@ -19,11 +19,14 @@ __all__ = ["swap"]
 def swap(
     new: Annotated[Path, typer.Argument(readable=False, help="Bundle folder to use from now on; it is copied.")],
     place: Annotated[
-        Path | None, typer.Argument(readable=False, help="Bundle folder, or link to one, that a line uses.")
+        Path | None,
+        typer.Argument(readable=False, help="Bundle folder, or link to one, that a line uses. Default: as -c says."),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", readable=False, help="The line's file, whose bundle is replaced, not PLACE."),
+        typer.Option(
+            "--config", "-c", readable=False, help="The line's file, whose bundle is replaced. Default: as PLACE says."
+        ),
     ] = None,
 ) -> None:
     """Put another bundle in the place of the one that a line uses, whole or not at all, and keep the old one.

@@ -40,6 +40,8 @@ _HELP_SECONDS = 8.0
 _REFRESH_MS = 30
 _SETTLED_SECONDS = 1.0
 """That a window takes to become as large as it was asked to be."""
+_GIVEN = 8
+"""Pixels by which screens give windows another size than was asked for."""
 _HEATMAPS = ("heatmap on", "heatmap above the threshold only", "heatmap off")
 
 
@@ -168,7 +170,8 @@ class Window:
         """Give the window the shape of what it shows, unless a person has given it another size."""
         shape = int(picture.shape[1]), int(picture.shape[0])
         settled = time.monotonic() - self._asked_at > _SETTLED_SECONDS
-        by_hand = any(self._asked) and settled and self._size() != self._asked
+        off = max(abs(has - asked) for has, asked in zip(self._size(), self._asked, strict=True))
+        by_hand = any(self._asked) and settled and off > _GIVEN
         if shape == self._shape or self._full or by_hand:
             return
         room = room_on_screen()

@@ -290,9 +290,11 @@ def validated(document: dict[str, Any]) -> tuple[LineConfig | None, list[ErrorDe
             line = LineConfig.model_validate(document)
         except ValidationError as error:
             known = {fault["loc"] for fault in faults}
-            fresh = [fault for fault in error.errors() if fault["loc"] not in known]
-            faults += fresh
-            if not fresh or not all(_take_away(document, fault["loc"]) for fault in fresh):
+            found = error.errors()
+            faults += [fault for fault in found if fault["loc"] not in known]
+            # What was taken away and is missing now takes its table along.
+            places = [fault["loc"][:-1] if fault["loc"] in known else fault["loc"] for fault in found]
+            if not all(place and _take_away(document, place) for place in places):
                 break
         else:
             return (None if faults else line), faults
