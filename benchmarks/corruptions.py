@@ -92,21 +92,24 @@ def shift(share: float, frame: _Frame, chance: np.random.Generator) -> _Frame:
     x, y = ((share * width, 0.0), (-share * width, 0.0), (0.0, share * height), (0.0, -share * height))[
         int(chance.integers(4))
     ]
-    return _warped(frame, np.array([[1, 0, x], [0, 1, y]]))
+    return _warped(frame, np.array([[1, 0, x], [0, 1, y]]), chance)
 
 
 def turn(degrees: float, frame: _Frame, chance: np.random.Generator) -> _Frame:
     """Turn about the centre, either way by chance."""
     height, width = frame.shape[:2]
     angle = degrees if chance.integers(2) else -degrees
-    return _warped(frame, cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1))
+    return _warped(frame, cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1), chance)
 
 
-def _warped(frame: _Frame, matrix: NDArray[Any]) -> _Frame:
-    # Mirrored at the border: what comes into view looks like the part, so that its place alone has changed.
+def _warped(frame: _Frame, matrix: NDArray[Any], chance: np.random.Generator) -> _Frame:
+    # Mirrored at the border: what comes into view looks like the part, so that its place alone has changed. With noise
+    # of its own, or it would be refused as a copy, which a camera's picture is not.
     size = (frame.shape[1], frame.shape[0])
     warped = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(warped, np.uint8)
+    came = cv2.warpAffine(np.ones(frame.shape[:2], np.uint8), matrix, size) == 0
+    noise = chance.integers(-1, 2, frame.shape) * (came if frame.ndim == 2 else came[..., None])
+    return np.clip(warped.astype(np.int64) + noise, 0, 255).astype(np.uint8)
 
 
 def _levels(pixels: NDArray[Any]) -> _Frame:

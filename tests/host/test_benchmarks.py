@@ -184,6 +184,7 @@ def test_changes_are_as_strong_as_published() -> None:
     spot = np.zeros((64, 64), np.uint8)
     spot[28:36, 28:36] = 200
     moved = changes["shifted by 10%"](spot, chance)
+    moved[moved < 2] = 0  # what came into view has a noise of its own
     centre = np.array([axis @ moved.ravel() / moved.sum() for axis in np.indices(moved.shape).reshape(2, -1)])
     np.testing.assert_allclose(np.sort(np.abs(centre - 31.5)), [0, 6.4], atol=0.05)
 

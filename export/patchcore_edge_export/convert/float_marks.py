@@ -64,7 +64,9 @@ def mark_search(xml: Path, names: set[str]) -> None:
                 info = ElementTree.Element("rt_info")
                 # Where OpenVINO writes it: before the ports.
                 layer.insert(0 if layer.find("data") is None else 1, info)
-            ElementTree.SubElement(info, "attribute", _MARK)
+            # Some versions write it themselves, and none reads it twice.
+            if not any(one.get("name") == _MARK["name"] for one in info):
+                ElementTree.SubElement(info, "attribute", _MARK)
     ElementTree.indent(tree, "\t")
     tree.write(xml, encoding="utf-8", xml_declaration=True)
 
