@@ -83,6 +83,7 @@ def window(inspector: Inspector, records: list[Record], target: Path) -> None:
         os.environ["DISPLAY"] = display
         status = LineStatus("line 3", inspector.manifest.model_id)
         shown = Window(inspector, status)
+        shown.press("h")  # the keys, which lie over the part in the first seconds, away
         last = max(index for index, record in enumerate(records) if record.result.verdict is Verdict.NG)
         for record in records[: last + 1]:
             status.add(record.result)

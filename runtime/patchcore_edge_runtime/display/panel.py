@@ -32,7 +32,8 @@ _FONT = cv2.FONT_HERSHEY_DUPLEX
 _CAPITAL = 21
 # What stays of the picture under white text.
 _SHADE = 0.3
-_ERROR_LINES = 2
+_LINE = 1.7
+"""From line to line, in heights of a capital."""
 
 
 def draw_verdict(strip: Image, result: InspectionResult) -> None:
@@ -138,17 +139,19 @@ def _draw_bar(canvas: Image, result: InspectionResult, box: tuple[int, int, int,
 
 
 def _write_lines(strip: Image, text: str, left: int) -> None:
+    """In as few lines as large letters need, down to letters of a tenth of the strip's height."""
     height = int(strip.shape[0])
     room = max(1, int(strip.shape[1]) - left - height // 10)
-    scale = _fit(["H"], height * 0.26, room)
-    lines = _wrap(text, scale, room)
-    if len(lines) > _ERROR_LINES:
-        scale *= _ERROR_LINES / len(lines)
-        lines = _wrap(text, scale, room)
-    step = min(_CAPITAL * scale * 1.7, height / len(lines))
+    letter = height * 0.26
+    lines = _wrap(text, letter / _CAPITAL, room)
+    while len(lines) * _LINE * letter > height and letter > height * 0.1:
+        letter *= 0.93
+        lines = _wrap(text, letter / _CAPITAL, room)
+    step = min(_LINE * letter, height / len(lines))
     first = (height - step * (len(lines) - 1)) / 2
     for number, line in enumerate(lines):
-        _write(strip, line, left, first + step * number, scale * min(1.0, room / max(1, _width(line, scale))))
+        shrunk = min(1.0, room / max(1, _width(line, letter / _CAPITAL)))
+        _write(strip, line, left, first + step * number, letter / _CAPITAL * shrunk)
 
 
 def _wrap(text: str, scale: float, room: int) -> list[str]:
