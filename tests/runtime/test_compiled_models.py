@@ -107,10 +107,10 @@ def test_those_of_bundles_opened_long_ago_are_removed_and_nothing_else_is(
         models = CompiledModels(cache, f"{age:032x}")
         (models.folder / "model.blob").write_bytes(b"x")
         models.keep()
-        os.utime(models.folder / "digests.json", (now - age * 60, now - age * 60))
+        os.utime(models.folder, (now - age * 60, now - age * 60))
     ancient = CompiledModels(cache, "a" * 32)
     ancient.keep()
-    os.utime(ancient.folder / "digests.json", (now - 91 * 86_400, now - 91 * 86_400))
+    os.utime(ancient.folder, (now - 91 * 86_400, now - 91 * 86_400))
     monkeypatch.undo()
     for other in ("graph-of-somebody", "notes"):
         (cache / other).mkdir()

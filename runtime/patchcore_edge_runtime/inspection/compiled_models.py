@@ -60,7 +60,7 @@ class CompiledModels:
             self.discard("they are not as they were written")
         with suppress(OSError):
             # What was opened last is the last to be removed.
-            (self.folder / _DIGESTS).touch(exist_ok=True)
+            os.utime(self.folder)
         return bool(found) and found == known
 
     def keep(self) -> None:
@@ -122,9 +122,8 @@ class CompiledModels:
 
 
 def _last_opened(folder: Path) -> float:
-    for place in (folder / _DIGESTS, folder):
-        with suppress(OSError):
-            return place.stat().st_mtime
+    with suppress(OSError):
+        return folder.stat().st_mtime
     return 0.0
 
 
