@@ -29,13 +29,11 @@ _SHARED = frozenset({"train", "tune", "calibrate", "eval"})
 def _root(
     ctx: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
-    if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun's: one of several processes
-        # Before torch is there. What its stores and exchanges log of a lost process is said in a sentence.
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        if ctx.invoked_subcommand not in _SHARED:
-            from .fit.distributed.launch import refuse_ranks
+    if _is_one_of_several():
+        from .fit.distributed.launch import refuse_ranks
 
-            refuse_ranks(str(ctx.invoked_subcommand))
+        if ctx.invoked_subcommand is not None and ctx.invoked_subcommand not in _SHARED:
+            refuse_ranks(ctx.invoked_subcommand)
     if version:
         typer.echo(__version__)
         raise typer.Exit
@@ -43,4 +41,17 @@ def _root(
 
 def main() -> None:
     """Entry point."""
-    run_app(app)
+    if not _is_one_of_several():
+        run_app(app)
+        return
+    # Before torch is there. What its stores and exchanges log of a lost process is said in a sentence.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+    from .fit.distributed.launch import heard
+
+    with heard():
+        run_app(app)
+
+
+def _is_one_of_several() -> bool:
+    """Whether torchrun has started this process beside others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"

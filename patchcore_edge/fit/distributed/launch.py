@@ -29,6 +29,7 @@ _EXCHANGE = timedelta(days=1)
 _FAULT = 70
 _HEARD = 10
 _jobs = itertools.count()
+_joined: list[Ranks] = []
 _held: list[Store] = []
 """Served by this process until it ends."""
 
@@ -37,14 +38,25 @@ def refuse_ranks(command: str) -> None:
     """Refuse to run in several processes what is one process's work.
 
     Raises:
-        ConfigError: this is the first of several; the others end without a word.
+        ConfigError: this is one of several.
     """
     if _number("WORLD_SIZE", 1) == 1:
         return
-    if _number("RANK", 0):
-        time.sleep(_HEARD)  # torchrun ends the others with the first that ends, and that is to be the one that speaks
-        _leave(Ending(ConfigError.exit_code))
     raise ConfigError(f"`{command}` is one process's work; call it without torchrun.")
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """What the first process says is heard; nothing of the others, until they join a job and have to speak for it."""
+    number = os.environ.get("RANK", "0")
+    first = number == "0" or not number.isdecimal()
+    with _heard_if(first):
+        try:
+            yield
+        except SystemExit as end:
+            if end.code and not first and not _joined:
+                time.sleep(_HEARD)  # torchrun ends all with the first that ends, and that one is to be heard
+            raise
 
 
 @contextmanager
@@ -66,10 +78,15 @@ def distributed(device: str) -> Iterator[Ranks]:
         return
     rank, local_size = _number("RANK"), _number("LOCAL_WORLD_SIZE", 1)
     backend = _backend(device, local_size)
-    connect = _connected(rank, size)
-    watch = Watch(connect, rank, size)
-    watch.start()
+    try:
+        connect = _connected(rank, size)
+        watch = Watch(connect, rank, size)
+        watch.start()
+    except ConfigError:
+        sys.stderr = sys.__stderr__  # nobody else knows
+        raise
     job = Ranks(rank, size, local_size, watch.lost)
+    _joined.append(job)
     try:
         with _heard_if(job.is_first), sharing(job):
             store = PrefixStore("exchange", connect())
@@ -86,6 +103,7 @@ def distributed(device: str) -> Iterator[Ranks]:
         watch.stop()
         if other is not None:
             _leave(other)
+        sys.stderr = sys.__stderr__
         raise
     watch.part()
     dist.destroy_process_group()
@@ -107,7 +125,7 @@ def _leave(ending: Ending) -> NoReturn:
     """End this process; what waits for others in libraries is not waited for."""
     if ending.sentence:
         word = "" if ending.code == STOPPED else "error: "
-        print(f"{word}{ending.sentence}", file=sys.stderr, flush=True)  # noqa: T201 - nobody above is heard any more
+        print(f"{word}{ending.sentence}", file=sys.__stderr__, flush=True)
     os._exit(ending.code)
 
 

@@ -1,13 +1,13 @@
-"""What shows a line's records to a person while it runs."""
+"""What shows a line's records while it runs, such as a window."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..display.record import Record
 from ..inspection.inspector import Inspector
 from ..monitoring.status import LineStatus
-from ..sinks import Record
 
 __all__ = ["Viewer", "ViewerFactory"]
 
