@@ -55,7 +55,9 @@ def check(
             typer.echo(f"{config} is in order: {line.name}, {uri} → {model_id} on {where}")
 
 
-def _check_line(line: LineConfig, models: SharedModels, faults: list[PatchcoreEdgeError]) -> tuple[str, str, str]:
+def _check_line(
+    line: LineConfig, models: SharedModels, faults: list[PatchcoreEdgeError], whose: str
+) -> tuple[str, str, str]:
     """The model that judges, where it is computed and in what; what is wrong is added to ``faults``."""
     from ..line.runner import open_inspector
     from ..line.watch_state import check_watch_state
