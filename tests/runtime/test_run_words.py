@@ -32,7 +32,9 @@ def test_run_says_at_once_what_judges_what_where_results_go_and_how_it_ends(
     done = run_cli(*words, program=RUNTIME)
     assert done.returncode == 0, done.stderr
     what, where, how = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")][:3]
-    assert re.fullmatch(rf"discs@\w+ on CPU inspects {re.escape(str(parts))}, in the region 0,0,80,80: NG .*\.", what)
+    assert re.fullmatch(
+        rf"discs@\w+ on CPU in f32 inspects {re.escape(str(parts))}, in the region 0,0,80,80: NG .*\.", what
+    )
     assert where == f"Results go to results ({tmp_path / 'r.jsonl'})."
     assert how == "It ends after the last picture; before that, Ctrl-C ends it after the frame in hand."
     assert done.stdout.startswith("5 frames in"), "what it amounted to, and nothing else"

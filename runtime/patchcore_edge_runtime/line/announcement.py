@@ -14,13 +14,15 @@ __all__ = ["announced"]
 
 
 def announced(line: Line) -> list[str]:
-    """Model, device, limits and source; where results go; how it ends."""
+    """Model, device, precision, limits and source; where results go; how it ends."""
     inspector, limits = line.inspector, line.inspector.thresholds
     warn = "" if limits.warn is None else f", WARN above {limits.warn:.4g}"
     region = "" if inspector.rules.roi is None else f", in the region {','.join(map(str, inspector.rules.roi))}"
+    # What a server computes in is its own affair.
+    computed_in = f" in {inspector.inference_precision}" if line.config.server is None else ""
     goes_on = line.source.live or is_watched(line.config.source.uri)
     return [
-        f"{inspector.manifest.model_id} on {' and '.join(inspector.execution_devices)} inspects "
+        f"{inspector.manifest.model_id} on {' and '.join(inspector.execution_devices)}{computed_in} inspects "
         f"{shown_url(line.config.source.uri)}{region}: NG above {limits.image:.4g}{warn}.",
         _results(line),
         ("It goes on until" if goes_on else "It ends after the last picture; before that,")

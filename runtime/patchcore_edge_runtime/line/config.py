@@ -16,7 +16,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ..bundle.lower_precision import AskedPrecision
 from ..errors import ConfigError
@@ -32,9 +32,7 @@ from ..validation import Settings, explain_fault, first_fault
 from ..verdict import Thresholds
 from .debounce import DebounceRule
 
-__all__ = ["LineConfig", "ThresholdOverrides", "validated"]
-
-_MOST_ROUNDS = 8
+__all__ = ["LineConfig", "ThresholdOverrides"]
 
 
 class SourceTable(LiveSettings):
@@ -276,42 +274,3 @@ def _read_sinks(tables: dict[Any, Any]) -> dict[str, SinkSettings]:
 
 def _fault(name: str, place: tuple[int | str, ...], text: str) -> InitErrorDetails:
     return InitErrorDetails(type=PydanticCustomError("sink", "{text}", {"text": text}), loc=(name, *place), input=None)
-
-
-def validated(document: dict[str, Any]) -> tuple[LineConfig | None, list[ErrorDetails]]:
-    """A line from plain values, or all that is wrong with them, also what shows only once the rest is right.
-
-    Pydantic looks at how values go together when each is right by itself. So what is wrong is taken away, and the rest
-    is looked at again.
-    """
-    faults: list[ErrorDetails] = []
-    for _ in range(_MOST_ROUNDS):
-        try:
-            line = LineConfig.model_validate(document)
-        except ValidationError as error:
-            known = {fault["loc"] for fault in faults}
-            found = error.errors()
-            faults += [fault for fault in found if fault["loc"] not in known]
-            # What was taken away and is missing now takes its table along.
-            places = [fault["loc"][:-1] if fault["loc"] in known else fault["loc"] for fault in found]
-            if not all(place and _take_away(document, place) for place in places):
-                break
-        else:
-            return (None if faults else line), faults
-    return None, faults
-
-
-def _take_away(document: dict[str, Any], place: tuple[int | str, ...]) -> bool:
-    """Whether the value, or the table that lacks it, could be taken away."""
-    for end in range(1, len(place) + 1):
-        *tables, last = place[:end]
-        inside: Any = document
-        for name in tables:
-            inside[name] = dict(inside[name])
-            inside = inside[name]
-        if last not in inside:
-            return end > 1 and _take_away(document, place[: end - 1])
-        if end == len(place) or not isinstance(inside[last], dict):
-            del inside[last]
-            return True
-    return False

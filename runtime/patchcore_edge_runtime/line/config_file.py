@@ -19,10 +19,11 @@ from ..sinks.check import shared_places
 from ..sinks.http.settings import HttpSettings
 from ..sources import source_in
 from ..validation import ended, explain_fault
-from .config import LineConfig, validated
+from .config import LineConfig
 from .environment import ENVIRONMENT_PREFIX, check_names
 from .line_tables import merged, outside_faults, read_server, table_faults
 from .places import LINE, Places
+from .validated import validated
 
 __all__ = ["ENVIRONMENT_PREFIX", "LineFile", "load_line", "load_lines", "read_environment"]
 

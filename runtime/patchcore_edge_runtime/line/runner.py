@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 
 from ..errors import PatchcoreEdgeError, SourceError, UnforeseenError
 from ..images.size_limit import PixelLimit, limit_pixels
@@ -17,7 +16,7 @@ from ..inspection.opened_backend import open_bundle
 from ..inspection.shared_models import SharedModels
 from ..monitoring.health import health_of
 from ..monitoring.status import LineStatus, Snapshot
-from ..sinks import Record, Sink, SinkContext, open_sinks
+from ..sinks import Sink, SinkContext, open_sinks
 from ..sinks.registry import SinkMaker
 from ..sources import LiveSource, Source, open_source
 from ..sources.triggers import IntervalSource, TriggeredSource
@@ -27,35 +26,11 @@ from .config import LineConfig
 from .hot_swap import HotSwapper, bundle_stamp
 from .loop import run_loop
 from .trigger_answers import TriggerAnswers
+from .viewer import Viewer, ViewerFactory
 from .watch_state import watch_state
 from .watchdog import Notifier, watched
 
 __all__ = ["Line", "Shared", "Viewer", "ViewerFactory", "open_inspector", "run_line"]
-
-
-class Viewer(Protocol):
-    """What is called with each record and ends the line by returning False, such as a ``Window``.
-
-    The line then runs in a thread of its own, and the main thread belongs to ``pump``.
-    """
-
-    inspector: Any
-
-    def __call__(self, record: Record) -> bool:
-        """Show one record; False ends the line."""
-
-    def pump(self) -> bool:
-        """Called by the main thread again and again; False ends the line."""
-
-    def stop(self) -> None:
-        """Wait for nothing any more; may be called from a signal handler."""
-
-    def close(self) -> None:
-        """Called at the end of the line."""
-
-
-ViewerFactory = Callable[[Inspector, LineStatus, bool], Viewer]
-"""From the inspector, the line's status and whether the source is live."""
 
 
 @dataclass(frozen=True)

@@ -193,9 +193,9 @@ class LiveSource:
         backoff = _FIRST_BACKOFF
         while not self._stopped:
             connection = _Connection(time.monotonic())
-            # What is logged there names the same line as here.
-            words = (self._grab, connection)
-            thread = threading.Thread(target=copy_context().run, args=words, name=f"capture {self.name}", daemon=True)
+            # In this context: what is logged there names the same line as here.
+            run, words = copy_context().run, (self._grab, connection)
+            thread = threading.Thread(target=run, args=words, name=f"capture {self.name}", daemon=True)
             thread.start()
             self._watch(connection)
             if self._stopped:
