@@ -27,7 +27,7 @@ def main(words: Sequence[str] | None = None) -> None:
     # The first word that is no option of torchrun's is our command.
     given.training_script_args = [given.training_script, *given.training_script_args]
     given.training_script, given.module = "patchcore_edge", True
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)
     try:
         run(given)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:

@@ -21,6 +21,7 @@ from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend, made_for
 from patchcore_edge_runtime.verdict import Thresholds
 
+from .convert.float_marks import is_marked
 from .convert.lowering import Lowering
 from .convert.onnx import export_onnx
 from .convert.openvino import convert, save, with_model_info
@@ -122,7 +123,8 @@ class GraphBuilder:
 
     def _lower_limits(self) -> list[tuple[LowerName, str]]:
         """The half precisions to try, those that this machine's CPU is made for, and the limits of each."""
-        fast = made_for("CPU") if self._options.lower else frozenset()
+        wanted = self._options.lower and is_marked(self._folder / MODEL_XML)
+        fast = made_for("CPU") if wanted else frozenset()
         return [(name, limits_name(self._options.gate, name)) for name in get_args(LowerName) if name in fast]
 
     def _trials(

@@ -185,6 +185,20 @@ def test_what_belongs_to_one_line_is_refused_for_several(tiny_bundle: Path, tiny
         assert done.stderr.count("\n") == 1
 
 
+def test_check_says_what_is_wrong_with_each_line_in_one_go(tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
+    text = two_folders(tiny_bundle, tiny_data)
+    done = run_cli("check", "-c", write(tmp_path, text), program=RUNTIME)
+    assert done.returncode == 0, done.stderr
+    assert [row.split(": ")[1].split(",")[0] for row in done.stdout.splitlines()] == ["left", "right"]
+    (tmp_path / "file").touch()
+    text = text.replace('"left.jsonl"', '"file/l.jsonl"').replace('"right.jsonl"', '"file/r.jsonl"')
+    done = run_cli("check", "-c", write(tmp_path, text.replace(str(tiny_bundle), "none")), program=RUNTIME)
+    assert done.returncode == 2
+    for words in ("left: [sinks.jsonl]: ", "right: [sinks.jsonl]: "):
+        assert words in done.stderr
+    assert done.stderr.count("is no bundle") == 1, "what they share is wrong once"
+
+
 @contextmanager
 def running(file: LineFile) -> Iterator[tuple[SeveralLines, Callable[[], list[Snapshot]]]]:
     """The lines in a thread, and what waits for what they come to."""

@@ -17,9 +17,11 @@ import openvino as ov
 from openvino import opset3, opset13
 from openvino.utils.node_factory import NodeFactory
 
+from patchcore_edge_runtime.errors import ConfigError
+
 from .backbone import backbone_operations
 
-__all__ = ["mark_search", "search_operations", "use_lasting_operations"]
+__all__ = ["is_marked", "mark_search", "search_operations", "use_lasting_operations"]
 
 _MARK = {"name": "precise", "version": "0"}
 """As every OpenVINO since 2023 reads it."""
@@ -36,8 +38,14 @@ def use_lasting_operations(model: ov.Model) -> None:
 
 
 def search_operations(model: ov.Model) -> set[str]:
-    """Names of what a graph computes from its backbone's features, and of the constants that it takes for it."""
-    before = backbone_operations(model)
+    """Names of what a graph computes from its backbone's features, and of the constants that it takes for it.
+
+    None where the features are not pooled: nothing tells then where they end.
+    """
+    try:
+        before = backbone_operations(model)
+    except ConfigError:
+        return set()
     names = {node.get_friendly_name() for node in before}
     names |= {value.get_node().get_friendly_name() for node in before for value in node.input_values()}
     nodes: list[Any] = model.get_ordered_ops()
@@ -46,6 +54,11 @@ def search_operations(model: ov.Model) -> set[str]:
         for node in nodes
         if node.get_type_name() != "Result" and node.get_friendly_name() not in names
     }
+
+
+def is_marked(xml: Path) -> bool:
+    """Whether an IR's file keeps its search in float32."""
+    return b'name="precise"' in xml.read_bytes()
 
 
 def mark_search(xml: Path, names: set[str]) -> None:

@@ -42,6 +42,7 @@ _UNWIND = 10.0
 
 _JOIN = timedelta(minutes=5)
 _ASKED = frozenset({int(signal.SIGTERM), int(signal.SIGINT)})
+"""Signals by which somebody ends a process."""
 
 
 class Stopped(BaseException):
@@ -76,6 +77,7 @@ class Watch:
     def __init__(self, connect: Callable[[], Store], rank: int, size: int) -> None:
         self._store, self._rank, self._size = connect(), rank, size
         self.ending: Ending | None = None
+        self._stopping = False
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._known = threading.Event()
@@ -85,8 +87,8 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="ranks", daemon=True)
 
     def start(self) -> None:
-        """Begin, when all are there; from now on SIGTERM, which torchrun sends when a process has failed, is the
-        thread's affair.
+        """Begin, when all are there; from now on Ctrl-C and SIGTERM, which torchrun sends when a process has failed,
+        are the thread's affair.
 
         Raises:
             ConfigError: some processes have not come.
@@ -102,7 +104,7 @@ class Watch:
                 ) from None
         # In this order: a signal's number is sent to the thread even while the main thread is deep in a library.
         self._wakeup = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
-        self._before = signal.signal(signal.SIGTERM, self._on_signal)
+        self._before = {number: signal.signal(number, self._on_signal) for number in _ASKED}
         self._thread.start()
 
     def stop(self) -> None:
@@ -111,7 +113,8 @@ class Watch:
         self._ring()
         self._thread.join(_AGREE)
         signal.set_wakeup_fd(self._wakeup)
-        signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def part(self) -> None:
         """The job is done by all: the first process, which may hold the store, goes last."""
@@ -148,8 +151,8 @@ class Watch:
             self._bell.send(bytes([signal.SIGTERM]))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.ending is not None:
-            signal.signal(number, signal.SIG_IGN)  # while what is open is closed
+        if self.ending is not None and not self._stopping:
+            self._stopping = True  # and what is open is closed in peace
             raise Stopped
 
     def _run(self) -> None:

@@ -34,7 +34,7 @@ def check(
     file = load_lines(config, {}, os.environ)
     models = SharedModels(len(file.lines))
     faults: list[PatchcoreEdgeError] = []
-    found = [_check_line(line, models, faults) for line in file.lines]
+    found = [_check_line(line, models, faults, f"{line.name}: " if file.several else "") for line in file.lines]
     if file.server is not None:
         try:
             _note(check_sinks({"http": file.server}, file.lines[0].folder))
@@ -55,7 +55,9 @@ def check(
             typer.echo(f"{config} is in order: {line.name}, {uri} → {model_id} on {where}")
 
 
-def _check_line(line: LineConfig, models: SharedModels, faults: list[PatchcoreEdgeError]) -> tuple[str, str, str]:
+def _check_line(
+    line: LineConfig, models: SharedModels, faults: list[PatchcoreEdgeError], whose: str
+) -> tuple[str, str, str]:
     """The model that judges, where it is computed and in what; what is wrong is added to ``faults``."""
     from ..line.runner import open_inspector
     from ..line.watch_state import check_watch_state
@@ -64,11 +66,11 @@ def _check_line(line: LineConfig, models: SharedModels, faults: list[PatchcoreEd
     try:
         _note(check_sinks(line.sinks, line.folder))
     except ConfigError as error:
-        faults.append(error)
+        faults.append(ConfigError(f"{whose}{error}"))
     try:
         _note(check_watch_state(line))
     except ConfigError as error:
-        faults.append(error)
+        faults.append(ConfigError(f"{whose}{error}"))
     try:
         inspector = open_inspector(line, models=models)
         place = line.device if line.server is None else inspector.execution_devices[0]
