@@ -86,6 +86,7 @@ class Folder(DataModule):
         train, held = hold_out(train, normal_split_ratio, seed)
         train, validation = hold_out(train, val_split_ratio, seed)
         test += held
+        _require_mask_folders(root, _each(mask_dir))
         matches = Matches()
         for defects, masks in _with_mask_folders(_each(abnormal_dir), _each(mask_dir)):
             found.append(_defective_folder(root / defects, recursive))
@@ -252,11 +253,16 @@ def _with_mask_folders(defects: Sequence[Path], masks: Sequence[Path]) -> Iterat
     return zip(defects, masks if len(masks) == len(defects) else [*masks, *[None]][:1] * len(defects), strict=True)
 
 
+def _require_mask_folders(root: Path, folders: Sequence[Path]) -> None:
+    """Also where no folder of defective parts is given: a wrong name is one all the same."""
+    for folder in folders:
+        if not (root / folder).is_dir():
+            raise DataError(f"There is no folder {root / folder}; give the folder of the defect masks.")
+
+
 def _mask_folder(root: Path, mask_dir: Path | None, abnormal_dir: Path) -> list[Path]:
     if mask_dir is None:
         return []
     masks = root / mask_dir
-    if not masks.is_dir():
-        raise DataError(f"There is no folder {masks}; give the folder of the defect masks.")
     below = masks / abnormal_dir.name
     return [below if below.is_dir() else masks]

@@ -1,10 +1,12 @@
-"""Weights from timm's hub: asked for once and briefly, with what to do where it does not answer."""
+"""Weights from timm's hub: what was downloaded before is read where it lies; else it is asked for once and briefly, with
+what to do where it does not answer."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import timm
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from patchcore_edge_runtime.errors import ConfigError
@@ -16,6 +18,7 @@ __all__ = ["downloaded"]
 _SECONDS = 5.0
 """To answer the first question. The hub's own client asks again and again, for a minute."""
 _FILE = "model.safetensors"
+_OLDER = "pytorch_model.bin"
 
 
 def downloaded(backbone: str, network: nn.Module, indices: tuple[int, ...]) -> dict[str, Tensor]:
@@ -31,10 +34,17 @@ def downloaded(backbone: str, network: nn.Module, indices: tuple[int, ...]) -> d
     """
     config: Any = network.pretrained_cfg
     repository = config.get("hf_hub_id")
+    overlay: dict[str, Any] = {}
     try:
-        if repository:
+        # A file of another name, or one that the library reads in a way of its own, is left to timm.
+        usual = not config.get("hf_hub_filename") and config.get("custom_load") != "hf"
+        if repository and usual and (file := _cached(repository, _FILE)):
+            overlay["state_dict"] = load_file(file)
+        elif repository:
             _require_answer(repository)
-        filled = timm.create_model(backbone, pretrained=True, features_only=True, out_indices=indices)
+        filled = timm.create_model(
+            backbone, pretrained=True, pretrained_cfg_overlay=overlay, features_only=True, out_indices=indices
+        )
     except Exception as error:
         # The hub's client raises whatever its transport meets.
         what = f"{_FILE} of {repository}" if repository else f"them ({config.get('url') or 'timm has no address'})"
@@ -46,15 +56,24 @@ def downloaded(backbone: str, network: nn.Module, indices: tuple[int, ...]) -> d
     return dict(filled.state_dict())
 
 
+def _cached(repository: str, name: str) -> str | None:
+    """Where an earlier download left a file; nobody is asked whether there is a newer one."""
+    # Imported by who downloads: it takes half a second.
+    import huggingface_hub as hub
+
+    repository, _, revision = repository.partition("@")
+    found = hub.try_to_load_from_cache(repository, name, revision=revision or None)
+    return found if isinstance(found, str) else None
+
+
 def _require_answer(repository: str) -> None:
     """Raise what the hub's client raises where nothing is in its cache and nobody answers soon."""
-    # Imported by who downloads: it takes half a second.
     import huggingface_hub as hub
     from huggingface_hub.errors import EntryNotFoundError
 
-    repository, _, revision = repository.partition("@")
-    if isinstance(hub.try_to_load_from_cache(repository, _FILE, revision=revision or None), str):
+    if _cached(repository, _FILE) or _cached(repository, _OLDER):
         return
+    repository, _, revision = repository.partition("@")
     url = hub.hf_hub_url(repository, _FILE, revision=revision or None, endpoint=hub.constants.ENDPOINT)
     try:
         hub.get_hf_file_metadata(url, timeout=min(_SECONDS, hub.constants.HF_HUB_ETAG_TIMEOUT))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -96,18 +98,18 @@ def test_at_its_own_size_nothing_is_resampled(tmp_path: Path, caplog: pytest.Log
     assert caplog.messages == []
 
 
-def test_downloaded_weights_follow_to_the_size(
+def test_weights_downloaded_before_are_read_without_a_network_and_follow_to_the_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = whole_weights("test_vit", tmp_path / "w.safetensors")
-    create = timm.create_model
-
-    def hub(name: str, pretrained: bool = False, **options: object) -> torch.nn.Module:
-        overlay = {"pretrained_cfg_overlay": {"state_dict": dict(given)}} if pretrained else {}
-        return create(name, pretrained=pretrained, **overlay, **options)
-
+    whole_weights("test_vit", tmp_path / "w.safetensors")
+    repository = tmp_path / "hub" / f"models--{timm.get_pretrained_cfg('test_vit').hf_hub_id.replace('/', '--')}"
+    (repository / "snapshots" / "0123abcd").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123abcd")
+    shutil.copy(tmp_path / "w.safetensors", repository / "snapshots" / "0123abcd" / "model.safetensors")
     monkeypatch.delenv("PATCHCORE_EDGE_WEIGHTS", raising=False)
-    monkeypatch.setattr(timm, "create_model", hub)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # each request is an error
     with caplog.at_level(logging.WARNING):
         downloaded = TimmFeatureExtractor("test_vit", ["blocks.2"], image_size=(96, 128))
     assert caplog.messages == ["test_vit: positions were resampled to 6x8 patches."]
