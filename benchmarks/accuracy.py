@@ -17,7 +17,8 @@ from statistics import mean
 
 from patchcore_edge.data import DataModule
 from patchcore_edge.engine import Engine
-from patchcore_edge.metrics.evaluator import Scores, collect_scores, evaluate
+from patchcore_edge.metrics.evaluator import evaluate
+from patchcore_edge.metrics.scores import Scores, collect_scores
 from patchcore_edge.models import Patchcore
 
 from .accuracy_time import time_table

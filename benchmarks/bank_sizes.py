@@ -9,7 +9,8 @@ from pathlib import Path
 from patchcore_edge.data import DataModule
 from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.engine import Engine
-from patchcore_edge.metrics.evaluator import Evaluation, collect_scores, evaluate
+from patchcore_edge.metrics.evaluator import Evaluation, evaluate
+from patchcore_edge.metrics.scores import collect_scores
 
 from .works import Work, all_works
 

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from patchcore_edge.data import DataModule, ImageDataset
-from patchcore_edge.metrics.evaluator import AUPRO_FPR_LIMIT, Scores
+from patchcore_edge.metrics.evaluator import AUPRO_FPR_LIMIT
 from patchcore_edge.metrics.pixel_histogram import PixelHistogram
+from patchcore_edge.metrics.scores import Scores
 from patchcore_edge.models import Patchcore
 
 from .peer import Peer

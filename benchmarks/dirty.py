@@ -17,7 +17,8 @@ from patchcore_edge.data import DataModule, ImageItem
 from patchcore_edge.data.digests import file_sha256
 from patchcore_edge.engine import Engine
 from patchcore_edge.jobs.train import TrainOptions, train_run
-from patchcore_edge.metrics.evaluator import collect_scores, evaluate
+from patchcore_edge.metrics.evaluator import evaluate
+from patchcore_edge.metrics.scores import collect_scores
 from patchcore_edge.runs.checkpoint import load_run
 from patchcore_edge_runtime.bundle.recipe import ScoreRule
 

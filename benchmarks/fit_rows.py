@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from patchcore_edge.data import DataModule
 from patchcore_edge.engine import Engine
-from patchcore_edge.metrics.evaluator import collect_scores
+from patchcore_edge.metrics.scores import collect_scores
 from patchcore_edge.models import KCenterGreedy, Patchcore, PatchcoreModel
 from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from patchcore_edge.runs.checkpoint import load_run

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import psutil
 
 from patchcore_edge_runtime import Bundle
 
 from .cameras import MjpegCameras, cell_frames
 from .loop_cameras import read_records, running, wait_for_all
+from .machine import machine_and_model
 
 CAMERAS = (1, 2, 4, 8)
 RATES = (10.0, 60.0)
@@ -70,18 +70,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     options = parser.parse_args()
     rows = table(options.bundle.resolve(), options.cameras, options.seconds)
-    manifest = Bundle.load(options.bundle).manifest
-    height, width = manifest.preprocess.input_size
     head = HEAD.format(
-        cpu=ov.Core().get_property("CPU", "FULL_DEVICE_NAME"),
-        cores=os.cpu_count(),
-        openvino=ov.__version__.split("-")[0],
-        model=manifest.model_id,
-        backbone=manifest.model.backbone,
-        height=height,
-        width=width,
-        bank=manifest.model.bank_size,
-        precision=manifest.precision,
+        **machine_and_model(Bundle.load(options.bundle).manifest),
         wide=SIZE[0],
         high=SIZE[1],
         seconds=options.seconds,

@@ -20,7 +20,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from patchcore_edge.data import Batch, DataModule, ImageDataset
-from patchcore_edge.metrics.evaluator import Evaluation, Scores, collect_scores, evaluate
+from patchcore_edge.metrics.evaluator import Evaluation, evaluate
+from patchcore_edge.metrics.scores import Scores, collect_scores
 from patchcore_edge.models import AnomalyMapGenerator, Patchcore
 from patchcore_edge.models.pre_processor import IMAGENET_MEAN, IMAGENET_STD
 from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from patchcore_edge.data import DataModule
 from patchcore_edge.engine import Engine
-from patchcore_edge.metrics.evaluator import Scores, evaluate
+from patchcore_edge.metrics.evaluator import evaluate
 from patchcore_edge.metrics.pixel_histogram import PixelHistogram
+from patchcore_edge.metrics.scores import Scores
 from patchcore_edge.models import Patchcore
 from patchcore_edge.plugins import load_meter
 from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule

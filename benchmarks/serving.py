@@ -19,12 +19,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 
 from patchcore_edge_runtime import Bundle, Inspector
 from patchcore_edge_runtime.benchmark import golden_frames
 from patchcore_edge_runtime.serving.model_repository import write_repository
 
+from .machine import machine_and_model
 from .serving_cameras import FPS, Found, Place, cameras
 
 LIMIT_MS = 100.0
@@ -70,20 +70,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/serving-cost.md"))
     options = parser.parse_args()
     bundle = options.bundle.resolve()
-    manifest = Bundle.load(bundle).manifest
-    height, width = manifest.preprocess.input_size
-    page = HEAD.format(
-        cpu=ov.Core().get_property("CPU", "FULL_DEVICE_NAME"),
-        cores=os.cpu_count(),
-        openvino=ov.__version__.split("-")[0],
-        model=manifest.model_id,
-        backbone=manifest.model.backbone,
-        height=height,
-        width=width,
-        batch=manifest.batch,
-        precision=manifest.precision,
-        seconds=options.seconds,
-    )
+    page = HEAD.format(**machine_and_model(Bundle.load(bundle).manifest), seconds=options.seconds)
     with tempfile.TemporaryDirectory() as scratch:
         repository = Path(scratch) / "repository"
         write_repository([f"line={bundle}"], repository)

@@ -23,7 +23,8 @@ from patchcore_edge.engine import Engine
 from patchcore_edge.jobs.calibrate import calibrate_run
 from patchcore_edge.jobs.cross_validation import Scorer, folds, out_of_fold_scores
 from patchcore_edge.jobs.train import TrainOptions, train_run
-from patchcore_edge.metrics.evaluator import Scores, collect_scores, recall_at
+from patchcore_edge.metrics.evaluator import recall_at
+from patchcore_edge.metrics.scores import Scores, collect_scores
 from patchcore_edge.runs.checkpoint import load_calibration, load_run
 from patchcore_edge.thresholds.rank import rank_for, value_at
 

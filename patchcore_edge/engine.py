@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
-from .data import Batch, DataModule, ImageDataset, prediction_items
+from .data import Batch, DataModule, ImageDataset, prediction_dataset, prediction_items
 from .data.augmentation import Augmenter
 from .data.file_names import new_pictures
 from .data.prefetch import prefetch
@@ -24,11 +24,12 @@ from .fit.depth import find_depth
 from .fit.devices import chosen_device, pinned, resolve_device
 from .fit.distributed.ranks import ranks
 from .fit.distributed.store import ShardedStore
-from .fit.embedder import Embedder
+from .fit.embedder import Embedder, largest_feature
 from .fit.feature_store import FeatureStore
 from .fit.half_precision import half_types
 from .fit.storage import FeatureStorageOptions, open_store
-from .metrics.evaluator import Evaluation, collect_scores
+from .metrics.evaluator import Evaluation
+from .metrics.scores import collect_scores
 from .models import Patchcore
 from .models.post_processor import map_middle
 from .plugins import load_exporter
@@ -129,7 +130,7 @@ class Engine:
         stretch = job.stretch(len(whole))
         dataset = whole.part(stretch) if job.size > 1 else whole
         places = {item.path: place for place, item in enumerate(dataset.items)}
-        largest = partial(self._largest_feature, model, dataset)
+        largest = partial(largest_feature, model, dataset, strict=self.strict)
         copied = Augmenter(model.augment if augment else None, model.seed)
         options = storage or FeatureStorageOptions()
         with open_store(model, len(whole), options, largest, copied.pictures - 1) as store:
@@ -149,12 +150,6 @@ class Engine:
         model.to(self.device)
         # channels_last: three times as fast for depthwise convolutions on the CPU.
         model.model.feature_extractor.to(memory_format=torch.channels_last)
-
-    def _largest_feature(self, model: Patchcore, dataset: ImageDataset) -> float:
-        """Of the first image that can be read."""
-        for batch in dataset.batches(1, strict=self.strict):
-            return float(Embedder(model, 0)(batch.image.to(self.device)).abs().max())
-        return 0.0  # there is none, as reading all of them will say
 
     def test(self, model: Patchcore, datamodule: DataModule, *, output: Path | None = None) -> Evaluation:
         """Measure a fitted model on the test images.
@@ -216,15 +211,8 @@ class Engine:
             DataError: there are no images, or none that can be read.
             ConfigError: not exactly one source was given, or pictures of an earlier call lie in ``output``.
         """
-        given = [one for one in (source, datamodule, dataset, data_path) if one is not None]
-        if len(given) != 1:
-            raise ConfigError("Give one thing to predict on: a datamodule, a dataset, a folder or an image.")
-        chosen = given[0]
-        if not isinstance(chosen, ImageDataset):
-            own = () if output is None else (Path(output),)
-            chosen = ImageDataset(
-                prediction_items(chosen, recursive=recursive, leave_out=own), model.pre_processor.spec
-            )
+        offered = (source, datamodule, dataset, data_path)
+        chosen = prediction_dataset(offered, model.pre_processor.spec, recursive=recursive, output=output)
         names = new_pictures([item.path for item in chosen.items], output)
         scored = list(self.stream(model, chosen))
         if output is not None and model.visualizer is not None:

@@ -7,7 +7,7 @@ from .dataset import ImageDataset, ImageItem
 from .folder import Folder, open_data, open_tests, open_whole
 from .lists import ImageList, Shards, data_path
 from .mvtec import CATEGORIES, MVTec, MVTecAD, MVTecTest, test_items
-from .prediction import prediction_items
+from .prediction import prediction_dataset, prediction_items
 from .report import DataReport, report_data
 from .split import hold_out
 from .splits import FolderRules
@@ -34,6 +34,7 @@ __all__ = [
     "open_data",
     "open_tests",
     "open_whole",
+    "prediction_dataset",
     "prediction_items",
     "report_data",
     "test_items",

@@ -3,19 +3,49 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.listing import describe_left_out, list_images
+from patchcore_edge_runtime.images.preprocess import PreprocessSpec
 
 from .datamodule import DataModule, require_images
-from .dataset import ImageItem
+from .dataset import ImageDataset, ImageItem
 from .lists import data_path, images_in_shards, is_list, is_shards, listed_images
 
-__all__ = ["prediction_items"]
+__all__ = ["prediction_dataset", "prediction_items"]
 
 _log = logging.getLogger(__name__)
+
+
+def prediction_dataset(
+    offered: Sequence[DataModule | ImageDataset | str | Path | None],
+    spec: PreprocessSpec,
+    *,
+    recursive: bool = True,
+    output: Path | None = None,
+) -> ImageDataset:
+    """The one that is offered, at a model's size; a dataset as it is.
+
+    Args:
+        offered: all but one None.
+        spec: the model's preprocessing.
+        recursive: as for ``prediction_items``.
+        output: folder that the caller writes to.
+
+    Raises:
+        DataError: there are no images.
+        ConfigError: none is offered, or several.
+    """
+    given = [one for one in offered if one is not None]
+    if len(given) != 1:
+        raise ConfigError("Give one thing to predict on: a datamodule, a dataset, a folder or an image.")
+    chosen = given[0]
+    if isinstance(chosen, ImageDataset):
+        return chosen
+    own = () if output is None else (Path(output),)
+    return ImageDataset(prediction_items(chosen, recursive=recursive, leave_out=own), spec)
 
 
 def prediction_items(

@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.dataset import ImageDataset
 from ..guest_logging import unchanged_logging
 from ..models import Patchcore
 from .distributed.ranks import ranks
 from .half_precision import usable_half
 
-__all__ = ["EMBEDDING_LIMIT", "Embedder", "converted", "deviation", "embedding"]
+__all__ = ["EMBEDDING_LIMIT", "Embedder", "converted", "deviation", "embedding", "largest_feature"]
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +94,13 @@ class Embedder:
             return compiled
         _log.warning("Features come from torch: OpenVINO's deviate by %.1e.", found)
         return None
+
+
+def largest_feature(model: Patchcore, dataset: ImageDataset, *, strict: bool) -> float:
+    """Of the first image that can be read; 0 where there is none, as reading all of them will say."""
+    for batch in dataset.batches(1, strict=strict):
+        return float(Embedder(model, 0)(batch.image.to(model.pre_processor.mean.device)).abs().max())
+    return 0.0
 
 
 def embedding(model: Patchcore) -> Callable[[Tensor], Tensor]:

@@ -19,7 +19,8 @@ from ..data.digests import FileDigests
 from ..data.file_names import some_names
 from ..engine import Engine, resolve_device
 from ..fit.distributed.ranks import ranks
-from ..metrics.evaluator import Evaluation, Scores, evaluate
+from ..metrics.evaluator import Evaluation, evaluate
+from ..metrics.scores import Scores
 from ..models import Patchcore
 from ..reporting.report import View, write_report
 from ..runs.checkpoint import Calibration, RunFacts, load_calibrated

@@ -24,8 +24,8 @@ from ..fit.distributed.ranks import ranks
 from ..fit.distributed.store import ShardedStore
 from ..fit.embedder import Embedder
 from ..fit.feature_store import FeatureStore
-from ..metrics.evaluator import Scores
 from ..metrics.score_order import Shift, file_order, find_shift
+from ..metrics.scores import Scores
 from ..models import Patchcore
 from ..models.images_pool import without_copies
 from ..models.k_center_greedy import Pool

@@ -23,8 +23,8 @@ from ..engine import Engine
 from ..fit.distributed.ranks import ranks
 from ..fit.distributed.store import ShardedStore
 from ..fit.feature_store import FeatureStore
-from ..metrics.evaluator import Scores, collect_scores
 from ..metrics.pixel_histogram import PixelHistogram
+from ..metrics.scores import Scores, collect_scores
 from ..models import Patchcore
 
 __all__ = ["shared_digests", "shared_files", "shared_hashes", "shared_pixel_facts", "shared_scores"]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..data import Batch
-from ..metrics.evaluator import Scores
+from ..metrics.scores import Scores
 from ..thresholds import calibrate_on_scores
 
 __all__ = ["PostProcessor", "map_middle"]

@@ -14,8 +14,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from ..metrics.evaluator import Evaluation, Scores
+from ..metrics.evaluator import Evaluation
 from ..metrics.score_order import Shift
+from ..metrics.scores import Scores
 from .trade_off_table import Choice
 
 __all__ = ["Histogram", "figure_svg", "histogram", "order_plot", "plots", "trade_off_plots"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, TradeOffPoint
 
-from ..metrics.evaluator import Scores
+from ..metrics.scores import Scores
 
 __all__ = ["Choice", "broken_promise", "choices", "few"]
 

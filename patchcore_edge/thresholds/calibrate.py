@@ -11,7 +11,7 @@ from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 from patchcore_edge_runtime.path_text import path_text
 from patchcore_edge_runtime.verdict import Thresholds
 
-from ..metrics.evaluator import Scores
+from ..metrics.scores import Scores
 from .f1 import calibrate_on_defects
 from .facts import Found, good_facts, made
 from .good_scores import Caught, GoodScores

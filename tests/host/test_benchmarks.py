@@ -12,7 +12,8 @@ import pytest
 
 from patchcore_edge.data import DataModule, MVTec
 from patchcore_edge.engine import Engine
-from patchcore_edge.metrics.evaluator import Scores, collect_scores, evaluate
+from patchcore_edge.metrics.evaluator import evaluate
+from patchcore_edge.metrics.scores import Scores, collect_scores
 from patchcore_edge.runs.checkpoint import load_calibration, load_run
 
 pytest.importorskip("elpv_dataset", reason="the benchmarks need the package elpv-dataset: pip install '.[demo]'")

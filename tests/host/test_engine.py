@@ -16,7 +16,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from patchcore_edge.data import Batch, DataModule, Folder, ImageDataset, ImageItem, MVTec
 from patchcore_edge.engine import Engine
 from patchcore_edge.fit.embedder import Embedder
-from patchcore_edge.metrics.evaluator import Evaluator, collect_scores
+from patchcore_edge.metrics.evaluator import Evaluator
+from patchcore_edge.metrics.scores import collect_scores
 from patchcore_edge.models import InferenceBatch, LearningType, Patchcore, PatchcoreModel
 from patchcore_edge.models.post_processor import PostProcessor
 from patchcore_edge.models.pre_processor import IMAGENET_MEAN, IMAGENET_STD, PreProcessor

@@ -16,7 +16,8 @@ import torch
 from conftest import TINY_BACKBONE, TINY_SIZE, run_cli
 
 from patchcore_edge.fit.outliers import find_outliers
-from patchcore_edge.metrics.evaluator import Scores, evaluate
+from patchcore_edge.metrics.evaluator import evaluate
+from patchcore_edge.metrics.scores import Scores
 from patchcore_edge.models.visualizer import visualize
 from patchcore_edge.reporting.report import View, write_outliers, write_report
 from patchcore_edge.reporting.trade_off_table import broken_promise, choices, few

@@ -13,7 +13,8 @@ import pytest
 from line_records import program
 
 from patchcore_edge.data import DataModule, ImageItem
-from patchcore_edge.metrics.evaluator import Scores, evaluate
+from patchcore_edge.metrics.evaluator import evaluate
+from patchcore_edge.metrics.scores import Scores
 from patchcore_edge.reporting.report import View, write_report
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, ScoreStats, TradeOffPoint
 from patchcore_edge_runtime.images.preprocess import PreprocessSpec

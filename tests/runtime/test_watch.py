@@ -15,8 +15,10 @@ import cv2
 import pytest
 from conftest import good_part
 from line_records import wait_for
+from mounts import device_of
 
 from patchcore_edge_runtime.sources import WatchedFolder
+from patchcore_edge_runtime.sources.settling import Settling
 
 OLD = 3000
 CHURN = """
@@ -187,20 +189,7 @@ def test_a_share_that_is_mounted_after_the_start_brings_only_what_comes_then(
     share.mkdir()
     for number in range(20):
         (share / f"old{number}.png").write_bytes(data(number))
-    device, real = [1], Path.stat
-
-    class OnDevice:
-        def __init__(self, facts: os.stat_result) -> None:
-            self._facts = facts
-
-        def __getattr__(self, name: str) -> int:
-            return device[0] if name == "st_dev" else getattr(self._facts, name)
-
-    def stat(path: Path, **words: bool) -> object:
-        facts = real(path, **words)
-        return OnDevice(facts) if folder in (path, path.parent) else facts
-
-    monkeypatch.setattr(Path, "stat", stat)
+    device = device_of(folder, monkeypatch)
     with caplog.at_level(logging.WARNING):
         taken = watch(folder)
         time.sleep(0.1)
@@ -222,3 +211,15 @@ def test_what_was_there_before_the_start_is_left_alone_and_that_is_said(
         settled(taken)
     assert marks(taken) == []
     assert "3 pictures that are in" in caplog.text
+
+
+def test_a_file_that_went_before_it_was_complete_gets_all_its_time_when_it_comes_back() -> None:
+    settling, stamp = Settling(3600.0), (100, 1)
+    assert not settling.is_over("gone.png", stamp)
+    assert not settling.is_over("kept.png", stamp)
+    assert settling.is_on("gone.png", stamp)
+    settling.keep({"kept.png"})
+    assert not settling.is_on("gone.png", stamp)
+    assert settling.is_on("kept.png", stamp)
+    assert not settling.is_over("gone.png", stamp), "its time begins anew"
+    assert not settling.is_on("kept.png", (101, 2)), "one that changed is looked at again"

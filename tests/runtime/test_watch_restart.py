@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import good_part, run_cli
 from line_records import wait_for
+from mounts import device_of
 
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.files import encode_image
@@ -185,20 +186,7 @@ def test_a_share_mounted_late_at_a_restart_brings_what_came_meanwhile(
         file.unlink()
     put(share, 3, 4)
     folder.mkdir()
-    device, real = [1], Path.stat
-
-    class OnDevice:
-        def __init__(self, facts: os.stat_result) -> None:
-            self._facts = facts
-
-        def __getattr__(self, name: str) -> int:
-            return device[0] if name == "st_dev" else getattr(self._facts, name)
-
-    def stat(path: Path, **words: bool) -> object:
-        facts = real(path, **words)
-        return OnDevice(facts) if folder in (path, path.parent) else facts
-
-    monkeypatch.setattr(Path, "stat", stat)
+    device = device_of(folder, monkeypatch)
 
     def mount() -> None:
         folder.rename(tmp_path / "mount point")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from ..sources import Frame, Source
+from ..sources.base import SourceAround
 from ..threads import keep_running
 from .heartbeat import HEARTBEAT_SECONDS, PROBLEM, beat, heartbeat_file
 
@@ -122,7 +123,7 @@ class _Share(Notifier):
         self._shared.hear(self._name, lines)
 
 
-class WatchdogSource:
+class WatchdogSource(SourceAround):
     """A source whose progress feeds the watchdog.
 
     The watchdog is fed while frames go on, and while there is a reason for none: a source that says itself that it is
@@ -145,8 +146,8 @@ class WatchdogSource:
         clock: Callable[[], float] = time.monotonic,
         problem: Callable[[], str] = lambda: "",
     ) -> None:
-        self.fps, self.live = source.fps, source.live
-        self._source, self._notifier, self._free_running, self._clock = source, notifier, free_running, clock
+        super().__init__(source)
+        self._notifier, self._free_running, self._clock = notifier, free_running, clock
         self._frames, self._busy, self._since = 0, False, clock()
         self._problem = problem
         self._end = threading.Event()
@@ -162,14 +163,6 @@ class WatchdogSource:
             yield frame
             self._mark(busy=False)
 
-    def status(self) -> tuple[str, int]:
-        """The source's."""
-        return self._source.status()
-
-    def stop(self) -> None:
-        """Stop the source."""
-        self._source.stop()
-
     def finish(self) -> None:
         """Tell the manager that the line stops; sinks that are still flushed have its own time to stop in."""
         if not self._end.is_set():
@@ -179,7 +172,7 @@ class WatchdogSource:
     def close(self) -> None:
         """Finish, and close the source."""
         self.finish()
-        self._source.close()
+        super().close()
 
     def is_alive(self) -> bool:
         """Whether the line does what it should, or has a reason not to."""

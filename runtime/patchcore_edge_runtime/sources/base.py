@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import cv2
 from numpy.typing import NDArray
 
-__all__ = ["Frame", "Source", "Turned", "turned"]
+__all__ = ["Frame", "Source", "SourceAround", "Turned", "turned"]
 
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
@@ -90,21 +90,16 @@ def turned(image: NDArray[Any], degrees: int) -> NDArray[Any]:
     return cv2.rotate(image, _TURNS[degrees])
 
 
-class Turned:
-    """A source whose pictures are turned; all else is the inner one's.
+class SourceAround:
+    """What sources have in common that do something to the frames of another one: all but the iteration is that one's.
 
     Args:
-        source: that can wait; a live one turns its pictures itself.
-        degrees: clockwise: 90, 180 or 270.
+        source: the inner one.
     """
 
-    def __init__(self, source: Source, degrees: int) -> None:
-        self._source, self._degrees = source, degrees
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self.fps, self.live = source.fps, source.live
-
-    def __iter__(self) -> Iterator[Frame]:
-        for frame in self._source:
-            yield frame if frame.image is None else replace(frame, image=turned(frame.image, self._degrees))
 
     def status(self) -> tuple[str, int]:
         """The inner source's."""
@@ -117,3 +112,20 @@ class Turned:
     def close(self) -> None:
         """Close the inner source."""
         self._source.close()
+
+
+class Turned(SourceAround):
+    """A source whose pictures are turned.
+
+    Args:
+        source: that can wait; a live one turns its pictures itself.
+        degrees: clockwise: 90, 180 or 270.
+    """
+
+    def __init__(self, source: Source, degrees: int) -> None:
+        super().__init__(source)
+        self._degrees = degrees
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._source:
+            yield frame if frame.image is None else replace(frame, image=turned(frame.image, self._degrees))

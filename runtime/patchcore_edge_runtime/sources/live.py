@@ -7,16 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
 
 from ..errors import FrameError, PatchcoreEdgeError, SourceError
-from ..logs import log_failure
 from ..shown import shown
 from ..threads import keep_running
 from .base import Frame, turned
+from .connection import Capture, Connection, let_go
 from .pace import Captured, Pace, news
 from .repeats import Repeats
 from .settings import LiveSettings
@@ -28,36 +24,6 @@ _FIRST_BACKOFF = 0.25
 # A driver that hangs for good keeps its thread; beyond this many the source waits for one to come back.
 _MAX_HUNG = 4
 _POLL_SECONDS = 0.1
-
-
-class Capture(Protocol):
-    """An open camera or stream, used from one thread.
-
-    One whose frames do not come by themselves has an ``interval``: the seconds from one question to the next.
-
-    Attributes:
-        fps: frames per second; 0 where that is not known.
-    """
-
-    fps: float
-
-    def read(self) -> NDArray[Any]:
-        """The next frame; raises ``FrameError`` for one that is broken and ``SourceError`` when there are no more."""
-
-    def close(self) -> None:
-        """Let go of it."""
-
-
-@dataclass
-class _Connection:
-    """One attempt, with a thread of its own that may hang."""
-
-    progress: float
-    opened: bool = False
-    frames: int = 0
-    reason: str = ""
-    done: bool = False
-    abandoned: bool = False
 
 
 class LiveSource:
@@ -192,7 +158,7 @@ class LiveSource:
     def _supervise(self) -> None:
         backoff = _FIRST_BACKOFF
         while not self._stopped:
-            connection = _Connection(time.monotonic())
+            connection = Connection(time.monotonic())
             # In this context: what is logged there names the same line as here.
             run, words = copy_context().run, (self._grab, connection)
             thread = threading.Thread(target=run, args=words, name=f"capture {self.name}", daemon=True)
@@ -206,7 +172,7 @@ class LiveSource:
             backoff = _FIRST_BACKOFF if connection.frames else min(2 * backoff, self._settings.max_backoff)
             self._pause(min(backoff, self._settings.max_backoff))
 
-    def _watch(self, connection: _Connection) -> None:
+    def _watch(self, connection: Connection) -> None:
         """Return when the connection ended, hangs, or the source was stopped."""
         with self._changed:
             while not (connection.done or self._stopped):
@@ -223,7 +189,7 @@ class LiveSource:
             time.sleep(min(_POLL_SECONDS, seconds))
             self._hung = [hung for hung in self._hung if hung.is_alive()]
 
-    def _mark_lost(self, connection: _Connection) -> None:
+    def _mark_lost(self, connection: Connection) -> None:
         reason = connection.reason or f"{self.name} stopped"
         # A whole sentence has its own remedy.
         self._say_lost(reason if reason.endswith(".") else f"{reason}; check cable, power and network.")
@@ -237,7 +203,7 @@ class LiveSource:
                 _LOG.warning(reason)
             self._changed.notify_all()
 
-    def _grab(self, connection: _Connection) -> None:
+    def _grab(self, connection: Connection) -> None:
         capture: Capture | None = None
         try:
             capture = self._open()
@@ -252,12 +218,12 @@ class LiveSource:
             connection.reason = shown(f"{self.name} failed ({type(error).__name__}: {error})")
         finally:
             if capture is not None:
-                _close(capture)
+                let_go(capture)
             with self._changed:
                 connection.done = True
                 self._changed.notify_all()
 
-    def _grab_one(self, capture: Capture, connection: _Connection) -> None:
+    def _grab_one(self, capture: Capture, connection: Connection) -> None:
         asked = time.monotonic()
         try:
             image, error = capture.read(), ""
@@ -283,7 +249,7 @@ class LiveSource:
             if self._listener is not None:
                 self._listener(captured)
 
-    def _rest(self, seconds: float, connection: _Connection) -> None:
+    def _rest(self, seconds: float, connection: Connection) -> None:
         """Wait with the next question to the camera; that is no silence of its own."""
         if seconds <= 0:
             return
@@ -292,10 +258,3 @@ class LiveSource:
             connection.progress = end
         while not (connection.abandoned or self._stopped) and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, _POLL_SECONDS))
-
-
-def _close(capture: Capture) -> None:
-    try:
-        capture.close()
-    except Exception as error:  # noqa: BLE001
-        log_failure(_LOG, "A connection to a camera could not be closed; another one is opened.", error)

@@ -12,7 +12,7 @@ from itertools import count
 
 from ..errors import ConfigError
 from ..shown import name_fault
-from .base import Frame, Source
+from .base import Frame, Source, SourceAround
 from .live import Captured, LiveSource
 from .watch import WatchedFolder
 
@@ -39,12 +39,11 @@ _SAME_MOMENT_SECONDS = 0.1
 """Calls so close to each other come from several callers and not from one part after the other."""
 
 
-class _Gate:
-    """A source behind a trigger: all but the iteration is the inner one's."""
+class _Gate(SourceAround):
+    """A source behind a trigger."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
-        self.fps, self.live = source.fps, source.live
+        super().__init__(source)
         self._stopped = False
 
     def status(self) -> tuple[str, int]:
@@ -54,11 +53,7 @@ class _Gate:
     def stop(self) -> None:
         """End the iteration after the frame in hand."""
         self._stopped = True
-        self._source.stop()
-
-    def close(self) -> None:
-        """Close the source."""
-        self._source.close()
+        super().stop()
 
 
 class IntervalSource(_Gate):

@@ -19,6 +19,7 @@ from ..images.whole import ends_for_sure
 from ..path_text import path_text
 from .base import Frame, Stoppable, turned
 from .seen_pictures import PictureFacts, SeenPictures
+from .settling import Settling
 
 __all__ = ["WatchedFolder"]
 
@@ -90,11 +91,11 @@ class WatchedFolder(Stoppable):
         if not folder.is_dir():
             raise SourceError(f"There is no folder {folder} to watch; create it or give another one.")
         self._folder, self._poll = folder, poll_seconds
-        self._recursive, self._leave_out, self._settle, self._rotate = recursive, leave_out, settle_seconds, rotate
+        self._recursive, self._leave_out, self._rotate = recursive, leave_out, rotate
+        self._settling = Settling(settle_seconds)
         self._look_seconds = 0.0
         self._index = 0
         self._devices: set[int] = set()
-        self._unsettled: dict[str, tuple[tuple[int, int], float]] = {}
         self._came: dict[str, float] = {}
         self._before: _Looked = {}
         self._news: Iterator[_Found] | None = None
@@ -185,12 +186,13 @@ class WatchedFolder(Stoppable):
                 self._note(name, facts)
                 error = f"{shown} may have been inspected long ago; write it anew to have it inspected."
                 yield _Found(shown, None, error, arrived)
-            elif not self._is_unsettled(name, facts.stamp):
+            elif not self._settling.is_on(name, facts.stamp):
                 found = self._read(name, facts)
                 if found is not None:
                     yield _Found(shown, *found, arrived)
         self._before = now
         self._seen.forget(now)
+        self._settling.keep(now)
 
     def _may_be_new(self, name: str, facts: PictureFacts) -> bool:
         """Whether a picture is another one than what was there; without looking into it."""
@@ -236,10 +238,10 @@ class WatchedFolder(Stoppable):
         except DataError as error:
             image, problem = None, str(error)
         sure = not problem and ends_for_sure(memoryview(data))  # type: ignore[arg-type]
-        if not sure and not self._has_settled(name, facts.stamp):
+        if not sure and not self._settling.is_over(name, facts.stamp):
             return None
         self._note(name, facts, digest)
-        self._unsettled.pop(name, None)
+        self._settling.forget(name)
         return image, problem
 
     def _note(self, name: str, facts: PictureFacts, digest: bytes | None = None) -> None:
@@ -249,18 +251,6 @@ class WatchedFolder(Stoppable):
     def _leave_alone(self, now: _Looked) -> None:
         for name, facts in now.items():
             self._note(name, facts)
-
-    def _is_unsettled(self, name: str, stamp: tuple[int, int]) -> bool:
-        """Whether a file was not known to be complete as it is, a moment ago."""
-        seen, until = self._unsettled.get(name, (None, 0.0))
-        return seen == stamp and time.monotonic() < until
-
-    def _has_settled(self, name: str, stamp: tuple[int, int]) -> bool:
-        """Whether a file that may not be complete has been as it is for long enough; else it is noted."""
-        if self._unsettled.get(name, (None,))[0] == stamp:
-            return True
-        self._unsettled[name] = (stamp, time.monotonic() + self._settle)
-        return self._settle <= 0
 
     def _note_arrivals(self, now: _Looked) -> None:
         """When each picture that is not done with was first there."""
