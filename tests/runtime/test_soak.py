@@ -482,5 +482,6 @@ in random order, ends the line with SIGTERM at a random moment and starts it aga
 | resident memory of a loop after 1,000 frames, after 20,000 frames | {early}, {late} |
 
 The zeros are asserted: the test fails otherwise. The stated time to reconnect is `max_backoff` plus two seconds, on a
-machine that is not overloaded; here `max_backoff` is {MAX_BACKOFF:g} s. Memory after 20,000 frames may be 5 % above that after 1,000.
+machine that is not overloaded; here `max_backoff` is {MAX_BACKOFF:g} s. Memory after 20,000 frames may be
+5 % above that after 1,000.
 """

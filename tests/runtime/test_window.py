@@ -69,7 +69,7 @@ class Screen:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         read, write = os.pipe()
-        # Without -noreset it begins again whenever its last client goes, and a window that comes just then is turned away.
+        # Without -noreset it begins anew when its last client goes, and a window that comes just then is turned away.
         words = [
             program("Xvfb"),
             "-displayfd",
