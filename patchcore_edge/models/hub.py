@@ -1,5 +1,5 @@
-"""Weights from timm's hub: what was downloaded before is read where it lies; else it is asked for once and briefly, with
-what to do where it does not answer."""
+"""Weights from timm's hub: what was downloaded before is read where it lies; else they are asked for once, briefly, with
+what to do where nobody answers."""
 
 from __future__ import annotations
 

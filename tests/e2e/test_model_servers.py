@@ -62,7 +62,8 @@ class Running:
     def ready(self, model: str) -> bool:
         with suppress(OSError):
             url = f"http://127.0.0.1:{self.http_port}/v2/models/{model}/ready"
-            return urllib.request.urlopen(url, timeout=5).status == 200
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status == 200
         return False
 
     def wait(self) -> None:

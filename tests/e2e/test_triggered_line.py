@@ -81,7 +81,7 @@ def test_a_triggered_line_from_ready_to_sigterm(
         printed, _ = line.communicate(timeout=60)
     finally:
         line.kill()
-        line.wait()
+        line.communicate()  # closes the pipe too
     assert line.returncode == 0
     summary = json.loads(printed)
     assert summary["verdicts"]["NG"] == 3

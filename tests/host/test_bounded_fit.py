@@ -18,7 +18,7 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE, TINY_SIZE, part, run_cli
 
-from patchcore_edge.data import open_data
+from patchcore_edge.data import digests, open_data
 from patchcore_edge.engine import Engine
 from patchcore_edge.fit import embedder
 from patchcore_edge.fit import memory_plan as memory

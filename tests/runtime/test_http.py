@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -72,11 +72,10 @@ class Line:
             sink.write(record)
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        connection.request(method, path, headers={key.replace("_", "-"): value for key, value in headers.items()})
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            connection.request(method, path, headers={key.replace("_", "-"): value for key, value in headers.items()})
+            answer = connection.getresponse()
+            body = answer.read()
         return answer.status, {key.lower(): value for key, value in answer.getheaders()}, body
 
 
@@ -219,34 +218,32 @@ def _parts(stream: Any, count: int) -> list[np.ndarray]:
 def test_the_live_view_shows_new_pictures_as_motion_jpeg() -> None:
     with line(live_fps=50, live_width=320) as running:
         running.inspect(Verdict.OK)
-        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
-        connection.request("GET", "/live.mjpg")
-        stream = connection.getresponse()
-        assert stream.getheader("content-type").startswith("multipart/x-mixed-replace")
-        (first,) = _parts(stream, 1)
+        with closing(http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)) as connection:
+            connection.request("GET", "/live.mjpg")
+            with connection.getresponse() as stream:
+                assert stream.getheader("content-type").startswith("multipart/x-mixed-replace")
+                (first,) = _parts(stream, 1)
+                running.inspect(Verdict.NG)
+                (second,) = _parts(stream, 1)
         assert first.shape[1] == 320
-        running.inspect(Verdict.NG)
-        (second,) = _parts(stream, 1)
         # The banner has turned from green to red.
         assert first[2, 300, 1] > first[2, 300, 2]
         assert second[2, 300, 2] > second[2, 300, 1]
-        connection.close()
 
 
 def test_viewers_are_bounded_and_their_places_become_free() -> None:
     with line(viewers=1, live_fps=50) as running:
         running.inspect(Verdict.OK)
-        viewer = socket.create_connection(("127.0.0.1", running.port))
-        viewer.sendall(b"GET /live.mjpg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        assert viewer.recv(1000)
-        assert running.ask("/live.mjpg")[0] == 503
-        viewer.close()
+        with socket.create_connection(("127.0.0.1", running.port)) as viewer:
+            viewer.sendall(b"GET /live.mjpg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert viewer.recv(1000)
+            assert running.ask("/live.mjpg")[0] == 503
         deadline = time.monotonic() + 20
         while True:
-            again = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
-            again.request("GET", "/live.mjpg")
-            status = again.getresponse().status
-            again.close()
+            with closing(http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)) as again:
+                again.request("GET", "/live.mjpg")
+                with again.getresponse() as answer:
+                    status = answer.status
             if status == 200:
                 break
             assert time.monotonic() < deadline

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -95,7 +95,7 @@ def test_a_header_that_takes_too_long_ends_its_connection(monkeypatch: pytest.Mo
 def test_a_connection_is_given_up_when_it_asks_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{CONNECTIONS}._HEADER_SECONDS", 0.3)
     with server() as sink, ExitStack() as stack:
-        client = http.client.HTTPConnection("127.0.0.1", sink.port, timeout=20)
+        client = stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", sink.port, timeout=20)))
         for _ in range(2):
             client.request("GET", "/healthz")
             assert json.loads(client.getresponse().read())["healthy"]

@@ -205,7 +205,7 @@ def test_each_line_of_a_running_line_has_time_level_and_source_and_nothing_is_sa
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()  # closes the pipes too
     assert process.returncode == 0, err
     rows = err.splitlines()
     assert all(FULL.fullmatch(row) for row in rows), err

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,16 @@ def spawn_line(bundle: Path, source: str, results: Path) -> subprocess.Popen[str
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, creationflags=flags)
 
 
+@contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """Whatever comes of the test, the line does not stay and its pipes are closed."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def wait_for_lines(path: Path, count: int, process: subprocess.Popen[str]) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
@@ -155,10 +166,10 @@ def test_a_request_to_stop_ends_after_the_frame_in_hand_with_nothing_lost(
 ) -> None:
     camera = MjpegServer(good_part)
     results = tmp_path / "results.jsonl"
-    process = spawn_line(tiny_bundle, camera.url, results)
-    wait_for_lines(results, 5, process)
-    process.send_signal(getattr(signal, name))
-    out, err = process.communicate(timeout=60)
+    with ended(spawn_line(tiny_bundle, camera.url, results)) as process:
+        wait_for_lines(results, 5, process)
+        process.send_signal(getattr(signal, name))
+        out, err = process.communicate(timeout=60)
     camera.stop()
     assert process.returncode == 0, err
     lines = [json.loads(line) for line in results.read_text().splitlines()]
@@ -205,19 +216,20 @@ def test_a_running_line_changes_its_bundle_and_goes_on(tiny_bundle: Path, tmp_pa
     words = ["run", "-m", bundle, "-s", camera.url, "--hot-swap", "--results", results, "--json"]
     command = [sys.executable, "-m", "patchcore_edge_runtime", *map(str, words)]
     with log.open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-    wait_for_lines(results, 3, process)
-    (bundle / "model.bin").write_bytes(b"not the weights")
-    os.utime(bundle / "manifest.json", ns=(1, 1))
-    wait_for(lambda: "the old one goes on" in log.read_text())
-    wait_for_lines(results, len(results.read_bytes().splitlines()) + 3, process)
-    second = copy_of(tiny_bundle, tmp_path / "second")
-    bundle.rename(tmp_path / "old")
-    second.rename(bundle)
-    wait_for(lambda: "Changed to" in log.read_text())
-    wait_for_lines(results, len(results.read_bytes().splitlines()) + 3, process)
-    process.terminate()
-    out, _ = process.communicate(timeout=60)
+        started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    with ended(started) as process:
+        wait_for_lines(results, 3, process)
+        (bundle / "model.bin").write_bytes(b"not the weights")
+        os.utime(bundle / "manifest.json", ns=(1, 1))
+        wait_for(lambda: "the old one goes on" in log.read_text())
+        wait_for_lines(results, len(results.read_bytes().splitlines()) + 3, process)
+        second = copy_of(tiny_bundle, tmp_path / "second")
+        bundle.rename(tmp_path / "old")
+        second.rename(bundle)
+        wait_for(lambda: "Changed to" in log.read_text())
+        wait_for_lines(results, len(results.read_bytes().splitlines()) + 3, process)
+        process.terminate()
+        out, _ = process.communicate(timeout=60)
     camera.stop()
     assert process.returncode == 0
     assert json.loads(out)["swaps"] == 1

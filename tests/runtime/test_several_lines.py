@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -213,12 +213,10 @@ def running(file: LineFile) -> Iterator[tuple[SeveralLines, Callable[[], list[Sn
 
 
 def ask(port: int, path: str, method: str = "GET") -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request(method, path)
-    answer = connection.getresponse()
-    body = answer.read().decode(errors="replace")
-    connection.close()
-    return answer.status, body
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
 
 
 def cameras(bundle: Path, urls: dict[str, str], more: str = "") -> str:
@@ -261,7 +259,7 @@ def test_a_camera_that_dies_or_never_was_there_disturbs_no_other_line(tiny_bundl
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()  # closes the pipes too
         left.stop()
         right.stop()
     assert process.returncode == 0, err
