@@ -1,5 +1,8 @@
-"""Weights from timm's hub: what was downloaded before is read where it lies; else they are asked for once, briefly, with
-what to do where nobody answers."""
+"""Weights from timm's hub.
+
+What was downloaded before is read where it lies; else the hub is asked once and briefly, with what to do where it does
+not answer.
+"""
 
 from __future__ import annotations
 
