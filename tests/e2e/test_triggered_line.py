@@ -69,7 +69,8 @@ def test_a_triggered_line_from_ready_to_sigterm(
     line = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert manager.recv(4096).startswith(b"READY=1\n")
-        assert _ask(port, "/healthz") == (200, {"healthy": True, "problem": ""})
+        status, health = _ask(port, "/healthz")
+        assert (status, health["state"], health["problem"]) == (200, "healthy", "")
         answers = [_ask(port, f"/trigger?part={part}", "POST") for part in range(3)]
         assert [(status, answer["part"], answer["verdict"]) for status, answer in answers] == [
             (200, str(part), "NG") for part in range(3)
