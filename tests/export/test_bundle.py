@@ -42,15 +42,15 @@ def undated(bundle: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_exporting_again_gives_the_same_bytes_but_for_the_date(
-    tiny_run: Path, tmp_path: Path, precision: Any, request: pytest.FixtureRequest
-) -> None:
-    first: Path = request.getfixturevalue({"fp32": "tiny_bundle", "int8": "int8_bundle"}[precision])
-    export_bundle(tiny_run, tmp_path / "again", GraphOptions(precision=precision))
-    one, two = files(first), files(tmp_path / "again")
+def test_exporting_again_gives_the_same_bytes_but_for_the_date(tiny_run: Path, tmp_path: Path, precision: Any) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    for folder in (first, again):
+        # What the gate finds about half precisions, where the CPU has any, is in the manifest too.
+        export_bundle(tiny_run, folder, GraphOptions(precision=precision))
+    one, two = files(first), files(again)
     del one[MANIFEST], two[MANIFEST]
     assert one == two
-    assert undated(first) == undated(tmp_path / "again")
+    assert undated(first) == undated(again)
 
 
 def test_a_killed_export_leaves_the_earlier_bundle(tiny_run: Path, tiny_bundle: Path, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_cpu_without_vnni_scores_the_same(int8_bundle: Path) -> None:
 
 
 def golden_scores(bundle: Path) -> list[float]:
-    inspector = Inspector(bundle)
+    inspector = Inspector(bundle, inference_precision="f32")
     return [inspector(inspector.bundle.golden_image(one)).pred_score for one in inspector.manifest.golden]
 
 
@@ -104,7 +104,7 @@ def test_int8_takes_fast_search_where_it_pays(tiny_run: Path, tmp_path: Path, mo
     assert manifest.search == "fast"
     assert manifest.quantization is not None
     assert manifest.parity.passed
-    assert Inspector(tmp_path / "auto").golden_deviation <= 0.01
+    assert Inspector(tmp_path / "auto", inference_precision="f32").golden_deviation <= 0.01
 
 
 def test_thresholds_are_found_again_on_the_graphs_own_scores(int8_bundle: Path, tiny_run: Path) -> None:

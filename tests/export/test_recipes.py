@@ -16,6 +16,7 @@ from patchcore_edge.jobs.train import TrainOptions
 from patchcore_edge.runs.checkpoint import load_run
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle, verify_bundle
+from patchcore_edge_export.gate.limits import SCORE_LIMITS, limits_name
 from patchcore_edge_runtime import Inspector
 from patchcore_edge_runtime.bundle.recipe import AugmentOptions, PcaOptions, ScoreRule
 from patchcore_edge_runtime.images.files import read_image
@@ -66,12 +67,13 @@ def test_a_recipe_exports_verifies_and_inspects(
     assert verify_bundle(tmp_path / "bundle", run, None, "CPU").passed
 
     model, _ = load_run(run)
-    inspector = Inspector(tmp_path / "bundle")
     items = prediction_items(tiny_data / "test")
     dataset = ImageDataset(items, model.pre_processor.spec)
     with torch.inference_mode():
         scores = [float(model(torch.from_numpy(dataset.image(i))[None]).pred_score) for i in range(len(items))]
-    found = [inspector(read_image(item.path)).pred_score for item in items]
-    share = 0.25 if graph.precision == "int8" else 5e-3 if graph.precision == "fp16" else 1e-4
-    for item, expected, score in zip(items, scores, found, strict=True):
-        assert score == pytest.approx(expected, rel=share, abs=share * manifest.thresholds.image), item.path
+    for computed in manifest.inference_precisions:
+        inspector = Inspector(tmp_path / "bundle", inference_precision=computed)
+        share = SCORE_LIMITS[limits_name(graph.precision, computed)]
+        for item, expected in zip(items, scores, strict=True):
+            score = inspector(read_image(item.path)).pred_score
+            assert score == pytest.approx(expected, rel=share, abs=share * manifest.thresholds.image), item.path

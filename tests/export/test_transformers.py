@@ -54,7 +54,8 @@ def assert_as_torch(bundle: Path, manifest: Manifest, precision: str) -> None:
     assert manifest.parity.passed
     assert manifest.parity.auroc_torch is not None
     assert manifest.parity.auroc_torch > 0.9, "the weights are random, but not blind"
-    assert Inspector(bundle).golden_deviation <= 0.01
+    assert Inspector(bundle, inference_precision="f32").golden_deviation <= 0.01
+    assert Inspector(bundle).inference_precision == manifest.inference_precisions[0], "it passes the self-test too"
 
 
 def test_a_run_of_another_size_loads_as_it_was_fitted(run: Path) -> None:
