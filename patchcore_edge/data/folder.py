@@ -86,9 +86,10 @@ class Folder(DataModule):
         train, held = hold_out(train, normal_split_ratio, seed)
         train, validation = hold_out(train, val_split_ratio, seed)
         test += held
+        pairs = list(_with_mask_folders(_each(abnormal_dir), _each(mask_dir)))
         _require_mask_folders(root, _each(mask_dir))
         matches = Matches()
-        for defects, masks in _with_mask_folders(_each(abnormal_dir), _each(mask_dir)):
+        for defects, masks in pairs:
             found.append(_defective_folder(root / defects, recursive))
             defective = [ImageItem(path, "defective") for path in found[-1].files]
             own = _mask_folder(root, masks, defects)
