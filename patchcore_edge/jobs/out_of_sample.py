@@ -130,12 +130,14 @@ class OutOfSample:
             pool, used = _opened(store, good)
             parts = self._parts(pool, used, shared_hashes(hashes, dataset, store))
             batches = tuple(item.batch for item in used if item.batch)
-            found = self._out_of_fold(pool, used, units_of(parts.part, batches))
+            # Of both rounds: to compile a backbone takes a second.
+            embed = self._embedder(len(used))
+            found = self._out_of_fold(pool, used, units_of(parts.part, batches), embed)
             shift = None if batches else _shift(used, found.scores)
             if shift is not None:
                 # Neighbours are alike: whole stretches of files are held out, as if each were a batch.
                 batches = stretches_of(len(used))
-                found = self._out_of_fold(pool, used, units_of(parts.part, batches))
+                found = self._out_of_fold(pool, used, units_of(parts.part, batches), embed)
             bank, kept = self._unseen(pool, units_of(parts.part, batches))
         known = self._good(used, found.scores, found.maxima, parts, batches)
         return Scored(used, known, Caught(found.defects), "cross-fitted", kept, shift, bank)
@@ -170,10 +172,11 @@ class OutOfSample:
         named = frozenset(_names([item for item in items if self._files.digest(item.path) in suspects]))
         return GoodScores(scores, maxima, _names(items), parts.part, batches, named)
 
-    def _out_of_fold(self, pool: Pool, items: Sequence[ImageItem], units: NDArray[np.int64]) -> OutOfFold:
+    def _out_of_fold(
+        self, pool: Pool, items: Sequence[ImageItem], units: NDArray[np.int64], embed: Embedder
+    ) -> OutOfFold:
         per_image = _per_image(len(items))
         shown = set(evenly_spaced(len(items)))
-        embed = Embedder(self._model, per_image * len(shown))
 
         def defects(fold: NDArray[np.int64]) -> Iterator[Tensor | None]:
             some = [items[int(i)] for i in fold if int(i) in shown]
@@ -187,11 +190,13 @@ class OutOfSample:
 
     def _synthetic(self, items: Sequence[ImageItem]) -> _Floats:
         """Scores of synthetic defects on some good images, by the run's own bank."""
-        some = evenly_chosen(items)
-        per_image = _per_image(len(items))
-        rows = self._embedded(Embedder(self._model, per_image * len(some)), some, per_image)
+        rows = self._embedded(self._embedder(len(items)), evenly_chosen(items), _per_image(len(items)))
         model = self._model.model
         return np.array(scores_of_all(self._scorer, rows, model.memory_bank, model.feature_space), np.float32)
+
+    def _embedder(self, count: int) -> Embedder:
+        """Of the synthetic defects on so many good images."""
+        return Embedder(self._model, _per_image(count) * len(evenly_spaced(count)))
 
     def _embedded(self, embed: Embedder, items: Sequence[ImageItem], per_image: int) -> Iterator[Tensor | None]:
         """``[P, D]`` features of the defects on some images, None for those that another process embeds."""
