@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from terminals import run_on_terminal
 
 from patchcore_edge_export.gate.limits import UNBOUNDED, failures_of
 from patchcore_edge_runtime.bundle.manifest import ParityReport
@@ -45,26 +43,12 @@ def test_what_is_refused_is_said_in_three_digits_of_what_a_verdict_is_made_by() 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
 def test_int8_says_on_a_terminal_which_step_it_is_at_and_nothing_else_draws_bars(
-    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Path, tmp_path: Path
 ) -> None:
-    import pty
-    import termios
-
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 120))
-    command = [sys.executable, "-m", "patchcore_edge", "export", str(tiny_run), "-o", str(tmp_path / "bundle")]
-    said = b""
-    with subprocess.Popen([*command, "--precision", "int8"], stdout=subprocess.PIPE, stderr=theirs) as process:
-        os.close(theirs)
-        with suppress(OSError):  # the end of a pseudo terminal
-            while more := os.read(ours, 4096):
-                said += more
-        assert process.stdout is not None
-        out = process.stdout.read().decode()
-    os.close(ours)
-    assert process.returncode == 0, said
-    steps = [step for step in ("8 bits, 1 of 3", "8 bits, 2 of 3", "8 bits, 3 of 3", "gate") if step in said.decode()]
-    assert len(steps) == 4, said
-    assert "Statistics collection" not in said.decode() + out
-    assert re.search(r"scores are off by [\d.]+ % of the threshold \(limit 25 %\)", out)
+    words = ("export", tiny_run, "-o", tmp_path / "bundle", "--precision", "int8")
+    done = run_on_terminal(*words, program="patchcore_edge", columns=120)
+    assert done.returncode == 0, done.stderr
+    steps = [step for step in ("8 bits, 1 of 3", "8 bits, 2 of 3", "8 bits, 3 of 3", "gate") if step in done.stderr]
+    assert len(steps) == 4, done.stderr
+    assert "Statistics collection" not in done.stderr + done.stdout
+    assert re.search(r"scores are off by [\d.]+ % of the threshold \(limit 25 %\)", done.stdout)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import pytest
 from conftest import good_part, run_cli
+from terminals import run_on_terminal
 
 RUNTIME = "patchcore_edge_runtime"
 
@@ -60,27 +58,9 @@ def test_a_line_that_goes_on_says_so_in_its_log_once(tiny_bundle: Path, parts: P
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
-def test_on_a_terminal_the_last_line_says_how_far_it_is_and_goes_at_the_end(
-    tiny_bundle: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import pty
-    import termios
-
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    monkeypatch.setenv("TERM", "xterm")
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 160))
-    command = [sys.executable, "-m", RUNTIME, "run", "-m", str(tiny_bundle), "-s", str(parts)]
-    said = b""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs) as process:
-        os.close(theirs)
-        with suppress(OSError):  # the end of a pseudo terminal
-            while more := os.read(ours, 4096):
-                said += more
-        assert process.stdout is not None
-        out = process.stdout.read().decode()
-    os.close(ours)
-    assert process.returncode == 0, said
-    assert re.search(r"\d inspected  OK \d  WARN 0  NG \d  ERROR \d  [\d.]+ fps", said.decode())
-    assert said.decode().rstrip().endswith("\x1b[2K"), "the line is wiped"
-    assert "inspected" not in out
+def test_on_a_terminal_the_last_line_says_how_far_it_is_and_goes_at_the_end(tiny_bundle: Path, parts: Path) -> None:
+    done = run_on_terminal("run", "-m", tiny_bundle, "-s", parts, program=RUNTIME, columns=160)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d inspected  OK \d  WARN 0  NG \d  ERROR \d  [\d.]+ fps", done.stderr)
+    assert done.stderr.rstrip().endswith("\x1b[2K"), "the line is wiped"
+    assert "inspected" not in done.stdout

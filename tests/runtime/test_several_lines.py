@@ -19,12 +19,15 @@ import pytest
 from conftest import good_part, run_cli
 from line_records import free_port, make_record, program, wait_for
 from mjpeg_server import MjpegServer
+from typer.testing import CliRunner
 
 from patchcore_edge_runtime import Inspector
 from patchcore_edge_runtime.bundle.bundle import Bundle
 from patchcore_edge_runtime.bundle.edit import BundleEdit, edit_bundle
+from patchcore_edge_runtime.cli import app
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.inspection import opened_backend
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.inspection.shared_models import SharedModels
 from patchcore_edge_runtime.line.config_file import LineFile, load_line, load_lines
@@ -197,6 +200,26 @@ def test_check_says_what_is_wrong_with_each_line_in_one_go(tiny_bundle: Path, ti
     for words in ("left: [sinks.jsonl]: ", "right: [sinks.jsonl]: "):
         assert words in done.stderr
     assert done.stderr.count("is no bundle") == 1, "what they share is wrong once"
+
+
+@pytest.mark.parametrize("command", ["check", "swap"])
+def test_a_command_that_looks_at_several_lines_compiles_their_bundle_once(
+    command: str, tiny_bundle: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+
+    class Counted(OpenVINOBackend):
+        def __init__(self, model_xml: Path, device: str, *words: Any) -> None:
+            compiled.append(device)
+            super().__init__(model_xml, device, *words)
+
+    monkeypatch.setattr(opened_backend, "OpenVINOBackend", Counted)
+    config = write(tmp_path, "inference_precision = 'f32'" + two_folders(Path("bundle"), tiny_data))
+    shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    words = ["-c", str(config)]
+    done = CliRunner().invoke(app, ["check", *words] if command == "check" else ["swap", str(tiny_bundle), *words])
+    assert done.exit_code == 0, done.output
+    assert compiled == ["CPU"]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import typer
 from ..errors import ConfigError, PatchcoreEdgeError
 
 if TYPE_CHECKING:
+    from ..inspection.inspector import Inspector
     from ..inspection.shared_models import SharedModels
     from ..line.config import LineConfig
 
@@ -34,7 +35,8 @@ def check(
     file = load_lines(config, {}, os.environ)
     models = SharedModels(len(file.lines))
     faults: list[PatchcoreEdgeError] = []
-    found = [_check_line(line, models, faults, f"{line.name}: " if file.several else "") for line in file.lines]
+    # Kept to the end: a model is shared as long as somebody has it.
+    inspectors = [_check_line(line, models, faults, f"{line.name}: " if file.several else "") for line in file.lines]
     if file.server is not None:
         try:
             _note(check_sinks({"http": file.server}, file.lines[0].folder))
@@ -45,20 +47,25 @@ def check(
         raise type(faults[0])(" ".join(dict.fromkeys(str(fault) for fault in faults)))
     if packages := explain_two_packages():
         typer.echo(f"Warning: {packages}", err=True)
-    for line, (model_id, place, computed_in) in zip(file.lines, found, strict=True):
+    for line, inspector in zip(file.lines, inspectors, strict=True):
+        assert inspector is not None  # or there are faults
+        model_id = inspector.manifest.model_id
+        # What a server computes in is its own affair.
+        computed_in = inspector.inference_precision if line.server is None else ""
         if as_json:
             facts: dict[str, Any] = {**line.model_dump(mode="json"), "model_id": model_id, "computed_in": computed_in}
             typer.echo(json.dumps(shown_values(facts)))
         else:
             uri = shown_url(line.source.uri)
+            place = line.device if line.server is None else inspector.execution_devices[0]
             where = f"{place} in {computed_in}" if computed_in else place
             typer.echo(f"{config} is in order: {line.name}, {uri} → {model_id} on {where}")
 
 
 def _check_line(
     line: LineConfig, models: SharedModels, faults: list[PatchcoreEdgeError], whose: str
-) -> tuple[str, str, str]:
-    """The model that judges, where it is computed and in what; what is wrong is added to ``faults``."""
+) -> Inspector | None:
+    """What judges; None where it does not open. What is wrong is added to ``faults``."""
     from ..line.runner import open_inspector
     from ..line.watch_state import check_watch_state
     from ..sinks.check import check_sinks
@@ -72,14 +79,10 @@ def _check_line(
     except ConfigError as error:
         faults.append(ConfigError(f"{whose}{error}"))
     try:
-        inspector = open_inspector(line, models=models)
-        place = line.device if line.server is None else inspector.execution_devices[0]
-        # What a server computes in is its own affair.
-        computed_in = inspector.inference_precision if line.server is None else ""
-        return inspector.manifest.model_id, place, computed_in
+        return open_inspector(line, models=models)
     except PatchcoreEdgeError as error:
         faults.append(error)
-        return "", "", ""
+        return None
 
 
 def _note(notes: list[str]) -> None:

@@ -56,8 +56,8 @@ def _place_of(config: Path | None, new: Path) -> Path:
     if len(places) != 1 or None in places:
         raise ConfigError(f"The lines of {config} have no one bundle folder together; give its place instead of -c.")
     models = SharedModels(len(lines))
-    for line in lines:
-        open_inspector(line, new.absolute(), models)
+    # Kept to the end: a model is shared as long as somebody has it.
+    _inspectors = [open_inspector(line, new.absolute(), models) for line in lines]
     return next(place for place in places if place is not None)
 
 

@@ -95,7 +95,7 @@ def draw_notice(canvas: Image, text: str) -> None:
     height, width = int(canvas.shape[0]), int(canvas.shape[1])
     strip = min(max(18, height // 14), max(6, height // 4))
     top = height * 4 // 5 - strip
-    _shade(canvas, top, strip)
+    _shade(canvas[top : top + strip])
     scale = _fit([text], strip * 0.42, width * 0.9)
     _write(canvas, text, (width - _width(text, scale)) / 2, top + strip / 2, scale)
 
@@ -110,8 +110,7 @@ def draw_table(canvas: Image, rows: Sequence[tuple[str, str]]) -> None:
     scale *= min(1.0, width * 0.86 / (sum(widths) + 2 * line))
     widths = [max(_width(text, scale) for text in column) for column in columns]
     left, top = (width - sum(widths) - 2 * line) / 2, (height - line * (len(rows) + 1)) / 2
-    box = canvas[max(0, round(top)) : round(height - top), max(0, round(left)) : round(width - left)]
-    box[:] = cv2.convertScaleAbs(box, alpha=_SHADE)
+    _shade(canvas[max(0, round(top)) : round(height - top), max(0, round(left)) : round(width - left)])
     for number, (name, meaning) in enumerate(rows, 1):
         _write(canvas, name, left + line / 2, top + line * number, scale)
         _write(canvas, meaning, left + line * 1.5 + widths[0], top + line * number, scale)
@@ -165,9 +164,8 @@ def _wrap(text: str, scale: float, room: int) -> list[str]:
     return lines
 
 
-def _shade(canvas: Image, top: int, height: int) -> None:
-    strip = canvas[top : top + height]
-    strip[:] = cv2.convertScaleAbs(strip, alpha=_SHADE)
+def _shade(part: Image) -> None:
+    part[:] = cv2.convertScaleAbs(part, alpha=_SHADE)
 
 
 def _ascii(text: str) -> str:
