@@ -87,13 +87,17 @@ class GraphBuilder:
     ) -> None:
         self.judge = inputs.unseen or fitted
         self._folder, self._fitted, self._thresholds = folder, fitted, thresholds
-        self._options, self._inputs, self._images = options, inputs, images
+        self._options, self._inputs = options, inputs
         self._torch = Reference(fitted)
         self._judge_torch = self._torch if inputs.unseen is None else Reference(self.judge)
         self._lowering: Lowering | None = None
         if options.precision == "int8" or options.compress_weights:
             self._lowering = Lowering(compressed=options.compress_weights, train=inputs.train, batch=options.batch)
         self._samples = gate_samples(images, cell=patch_cell(fitted), hidden=fitted.hidden)
+        # What the written graph itself is shown, besides what a stand-in for it was.
+        self._further = list(inputs.labelled)
+        if inputs.unseen is not None:
+            self._further += gate_samples(images, hidden=fitted.hidden, seen=True)
 
     def build_and_check(self, plan: FastPlan | None, why: str) -> BuildResult:
         """The graph of a plan, of exact search without one; ``why`` that plan."""
@@ -135,17 +139,12 @@ class GraphBuilder:
         def opened(xml: Path) -> OpenVINOBackend:
             return OpenVINOBackend(xml, "CPU", "latency", inference_precision=precision)
 
-        graph, further = opened(self._folder / MODEL_XML), list(self._inputs.labelled)
+        graph = opened(self._folder / MODEL_XML)
         if twin is None:
-            return [
-                Trial(self._torch, graph, self._samples, onnx),
-                Trial(self._torch, graph, further, onnx),
-            ]
-        further += gate_samples(self._images, hidden=self._fitted.hidden, seen=True)
-        return [
-            Trial(self._judge_torch, opened(twin.xml), self._samples, onnx and twin.onnx),
-            Trial(self._torch, graph, further, onnx),
-        ]
+            first = Trial(self._torch, graph, self._samples, onnx)
+        else:
+            first = Trial(self._judge_torch, opened(twin.xml), self._samples, onnx and twin.onnx)
+        return [first, Trial(self._torch, graph, self._further, onnx)]
 
     def _write(self, model: Patchcore, plan: FastPlan | None, xml: Path, onnx_file: Path) -> ONNXRuntimeBackend:
         edge, half = EdgeModel(model, plan), self._options.precision == "fp16"

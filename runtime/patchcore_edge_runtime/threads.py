@@ -14,7 +14,7 @@ from .errors import PatchcoreEdgeError
 from .logs import log_failure
 from .shown import shown
 
-__all__ = ["describe_failure", "keep_running"]
+__all__ = ["describe_failure", "keep_running", "start_thread"]
 
 _LOG = logging.getLogger(__name__)
 _PACKAGE = "patchcore_edge"
@@ -54,8 +54,12 @@ def keep_running(
             _rest(pause, ended)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    # What is logged there names the same line as here.
-    thread = threading.Thread(target=copy_context().run, args=(run,), name=name, daemon=True)
+    return start_thread(name, run)
+
+
+def start_thread(name: str, work: Callable[[], object]) -> threading.Thread:
+    """Start a daemon that does ``work`` once; what is logged there names the same line as here."""
+    thread = threading.Thread(target=copy_context().run, args=(work,), name=name, daemon=True)
     thread.start()
     return thread
 

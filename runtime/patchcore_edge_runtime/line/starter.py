@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from ..bundle.manifest import Manifest
+from ..sinks.check import EXTRAS
 from ..sources import is_live, is_watched
 from .schema import SCHEMA_FILE, line_schema
 
@@ -21,7 +22,6 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
 }
 _SET = ("jsonl", "archive")
 _MORE = {"cache_dir": "cache", "inference_num_threads": 1}
-_EXTRAS = {"http", "mqtt", "modbus"}
 
 
 def starter_file(manifest: Manifest, bundle: str, source: str, name: str) -> str:
@@ -94,7 +94,7 @@ def _sink(kind: str, schema: dict[str, Any]) -> list[str]:
     table = schema["properties"]["sinks"]["properties"][kind]["$ref"].rsplit("/", 1)[1]
     about = schema["$defs"][table]
     mark = "" if kind in _SET else "# "
-    extra = f"  (pip install 'patchcore-edge-runtime[{kind}]')" if kind in _EXTRAS else ""
+    extra = f"  (pip install 'patchcore-edge-runtime[{kind}]')" if kind in EXTRAS else ""
     rows = [
         (_row if kind in _SET else _comment)(key, value, about["properties"][key]["description"])
         for key, value in _EXAMPLES[kind].items()

@@ -73,10 +73,9 @@ class SharedNotifier:
 
     def __init__(self, notifier: Notifier, names: Sequence[str]) -> None:
         self._notifier = notifier
-        self._ready, self._running, self._fed = set[str](), set(names), set[str]()
+        self._starting, self._running, self._fed = set(names), set(names), set[str]()
         self._status = dict.fromkeys(names, "starting.")
         self._problems: dict[str, str] = {}
-        self._names = frozenset(names)
         self._lock = threading.Lock()
 
     def of(self, name: str) -> Notifier:
@@ -96,9 +95,9 @@ class SharedNotifier:
         self._problems[name] = " ".join(f"{name}: {problem}" for problem in problems)
         if "READY=1" in lines:
             self._running.add(name)
-            if len(self._ready | {name}) == len(self._names) > len(self._ready):
+            if self._starting == {name}:
                 words.append("READY=1")
-            self._ready.add(name)
+            self._starting.discard(name)
         if "STOPPING=1" in lines:
             self._running.discard(name)
             words += [] if self._running else ["STOPPING=1"]

@@ -12,9 +12,10 @@ from .base import SinkSettings, missing_extra
 from .places import check_places, occupied
 from .registry import SINKS
 
-__all__ = ["check_sinks", "shared_places"]
+__all__ = ["EXTRAS", "check_sinks", "shared_places"]
 
-_EXTRAS = {"http": ("starlette", "uvicorn"), "mqtt": ("paho",), "modbus": ("pymodbus",)}
+EXTRAS = {"http": ("starlette", "uvicorn"), "mqtt": ("paho",), "modbus": ("pymodbus",)}
+"""What each kind of sink that needs an extra of its name imports from it."""
 
 
 def check_sinks(settings: Mapping[str, SinkSettings], folder: Path) -> list[str]:
@@ -61,7 +62,7 @@ def shared_places(tables: Iterable[tuple[str, SinkSettings, Path]]) -> list[str]
 
 def _check_sink(name: str, table: SinkSettings, folder: Path) -> list[str]:
     kind = table.kind or name
-    if not all(find_spec(package) for package in _EXTRAS.get(kind, ())):
+    if not all(find_spec(package) for package in EXTRAS.get(kind, ())):
         raise missing_extra(kind)
     notes = []
     for place in check_places(table, folder).values():

@@ -6,11 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextvars import copy_context
+from functools import partial
 
 from ..errors import FrameError, PatchcoreEdgeError, SourceError
 from ..shown import shown
-from ..threads import keep_running
+from ..threads import keep_running, start_thread
 from .base import Frame, turned
 from .connection import Capture, Connection, let_go
 from .pace import Captured, Pace, news
@@ -159,10 +159,7 @@ class LiveSource:
         backoff = _FIRST_BACKOFF
         while not self._stopped:
             connection = Connection(time.monotonic())
-            # In this context: what is logged there names the same line as here.
-            run, words = copy_context().run, (self._grab, connection)
-            thread = threading.Thread(target=run, args=words, name=f"capture {self.name}", daemon=True)
-            thread.start()
+            thread = start_thread(f"capture {self.name}", partial(self._grab, connection))
             self._watch(connection)
             if self._stopped:
                 thread.join(1.0)

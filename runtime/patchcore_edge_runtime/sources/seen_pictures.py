@@ -92,8 +92,10 @@ class SeenPictures:
         self.device: int | None = None
         self.forgotten_up_to = -math.inf
         self._lock = PlaceLock(state, holder) if state is not None else None
+        self._database: Database | None = None
         try:
-            self._database = Database(state, _SCHEMA, self._begun_anew) if state is not None else None
+            if state is not None:
+                self._database = Database(state, _SCHEMA, self._begun_anew)
             self._load()
         except BaseException:
             self.close()
@@ -153,8 +155,7 @@ class SeenPictures:
 
     def close(self) -> None:
         """Let go of the file; what was not saved is not."""
-        if getattr(self, "_database", None) is not None:
-            assert self._database is not None
+        if self._database is not None:
             self._database.close()
         if self._lock is not None:
             self._lock.close()
