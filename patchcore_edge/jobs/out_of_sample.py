@@ -16,7 +16,7 @@ from patchcore_edge_runtime.path_text import path_text
 from ..data import ImageItem
 from ..data.decoded_files import DecodedFiles
 from ..data.evenly_spaced import evenly_chosen, evenly_spaced
-from ..data.perceptual_hash import perceptual_hash
+from ..data.perceptual_hash import PictureHashes
 from ..data.synthetic_defects import make_defects
 from ..engine import Engine
 from ..fit.copies import Parts, find_parts
@@ -42,7 +42,7 @@ from .cross_validation import (
     units_of,
     unseen_bank,
 )
-from .shared import shared_scores
+from .shared import shared_hashes, shared_scores
 
 __all__ = ["OutOfSample", "Scored"]
 
@@ -111,10 +111,11 @@ class OutOfSample:
         """Images that the run's bank has not seen."""
         good = _in_order([item for item in items if not item.is_defective])
         bank, space = self._model.model.memory_bank, self._model.model.feature_space
-        with self._engine.features(self._model, self._files.dataset(good)) as store:
+        dataset, hashes = self._files.dataset(good), PictureHashes()
+        with self._engine.features(self._model, dataset, watch=hashes.watch) as store:
             pool, used = _opened(store, good)
             found = image_scores(self._scorer, pool, range(len(used)), self._scorer.patches, bank, space)
-            parts = self._parts(pool, used)
+            parts = self._parts(pool, used, shared_hashes(hashes, dataset, store))
         scores, maxima = found[:, 0], found[:, 1]
         caught = Caught(self._synthetic(used), self._defective([item for item in items if item.is_defective]))
         known = self._good(used, scores, maxima, parts)
@@ -124,16 +125,19 @@ class OutOfSample:
     def cross_fitted(self, items: Sequence[ImageItem]) -> Scored:
         """The training images, each by a bank that has not seen it, nor its part or batch."""
         good = _in_order(items)
-        with self._engine.features(self._model, self._files.dataset(good), augment=True) as store:
+        dataset, hashes = self._files.dataset(good), PictureHashes()
+        with self._engine.features(self._model, dataset, watch=hashes.watch, augment=True) as store:
             pool, used = _opened(store, good)
-            parts = self._parts(pool, used)
+            parts = self._parts(pool, used, shared_hashes(hashes, dataset, store))
             batches = tuple(item.batch for item in used if item.batch)
-            found = self._out_of_fold(pool, used, units_of(parts.part, batches))
+            # Of both rounds: to compile a backbone takes a second.
+            embed = self._embedder(len(used))
+            found = self._out_of_fold(pool, used, units_of(parts.part, batches), embed)
             shift = None if batches else _shift(used, found.scores)
             if shift is not None:
                 # Neighbours are alike: whole stretches of files are held out, as if each were a batch.
                 batches = stretches_of(len(used))
-                found = self._out_of_fold(pool, used, units_of(parts.part, batches))
+                found = self._out_of_fold(pool, used, units_of(parts.part, batches), embed)
             bank, kept = self._unseen(pool, units_of(parts.part, batches))
         known = self._good(used, found.scores, found.maxima, parts, batches)
         return Scored(used, known, Caught(found.defects), "cross-fitted", kept, shift, bank)
@@ -147,13 +151,9 @@ class OutOfSample:
         scores = image_scores(self._scorer, pool, unseen, len(pool) // len(units), bank, space)[:, 0]
         return bank, {int(unseen[place]): score for place, score in _spread(scores).items()}
 
-    def _parts(self, pool: Pool, items: Sequence[ImageItem]) -> Parts:
+    def _parts(self, pool: Pool, items: Sequence[ImageItem], hashes: Sequence[NDArray[np.bool_]]) -> Parts:
         batches = [item.batch for item in items if item.batch]
         digests = [self._files.digest(item.path) for item in items]
-        job = ranks()
-        seen = [perceptual_hash(self._files.pixels(items[place].path)) for place in job.stretch(len(items))]
-        bits = np.stack(seen) if seen else np.zeros((0, 64), np.bool_)
-        hashes = list(job.gather(torch.from_numpy(bits)).numpy())
         own = without_copies(pool, len(items), self._scorer.patches)
         parts = find_parts(own, self._scorer.grid, digests, batches, hashes)
         self._notify(str(parts))
@@ -172,10 +172,11 @@ class OutOfSample:
         named = frozenset(_names([item for item in items if self._files.digest(item.path) in suspects]))
         return GoodScores(scores, maxima, _names(items), parts.part, batches, named)
 
-    def _out_of_fold(self, pool: Pool, items: Sequence[ImageItem], units: NDArray[np.int64]) -> OutOfFold:
+    def _out_of_fold(
+        self, pool: Pool, items: Sequence[ImageItem], units: NDArray[np.int64], embed: Embedder
+    ) -> OutOfFold:
         per_image = _per_image(len(items))
         shown = set(evenly_spaced(len(items)))
-        embed = Embedder(self._model, per_image * len(shown))
 
         def defects(fold: NDArray[np.int64]) -> Iterator[Tensor | None]:
             some = [items[int(i)] for i in fold if int(i) in shown]
@@ -189,11 +190,13 @@ class OutOfSample:
 
     def _synthetic(self, items: Sequence[ImageItem]) -> _Floats:
         """Scores of synthetic defects on some good images, by the run's own bank."""
-        some = evenly_chosen(items)
-        per_image = _per_image(len(items))
-        rows = self._embedded(Embedder(self._model, per_image * len(some)), some, per_image)
+        rows = self._embedded(self._embedder(len(items)), evenly_chosen(items), _per_image(len(items)))
         model = self._model.model
         return np.array(scores_of_all(self._scorer, rows, model.memory_bank, model.feature_space), np.float32)
+
+    def _embedder(self, count: int) -> Embedder:
+        """Of the synthetic defects on so many good images."""
+        return Embedder(self._model, _per_image(count) * len(evenly_spaced(count)))
 
     def _embedded(self, embed: Embedder, items: Sequence[ImageItem], per_image: int) -> Iterator[Tensor | None]:
         """``[P, D]`` features of the defects on some images, None for those that another process embeds."""

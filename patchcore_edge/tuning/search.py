@@ -116,23 +116,22 @@ class Search:
 
         Processes that share the job judge a layout each at a time.
         """
-        job, mine = ranks(), None
+        job = ranks()
         with ExitStack() as held:
             judge: Callable[[Layout], Found] | None = None
             for start in range(0, len(layouts), job.size):
                 some = layouts[start : start + job.size]
-                known = [self.journal.read(layout) for layout in some]
-                lacking = [some[place] for place in job.first_value([i for i, one in enumerate(known) if one is None])]
+                own = {layout: found for layout in some if (found := self.journal.read(layout)) is not None}
+                places = job.first_value([place for place, layout in enumerate(some) if layout not in own])
+                lacking = [some[place] for place in places]
                 if lacking:
                     if self._late():
                         return
                     judge = judge or held.enter_context(self._judging(view))
-                    mine = judge(lacking[job.rank]) if job.rank < len(lacking) else None
-                for place, layout in enumerate(some):
-                    own = known[place]
-                    if layout in lacking:
-                        own = mine if lacking.index(layout) == job.rank else None
-                    found = _everybodys(own, self._sizes)
+                    if job.rank < len(lacking):
+                        own[lacking[job.rank]] = judge(lacking[job.rank])
+                for layout in some:
+                    found = _everybodys(own.get(layout), self._sizes)
                     if layout in lacking:
                         self.journal.write(layout, found)
                     self._keep(layout, found, bar)
