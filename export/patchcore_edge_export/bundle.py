@@ -28,7 +28,7 @@ from patchcore_edge.runs.checkpoint import (
 from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
 from patchcore_edge_runtime.bundle.calibration_facts import without_folders
-from patchcore_edge_runtime.bundle.lower_precision import InferencePrecision, LowerName, LowerTolerance
+from patchcore_edge_runtime.bundle.lower_precision import InferencePrecision, LowerTolerance
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, GoldenImage, Manifest, ModelFacts, ParityReport
 from patchcore_edge_runtime.errors import BundleError, CheckpointError
 from patchcore_edge_runtime.images.preprocess import Image
@@ -211,18 +211,13 @@ def _golden(
     lower = {
         one.name: (
             OpenVINOBackend(folder / MODEL_XML, "CPU", "latency", inference_precision=one.name),
-            _lower_limits(one.name, built.search),
+            LowerTolerance(score=SCORE_LIMITS[one.name], map=LIMITS[one.name].map_for(built.search)),
         )
         for one in built.lower
         if one.parity.passed
     }
     of_maps = max(built.parity.map_limit, LEAST_MAP_TOLERANCE)
     return write_golden(folder, chosen, Expectation(graph, own, tolerance, of_maps, lower))
-
-
-def _lower_limits(name: LowerName, search: str) -> LowerTolerance:
-    limits = LIMITS[name]
-    return LowerTolerance(score=limits.score, map=limits.fast_map if search == "fast" else limits.map)
 
 
 def _as_it_leaves(facts: CalibrationFacts) -> CalibrationFacts:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchcore_edge.models import InferenceBatch
-from patchcore_edge_export.gate.deviation import UNBOUNDED, Reference, Scales
+from patchcore_edge_export.gate.deviation import Reference, Scales
+from patchcore_edge_export.gate.limits import UNBOUNDED
 from patchcore_edge_export.gate.parity import LIMITS, Sample, Trial, compare, judge
 from patchcore_edge_export.gate.separation import Separation, separation
 from patchcore_edge_runtime.bundle.manifest import ParityReport

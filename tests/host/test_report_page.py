@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-import subprocess
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from line_records import program
+from browser import browse
 
 from patchcore_edge.data import DataModule, ImageItem
 from patchcore_edge.metrics.evaluator import evaluate
@@ -64,14 +63,6 @@ def report(path: Path, title: str = "run: parts", picture: tuple[int, int] = (8,
     thresholds = Thresholds(image=LIMIT, pixel=LIMIT)
     write_report(path, title, {}, found, evaluate(found, thresholds), LIMIT, views, facts)
     return path
-
-
-def browse(address: str, profile: Path, *words: str) -> str:
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
-    command = [program("chromium", "google-chrome"), *flags, "--disable-dev-shm-usage", f"--user-data-dir={profile}"]
-    done = subprocess.run([*command, *words, address], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import http.client
 import json
 import re
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from browser import browse
 from line_records import make_record, program, wait_for
 
 from patchcore_edge_runtime.bundle.bundle import Bundle
@@ -420,17 +420,7 @@ def test_a_taken_port_is_an_error_with_its_number() -> None:
 
 
 def _browse(url: str, profile: Path, *words: str) -> str:
-    flags = (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-dev-shm-usage",
-    )
-    chromium = [program("chromium", "google-chrome"), *flags, f"--user-data-dir={profile}", "--timeout=4000"]
-    done = subprocess.run([*chromium, *words, url], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return browse(url, profile, "--timeout=4000", *words)
 
 
 def test_the_status_page_in_a_browser(tmp_path: Path) -> None:

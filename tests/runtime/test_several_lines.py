@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import browse
 from conftest import good_part, run_cli
 from line_records import free_port, make_record, program, wait_for
 from mjpeg_server import MjpegServer
@@ -466,7 +467,7 @@ def test_systemd_hears_of_all_lines_together() -> None:
 
 def test_the_overview_in_a_browser_shows_each_line(tmp_path: Path) -> None:
     pytest.importorskip("uvicorn", reason="needs the package uvicorn")
-    chromium = program("chromium", "google-chrome")
+    program("chromium", "google-chrome")
     server = SharedServer(HttpSettings(port=0), ["left", "right <b>"])
     try:
         for name, verdict in (("left", Verdict.NG), ("right <b>", Verdict.OK)):
@@ -476,15 +477,8 @@ def test_the_overview_in_a_browser_shows_each_line(tmp_path: Path) -> None:
             status.add(record.result)
             page.write(record)
             server.say(name, "running")
-        flags = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--virtual-time-budget=4000",
-            f"--user-data-dir={tmp_path}",
-        ]
-        words = [chromium, *flags, "--dump-dom", f"http://127.0.0.1:{server.port}/"]
-        page_text = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout
+        address = f"http://127.0.0.1:{server.port}/"
+        page_text = browse(address, tmp_path, "--virtual-time-budget=4000", "--dump-dom")
     finally:
         server.close()
     assert '<a class="NG" href="line/left/"><h2 class="">left</h2><b class="">NG</b>' in page_text

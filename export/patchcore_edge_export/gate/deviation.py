@@ -23,7 +23,7 @@ from patchcore_edge_runtime.verdict import Thresholds
 from .limits import UNBOUNDED
 from .ties import tied_scores
 
-__all__ = ["UNBOUNDED", "Raw", "Reference", "Scales", "TorchModel", "largest", "raw"]
+__all__ = ["Raw", "Reference", "Scales", "TorchModel", "largest", "raw"]
 
 _KEPT_BYTES = 512 << 20
 

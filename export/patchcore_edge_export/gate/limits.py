@@ -37,6 +37,10 @@ class Limits:
     flips: float = 0.0
     seen: float = 0.05
 
+    def map_for(self, search: str) -> float:
+        """Of a map of that search."""
+        return self.fast_map if search == "fast" else self.map
+
 
 LIMITS = {
     "fp32": Limits(score=1e-4, map=1e-3, fast_map=0.2, auroc_drop=1e-3),

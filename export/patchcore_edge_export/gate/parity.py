@@ -18,14 +18,13 @@ from patchcore_edge_runtime.verdict import Thresholds
 
 from ..progress import Shown
 from ..samples import Sample
-from .deviation import UNBOUNDED, Raw, Reference, Scales, TorchModel, largest, raw
+from .deviation import Raw, Reference, Scales, TorchModel, largest, raw
 from .limits import LIMITS, SCORE_LIMITS, Limits, failures_of
 from .separation import Separation, separation
 
 __all__ = [
     "LIMITS",
     "SCORE_LIMITS",
-    "UNBOUNDED",
     "Limits",
     "Sample",
     "Trial",
@@ -229,7 +228,7 @@ def _facts(found: _Found, device: str, limits: Limits, search: str, scales: Scal
         recall_graph=told and told.recall[1],
         recall_drop_limit=told and told.recall_drop_limit,
         score_limit=limits.score,
-        map_limit=limits.fast_map if search == "fast" else limits.map,
+        map_limit=limits.map_for(search),
         onnx=_onnx(found.onnx),
         passed=True,
     )

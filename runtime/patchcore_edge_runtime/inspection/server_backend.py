@@ -137,7 +137,7 @@ class ServerBackend:
     def _open(self) -> tuple[ServerSession, float]:
         connection = self._connect(self._settings)
         try:
-            session = ServerSession(connection, self._settings, self._bundle, self._images.shape)
+            session = ServerSession(connection, self._settings, self._images.shape)
             golden = self._bundle.manifest.golden
             deviation = max(check_golden(self._bundle, image, session, self.name) for image in golden)
             session.tested()

@@ -9,7 +9,6 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.bundle import Bundle
 from ..images.preprocess import Image
 from ..serving.errors import ServerError, said
 from ..serving.kserve import Connection, Tensor
@@ -27,16 +26,13 @@ class ServerSession:
     Args:
         connection: just opened; closed with the session, or when nobody has it any more.
         settings: of the server.
-        bundle: whose graph the model should be.
-        shape: of the graph's input.
+        shape: of the input of the graph that the model should be.
 
     Raises:
         ServerError: the server has no such model, or one of another interface.
     """
 
-    def __init__(
-        self, connection: Connection, settings: ServerSettings, bundle: Bundle, shape: tuple[int, ...]
-    ) -> None:
+    def __init__(self, connection: Connection, settings: ServerSettings, shape: tuple[int, ...]) -> None:
         self._connection, self._settings = connection, settings
         weakref.finalize(self, connection.close)
         self._shape = shape

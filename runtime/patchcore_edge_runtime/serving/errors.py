@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..errors import shortened
+from ..errors import ConfigError, shortened
 from ..shown import printable, shown
 
-__all__ = ["ServerError", "said"]
+__all__ = ["ServerError", "missing_packages", "said"]
 
 
 class ServerError(RuntimeError):
@@ -14,6 +14,11 @@ class ServerError(RuntimeError):
     Its text is the end of a sentence about the server. A ``RuntimeError``, as a ``Backend`` raises it: the frame is
     ERROR, and the next one may succeed.
     """
+
+
+def missing_packages() -> ConfigError:
+    """The error for gRPC without what the extra ``serving`` installs."""
+    return ConfigError("grpc:// needs packages that are not installed; pip install 'patchcore-edge-runtime[serving]'.")
 
 
 def said(text: object) -> str:

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import ConfigError
-from .errors import ServerError, said
+from .errors import ServerError, missing_packages, said
 from .wire import Wire
 
 __all__ = ["UnaryCalls"]
@@ -48,9 +47,7 @@ class UnaryCalls:
             from h2.settings import SettingCodes
         except ImportError:
             wire.close()
-            raise ConfigError(
-                "grpc:// needs packages that are not installed; pip install 'patchcore-edge-runtime[serving]'."
-            ) from None
+            raise missing_packages() from None
         self._wire, self._headers = wire, headers
         self._http2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         self._http2.initiate_connection()

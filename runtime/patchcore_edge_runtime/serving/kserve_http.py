@@ -110,18 +110,16 @@ class HttpConnection:
             self._http.request(method, self._path + path, body, {**self._headers, **(headers or {})})
             response = self._http.getresponse()
             content = response.read(limit + 1)
+            if response.status != http.HTTPStatus.OK:
+                raise ServerError(_refusal(response.status, content[:_MAX_JSON], binary=body is not None))
+            if len(content) > limit or not response.isclosed():
+                raise ServerError(f"its answer has more than {limit} bytes, which no answer of this model has")
         except (http.client.HTTPException, ValueError, OSError) as error:
             self.close()
             raise ServerError(f"it does not answer as HTTP has it ({said(error)[:_MAX_WHY]})") from None
         except ServerError:
             self.close()
             raise
-        if response.status != http.HTTPStatus.OK:
-            self.close()
-            raise ServerError(_refusal(response.status, content[:_MAX_JSON], binary=body is not None))
-        if len(content) > limit or not response.isclosed():
-            self.close()
-            raise ServerError(f"its answer has more than {limit} bytes, which no answer of this model has")
         if response.will_close:
             self.close()
         return response.headers, content

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from .errors import missing_packages
 
 __all__ = ["DESCRIPTION", "SERVICE", "message"]
 
@@ -28,9 +28,7 @@ def message(name: str) -> Any:
     try:
         from google.protobuf import message_factory
     except ImportError:
-        raise ConfigError(
-            "grpc:// needs packages that are not installed; pip install 'patchcore-edge-runtime[serving]'."
-        ) from None
+        raise missing_packages() from None
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"inference.{name}"))
 
 

@@ -14,7 +14,7 @@ from ..atomic_folder import atomic_folder
 from ..bundle.bundle import Bundle
 from ..bundle.graph_ports import FRAME, MAP, SCORE
 from ..errors import ConfigError, cannot_read
-from .served_bundle import archive_name, pack, write_archive_model
+from .served_bundle import archive_name, manifest_files, pack, write_archive_model
 from .settings import is_model_name
 
 __all__ = ["CONTENTS", "ModelVersion", "write_repository"]
@@ -107,8 +107,7 @@ def _interface(bundle: Bundle) -> tuple[int, tuple[int, int]]:
 def _write_version(folder: Path, one: ModelVersion) -> None:
     """The bundle as it is: whoever has the server's folder has the bundle, with all that vouches for it."""
     place = folder / one.name / str(one.version)
-    beside = [file.name for file in one.bundle.path.glob("manifest.*") if file.is_file()]
-    for name in (*one.bundle.manifest.files, *beside):
+    for name in (*one.bundle.manifest.files, *manifest_files(one.bundle)):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copyfile(one.bundle.path / name, place / name)

@@ -23,7 +23,7 @@ from .connect import connect
 from .errors import ServerError
 from .settings import ServerSettings
 
-__all__ = ["ServedBundle", "archive_name", "fetch_bundle", "pack", "write_archive_model"]
+__all__ = ["ServedBundle", "archive_name", "fetch_bundle", "manifest_files", "pack", "write_archive_model"]
 
 _ASK = "ask"
 _ARCHIVE = "archive"
@@ -72,13 +72,17 @@ class ServedBundle(Bundle):
         return self.contents[name]
 
 
+def manifest_files(bundle: Bundle) -> list[str]:
+    """Names of the manifest and of what vouches for it beside it, such as a signature."""
+    return sorted(file.name for file in bundle.path.glob("manifest.*") if file.is_file())
+
+
 def pack(bundle: Bundle) -> bytes:
     """A ZIP archive of all that a line needs of a bundle besides its graph; the same bundle gives the same bytes."""
-    beside = sorted(file.name for file in bundle.path.glob("manifest.*") if file.is_file())
     golden = sorted(name for name in bundle.manifest.files if PurePosixPath(name).parts[0] == "golden")
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as archive:
-        for name in (*beside, *golden):
+        for name in (*manifest_files(bundle), *golden):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), (bundle.path / name).read_bytes())
     return data.getvalue()
 
