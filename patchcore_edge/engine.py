@@ -19,6 +19,7 @@ from .data import Batch, DataModule, ImageDataset, prediction_dataset, predictio
 from .data.augmentation import Augmenter
 from .data.file_names import new_pictures
 from .data.prefetch import prefetch
+from .data.side_by_side import map_middle
 from .data.spellings import OF_ENGINE, refuse_or_say
 from .fit.depth import find_depth
 from .fit.devices import chosen_device, pinned, resolve_device
@@ -31,7 +32,6 @@ from .fit.storage import FeatureStorageOptions, open_store
 from .metrics.evaluator import Evaluation
 from .metrics.scores import collect_scores
 from .models import Patchcore
-from .models.post_processor import map_middle
 from .plugins import load_exporter
 
 if TYPE_CHECKING:
@@ -172,6 +172,7 @@ class Engine:
         # Of both passes: to compile a backbone takes seconds.
         embed = Embedder(model, len(dataset) * (1 + pictures))
         scores = collect_scores(self.stream(model, dataset, embed=embed))
+        thresholds = None if model.post_processor is None else model.post_processor.thresholds
         if scores.pixels is not None and scores.pixel_images < len(scores.labels):
             _log.warning(
                 "The pixel metrics are over %d of %d images: of the others no mask says which pixels are defective.",
@@ -179,10 +180,10 @@ class Engine:
                 len(scores.labels),
             )
         if output is not None and model.visualizer is not None:
-            middle = map_middle(model.post_processor, scores.map_maxima)
+            middle = map_middle(thresholds, scores.map_maxima)
             for batch in self.stream(model, dataset, "pictures", embed=embed):
                 model.visualizer.save(batch, middle, output, names)
-        return model.evaluator(scores, None if model.post_processor is None else model.post_processor.thresholds)
+        return model.evaluator(scores, thresholds)
 
     def predict(
         self,
@@ -217,7 +218,7 @@ class Engine:
         scored = list(self.stream(model, chosen))
         if output is not None and model.visualizer is not None:
             maxima = [batch.anomaly_map.amax((1, 2, 3)).numpy() for batch in scored if batch.anomaly_map is not None]
-            middle = map_middle(model.post_processor, np.concatenate(maxima))
+            middle = map_middle(scored[0].thresholds, np.concatenate(maxima))
             for batch in scored:
                 model.visualizer.save(batch, middle, output, names)
         return scored

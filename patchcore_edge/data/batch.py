@@ -16,7 +16,7 @@ from patchcore_edge_runtime.images.files import write_image
 from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .side_by_side import GAP, visualize
+from .side_by_side import GAP, map_middle, visualize
 
 __all__ = ["Batch"]
 
@@ -75,7 +75,7 @@ class Batch(NamedTuple):
         if self.anomaly_map is None or self.image.dtype != torch.uint8:
             raise ConfigError("Only a scored batch of uint8 images can be drawn; take what Engine.predict returns.")
         maps = self.anomaly_map[:, 0].cpu().numpy()
-        middle = float(np.median(maps.max((1, 2)))) if self.thresholds is None else self.thresholds.pixel
+        middle = map_middle(self.thresholds, maps.max((1, 2)))
         masks = [None] * len(maps) if self.gt_mask is None else list(self.gt_mask.cpu().numpy())
         rows = [
             visualize(np.asarray(image, np.uint8), one, middle, mask)

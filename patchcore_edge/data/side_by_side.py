@@ -8,12 +8,18 @@ from numpy.typing import NDArray
 
 from patchcore_edge_runtime.display.overlay import heatmap
 from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.verdict import Thresholds
 
-__all__ = ["GAP", "visualize"]
+__all__ = ["GAP", "map_middle", "visualize"]
 
 _GREEN = (80, 220, 60)
 GAP = 4
 """White pixels between two pictures."""
+
+
+def map_middle(thresholds: Thresholds | None, map_maxima: NDArray[np.float32]) -> float:
+    """Where heatmaps turn orange: the pixel threshold, or without one the median of the maps' maxima."""
+    return float(np.median(map_maxima)) if thresholds is None else thresholds.pixel
 
 
 def visualize(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from patchcore_edge_runtime.verdict import Thresholds
 
 from ..data import Batch
 from ..metrics.scores import Scores
 from ..thresholds import calibrate_on_scores
 
-__all__ = ["PostProcessor", "map_middle"]
+__all__ = ["PostProcessor"]
 
 
 class PostProcessor:
@@ -44,10 +41,3 @@ class PostProcessor:
             pred_mask=batch.anomaly_map[:, 0] > self.thresholds.pixel,
             thresholds=self.thresholds,
         )
-
-
-def map_middle(post_processor: PostProcessor | None, map_maxima: NDArray[np.float32]) -> float:
-    """Where heatmaps turn orange: the pixel threshold, or without one the median of the maps' maxima."""
-    if post_processor is not None and post_processor.thresholds is not None:
-        return post_processor.thresholds.pixel
-    return float(np.median(map_maxima))

@@ -13,7 +13,7 @@ from ..data.batch import Batch
 from ..data.file_names import picture_names
 from ..data.side_by_side import visualize
 
-__all__ = ["Visualizer", "visualize"]
+__all__ = ["Visualizer"]
 
 
 class Visualizer:

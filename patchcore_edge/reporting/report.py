@@ -16,11 +16,11 @@ from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.path_text import path_text
 
 from ..data.file_names import distinct_names
+from ..data.side_by_side import visualize
 from ..fit.outliers import SHOWN, Outliers
 from ..metrics.evaluator import Evaluation
 from ..metrics.score_order import FALSE_ALARMS, Shift, file_order, find_shift
 from ..metrics.scores import Scores
-from ..models.visualizer import visualize
 from .page import jpeg, write_page, write_text
 from .trade_off_table import Choice, broken_promise, choices, few
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from conftest import TINY_BACKBONE, TINY_SIZE, run_cli
 
+from patchcore_edge.data.side_by_side import visualize
 from patchcore_edge.fit.outliers import find_outliers
 from patchcore_edge.metrics.evaluator import evaluate
 from patchcore_edge.metrics.scores import Scores
-from patchcore_edge.models.visualizer import visualize
 from patchcore_edge.reporting.report import View, write_outliers, write_report
 from patchcore_edge.reporting.trade_off_table import broken_promise, choices, few
 from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, ScoreStats, TradeOffPoint
