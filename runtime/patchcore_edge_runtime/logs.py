@@ -18,16 +18,27 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from .native_lines import native_lines_caught
 from .shown import printable, shown
 
-__all__ = ["LogFormat", "error_line", "failure_text", "in_line", "log_failure", "log_to_stderr"]
+__all__ = [
+    "OPENCV_SILENT",
+    "LogFormat",
+    "error_line",
+    "failure_text",
+    "in_line",
+    "log_failure",
+    "log_to_stderr",
+    "opencv_log",
+]
 
 PACKAGES = ("patchcore_edge_runtime", "patchcore_edge", "patchcore_edge_export")
 # Each says again, less well, what our own sinks and sources say.
 _CHATTY = ("pymodbus", "paho")
 _NATIVE = logging.getLogger("native")
+OPENCV_SILENT = 0  # of its log levels
 _line: ContextVar[str] = ContextVar("line", default="")
 
 
@@ -208,5 +219,9 @@ def _quieten_opencv() -> None:
         return
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
     if (cv2 := sys.modules.get("cv2")) is not None:
-        # OpenCV 5 has moved it.
-        (cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging).setLogLevel(0)
+        opencv_log(cv2).setLogLevel(OPENCV_SILENT)
+
+
+def opencv_log(cv2: Any) -> Any:
+    """What has ``getLogLevel`` and ``setLogLevel`` in the module ``cv2``: OpenCV 5 has moved both."""
+    return cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging

@@ -14,7 +14,7 @@ from .errors import PatchcoreEdgeError
 from .logs import log_failure
 from .shown import shown
 
-__all__ = ["describe_failure", "keep_running", "start_thread"]
+__all__ = ["describe_failure", "keep_running", "log_error", "start_thread"]
 
 _LOG = logging.getLogger(__name__)
 _PACKAGE = "patchcore_edge"
@@ -76,10 +76,7 @@ def _work(name: str, work: Callable[[], object], ended: Callable[[], bool], fail
         work()
     except BaseException as error:  # noqa: BLE001 - also SystemExit, by which libraries end what they think is theirs
         reason = f"The thread {name} failed ({describe_failure(error)}); it is begun again."
-        if isinstance(error, PatchcoreEdgeError):
-            _LOG.error(reason)
-        else:
-            log_failure(_LOG, reason, error)
+        log_error(_LOG, reason, error)
     else:
         if ended():
             return True
@@ -90,6 +87,14 @@ def _work(name: str, work: Callable[[], object], ended: Callable[[], bool], fail
     except Exception as error:  # noqa: BLE001
         log_failure(_LOG, f"The thread {name} could not say that it failed.", error)
     return False
+
+
+def log_error(log: logging.Logger, text: str, error: BaseException) -> None:
+    """Log why something failed: an error of this project says all in its sentence, any other with where it is from."""
+    if isinstance(error, PatchcoreEdgeError):
+        log.error(text)
+    else:
+        log_failure(log, text, error)
 
 
 def describe_failure(error: BaseException) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .jpeg import JpegWalk, State
+from .jpeg import JpegWalk, State, is_jpeg
 
 __all__ = ["ends_for_sure", "is_whole"]
 
-_PNG, _JPEG, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"BM"
+_PNG, _BMP = b"\x89PNG\r\n\x1a\n", b"BM"
 _RAW = (_BMP, b"P5", b"P6", b"P7", b"II*\0", b"MM\0*", b"\x59\xa6\x6a\x95")
 """BMP, PNM, TIFF and Sun raster: may hold pixels as they are, of which any is as good as another."""
 
@@ -35,7 +35,7 @@ def is_whole(data: bytes | memoryview, image: NDArray[Any]) -> bool:
         image: HxW or HxWxC, what a decoder made of it.
     """
     start = bytes(data[:16])
-    if start.startswith(_JPEG):
+    if is_jpeg(start):
         # What follows the end of the picture is nobody's business.
         return JpegWalk().go_on(bytes(data)) is State.WHOLE
     if start.startswith(_PNG):
@@ -54,7 +54,7 @@ def ends_for_sure(data: bytes | memoryview) -> bool:
 
     A file whose size was reserved before it was written ends in equal bytes, as a picture with a black margin does.
     """
-    if bytes(data[:8]).startswith((_JPEG, _PNG)):
+    if is_jpeg(data) or bytes(data[:8]) == _PNG:
         return True
     tail = bytes(data[-_FLAT_RUN:])
     return tail.count(tail[:1]) != len(tail)

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..bundle.bundle import MANIFEST
-from ..errors import PatchcoreEdgeError
 from ..inspection.inspector import Inspector
 from ..logs import log_failure
-from ..threads import keep_running
+from ..threads import keep_running, log_error
 
 __all__ = ["HotSwapper", "Stamp", "bundle_stamp"]
 
@@ -104,10 +103,7 @@ class HotSwapper:
             inspector = self._build(self._path)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the next bundle is to be taken
             self.message = f"The bundle at {self._path} was not taken, the old one goes on: {error}"
-            if isinstance(error, PatchcoreEdgeError):
-                _LOG.error(self.message)
-            else:
-                log_failure(_LOG, self.message, error)
+            log_error(_LOG, self.message, error)
             return False
         with self._lock:
             self._ready = inspector

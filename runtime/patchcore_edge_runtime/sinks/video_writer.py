@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError
 from ..images.preprocess import Image
+from ..logs import OPENCV_SILENT, opencv_log
 from ..opencv_check import opencv_name
 
 __all__ = ["CONTAINERS", "MakeWriter", "VideoWriter", "choose_writer", "forget_choices"]
@@ -41,7 +42,6 @@ _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
 # Those that keep an odd number of rows or columns.
 _ODD = frozenset({"vp09"})
 _TRIED_SIDE = 64
-_SILENT = 0  # of OpenCV's log levels
 _MAX_RATE_DENOMINATOR = 1001
 # OpenCV takes up to a second for a frame of them: no line waits for that unless it was told to.
 _SLOW_BY_OPENCV = frozenset({"vp09", "av01"})
@@ -119,10 +119,9 @@ def _works(make: MakeWriter, suffix: str) -> bool:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep to itself what FFmpeg says, past Python, of codecs that it lacks; what others say meanwhile comes after."""
-    # OpenCV 5 has moved both.
-    log = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
+    log = opencv_log(cv2)
     level = log.getLogLevel()
-    log.setLogLevel(_SILENT)
+    log.setLogLevel(OPENCV_SILENT)
     try:
         kept = os.dup(2)
     except OSError:
