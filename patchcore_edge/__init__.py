@@ -6,9 +6,9 @@ Examples:
     >>> Engine().fit(model, parts)  # doctest: +SKIP
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from patchcore_edge_runtime.lazy_names import lazily
 from patchcore_edge_runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -31,16 +31,6 @@ __all__ = [
 ]
 
 # Loaded when asked for: torch takes seconds, which `patchcore-edge --help` does not wait for.
-_PLACES = {"Engine": "engine", "Patchcore": "models", **dict.fromkeys(set(__all__) - {"Engine", "Patchcore"}, "data")}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_PLACES[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+_ELSEWHERE = {"Engine": "engine", "Patchcore": "models"}
+_OF_DATA = set(__all__) - _ELSEWHERE.keys() - {"__version__"}
+__getattr__, __dir__ = lazily(__name__, _ELSEWHERE | dict.fromkeys(_OF_DATA, "data"))

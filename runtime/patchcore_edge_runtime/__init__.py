@@ -7,12 +7,12 @@ Examples:
     >>> print(result.verdict, result.pred_score)  # doctest: +SKIP
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import telemetry  # noqa: F401 - before anything that may import OpenVINO
 from .errors import BundleError, ConfigError, DeviceError, FrameError, ParityError, PatchcoreEdgeError, SourceError
 from .images.pixel_limit import MAX_PIXELS
+from .lazy_names import lazily
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -75,14 +75,4 @@ _PLACES = {
     "Verdict": "verdict",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_PLACES[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_PLACES})
+__getattr__, __dir__ = lazily(__name__, _PLACES)

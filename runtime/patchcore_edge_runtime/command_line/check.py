@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,10 +40,7 @@ def check(
     # Kept to the end: a model is shared as long as somebody has it.
     inspectors = [_check_line(line, models, faults, f"{line.name}: " if file.several else "") for line in file.lines]
     if file.server is not None:
-        try:
-            _note(check_sinks({"http": file.server}, file.lines[0].folder))
-        except ConfigError as error:
-            faults.append(error)
+        _look(partial(check_sinks, {"http": file.server}, file.lines[0].folder), faults)
     if faults:
         # All of them in one go; the code is the first one's.
         raise type(faults[0])(" ".join(dict.fromkeys(str(fault) for fault in faults)))
@@ -70,14 +69,8 @@ def _check_line(
     from ..line.watch_state import check_watch_state
     from ..sinks.check import check_sinks
 
-    try:
-        _note(check_sinks(line.sinks, line.folder))
-    except ConfigError as error:
-        faults.append(ConfigError(f"{whose}{error}"))
-    try:
-        _note(check_watch_state(line))
-    except ConfigError as error:
-        faults.append(ConfigError(f"{whose}{error}"))
+    _look(partial(check_sinks, line.sinks, line.folder), faults, whose)
+    _look(partial(check_watch_state, line), faults, whose)
     try:
         return open_inspector(line, models=models)
     except PatchcoreEdgeError as error:
@@ -85,6 +78,10 @@ def _check_line(
         return None
 
 
-def _note(notes: list[str]) -> None:
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
+def _look(look: Callable[[], list[str]], faults: list[PatchcoreEdgeError], whose: str = "") -> None:
+    """Print what is found worth a note; what is refused is added to ``faults``."""
+    try:
+        for note in look():
+            typer.echo(f"note: {note}", err=True)
+    except ConfigError as error:
+        faults.append(ConfigError(f"{whose}{error}"))
