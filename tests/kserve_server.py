@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -141,16 +140,6 @@ def serving(models: Mapping[str, Graph]) -> Iterator[KServeServer]:
         yield server
     finally:
         server.stop()
-
-
-def until(done: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Whether it comes to be so."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if done():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 class _HttpServer(ThreadingHTTPServer):

@@ -97,10 +97,10 @@ def _with_log(function: Callable[..., Any], is_service: IsService) -> Callable[.
         with log_to_stderr(verbosity=verbosity, log_format=log_format, service=is_service(words)):
             return function(**words)
 
-    defaults = {"verbose": 0, "quiet": 0, "log_format": LogFormat.TEXT}
+    options = (("verbose", VerboseOption, 0), ("quiet", QuietOption, 0), ("log_format", FormatOption, LogFormat.TEXT))
     added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=option)
-        for name, option in (("verbose", VerboseOption), ("quiet", QuietOption), ("log_format", FormatOption))
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+        for name, option, default in options
     ]
     parameters = [*signature.parameters.values(), *added]
     # What typer reads, in place of the function's own.

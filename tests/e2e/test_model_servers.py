@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import REPOSITORY, bad_part, good_part
-from kserve_server import until
+from line_records import free_port, wait_for
 
 from patchcore_edge_runtime import Bundle, DeviceError, Inspector, Verdict
 from patchcore_edge_runtime.serving.model_repository import write_repository
@@ -67,14 +66,8 @@ class Running:
         return False
 
     def wait(self) -> None:
-        there = until(lambda: self.ready("four-bundle") or self.process.poll() is not None, 300)
-        assert there, "the server did not start in time"
+        wait_for(lambda: self.ready("four-bundle") or self.process.poll() is not None, 300)
         assert self.process.poll() is None, "the server ended"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +175,7 @@ def test_a_server_that_is_killed_and_comes_back_is_an_error_in_between_and_gathe
         assert lines[0](good_part()).verdict is Verdict.ERROR
         server.process = server.start()
         server.wait()
-        assert until(lambda: all(line(good_part()).verdict is Verdict.OK for line in lines), 120)
+        wait_for(lambda: all(line(good_part()).verdict is Verdict.OK for line in lines), 120)
         with ThreadPoolExecutor(len(lines)) as pool:
             list(pool.map(lambda line: [line(good_part()) for _ in range(20)], lines))
         server.process.send_signal(signal.SIGTERM)

@@ -120,10 +120,7 @@ def test_a_line_that_runs_gives_signs_of_life(sign: Path, tiny_bundle: Path, tmp
     words = [sys.executable, "-m", "patchcore_edge_runtime", "run", "-c", str(config)]
     line = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        end = time.monotonic() + 60
-        while not sign.exists():
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_for(sign.exists, 60)
         assert ask(config).returncode == 0
     finally:
         line.terminate()

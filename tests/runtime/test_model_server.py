@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import bad_part, good_part, run_cli
-from kserve_server import Fault, Graph, KServeServer, serving, until
+from kserve_server import Fault, Graph, KServeServer, serving
+from line_records import wait_for
 
 from patchcore_edge_runtime import (
     Bundle,
@@ -145,8 +146,8 @@ def test_what_is_no_answer_of_the_model_is_an_error_and_the_line_is_back_by_itse
     server.fault = Fault()
     server.ended.set()  # who waited is let go
     server.ended.clear()
-    assert until(lambda: inspector(good_part()).verdict is Verdict.OK)
-    assert until(lambda: inspector(bad_part()).verdict is Verdict.NG)
+    wait_for(lambda: inspector(good_part()).verdict is Verdict.OK, 30)
+    wait_for(lambda: inspector(bad_part()).verdict is Verdict.NG, 30)
 
 
 @WAYS
@@ -158,7 +159,7 @@ def test_a_server_that_restarts_is_an_error_and_then_tested_again_before_it_judg
     assert inspector(good_part()).verdict is Verdict.ERROR
     server.asked.clear()
     server.start()
-    assert until(lambda: inspector(good_part()).verdict is Verdict.OK)
+    wait_for(lambda: inspector(good_part()).verdict is Verdict.OK, 30)
     golden = len(inspector.manifest.golden)
     assert [shape for name, shape in server.asked if name == "discs"][:golden] == [(1, 64, 64, 3)] * golden
 
@@ -171,10 +172,10 @@ def test_a_server_that_comes_back_with_the_wrong_model_stays_an_error_until_it_h
     server.stop()
     server.models["discs"] = graphs["other"]
     server.start()
-    assert until(lambda: "scores" in inspector(good_part()).reason)
+    wait_for(lambda: "scores" in inspector(good_part()).reason, 30)
     assert all(inspector(part(1)).verdict is Verdict.ERROR for part in (good_part, bad_part))
     server.models["discs"] = graphs["discs"]
-    assert until(lambda: inspector(good_part()).verdict is Verdict.OK)
+    wait_for(lambda: inspector(good_part()).verdict is Verdict.OK, 30)
     said = [record.message for record in caplog.records if record.name.endswith("server_backend")]
     assert any("is not used" in one for one in said)
     assert "is back" in said[-1]
@@ -186,10 +187,10 @@ def test_a_connection_without_frames_is_kept_open_and_its_loss_is_noticed(
 ) -> None:
     inspector = Inspector(server.url(way, "discs"))
     server.fault = Fault(unready=True)
-    assert until(lambda: any("is not used" in record.message for record in caplog.records))
+    wait_for(lambda: any("is not used" in record.message for record in caplog.records), 30)
     assert inspector(good_part()).verdict is Verdict.ERROR
     server.fault = Fault()
-    assert until(lambda: inspector(good_part()).verdict is Verdict.OK)
+    wait_for(lambda: inspector(good_part()).verdict is Verdict.OK, 30)
 
 
 @WAYS
@@ -200,7 +201,7 @@ def test_a_model_that_is_changed_under_an_open_connection_is_found_by_the_next_r
     server.models["discs"] = graphs["other"]
     assert inspector(good_part()).verdict is Verdict.ERROR
     server.models["discs"] = graphs["discs"]
-    assert until(lambda: inspector(good_part()).verdict is Verdict.OK)
+    wait_for(lambda: inspector(good_part()).verdict is Verdict.OK, 30)
 
 
 @WAYS
@@ -294,7 +295,7 @@ def test_a_backend_that_nobody_uses_ends_its_connection(server: KServeServer, ti
     (connection,) = server._http.connections
     del inspector
     gc.collect()
-    assert until(lambda: connection.fileno() == -1)
+    wait_for(lambda: connection.fileno() == -1, 30)
 
 
 def test_a_batch_of_several_images_is_filled_or_sent_as_one_as_the_server_has_it(

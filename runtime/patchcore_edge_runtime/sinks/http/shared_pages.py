@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +11,6 @@ from urllib.parse import quote
 from ...display.record import Record
 from ...monitoring.health import Health
 from ...monitoring.prometheus import CONTENT_TYPE, prometheus_text
-from ...monitoring.status import LineStatus
 from ..base import SinkContext
 from .live_view import LiveView
 from .pages import Pages, answer, json_answer
@@ -37,9 +36,7 @@ class _Line:
 
     state: State = "starting"
     reason: str = ""
-    pages: Pages | None = None
-    view: LiveView | None = None
-    status: LineStatus | None = None
+    page: LinePage | None = None
 
     def closed(self) -> str:
         """Why it is not open; empty while it is."""
@@ -49,19 +46,19 @@ class _Line:
         """The line's own while it runs; one that has come to its end is not unhealthy."""
         if self.state == "ended":
             return Health()
-        return self.pages.health() if self.pages is not None else Health(stopped=self.closed())
+        return self.page.pages.health() if self.page is not None else Health(stopped=self.closed())
 
     def facts(self, name: str) -> dict[str, Any]:
         """Plain JSON values."""
-        figures = {} if self.status is None else self.status.snapshot().to_dict()
-        last = None if self.view is None else next(iter(self.view.results()), None)
-        page = f"line/{quote(name)}/"
+        figures, last = {}, None
+        if (page := self.page) is not None:
+            figures, last = page.status.snapshot().to_dict(), next(iter(page.view.results()), None)
         return {
             **figures,
             **self.health().to_dict(),
             "name": name,
             "state_of_line": self.state,
-            "page": page,
+            "page": f"line/{quote(name)}/",
             "last": last,
         }
 
@@ -70,22 +67,26 @@ class LinePage:
     """To one line a sink like any other: what it is given, its pages show.
 
     Args:
-        line: that the records are of.
         settings: of the server.
         context: of the line.
+        closed: why the line is not open now; empty while it is.
+
+    Attributes:
+        status: of the line.
+        view: the newest picture and results.
+        pages: that show both.
     """
 
     pictures = True
 
-    def __init__(self, line: _Line, settings: HttpSettings, context: SinkContext) -> None:
-        self._line = line
-        line.view = LiveView(settings.results, settings.live_width)
-        line.pages, line.status = Pages(settings, context, line.view, line.closed), context.status
+    def __init__(self, settings: HttpSettings, context: SinkContext, closed: Callable[[], str]) -> None:
+        self.status = context.status
+        self.view = LiveView(settings.results, settings.live_width)
+        self.pages = Pages(settings, context, self.view, closed)
 
     def write(self, record: Record) -> None:
         """Show one record."""
-        assert self._line.view is not None
-        self._line.view.add(record)
+        self.view.add(record)
 
     def close(self) -> None:
         """Nothing is held open: the server is not the line's."""
@@ -106,7 +107,9 @@ class SharedPages:
 
     def page_of(self, name: str, context: SinkContext) -> LinePage:
         """What the line of that name hands its records to."""
-        return LinePage(self._lines[name], self._settings, context)
+        line = self._lines[name]
+        line.page = LinePage(self._settings, context, line.closed)
+        return line.page
 
     def say(self, name: str, state: State, reason: str = "") -> None:
         """How a line is: what it cannot say itself, while it is not open."""
@@ -117,7 +120,7 @@ class SharedPages:
         line = self._lines.get(request.path_params["name"])
         if line is None:
             return json_answer({"error": f"There is no such line; there are {', '.join(self._lines)}."}, 404)
-        return line.pages or json_answer({"error": line.closed()}, 503)
+        return line.page.pages if line.page is not None else json_answer({"error": line.closed()}, 503)
 
     async def overview(self, _request: Request) -> Response:
         """The page of all lines."""
@@ -136,7 +139,7 @@ class SharedPages:
 
     async def metrics(self, _request: Request) -> Response:
         """The figures of all lines for Prometheus."""
-        known = [line.status.snapshot() for line in self._lines.values() if line.status is not None]
+        known = [line.page.status.snapshot() for line in self._lines.values() if line.page is not None]
         return answer(prometheus_text(known), CONTENT_TYPE)
 
     async def status(self, _request: Request) -> Response:
