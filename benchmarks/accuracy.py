@@ -24,7 +24,7 @@ from patchcore_edge.models import Patchcore
 from .accuracy_time import time_table
 from .accuracy_tuned import tuned_model
 from .compare import mahalanobis_scores, peer_scores
-from .held_out import write_page
+from .pages import write_page
 from .peer import VERSION, Peer
 from .works import Work, all_works, works_by_module
 

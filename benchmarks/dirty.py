@@ -22,7 +22,7 @@ from patchcore_edge.metrics.scores import collect_scores
 from patchcore_edge.runs.checkpoint import load_run
 from patchcore_edge_runtime.bundle.recipe import ScoreRule
 
-from .held_out import write_page
+from .pages import write_page
 from .works import Work, all_works
 
 HEAD = """# Training images that are not clean

@@ -25,7 +25,7 @@ from patchcore_edge.models import Patchcore
 from patchcore_edge_runtime.bundle.recipe import Augmentation, AugmentOptions
 from patchcore_edge_runtime.images.preprocess import Image
 
-from .held_out import write_page
+from .pages import write_page
 from .works import Work, all_works
 
 IMAGES = (5, 10, 20, 50)

@@ -34,15 +34,13 @@ from patchcore_edge_export.graph.fast_search import FastPlan
 from .bench import RESNET18_WEIGHTS, machine
 from .fit_profile import import_profile, pool_profile
 from .material import cell_pool, cells
+from .pages import write_page
 from .row import Times, alternating, repeated
 from .scaling import held_out_plan
 from .subject import Alone, Subject, batches, compiled
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 FRAMES, ROUNDS, REPEATS = 24, 3, 5
 FIT_IMAGES = 300
-MEANING = "\n## What it means\n"
-"""What follows is written by hand and stays."""
 
 HEAD = """# Performance: what was expected of each gain, and what came
 
@@ -80,8 +78,7 @@ def main() -> None:
     ):
         parts.append(make())
         print(parts[-1], flush=True)
-    foot = PAGE.read_text(encoding="utf-8").partition(MEANING)[2] if PAGE.is_file() else ""
-    PAGE.write_text("\n".join(parts) + MEANING + foot, encoding="utf-8")
+    write_page("performance.md", parts)
 
 
 def searches(weights: Path | None, scratch: Path) -> str:
@@ -214,7 +211,7 @@ def _extraction(backbone: str, layers: tuple[str, ...], size: int, weights: Path
     return _table(title, gains, lambda gain: f"{1e3 * gain.times.median / FIT_IMAGES:.1f} ms", "an image")
 
 
-def _torch_only(model: Patchcore, images: int) -> Embedder:
+def _torch_only(model: Patchcore, images: int, **_: object) -> Embedder:
     return Embedder(model, 0)
 
 

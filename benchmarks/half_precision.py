@@ -28,7 +28,8 @@ from patchcore_edge_runtime.bundle.lower_precision import InferencePrecision
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend, made_for
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .held_out import TARGET_FPR, Fitted, deviation, fit, pixel_auroc, thresholds, write_page
+from .held_out import TARGET_FPR, Fitted, deviation, fit, pixel_auroc, thresholds
+from .pages import write_page
 from .row import Times, alternating
 from .subject import Alone, batches
 from .works import Work, all_works

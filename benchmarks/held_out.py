@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +18,10 @@ from patchcore_edge_runtime.verdict import Thresholds
 
 from .works import Work
 
-__all__ = ["TARGET_FPR", "Fitted", "deviation", "fit", "pixel_auroc", "thresholds", "write_page"]
+__all__ = ["TARGET_FPR", "Fitted", "deviation", "fit", "pixel_auroc", "thresholds"]
 
 TARGET_FPR = 0.05
 _HELD_OUT_EACH = 5
-_MEANING = "\n## What it means\n"
-"""What follows in a page is written by hand and stays."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +92,6 @@ def deviation(scores: NDArray[np.float64], base: NDArray[np.float64]) -> tuple[f
     """Median and largest of an image score's deviation, relative."""
     found = np.abs(scores - base) / base
     return float(np.median(found)), float(found.max())
-
-
-def write_page(name: str, parts: Sequence[str]) -> None:
-    """Write ``docs/<name>`` and keep its part that is written by hand."""
-    page = Path(__file__).resolve().parents[1] / "docs" / name
-    foot = page.read_text(encoding="utf-8").partition(_MEANING)[2] if page.is_file() else ""
-    page.write_text("\n".join(parts) + _MEANING + foot, encoding="utf-8")
 
 
 def _frames(dataset: ImageDataset) -> NDArray[np.uint8]:

@@ -29,6 +29,7 @@ from .cameras import cell_frames
 from .loop_cameras import several_cameras
 from .loop_gains import gains
 from .loop_line import lower_priority_gain, one_camera
+from .pages import write_page
 
 SIZES = ((640, 480), (1920, 1080), (3840, 2160))
 HINT_SECONDS = 4.0
@@ -50,9 +51,6 @@ keeps several frames in flight, which a line never does: it judges one frame and
 | model | hint | in flight | frames/s | inference | frame → verdict |
 |---|---|---|---|---|---|
 """
-
-MEANING = "\n## What it means\n"
-"""What follows is written by hand and stays."""
 
 
 def main() -> None:
@@ -76,9 +74,7 @@ def main() -> None:
     parts.append(_hints(bundles, options.scratch, frames[SIZES[0]]))
     parts.append(lower_priority_gain(bundles[0], options.scratch, frames[SIZES[-1]]))
     parts.append(gains(Inspector(bundles[0]), frames[SIZES[-1]]))
-    page = Path(__file__).resolve().parents[1] / "docs" / "loop.md"
-    foot = page.read_text(encoding="utf-8").partition(MEANING)[2] if page.is_file() else ""
-    page.write_text("".join(parts) + MEANING + foot, encoding="utf-8")
+    write_page("loop.md", ["".join(parts)])
     print(parts[0], *parts[-4:])
 
 

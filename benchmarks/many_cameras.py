@@ -1,4 +1,4 @@
-"""Writes ``docs/many-cameras.md``: python -m benchmarks.many_cameras --bundle BUNDLE [--output PAGE].
+"""Writes ``docs/many-cameras.md``: python -m benchmarks.many_cameras --bundle BUNDLE [--output FOLDER].
 
 Cameras in one process (tables ``[[line]]``) beside as many processes: resident memory, verdicts per second, latency.
 """
@@ -22,6 +22,7 @@ from patchcore_edge_runtime import Bundle
 from .cameras import MjpegCameras, cell_frames
 from .loop_cameras import read_records, running, wait_for_all
 from .machine import machine_and_model
+from .pages import DOCS, write_page
 
 CAMERAS = (1, 2, 4, 8)
 RATES = (10.0, 60.0)
@@ -65,7 +66,7 @@ def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, help="bundle to measure, of solar cells")
-    parser.add_argument("--output", type=Path, default=Path("docs/many-cameras.md"))
+    parser.add_argument("--output", type=Path, default=DOCS, help="folder of the page")
     parser.add_argument("--cameras", type=int, nargs="+", default=CAMERAS)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     options = parser.parse_args()
@@ -76,7 +77,7 @@ def main() -> None:
         high=SIZE[1],
         seconds=options.seconds,
     )
-    options.output.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+    write_page("many-cameras.md", [head + "\n".join(rows) + "\n"], options.output)
 
 
 def table(bundle: Path, counts: Sequence[int], seconds: float) -> list[str]:

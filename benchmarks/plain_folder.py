@@ -30,7 +30,8 @@ from patchcore_edge_export.bundle import export_bundle
 from patchcore_edge_runtime.bundle.manifest import Manifest
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 
-from .held_out import TARGET_FPR, write_page
+from .held_out import TARGET_FPR
+from .pages import write_page
 from .works import Work, all_works
 
 PRECISIONS = ("fp32", "fp16", "int8")

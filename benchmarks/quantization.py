@@ -32,8 +32,9 @@ from patchcore_edge_export.convert.quantize import compress_weights, quantize
 from patchcore_edge_export.convert.recipe import Recipe
 from patchcore_edge_export.graph.edge_model import EdgeModel
 
-from .held_out import TARGET_FPR, Fitted, deviation, fit, pixel_auroc, thresholds, write_page
+from .held_out import TARGET_FPR, Fitted, deviation, fit, pixel_auroc, thresholds
 from .int8_trials import controlled_recipe, with_bank_of
+from .pages import write_page
 from .works import Work, all_works
 
 TRAIN_SAMPLES = 128

@@ -24,7 +24,7 @@ from patchcore_edge.models import Patchcore
 from patchcore_edge.plugins import load_meter
 from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 
-from .held_out import write_page
+from .pages import write_page
 from .works import Work, all_works
 
 SPACES: dict[str, PcaOptions | None] = {

@@ -31,7 +31,7 @@ from patchcore_edge_runtime.images.preprocess import preprocess
 from patchcore_edge_runtime.verdict import Verdict
 
 from .corruptions import Change, conditions
-from .held_out import write_page
+from .pages import write_page
 from .works import Work, all_works
 
 PLACE_AND_LIGHT = (Augmentation.BRIGHTNESS, Augmentation.CONTRAST, Augmentation.SHIFT, Augmentation.TURN)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -151,7 +152,7 @@ class Fit:
 
 
 def runs(folder: Path, images: Sequence[int], ranks: Sequence[int], bank: int, weights: Path | None) -> list[Parts]:
-    """Fits by so many processes with one thread each, one after the other."""
+    """Fits by so many processes with a core each, or a share of one, one after the other."""
     found = []
     with TemporaryDirectory() as scratch:
         for count in images:
@@ -160,7 +161,8 @@ def runs(folder: Path, images: Sequence[int], ranks: Sequence[int], bank: int, w
                 words = ["--standalone", "--nproc-per-node", str(size), "-m", "benchmarks.scale_run"]
                 words += [str(folder), "-o", str(file), "--images", str(count), "--bank", str(bank)]
                 words += [] if weights is None else ["--weights", str(weights)]
-                subprocess.run([sys.executable, "-m", "torch.distributed.run", *words], check=True)
+                alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+                subprocess.run([sys.executable, "-m", "torch.distributed.run", *words], check=True, env=alone)
                 found.append(Parts(**json.loads(file.read_text(encoding="utf-8"))))
     return found
 

@@ -67,6 +67,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=None, help="of ResNet-18; random ones without")
     given = parser.parse_args()
     with distributed("cpu") as job:
+        # A core of its own for each, or one process would have all of them.
+        cores = psutil.Process().cpu_affinity()
+        psutil.Process().cpu_affinity([cores[job.rank % len(cores)]])
         found = run(given.folder, given.images, given.bank, given.weights)
         if job.is_first:
             given.output.write_text(json.dumps(asdict(found)), encoding="utf-8")

@@ -169,7 +169,7 @@ def plan(weights: Path | None, scratch: Path) -> str:
     lines = [
         f"![{title}](images/{picture})",
         "",
-        "Modelled, not measured: [several](several.md) processes, each with what one has here with one thread, a "
+        "Modelled, not measured: [several](several.md) processes, each with what one has here with one core, a "
         f"disk of {far.disk / 1e9:g} GB/s and a network of {far.network * 8 / 1e9:g} Gbit/s; a bank of {bank:,}, "
         "features in half precision on disk. *Bytes a pick*: what a process gives to exchanges for each bank vector.",
         "",
@@ -177,7 +177,7 @@ def plan(weights: Path | None, scratch: Path) -> str:
         "",
         *scale_plan.limits(far, bank),
         "",
-        f"The model beside runs, with one thread for each process on {found[0].cores} cores and a bank of "
+        f"The model beside runs on {found[0].cores} cores, one for each process, and a bank of "
         f"{scale_plan.CHECKED_BANK:,} (`python -m benchmarks.scale_plan --check`). Its constants are from the first "
         "run; more processes than cores share them.",
         "",

@@ -32,7 +32,8 @@ from patchcore_edge_runtime.inspection.backend import Backend
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds
 
-from .held_out import TARGET_FPR, Fitted, deviation, fit, pixel_auroc, thresholds, write_page
+from .held_out import TARGET_FPR, Fitted, deviation, fit, pixel_auroc, thresholds
+from .pages import write_page
 from .works import Work, all_works
 
 PRECISION = "fp32"

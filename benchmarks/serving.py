@@ -25,6 +25,7 @@ from patchcore_edge_runtime.benchmark import golden_frames
 from patchcore_edge_runtime.serving.model_repository import write_repository
 
 from .machine import machine_and_model
+from .pages import DOCS, write_page
 from .serving_cameras import FPS, Found, Place, cameras
 
 LIMIT_MS = 100.0
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("--server-python", type=Path, default=ROOT / ".venv-serving/kserve/bin/python")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
     parser.add_argument("--most", type=int, default=32, help="cameras that are tried")
-    parser.add_argument("--output", type=Path, default=Path("docs/serving-cost.md"))
+    parser.add_argument("--output", type=Path, default=DOCS, help="folder of the page")
     options = parser.parse_args()
     bundle = options.bundle.resolve()
     page = HEAD.format(**machine_and_model(Bundle.load(bundle).manifest), seconds=options.seconds)
@@ -80,7 +81,7 @@ def main() -> None:
         with serving(options.server_python, repository, "THROUGHPUT") as urls:
             for kind in KINDS:
                 page += most_cameras(kind, bundle, urls, options.seconds, options.most)
-    options.output.write_text(page, encoding="utf-8")
+    write_page("serving-cost.md", [page], options.output)
 
 
 def added(bundle: Path, urls: dict[str, str], seconds: float) -> str:

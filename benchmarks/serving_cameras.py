@@ -37,7 +37,7 @@ class Place:
                 Inspector(self.bundle, server=self.server, inference_num_threads=self.threads) for _ in range(count)
             ]
         bundle, models = Bundle.load(self.bundle), SharedModels(count)
-        return [Inspector(bundle, backend=models.open(bundle, "CPU")) for _ in range(count)]
+        return [Inspector(bundle, models=models) for _ in range(count)]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.data.synthetic_defects import KINDS, SyntheticDefect, make_defects
 from patchcore_edge.models import Patchcore
 
-from .held_out import fit, write_page
+from .held_out import fit
+from .pages import write_page
 from .synthetic_pictures import write_pictures
 from .works import Work, all_works
 

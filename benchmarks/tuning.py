@@ -28,7 +28,7 @@ from patchcore_edge.tuning.outcome import Outcome
 from patchcore_edge.tuning.recipe import RULES, Layout, View
 from patchcore_edge.tuning.tune import search_recipes
 
-from .held_out import write_page
+from .pages import write_page
 from .works import Work, all_works, works_by_module
 
 HEAD = """# Finding the recipe

@@ -122,8 +122,10 @@ class _Compiled:
         with unchanged_logging(), torch.inference_mode():
             graph = converted(embedding(model), example)
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
-        if (local := ranks().local_size) > 1:  # the others need cores too
+        if (local := ranks().local_size) > 1:
+            # The others need cores too, and each would pin its threads to the same first ones.
             options["INFERENCE_NUM_THREADS"] = max(1, (os.cpu_count() or 1) // local)
+            options["ENABLE_CPU_PINNING"] = False
         self._compiled = ov.Core().compile_model(graph, "CPU", options)
         self._queue = ov.AsyncInferQueue(self._compiled)
         self._queue.set_callback(self._collect)

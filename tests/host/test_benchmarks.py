@@ -21,6 +21,7 @@ pytest.importorskip("elpv_dataset", reason="the benchmarks need the package elpv
 from benchmarks import accuracy, accuracy_tuned, corruptions, held_out, robustness
 from benchmarks.compare import mahalanobis_scores
 from benchmarks.int8_trials import with_bank_of
+from benchmarks.pages import write_page
 from benchmarks.peer_anomalib import Pipeline, fit_and_score
 from benchmarks.quantization import _converted
 from benchmarks.works import Work, elpv, elpv_by_module
@@ -93,13 +94,11 @@ def test_the_bank_is_embedded_anew_from_the_images_it_came_from(work: Work, tmp_
         with_bank_of(fitted, graph, graph)
 
 
-def test_a_page_keeps_what_was_written_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "docs").mkdir()
-    monkeypatch.setattr(held_out, "__file__", str(tmp_path / "benchmarks" / "held_out.py"))
-    page = tmp_path / "docs" / "page.md"
-    held_out.write_page("page.md", ["old\n"])
+def test_a_page_keeps_what_was_written_by_hand(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    write_page("page.md", ["old\n"], tmp_path)
     page.write_text(page.read_text(encoding="utf-8") + "\n- It means this.\n", encoding="utf-8")
-    held_out.write_page("page.md", ["new\n"])
+    write_page("page.md", ["new\n"], tmp_path)
     assert page.read_text(encoding="utf-8") == "new\n\n## What it means\n\n- It means this.\n"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import openvino as ov
 import pytest
 import torch
 from conftest import TINY_BACKBONE
@@ -15,6 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from patchcore_edge.data import Batch, DataModule, Folder, ImageDataset, ImageItem, MVTec
 from patchcore_edge.engine import Engine
+from patchcore_edge.fit.distributed.ranks import Ranks, sharing
 from patchcore_edge.fit.embedder import Embedder
 from patchcore_edge.metrics.evaluator import Evaluator
 from patchcore_edge.metrics.scores import collect_scores
@@ -196,6 +198,26 @@ def test_measuring_with_pictures_compiles_one_backbone(
     monkeypatch.setattr("patchcore_edge.engine.Embedder", Counted)
     Engine(progress=False).test(fitted, data, output=tmp_path)
     assert made == [2 * 12]
+
+
+def test_processes_that_share_a_machine_do_not_pin_their_threads_to_the_same_cores(
+    fitted: Patchcore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    class Core(ov.Core):
+        def compile_model(self, graph: ov.Model, device: str, options: dict[str, object]) -> ov.CompiledModel:
+            asked.append(options)
+            return super().compile_model(graph, device, options)
+
+    monkeypatch.setattr("patchcore_edge.fit.embedder.ov.Core", Core)
+    frames = torch.randint(0, 256, (2, *SIZE, 3), dtype=torch.uint8)
+    for local in (1, 2):
+        with sharing(Ranks(local_size=local)):
+            Embedder(fitted, 100)(frames)
+    alone, shared = asked
+    assert "INFERENCE_NUM_THREADS" not in alone
+    assert shared["ENABLE_CPU_PINNING"] is False
 
 
 def test_measuring_needs_an_evaluator_and_test_images(

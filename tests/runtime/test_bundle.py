@@ -15,6 +15,7 @@ from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.bundle import MANIFEST, Bundle
 from patchcore_edge_runtime.bundle.manifest import manifest_digest
 from patchcore_edge_runtime.errors import CheckpointError
+from patchcore_edge_runtime.serving.served_bundle import ServedBundle, pack
 
 # Writes a folder and is killed on the way: before anything is in it, half way, and between the two renames.
 KILLED = """
@@ -92,6 +93,14 @@ def test_a_bundle_that_was_forced_warns_at_every_start(forced_bundle: Path, capl
             Bundle.load(forced_bundle)
         assert "--force" in caplog.text
         assert "image AUROC falls from 0.99 to 0.70" in caplog.text
+
+
+def test_so_does_one_that_comes_from_a_server(forced_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    archive = pack(Bundle.load(forced_bundle))
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        ServedBundle.unpack(archive, "line3")
+    assert "line3 was exported with --force" in caplog.text
 
 
 def test_the_info_command_warns_of_a_forced_bundle_on_stderr(forced_bundle: Path) -> None:

@@ -111,6 +111,11 @@ def test_a_backend_in_a_precision_that_the_golden_images_do_not_know_is_refused(
         Inspector(tiny_bundle, backend=backend)
 
 
+def test_small_letters_name_the_same_device(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = verified(tiny_bundle, tmp_path / "bundle")
+    assert Inspector(bundle, "cpu").inference_precision == Inspector(bundle, "CPU").inference_precision == HERE
+
+
 def test_compiled_models_of_two_precisions_do_not_meet(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle, cache = verified(tiny_bundle, tmp_path / "bundle"), tmp_path / "cache"
     scores = {

@@ -80,10 +80,26 @@ def test_the_thresholds_that_are_shown_are_the_bundles_and_what_it_was_calibrate
     assert f"{facts.n} good parts scored {facts.scores.min:.4g} to {facts.scores.max:.4g}" in text
 
 
-def test_nothing_is_written_over_and_a_password_is_for_its_user_only(tiny_bundle: Path, tmp_path: Path) -> None:
-    path = started(tmp_path, tiny_bundle, "rtsp://admin:hunter2@camera-3/live")
-    if sys.platform != "win32":
-        assert path.stat().st_mode & 0o077 == 0
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no mode there")
+@pytest.mark.parametrize(
+    ("source", "secret"),
+    [
+        ("rtsp://admin:hunter2@camera-3/live", True),
+        ("rtsp://admin:hun/ter2@camera-3", True),
+        ("http://camera-3/picture?user=admin&pwd=hunter2", True),
+        ("rtsp://camera-3/live", False),
+        ("0", False),
+    ],
+)
+def test_an_address_that_may_have_a_password_is_for_its_user_only(
+    source: str, secret: bool, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    path = started(tmp_path, tiny_bundle, source)
+    assert (path.stat().st_mode & 0o077 == 0) == secret
+
+
+def test_nothing_is_written_over(tiny_bundle: Path, tmp_path: Path) -> None:
+    path = started(tmp_path, tiny_bundle, "rtsp://camera-3/live")
     before = path.read_bytes()
     done = run_cli("init", "-m", tiny_bundle, "-s", "0", "-o", path, program=RUNTIME)
     assert done.returncode == 2

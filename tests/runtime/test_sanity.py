@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -70,6 +73,30 @@ def test_a_flat_frame_is_an_error_even_where_the_line_checks_nothing(tiny_bundle
         assert result.verdict is Verdict.ERROR, "no signal is blue on many a card"
         assert "one flat colour" in result.reason
     assert inspector(FAULTS["brightness"](good_part())).verdict is not Verdict.ERROR
+
+
+_BUSY = """
+import time
+import numpy as np
+from patchcore_edge_runtime.images.frame_check import measure
+
+frame = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+image = np.ascontiguousarray(frame[:256, :256])
+measure(image, frame)
+time.sleep(0.5)  # what importing has set going
+mine, all_threads = time.thread_time(), time.process_time()
+for _ in range(100):
+    measure(image, frame)
+mine, all_threads = time.thread_time() - mine, time.process_time() - all_threads
+print(all_threads / mine)
+"""
+
+
+def test_looking_at_a_frame_leaves_the_other_cores_to_inference() -> None:
+    # BLAS's threads go on spinning when their work is done: inference then took twice its time.
+    alone = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", _BUSY], env=alone, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.3
 
 
 def test_limits_survive_the_manifest(tiny_bundle: Path) -> None:

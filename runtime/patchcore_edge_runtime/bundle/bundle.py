@@ -29,7 +29,16 @@ from .graph_operations import check_operations
 from .ir import read_ir
 from .manifest import SCHEMA_VERSION, FileFacts, GoldenImage, Manifest, manifest_digest, read_manifest
 
-__all__ = ["MANIFEST", "MODEL_BIN", "MODEL_XML", "Bundle", "file_facts", "parse_manifest", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "MODEL_BIN",
+    "MODEL_XML",
+    "Bundle",
+    "file_facts",
+    "parse_manifest",
+    "say_if_forced",
+    "write_manifest",
+]
 
 MANIFEST = "manifest.json"
 MODEL_XML = "model.xml"
@@ -80,9 +89,7 @@ class Bundle:
         graph = read_ir(path / MODEL_XML)
         check_operations(graph.operations, MODEL_XML)
         check_agreement(manifest, graph.model_info)
-        if not manifest.parity.passed:
-            why = "; ".join(manifest.parity.failures) or "it does not score as the fitted model does"
-            _LOG.warning("%s was exported with --force after it failed the parity gate (%s).", path, why)
+        say_if_forced(manifest, path)
         return cls(path, manifest, digest)
 
     @property
@@ -147,6 +154,13 @@ def _read_manifest(path: Path) -> tuple[Manifest, str]:
     if file.stat().st_size > _MAX_MANIFEST_BYTES:
         raise BundleError(f"{file} is larger than any manifest; export the bundle again.")
     return parse_manifest(file.read_bytes(), file)
+
+
+def say_if_forced(manifest: Manifest, name: object) -> None:
+    """Warn of a bundle that was exported although the parity gate had refused it."""
+    if not manifest.parity.passed:
+        why = "; ".join(manifest.parity.failures) or "it does not score as the fitted model does"
+        _LOG.warning("%s was exported with --force after it failed the parity gate (%s).", name, why)
 
 
 def parse_manifest(content: bytes, where: object) -> tuple[Manifest, str]:

@@ -40,7 +40,8 @@ def init(
         raise ConfigError(f"{output} is there already; choose another -o, or take it away.")
     manifest = Bundle.load(model).manifest
     text = starter_file(manifest, str(model.absolute()), source_in(Path.cwd(), source), (name or manifest.name)[:80])
-    secret = "@" in source.partition("://")[2].partition("/")[0]
+    # Before an @, which a pasted password may push behind a /, or in the query, as many cameras take it.
+    secret = "://" in source and any(sign in source for sign in ("@", "%40", "?"))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         schema = output.parent / SCHEMA_FILE
@@ -55,7 +56,7 @@ def init(
     typer.echo(f"Wrote {output}, and beside it {SCHEMA_FILE} for editors.")
     if secret:
         typer.echo(
-            "The source has a password in its address, so that only you may read the file; better: keys", err=True
+            "The source's address may have a password in it, so that only you may read the file; better: keys", err=True
         )
         typer.echo("username and password_env in [source].", err=True)
     typer.echo(f"Next: patchcore-edge-runtime check -c {output}")

@@ -146,10 +146,12 @@ def check_frame(image: Image, frame: NDArray[Any], limits: FrameLimits | None) -
         limits: learned from good images; without them only a flat frame is refused.
     """
     if is_flat(image):
-        return (limits.reason(measure(image, frame, structure=False)) if limits is not None else "") or _FLAT
+        stats = measure(image, frame, structure=False, twins=False)
+        return (limits.reason(stats) if limits is not None else "") or _FLAT
     if limits is None:
         return ""
-    return limits.reason(measure(image, frame, structure=limits.structure is not None))
+    asked = {"structure": limits.structure is not None, "twins": limits.max_twin_share is not None}
+    return limits.reason(measure(image, frame, **asked))
 
 
 def is_flat(image: Image) -> bool:
@@ -158,13 +160,14 @@ def is_flat(image: Image) -> bool:
     return np.array_equal(image[1:], image[:-1]) and np.array_equal(image[:, 1:], image[:, :-1])
 
 
-def measure(image: Image, frame: NDArray[Any], *, structure: bool = True) -> FrameStats:
+def measure(image: Image, frame: NDArray[Any], *, structure: bool = True, twins: bool = True) -> FrameStats:
     """Measure a frame.
 
     Args:
         image: HxWx3 uint8 BGR of the model's size, as ``preprocess`` returns it.
         frame: what it was made from: the frame or its region of interest.
         structure: measure the picture's structure too, which takes as long again.
+        twins: look for copies in the frame as well.
     """
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
     # float32 counts: exact up to 16 million pixels, which no model's input has.
@@ -176,7 +179,7 @@ def measure(image: Image, frame: NDArray[Any], *, structure: bool = True) -> Fra
         sharpness=float(deviation.item() ** 2),
         dark_share=float(histogram[: DARK + 1].sum()),
         bright_share=float(histogram[BRIGHT:].sum()),
-        twin_share=twin_share(frame),
+        twin_share=twin_share(frame) if twins else 0.0,
         structure=measure_structure(image, grey) if structure else None,
     )
 

@@ -158,7 +158,8 @@ def _falls(grey: Image) -> tuple[float, ...]:
     while len(energies) < _SCALES and min(level.shape) >= _LEAST_SIDE:
         across, down = level[:, 1:] - level[:, :-1], level[1:] - level[:-1]
         # A thousandth of a squared grey level: of a blank picture the logarithm is finite.
-        energies.append((float(np.vdot(across, across)) + float(np.vdot(down, down))) / (2 * level.size) + 1e-3)
+        energy = cv2.norm(across, cv2.NORM_L2SQR) + cv2.norm(down, cv2.NORM_L2SQR)
+        energies.append(energy / (2 * level.size) + 1e-3)
         half = (level.shape[1] // 2, level.shape[0] // 2)
         level = np.asarray(cv2.resize(level, half, interpolation=cv2.INTER_AREA), np.float32)
     logs = np.log2(energies)
@@ -174,11 +175,14 @@ def _repeat(grey: Image) -> float:
     band, least_lag = height // _WINDOW, max(1, height // _LAGS)
     if band < 2 or height < band + least_lag:
         return 1.0
-    sums = (grey.astype(np.float32) - np.float32(grey.mean())) @ _signs(width)
+    # By ``einsum``: BLAS has threads that go on spinning, and inference needs their core next.
+    sums = np.einsum("ij,kj->ik", grey.astype(np.float32) - np.float32(grey.mean()), _signs(width))
     # What is the same in all rows, as a bus bar or a shadow, says nothing of one of them.
     sums -= cv2.blur(sums, (1, _AROUND))
     energy = np.einsum("ij,ij->i", sums, sums)
-    differences = _bands(energy[:, None] + energy[None] - 2 * (sums @ sums.T), band, least_lag)
+    columns = np.ascontiguousarray(sums.T)
+    products = np.einsum("ki,kj->ij", columns, columns)
+    differences = _bands(energy[:, None] + energy[None] - 2 * products, band, least_lag)
     # The same of what both bands vary by themselves; beyond the last row whatever.
     own = np.ones(2 * height, np.float32)
     own[: height - band + 1] = np.convolve(energy, np.full(band, 1 / band, np.float32), "valid")
@@ -203,7 +207,8 @@ def _bands(between: NDArray[np.float32], band: int, least_lag: int) -> NDArray[n
 
 @lru_cache(8)
 def _signs(width: int) -> NDArray[np.float32]:
-    return np.random.default_rng(0).integers(0, 2, (width, _PROBES)).astype(np.float32) * 2 - 1
+    signs = np.random.default_rng(0).integers(0, 2, (width, _PROBES)).astype(np.float32) * 2 - 1
+    return np.ascontiguousarray(signs.T)
 
 
 def _spread(channels: Sequence[Image]) -> float:

@@ -44,7 +44,8 @@ def _share(probed: NDArray[Any]) -> float:
     count, length = lines.shape
     telling = np.count_nonzero(lines[:, 1:] != lines[:, :-1], axis=1) >= _LEAST_CHANGES * (length - 1)
     # Whole numbers below 2⁵³, which float64 adds up exactly.
-    sums = np.where(telling, lines @ _WEIGHTS[:length], -1.0 - np.arange(count))
+    # By ``einsum``: BLAS has threads that go on spinning, and inference needs their core next.
+    sums = np.where(telling, np.einsum("ij,j->i", lines, _WEIGHTS[:length]), -1.0 - np.arange(count))
     order = np.argsort(sums, kind="stable")
     begins = np.flatnonzero(np.diff(sums[order], prepend=-np.inf))
     ends = np.append(begins[1:], count) - 1

@@ -24,7 +24,7 @@ __all__ = ["CompiledModels"]
 
 _DIGESTS = "digests.json"
 _LOG = logging.getLogger(__name__)
-_GRAPH = re.compile(r"graph-[0-9a-f]{32}")
+_GRAPH = re.compile(r"graph-[0-9a-f]{32}(-(bf16|f16))?")
 _MOST_GRAPHS = 16
 _LONGEST_UNUSED_DAYS = 90
 

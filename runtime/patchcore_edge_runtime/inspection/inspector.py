@@ -31,6 +31,7 @@ from .openvino_backend import Hint
 from .result import InspectionResult, Timings
 from .rules import Judgement, LineRules, judge
 from .self_test import self_test
+from .shared_models import SharedModels
 
 __all__ = ["Inspector"]
 
@@ -52,6 +53,7 @@ class Inspector:
         inference_num_threads: for the CPU only, as ``OpenVINOBackend`` takes it.
         inference_precision: one that the bundle was verified for, or the fastest of those that pass the self-test here.
         backend: what runs the graph; OpenVINO on ``device``, by the arguments above, when absent.
+        models: that other inspectors use as well, in other threads; they have their own ``hint``.
         server: a model server that runs it, as ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
 
     Attributes:
@@ -78,6 +80,7 @@ class Inspector:
         inference_num_threads: int | None = None,
         inference_precision: AskedPrecision = "auto",
         backend: Backend | None = None,
+        models: SharedModels | None = None,
         server: str | ServerSettings | None = None,
     ) -> None:
         require("bundle", bundle, (str, Path, Bundle), "the folder that `patchcore-edge export` wrote")
@@ -102,24 +105,33 @@ class Inspector:
         self._seen_deep = self.manifest.preprocess.bit_depth is not None
         if served is None and (sentence := made_with_newer_tools(self.manifest)):
             _LOG.warning(sentence)
-        self._backend: Backend
-        if served is not None:
-            if backend is not None:
-                raise ConfigError("A backend and a server are given; give the one that is to run the graph.")
-            self._backend, self.golden_deviation = open_served(
-                self.bundle, served, self.device, cache_dir, inference_num_threads, inference_precision
-            )
-        elif backend is None:
-            self._backend, self.golden_deviation = open_backend(
-                self.bundle, device, hint, cache_dir, inference_num_threads, None, inference_precision
-            )
-        else:
-            self._backend, self.golden_deviation = backend, self_test(self.bundle, backend, device)
+        own = cache_dir, inference_num_threads, inference_precision
+        self._backend, self.golden_deviation = self._opened(served, backend, models, hint, own)
         # Frames are written where inference reads them, which two threads must not do at the same time.
         self._calls = threading.Lock()
         self._numbers = count()
         self._last_failure = ""
         self._model_id = self.manifest.model_id
+
+    def _opened(
+        self,
+        served: ServerSettings | None,
+        backend: Backend | None,
+        models: SharedModels | None,
+        hint: Hint,
+        own: tuple[Path | None, int | None, AskedPrecision],
+    ) -> tuple[Backend, float]:
+        """What runs the graph, past its self-test, and the largest relative deviation from a golden score there."""
+        if served is not None:
+            if backend is not None:
+                raise ConfigError("A backend and a server are given; give the one that is to run the graph.")
+            return open_served(self.bundle, served, self.device, *own)
+        if backend is not None:
+            return backend, self_test(self.bundle, backend, self.device)
+        if models is not None:
+            return models.open(self.bundle, self.device, *own)
+        cache_dir, threads, precision = own
+        return open_backend(self.bundle, self.device, hint, cache_dir, threads, None, precision)
 
     @property
     def thresholds(self) -> Thresholds:

@@ -97,6 +97,7 @@ def open_backend(
     Returns:
         the backend, and the largest relative deviation from a golden score.
     """
+    device = device.upper()
     settings = _Settings(device, hint, cache_dir, inference_num_threads, requests)
     *lower, last = _precisions(bundle.manifest, device, inference_precision)
     for precision in lower:

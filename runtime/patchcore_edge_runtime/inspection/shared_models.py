@@ -10,6 +10,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.lower_precision import AskedPrecision
 from .opened_backend import open_backend
 from .openvino_backend import OpenVINOBackend
+from .self_test import self_test
 
 __all__ = ["SharedModels"]
 
@@ -39,8 +40,9 @@ class SharedModels:
         cache_dir: Path | None = None,
         inference_num_threads: int | None = None,
         inference_precision: AskedPrecision = "auto",
-    ) -> OpenVINOBackend:
-        """A backend of that bundle on that device, past its self-test; arguments and errors are ``open_backend``'s."""
+    ) -> tuple[OpenVINOBackend, float]:
+        """A bundle's graph on that device, past its self-test; arguments, result and errors are ``open_backend``'s."""
+        device = device.upper()
         manifest = bundle.manifest
         graph = (manifest.graph_digest, manifest.inference_precisions)
         key = (*graph, device, cache_dir, inference_num_threads, inference_precision)
@@ -48,9 +50,10 @@ class SharedModels:
             there = next(iter(self._backends.get(key, ())), None)
             if there is not None:
                 backend = there.sibling()
+                deviation = self_test(bundle, backend, device)
             else:
                 several = self._requests > 1
-                backend, _ = open_backend(
+                backend, deviation = open_backend(
                     bundle,
                     device,
                     "throughput" if several else "latency",
@@ -60,7 +63,7 @@ class SharedModels:
                     inference_precision,
                 )
             self._backends.setdefault(key, WeakSet()).add(backend)
-        return backend
+        return backend, deviation
 
     def __len__(self) -> int:
         """Models that are in use."""

@@ -61,18 +61,16 @@ def open_inspector(config: LineConfig, path: Path | None = None, models: SharedM
     cache = config.folder / config.cache_dir if config.cache_dir is not None else None
     rules = config.rules(bundle.manifest.thresholds)
     threads, precision = config.inference_num_threads, config.inference_precision
-    if models is None or server is not None:
-        return Inspector(
-            bundle,
-            config.device,
-            cache_dir=cache,
-            rules=rules,
-            inference_num_threads=threads,
-            inference_precision=precision,
-            server=server,
-        )
-    backend = models.open(bundle, config.device, cache, threads, precision)
-    return Inspector(bundle, config.device, rules=rules, backend=backend)
+    return Inspector(
+        bundle,
+        config.device,
+        cache_dir=cache,
+        rules=rules,
+        inference_num_threads=threads,
+        inference_precision=precision,
+        models=models,
+        server=server,
+    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Self
 
 import numpy as np
 
-from ..bundle.bundle import MANIFEST, MODEL_BIN, MODEL_XML, Bundle, parse_manifest
+from ..bundle.bundle import MANIFEST, MODEL_BIN, MODEL_XML, Bundle, parse_manifest, say_if_forced
 from ..errors import BundleError, DeviceError
 from .connect import connect
 from .errors import ServerError
@@ -66,6 +66,7 @@ class ServedBundle(Bundle):
             facts, content = manifest.files.get(golden.file), contents.get(golden.file)
             if facts is None or content is None or hashlib.sha256(content).hexdigest() != facts.sha256:
                 raise BundleError(f"{golden.file} of {name} is not the file that was exported; write the server anew.")
+        say_if_forced(manifest, name)
         return cls(Path(name), manifest, digest, contents)
 
     def _content(self, name: str) -> bytes:
