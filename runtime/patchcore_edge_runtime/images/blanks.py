@@ -41,7 +41,7 @@ def blank_shares(frame: NDArray[Any]) -> BlankShares:
     """
     planes = frame[..., None] if frame.ndim == 2 else frame
     columns = planes.swapaxes(0, 1)
-    return BlankShares(*(share for lines in (planes, columns) for share in _halves(lines)))
+    return BlankShares._make(share for lines in (planes, columns) for share in _halves(lines))
 
 
 def _halves(lines: NDArray[Any]) -> tuple[float, float]:
@@ -59,4 +59,4 @@ def _share(lines: NDArray[Any]) -> float:
     for some in (places[::_FIRST], places):
         probed = lines[np.ix_(left, some)]
         left = left[(probed == probed[:, :1]).all(axis=(1, 2))]
-    return len(left) / count
+    return float(len(left) / count)

@@ -243,7 +243,7 @@ def learn_limits(stats: Iterable[FrameStats]) -> FrameLimits | None:
         min_sharpness=min(s.sharpness for s in seen) * _SHARPNESS_SHARE,
         max_dark_share=(1 + max(s.dark_share for s in seen)) / 2,
         max_bright_share=(1 + max(s.bright_share for s in seen)) / 2,
-        max_blank_shares=BlankShares(*map(_most_blank, zip(*(s.blank_shares for s in seen), strict=True))),
+        max_blank_shares=BlankShares._make(map(_most_blank, zip(*(s.blank_shares for s in seen), strict=True))),
         max_twin_share=min(1.0, max(s.twin_share for s in seen) + _TWIN_MARGIN),
         structure=learn_structure(structures) if structures else None,
     )
