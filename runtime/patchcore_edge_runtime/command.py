@@ -78,8 +78,8 @@ class _Command(TyperCommand):
                 ctx.fail(f"--{name.replace('_', '-')} is {value}; give a finite number.")
             if words.get(name) == "-" and (isinstance(value, Path) or name == "source"):
                 ctx.fail(f"- as the {name} is no file here; give a path.")
-            if isinstance(value, Path):
-                ctx.params[name] = Path(home_path(value))
+            if isinstance(value, Path) and (home := home_path(value)) != str(value):
+                ctx.params[name] = Path(home)
 
 
 def _called(parameter: Any) -> str:
