@@ -285,6 +285,8 @@ def with_value(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
         lambda m: m.update(name="discs\x1b[2J"),
         lambda m: m.update(name="two\nlines"),
         lambda m: m.update(name="turned\u202eround"),
+        lambda m: m["labels"].update(good="\u202eKO"),
+        lambda m: m["labels"].update(anomalous="NG\x85"),
         lambda m: m.update(name=""),
         lambda m: m.update(name="x" * 201),
         lambda m: m["calibration"].update(warnings=["\x07"]),

@@ -18,7 +18,7 @@ from ..images.geometry import Masks
 from ..images.preprocess import PreprocessSpec
 from ..verdict import Thresholds
 from .calibration_facts import CalibrationFacts, ScoreStats, TradeOffPoint
-from .facts import Facts, Finite, Name, NonNegative, Share, Text
+from .facts import NO_CONTROL, Facts, Finite, Name, NonNegative, Share, Text
 from .lower_precision import InferencePrecision, LowerName, LowerPrecision, LowerTolerance
 from .parity_report import OnnxParity, ParityReport, SeenParity
 from .recipe import AugmentOptions, PcaOptions, ScoreRule
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 5
-Label = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Label = Annotated[str, Field(min_length=1, max_length=40, pattern=NO_CONTROL)]
 
 
 class ModelFacts(Facts):
