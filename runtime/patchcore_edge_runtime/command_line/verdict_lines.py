@@ -68,4 +68,5 @@ def _line(record: Record) -> str:
     name = printable(encodable(record.frame.name))
     reason = printable(encodable(result.reason)).removeprefix(name).strip()
     reason = f"  ({reason})" if reason else ""
-    return f"{result.verdict!s:7}  {score:>9}  {result.thresholds.image:>9.4f}  {name}{reason}"
+    # One line, whatever a file is called: no name makes a verdict of its own.
+    return printable(f"{result.verdict!s:7}  {score:>9}  {result.thresholds.image:>9.4f}  {name}{reason}")
