@@ -198,4 +198,4 @@ def subfolders(folder: Path) -> list[Path]:
 
 def is_mask_folder(folder: PurePath | str) -> bool:
     """Whether a folder, or its name, is called as folders of masks are."""
-    return (folder if isinstance(folder, str) else folder.name).lower() in _MASK_FOLDERS
+    return (folder if isinstance(folder, str) else folder.name).lower().strip() in _MASK_FOLDERS
