@@ -24,11 +24,12 @@ from patchcore_edge.models import Patchcore
 from .accuracy_time import time_table
 from .accuracy_tuned import tuned_model
 from .compare import mahalanobis_scores, peer_scores
-from .pages import write_page
+from .pages import DOCS, write_page
 from .peer import VERSION, Peer
 from .works import Work, all_works, works_by_module
 
 SEEDS = (0, 1, 2)
+PAGE = "accuracy.md"
 PATCHCORE = f"anomalib {VERSION}'s `Patchcore`"
 MAHALANOBIS = f"anomalib {VERSION}'s `MHPatchcore`"
 FULL_BANK = f"{MAHALANOBIS}, in 15 batches"
@@ -137,18 +138,22 @@ def figures(scores: Scores, bank: int) -> Figures:
     return Figures(bank, found.image_auroc, found.recall_at_1, found.recall_at_5, found.pixel_auroc, found.aupro)
 
 
-def section(work: Work, found: Sequence[dict[str, Figures]]) -> str:
+def section(work: Work, found: Sequence[dict[str, Figures]], page: str = "") -> str:
     """A work's table.
 
     Args:
         found: the sides' figures, one dictionary a seed; a row has those of the seeds that it was measured with.
+        page: as it was before; rows of sides that were not measured now are taken from there.
     """
     defective = sum(item.is_defective for item in work.data.test)
     counts = (
         f"{len(work.data.train)} images fitted, {len(work.data.test) - defective} good and {defective} defective tested"
     )
     title = f"\n## {work.name}\n\n{work.backbone}, {' and '.join(work.layers)}, {work.size} px; {counts}.\n"
-    rows = [_row(side, [one[side] for one in found if side in one]) for side in SIDES if side in found[0]]
+    old = page.partition(f"\n## {work.name}\n")[2].partition("\n## ")[0].splitlines()
+    kept = {side: line for line in old for side in SIDES if line.startswith(f"| {side} | ")}
+    now = {side: _row(side, [one[side] for one in found if side in one]) for side in SIDES if side in found[0]}
+    rows = [{**kept, **now}[side] for side in SIDES if side in {**kept, **now}]
     return "\n".join([title, _COLUMNS, *rows, ""])
 
 
@@ -201,13 +206,15 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, help="folder with data/magnetic_tile and weights/")
     parser.add_argument("--peer-python", type=Path, help=f"a Python that has anomalib {VERSION}")
     parser.add_argument("--tuned", action="store_true", help="with rows of what `tune` finds")
+    parser.add_argument("--tuned-only", action="store_true", help="those rows alone; the page keeps its others")
     parser.add_argument("--time", action="store_true", help="measure the times as well; the machine must be idle")
     parser.add_argument("--only", default="", help="part of the name of the works to measure")
     parser.add_argument("--scratch", type=Path, default=Path("demo/accuracy"), help="folder for what is measured")
     options = parser.parse_args()
     kept, peer = Kept(options.scratch), Peer(options.peer_python) if options.peer_python else None
     for seed in SEEDS:
-        needed = [*(asked_of(seed) if peer else (REFERENCE, DEFAULT)), *([TUNED] if options.tuned else [])]
+        needed = [] if options.tuned_only else [*(asked_of(seed) if peer else (REFERENCE, DEFAULT))]
+        needed += [TUNED] if options.tuned or options.tuned_only else []
         for work in works_of(seed, options.shared):
             if options.only in work.name:
                 _fill(kept, work, seed, peer, needed, options.scratch)
@@ -228,14 +235,15 @@ def _fill(kept: Kept, work: Work, seed: int, peer: Peer | None, needed: Sequence
 
 
 def _write(kept: Kept, shared: Path | None, times: Path) -> None:
-    """The page, where every work has its rows of both sides, with the first seed at least."""
+    """The page, where every work has its rows of both sides, with the first seed at least, measured now or before."""
     works = works_of(0, shared)
     found = [[kept.load(work, seed) for seed in SEEDS] for work in works]
-    if shared is None or not all(set(asked_of(SEEDS[0])) <= set(seeds[0]) for seeds in found):
+    before = (DOCS / PAGE).read_text(encoding="utf-8") if (DOCS / PAGE).is_file() else ""
+    tables = [section(work, seeds, before) for work, seeds in zip(works, found, strict=True)]
+    if shared is None or not all(f"| {side} | " in table for side in asked_of(SEEDS[0]) for table in tables):
         print("Not all of the page has been measured; it stays as it is.")
         return
-    tables = [section(work, seeds) for work, seeds in zip(works, found, strict=True)]
-    write_page("accuracy.md", [HEAD, *tables, times.read_text(encoding="utf-8") if times.is_file() else "", FOOT])
+    write_page(PAGE, [HEAD, *tables, times.read_text(encoding="utf-8") if times.is_file() else "", FOOT])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Which defect mask belongs to which image: by name, the surest names first.
 
-Masks lie in folders laid out as the images are, case aside. An image ``crack/003.jpg`` has the mask
-``crack/003_mask.png`` or ``crack/003.png``; else one with another word or ending (``003_gt.bmp``, ``mask_003.tif``,
-``003.jpg.png``), or the folder ``crack/003/`` with several; else, where images or masks are not in folders by kind,
-one of such a name that no second has; else, where all names of a folder differ in nothing but numbers, the one of its
-number (``image3.png`` and ``mask3.png``).
+Masks lie in folders laid out as the images are, case aside, or in a folder of masks within the images' own
+(``crack/masks/003.png``). An image ``crack/003.jpg`` has the mask ``crack/003_mask.png`` or ``crack/003.png``; else one
+with another word or ending (``003_gt.bmp``, ``mask_003.tif``, ``003.jpg.png``), or the folder ``crack/003/`` with
+several; else, where images or masks are not in folders by kind, one of such a name that no second has; else, where all
+names of a folder differ in nothing but numbers, the one of its number (``image3.png`` and ``mask3.png``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from patchcore_edge_runtime.images.formats import is_picture_name
 from patchcore_edge_runtime.images.listing import list_images
 
 from .dataset import ImageItem
+from .splits import is_mask_folder
 
 __all__ = ["Matches", "beside_photos", "match_masks", "with_masks"]
 
@@ -73,6 +74,7 @@ def with_masks(items: Sequence[ImageItem], base: Path, roots: Iterable[Path]) ->
         roots: folders of masks; an earlier one goes before a later one.
     """
     beside = set(beside_photos([item.path for item in items]))
+    beside |= {item.path for item in items if _in_mask_folder(PurePath(item.path.relative_to(base)))}
     photos = [item for item in items if item.path not in beside]
     found = Matches(beside=sorted(beside))
     for root, masks in [*((root, None) for root in roots), (base, sorted(beside))]:
@@ -176,7 +178,11 @@ def _numbered(paths: Sequence[PurePath]) -> dict[int, PurePath]:
 
 
 def _place(path: PurePath) -> tuple[str, ...]:
-    return tuple(part.lower() for part in path.parts[:-1])
+    return tuple(part.lower().strip() for part in path.parts[:-1] if not is_mask_folder(part))
+
+
+def _in_mask_folder(path: PurePath) -> bool:
+    return any(map(is_mask_folder, path.parts[:-1]))
 
 
 def _stem(path: PurePath) -> str:

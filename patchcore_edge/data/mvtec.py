@@ -29,7 +29,16 @@ from .good_names import is_chosen
 from .masks import Matches, with_masks
 from .spellings import OF_DATA, refuse_or_say
 from .split import hold_out
-from .splits import FolderRules, Labelled, is_mask_folder, labelled_folders, mask_folders, split_folder
+from .splits import (
+    FolderRules,
+    Labelled,
+    is_mask_folder,
+    is_split,
+    labelled_folders,
+    mask_folders,
+    split_folder,
+    subfolders,
+)
 
 __all__ = ["CATEGORIES", "MVTec", "MVTecAD", "MVTecTest", "test_items"]
 
@@ -165,7 +174,9 @@ class MVTecTest(DataModule):
         found = labelled_folders(test, rules)
         _require_chosen(root, rules, [found])
         items, matches = _items(found, mask_folders(root, test, "test"), rules.group_by)
-        super().__init__(root, [], test=items, left_out=found.left_out, notes=found.notes, matches=matches)
+        splits = [folder for folder in subfolders(root) if is_split(folder.name)]
+        left_out = [*_unused(root, splits), *found.left_out]
+        super().__init__(root, [], test=items, left_out=left_out, notes=found.notes, matches=matches)
 
 
 def test_items(folder: Path, group_by: str | None = None) -> list[ImageItem]:  # noqa: PT028 - it is no test
@@ -227,4 +238,6 @@ def _items(found: Labelled, masks: Iterable[Path], group_by: str | None) -> tupl
     if len(found.good) > 1:
         good = with_batches(good, found.folder, group_by)
     others = [ImageItem(path, path_text(listing.folder.name)) for listing in found.others for path in listing.files]
-    return with_masks([*good, *others], found.folder, masks)
+    roots = list(masks)
+    found.left_out += [one for root in roots for one in list_images(root).left_out]
+    return with_masks([*good, *others], found.folder, roots)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.images.pages import picture_count
 
 __all__ = ["PictureHeader", "decoded_by_pillow", "read_header", "turned_upright"]
 
@@ -23,6 +24,7 @@ _PNG_BITS = 24
 """Where a PNG's header has the bits of a channel."""
 _FAULTS = (OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error, Warning)
 """What Pillow raises for files that are no picture, or half of one; of warnings, where they are errors."""
+_SEVERAL_IN_ONE = frozenset({"GIF", "PNG", "WEBP", "TIFF", "AVIF"})
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS = 256, 257, 258
 
 
@@ -35,12 +37,14 @@ class PictureHeader:
         orientation: EXIF's number, from 1 (upright) to 8; 1 in formats that decoding does not turn.
         bits: of a channel, as the file declares them; 8 for less.
         channels: ``grey``, ``colour``, or either ``with transparency``.
+        pictures: how many the file says that it holds.
     """
 
     stored: tuple[int, int]
     orientation: int
     bits: int
     channels: str
+    pictures: int = 1
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -108,7 +112,15 @@ def _header(image: Any) -> PictureHeader:
     if image.format == "TIFF":
         # Pillow has turned these already.
         width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]
-    return PictureHeader((int(height), int(width)), _orientation(image), bits, _channels(image))
+    return PictureHeader((int(height), int(width)), _orientation(image), bits, _channels(image), _pictures(image))
+
+
+def _pictures(image: Any) -> int:
+    """By what decodes them; Pillow, which also counts thumbnails and smaller copies, says whether it is to be asked."""
+    if image.format not in _SEVERAL_IN_ONE or getattr(image, "n_frames", 1) < 2:
+        return 1
+    image.fp.seek(0)
+    return picture_count(image.fp.read())
 
 
 def _orientation(image: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.listing import LeftOut, Listing, Why, describe_left_out, list_images
@@ -16,16 +16,18 @@ __all__ = [
     "FolderRules",
     "Labelled",
     "is_mask_folder",
+    "is_split",
     "labelled_folders",
     "mask_folders",
     "split_folder",
     "split_name",
+    "subfolders",
 ]
 
 _SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid"),
-    "test": ("test", "testing", "test_public"),
+    "test": ("test", "tests", "testing", "test_public"),
 }
 _MASK_FOLDERS = frozenset({"ground_truth", "groundtruth", "ground-truth", "ground truth", "gt", "mask", "masks"})
 
@@ -68,6 +70,11 @@ def split_name(name: str) -> str:
     """``train``, ``validation`` or ``test`` for what people call them (``Val``, ``training``); else the name."""
     plain = name.strip().lower()
     return next((split for split, names in _SPLITS.items() if plain in names), name)
+
+
+def is_split(folder: str) -> bool:
+    """Whether a folder of that name is one of a split."""
+    return split_name(folder) in _SPLITS
 
 
 def split_folder(root: Path, split: str) -> Path | None:
@@ -189,6 +196,6 @@ def subfolders(folder: Path) -> list[Path]:
     return [one.path for one in below if one.why is Why.SUBFOLDER]
 
 
-def is_mask_folder(folder: Path) -> bool:
-    """Whether a folder is called as folders of masks are."""
-    return folder.name.lower() in _MASK_FOLDERS
+def is_mask_folder(folder: PurePath | str) -> bool:
+    """Whether a folder, or its name, is called as folders of masks are."""
+    return (folder if isinstance(folder, str) else folder.name).lower().strip() in _MASK_FOLDERS

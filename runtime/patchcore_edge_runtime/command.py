@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
@@ -22,7 +23,7 @@ from typer.core import TyperCommand, TyperOption
 from .errors import PatchcoreEdgeError, UnforeseenError, shortened, user_name
 from .logs import LogFormat, error_line, failure_text, log_to_stderr
 from .opencv_check import explain_opencv
-from .path_text import encodable
+from .path_text import encodable, home_path
 from .shown import shown
 from .system import end_process
 from .threads import describe_failure
@@ -52,24 +53,41 @@ codecs.register_error(_PLAIN, _in_plain_letters)
 class _Command(TyperCommand):
     """Refuses what would switch something off in silence.
 
-    An option that is given twice and takes one value, of which the last would win; and a number that is none.
+    An option that is given twice and takes one value, of which the last would win; a word that is empty, as of a
+    variable that is not set, which as a path would be the folder at hand; ``-`` as a file; and a number that is none.
+    A path may begin with ``~``, which shells leave as it is in ``--results=~/r.jsonl``.
     """
 
     # Any: typer brings a click of its own, or uses the one that is installed, by its version.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        words, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for parameter, times in Counter(order).items():
+            word = words.get(parameter.name)
+            if "" in (word if isinstance(word, list | tuple) else [word]):
+                ctx.fail(f"{_called(parameter)} is empty; give a value (is a variable of the shell not set?).")
             if times > 1 and isinstance(parameter, TyperOption) and not (parameter.multiple or parameter.count):
                 ctx.fail(_twice(parameter, times))
         rest = super().parse_args(ctx, args)
+        self._look_at_values(ctx, words)
+        return rest
+
+    @staticmethod
+    def _look_at_values(ctx: Any, words: dict[str, Any]) -> None:
         for name, value in ctx.params.items():
             if isinstance(value, float) and not math.isfinite(value):
                 ctx.fail(f"--{name.replace('_', '-')} is {value}; give a finite number.")
-        return rest
+            if words.get(name) == "-" and (isinstance(value, Path) or name == "source"):
+                ctx.fail(f"- as the {name} is no file here; give a path.")
+            if isinstance(value, Path) and (home := home_path(value)) != str(value):
+                ctx.params[name] = Path(home)
+
+
+def _called(parameter: Any) -> str:
+    return max(parameter.opts, key=len) if isinstance(parameter, TyperOption) else parameter.name.upper()
 
 
 def _twice(option: TyperOption, times: int) -> str:
-    name = max(option.opts, key=len)
+    name = _called(option)
     if "comma separated" in (option.help or ""):
         return f"{name} is given {times} times; give it once, its values separated by commas: {name} A,B."
     return f"{name} is given {times} times; give it once."
@@ -183,14 +201,7 @@ def _last_words(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError):
         if error.errno in (errno.EPIPE, errno.EIO) and error.filename is None:
             return "", _NOBODY_READS
-        # No mistake of the program: a name too long, a folder of somebody else, a disk that is full or does not answer.
-        place = (
-            "A file, a connection or what is printed"
-            if error.filename is None
-            else encodable(shortened(shown(error.filename)))
-        )
-        why = error.strerror or str(error)
-        return f"{place} cannot be used by {user_name()} ({why}); check the place and who may use it.", _USAGE
+        return _of_the_system(error), _USAGE
     if isinstance(error, ImportError | AttributeError) and (sentence := explain_opencv()):
         return sentence, _USAGE
     if isinstance(error, ValidationError):  # a value that an option gave to what it describes
@@ -199,6 +210,16 @@ def _last_words(error: Exception) -> tuple[str, int]:
         _say(failure_text(error))
     fault = describe_failure(error)
     return f"This is a fault of the program ({fault}); report it with what {_TRACEBACK}=1 adds.", _FAULT
+
+
+def _of_the_system(error: OSError) -> str:
+    """No mistake of the program: a name too long, a folder of somebody else, a disk that is full or does not answer."""
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # what it says when asked where we are
+        return "The folder that this was started in is not there any more; change to one that is there."
+    nameless = "A file, a connection or what is printed"
+    place = nameless if error.filename is None else encodable(shortened(shown(error.filename)))
+    why = error.strerror or str(error)
+    return f"{place} cannot be used by {user_name()} ({why}); check the place and who may use it."
 
 
 def _say(text: str) -> None:

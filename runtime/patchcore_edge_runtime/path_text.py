@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-__all__ = ["encodable", "path_from_text", "path_text"]
+__all__ = ["encodable", "home_path", "path_from_text", "path_text"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")
@@ -29,6 +29,15 @@ def path_text(path: str | os.PathLike[str]) -> str:
 def path_from_text(text: str) -> str:
     """The path that ``path_text`` wrote down."""
     return _ESCAPE.sub(lambda found: _character(found[1]), text)
+
+
+def home_path(path: str | os.PathLike[str]) -> str:
+    """A path whose ``~`` at its beginning is the home folder, as shells have it where it begins a word; else the same.
+
+    Where nobody knows the home folder, or a folder here is really called so, it stays as it is.
+    """
+    text = os.fspath(path)
+    return text if os.path.lexists(text.partition("/")[0]) else os.path.expanduser(text)  # noqa: PTH111
 
 
 def encodable(text: str) -> str:

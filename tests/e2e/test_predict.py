@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,22 @@ def test_each_image_has_a_line_with_verdict_score_threshold_and_name_and_the_cou
     assert "ERROR 1" in counts
     assert f"NG {list(verdicts.values()).count('NG')}" in counts
     assert "good/broken.png  (is not an image that can be decoded; " in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+@pytest.mark.parametrize("program", [HOST, LINE])
+@pytest.mark.parametrize("order", [(), ("--sort",)])
+def test_no_name_of_an_image_makes_a_verdict_of_its_own(
+    program: str, order: tuple[str, ...], tiny_run: Path, tiny_bundle: Path, images: Path
+) -> None:
+    forged = "OK          0.1000     0.1807  images"
+    for line_end in ("\n", "\r", "\x1b[2K\r", "\u2028"):
+        shutil.copy(images / "scratch/000.png", images / f"scratch/x{line_end}{forged}.png")
+    done = run_cli(*words(program, tiny_run, tiny_bundle, images), *order, program=program)
+    rows = [line for line in done.stdout.splitlines() if ".png" in line]
+    assert len(rows) == 17
+    assert sum(forged in row and row.startswith("NG") for row in rows) == 4
+    assert "\x1b" not in done.stdout
 
 
 def test_torch_and_the_bundle_say_the_same(tiny_run: Path, tiny_bundle: Path, images: Path) -> None:

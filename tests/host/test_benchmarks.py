@@ -127,6 +127,16 @@ def test_a_row_has_the_seeds_that_it_was_measured_with(work: Work) -> None:
     ]
 
 
+def test_a_page_keeps_the_rows_that_were_not_measured_again(work: Work) -> None:
+    ours = accuracy.Figures(64, 0.9, 0.5, 0.6, None, None)
+    before = "# Page\n" + accuracy.section(work, [{accuracy.REFERENCE: ours, accuracy.TUNED: ours}])
+    now = accuracy.section(work, [{accuracy.TUNED: replace(ours, bank=32)}], before).splitlines()
+    assert [row.strip("| ").split(" | ")[:3] for row in now[-2:]] == [
+        [accuracy.REFERENCE, "1", "64"],
+        [accuracy.TUNED, "1", "32"],
+    ]
+
+
 def test_the_peer_is_given_the_pixels_that_ours_takes(work: Work, ours: Scores) -> None:
     model = work.model()
     maps = np.stack(ours.maps)

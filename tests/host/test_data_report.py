@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -416,7 +417,17 @@ def test_a_folder_of_many_parts_is_no_folder_of_good_images(tmp_path: Path) -> N
     for part in ("bottle", "screw"):
         photo(tmp_path / part / "train/good/0.png")
         photo(tmp_path / part / "test/crack/0.png")
-    with pytest.raises(DataError, match="holds a folder bottle/test/crack, which does not sound like good parts"):
+    with pytest.raises(DataError, match=r"holds a folder bottle/test, as data do that are split; give .*bottle, or"):
+        open_data(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("Training",), ("valid",)])
+def test_a_detectors_data_are_no_folder_of_good_images(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        photo(tmp_path / "images" / name / "0.png")
+        (tmp_path / "labels" / name).mkdir(parents=True)
+        (tmp_path / "labels" / name / "0.txt").write_text("0 .5 .5 .1 .1")
+    with pytest.raises(DataError, match=rf"holds a folder images/{names[0]}, as data do that are split; give"):
         open_data(tmp_path)
 
 
@@ -445,3 +456,42 @@ def test_digests_are_read_once_for_the_report_and_the_work(root: Path, monkeypat
     for item in open_data(root).train:
         digests(item.path)
     assert len(read) == len(set(read)) == 8
+
+
+def test_masks_within_a_kinds_folder_are_no_defective_images(root: Path) -> None:
+    shutil.move(root / "ground_truth" / "crack", root / "test" / "crack" / "masks")
+    (root / "ground_truth").rmdir()
+    told = str(report(root))
+    assert "crack 2" in told
+    assert "2 of 2 defective images have one; 2 beside their photos" in told
+
+
+@pytest.mark.parametrize("with_train", [True, False])
+def test_what_lies_beside_the_splits_or_among_masks_and_is_not_used_is_said(with_train: bool, root: Path) -> None:
+    for place in range(2):
+        (root / f"ground_truth/crack/{place}_mask.png").unlink()
+        (root / f"ground_truth/crack/{place}.npy").write_bytes(b"\x93NUMPY")
+        mask(root / "annotations" / "crack" / f"{place}.png")
+    if not with_train:
+        shutil.rmtree(root / "train")
+    told = str(report(root))
+    assert "2 files in folders that the layout has no place for (annotations with 2)" in told
+    assert "2 files other than images (ground_truth/crack/0.npy, ground_truth/crack/1.npy)" in told
+
+
+def test_pictures_that_a_fit_will_refuse_are_counted_by_their_headers(root: Path) -> None:
+    whole = Image.fromarray(RANDOM.integers(0, 256, (20, 30, 3), np.uint8))
+    for suffix in ("tif", "gif", "webp", "png"):
+        whole.save(root / f"train/good/several.{suffix}", save_all=True, append_images=[whole.rotate(180)])
+    photo(root / "train/good/thin.png", (7, 400))
+    told = str(report(root))
+    assert "4 images with several pictures in one file cannot be used and will be skipped" in told
+    assert "1 image of less than 8x8 pixels cannot be used and will be skipped (train/good/thin.png)" in told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such a name cannot be")
+def test_names_that_would_move_the_cursor_do_not(root: Path) -> None:
+    photo(root / "train" / "good" / "a\x1b[2J\nb.png", (7, 7))
+    told = str(report(root))
+    assert "\x1b" not in told
+    assert "a\ufffd[2J\ufffdb.png" in told

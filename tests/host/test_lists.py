@@ -64,6 +64,84 @@ def test_paths_may_be_written_as_windows_does(photos: Path) -> None:
     assert len(open_data(photos / "parts.csv").train) == 2
 
 
+def written(photos: Path, text: str | bytes) -> Path:
+    file = photos / "parts.csv"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+ROWS = "".join(f"line3/{place}.png,{'NG' if place > 3 else 'OK'}\n" for place in range(6))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ("path,label\n" + ROWS).encode("utf-16"),
+        "sep=,\npath,label\n" + ROWS,
+        "sep=;\r\npath;label\r\n" + ROWS.replace(",", ";"),
+        "path,label,,\n" + ROWS.replace("\n", ",,\n") + ",,,\n,,,\n",
+    ],
+    ids=["unicode text", "its own comma", "its own semicolon", "empty columns and rows"],
+)
+def test_what_spreadsheets_add_to_a_list_is_no_image_and_no_column(text: str | bytes, photos: Path) -> None:
+    data = open_data(written(photos, text))
+    assert labels(data) == (Counter(good=4), Counter(NG=2))
+    assert (data.left_out, [note for note in data.notes if "not used" in note]) == ((), [])
+
+
+@pytest.mark.parametrize("column", ["is_anomaly", "Anomaly", "defective", "label_index", "class_id", "OK/NG", "target"])
+def test_a_column_that_sounds_like_labels_is_not_passed_over(column: str, photos: Path) -> None:
+    file = written(photos, f"path,{column}\nline3/0.png,0\nline3/5.png,1\n")
+    with pytest.raises(DataError, match="call it label"):
+        open_data(file)
+
+
+def test_a_column_that_sounds_like_labels_beside_labels_is_not_used_and_named(photos: Path) -> None:
+    data = open_data(written(photos, "path,label,label_index\nline3/0.png,good,0\nline3/5.png,crack,1\n"))
+    assert labels(data) == (Counter(good=1), Counter(crack=1))
+    assert any("not used: label_index" in note for note in data.notes)
+
+
+def test_images_that_a_list_gives_no_label_are_taken_as_good_and_that_is_said(photos: Path) -> None:
+    assert open_data(written(photos, "path\nline3/0.png\n")).notes == (
+        f"{photos / 'parts.csv'} has no column of labels: all its images are taken as good parts.",
+    )
+    notes = open_data(written(photos, "path,label\nline3/0.png,good\nline3/1.png,\nline3/2.png,\n")).notes
+    assert any("2 images without a label are taken as good parts" in note for note in notes)
+
+
+def test_an_image_that_a_list_names_twice_counts_once(photos: Path) -> None:
+    data = open_data(written(photos, "path,label\nline3/0.png,good\n./line3/0.png,good\nline3/../line3/0.png,good\n"))
+    assert (len(data.train), report_data(data).facts["same"]) == (1, [])
+    assert any("2 rows say what an earlier one said" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("other", ["crack,test,", "good,test,", "good,train,line3/5.png"])
+def test_an_image_that_a_list_names_twice_with_other_words_is_refused_with_both_lines(other: str, photos: Path) -> None:
+    file = written(
+        photos, f"path,label,split,mask\nline3/0.png,good,train,\n\nline3/1.png,good,,\nline3/0.png,{other}\n"
+    )
+    with pytest.raises(DataError, match=r"line 5: 0\.png is named in line 2 already"):
+        open_data(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("path,label\n", "names no images; give it a row for each"),
+        ("path,label\n,\n", "names no images; give it a row for each"),
+        ("path,label\nline3/0.png,good\nline3/a,b.png,good\n", r"line 3 has 3 cells and the header 2; .*into quotes"),
+        ('path,label\nline3/0.png,good\n"line3/1.png,good\n', r"line 3: .* a quote is not closed"),
+        ("path\nelsewhere/0.png\nelsewhere/1.png\n", r"line 2: there is no file .*relative to the list's folder"),
+    ],
+)
+def test_a_list_that_says_nothing_that_can_be_used_is_refused_with_what_to_do(
+    text: str, what: str, photos: Path
+) -> None:
+    with pytest.raises(DataError, match=what):
+        open_data(written(photos, text))
+
+
 def table(file: Path, **columns: Any) -> Path:
     parquet.write_table(pa.table(columns), file)
     return file

@@ -12,7 +12,7 @@ from PIL import Image
 
 from patchcore_edge.data import ImageDataset, ImageItem
 from patchcore_edge.data.mask_pixels import Masks
-from patchcore_edge.data.masks import beside_photos, match_masks
+from patchcore_edge.data.masks import beside_photos, match_masks, with_masks
 from patchcore_edge.data.picture_header import read_header, turned_upright
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.images.files import read_image
@@ -46,6 +46,7 @@ def touched(root: Path, *names: str) -> list[Path]:
         ("crack/003.jpg", "crack/003 ground_truth.png"),
         ("crack/part.3.jpg", "crack/part.3_mask.png"),
         ("crack/lot1/003.jpg", "crack/lot1/003_mask.png"),
+        ("crack /003.jpg", "crack/003_mask.png"),
         ("crack/003.jpg", "003_mask.png"),
         ("003.jpg", "crack/003_mask.png"),
         ("crack/image3.png", "crack/mask3.png"),
@@ -98,6 +99,14 @@ def test_of_two_masks_the_surest_name_is_taken_and_the_other_is_left_over(tmp_pa
 def test_masks_beside_their_photos_are_told_from_photos(tmp_path: Path) -> None:
     files = touched(tmp_path, "1.png", "1_GT.png", "2.jpg", "2_label.bmp", "weight.png", "gasket_mask.png")
     assert [path.name for path in beside_photos(files)] == ["1_GT.png", "2_label.bmp"]
+
+
+def test_masks_in_a_folder_within_their_photos_folder_are_masks_and_no_images(tmp_path: Path) -> None:
+    photos = touched(tmp_path, "crack/003.jpg", "hole/003.jpg")
+    masks = touched(tmp_path, "crack/masks/003.png", "hole/Ground Truth/003_mask.png")
+    items, found = with_masks([ImageItem(path, "defective") for path in (*photos, *masks)], tmp_path, [])
+    assert {item.path: item.mask for item in items} == dict(zip(photos, masks, strict=True))
+    assert found.beside == sorted(masks)
 
 
 def bgra(colour: object, alpha: object) -> np.ndarray:

@@ -114,6 +114,36 @@ def sequence(kind: str, count: int, folder: Path) -> bytes:
     return (folder / f"a{kind}").read_bytes()
 
 
+COMPRESSED = {
+    "TIFF, LZW": (".tif", [cv2.IMWRITE_TIFF_COMPRESSION, 5]),
+    "TIFF, deflate": (".tif", [cv2.IMWRITE_TIFF_COMPRESSION, 8]),
+    "TIFF, old deflate, in one strip": (
+        ".tif",
+        [cv2.IMWRITE_TIFF_COMPRESSION, 32946, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 999],
+    ),
+    "TIFF, PackBits": (".tif", [cv2.IMWRITE_TIFF_COMPRESSION, 32773]),
+    "WebP": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 90]),
+    "WebP, lossless": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),
+}
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_compressed_file_with_a_hole_within_is_refused(kind: str, colour: bool) -> None:
+    suffix, flags = COMPRESSED[kind]
+    flat = np.full((700, 900, 3), 129, np.uint8)
+    half = cv2.resize(photo(colour=True), (900, 700))
+    half[300:] = 0
+    for whole in (photo(colour=colour), photo(colour=colour)[:97, :131], flat, flat * 0, half):
+        assert decode_image(cv2.imencode(suffix, whole, flags)[1].tobytes(), f"a{suffix}").shape[:2] == whole.shape[:2]
+    data = cv2.imencode(suffix, photo(colour=colour, size=400), flags)[1].tobytes()
+    lost = min(4096, len(data) // 4)
+    for start in np.random.default_rng(2).integers(len(data) // 4, len(data) * 3 // 4 - lost, 6):
+        damaged = data[:start] + bytes(lost) + data[start + lost :]
+        with pytest.raises(DataError, match=r"damaged within|breaks off|cannot be decoded"):
+            decode_image(damaged, f"a{suffix}")
+
+
 @pytest.mark.parametrize("kind", [".tif", ".gif", ".webp", ".png"])
 def test_a_file_of_several_pictures_is_refused_and_never_judged_by_its_first(kind: str, tmp_path: Path) -> None:
     data = sequence(kind, 3, tmp_path)

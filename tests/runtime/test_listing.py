@@ -12,11 +12,13 @@ from conftest import good_part, run_cli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchcore_edge_runtime.errors import DataError, SourceError
+from patchcore_edge_runtime.errors import ConfigError, DataError, SourceError
 from patchcore_edge_runtime.images.files import decode_image, encode_image, image_files
 from patchcore_edge_runtime.images.formats import IMAGE_SUFFIXES, is_readable_name
 from patchcore_edge_runtime.images.listing import Why, describe_left_out, is_left_behind, list_images
 from patchcore_edge_runtime.path_text import encodable, path_from_text, path_text
+from patchcore_edge_runtime.sinks.archive import OverlaySink
+from patchcore_edge_runtime.sinks.one_pass import one_pass
 from patchcore_edge_runtime.sources import open_source
 
 BY_TOOLS = (
@@ -89,6 +91,15 @@ def test_links_are_followed_once_and_never_in_circles(tmp_path: Path) -> None:
     (tmp_path / "data/gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     assert image_files(tmp_path / "data", recursive=True) == [tmp_path / "data/far/2.jpg", photo]
     assert why(tmp_path / "data") == {"a_link": Why.LINK, "gone.jpg": Why.LINK, "monday/up": Why.LINK}
+
+
+def test_a_link_to_what_it_lies_in_is_left_out_and_no_kind_of_its_own(tmp_path: Path) -> None:
+    photo = touch(tmp_path / "test/good/1.jpg")
+    for name in ("test/loop", "test/good/up"):
+        (tmp_path / name).symlink_to(tmp_path / "test", target_is_directory=True)
+    assert image_files(tmp_path / "test", recursive=True) == [photo]
+    assert why(tmp_path / "test", recursive=False) == {"good": Why.SUBFOLDER, "loop": Why.LINK}
+    assert why(tmp_path / "test/good") == {"up": Why.LINK}
 
 
 def test_what_the_product_wrote_is_not_taken_for_photos(tmp_path: Path) -> None:
@@ -250,3 +261,24 @@ def test_results_of_an_earlier_pass_are_kept(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "results of an earlier run" in done.stderr
     assert (tmp_path / "results.jsonl").read_text() == "{}\n"
+
+
+def test_annotated_pictures_are_not_written_among_photos(tmp_path: Path) -> None:
+    photo = touch(tmp_path / "parts/1.jpg")
+    what = r"pictures that are no results \(1\.jpg\).*choose a folder of their own"
+    with pytest.raises(ConfigError, match=what), one_pass(photo.parent, overwrite=True):
+        pass
+    assert list(photo.parent.iterdir()) == [photo]
+
+
+def test_data_that_results_were_written_into_are_still_data(tmp_path: Path) -> None:
+    photo = touch(tmp_path / "data/train/good/1.jpg")
+    for name in ("results.jsonl", "000000_1.png"):
+        touch(tmp_path / "data" / name)
+    assert photo in image_files(tmp_path, recursive=True)
+
+
+@pytest.mark.parametrize("name", ["a" * 250 + ".png", "é" * 120 + ".png", "良" * 80 + ".jpg"])
+def test_a_name_as_long_as_a_name_may_be_has_its_annotated_picture(name: str, tmp_path: Path) -> None:
+    written = OverlaySink.file_name(12, str(tmp_path / name))
+    assert touch(tmp_path / written).name.startswith(f"000012_{name[:20]}")

@@ -11,6 +11,8 @@ import pytest
 from conftest import good_part, run_cli
 from terminals import run_on_terminal
 
+from patchcore_edge_runtime.line.config_file import load_line
+
 RUNTIME = "patchcore_edge_runtime"
 
 
@@ -64,3 +66,49 @@ def test_on_a_terminal_the_last_line_says_how_far_it_is_and_goes_at_the_end(tiny
     assert re.search(r"\d inspected  OK \d  WARN 0  NG \d  ERROR \d  [\d.]+ fps", done.stderr)
     assert done.stderr.rstrip().endswith("\x1b[2K"), "the line is wiped"
     assert "inspected" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "-m", "bundle", "-s", ""),
+        ("predict", "-m", "bundle", "--source="),
+        ("predict", "-m", "bundle", "-s", "parts", "-o", ""),
+        ("run", "-m", "", "-s", "parts"),
+        ("info", ""),
+        ("run", "-m", "bundle", "-s", "watch:"),
+        ("run", "-m", "bundle", "-s", "-"),
+        ("run", "-m", "bundle", "-s", "parts", "--results", "-"),
+    ],
+)
+def test_a_word_that_is_empty_or_a_dash_is_no_place(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run_cli(*words, program=RUNTIME)
+    assert done.returncode == 2, done.stderr
+    assert re.search(r"is empty; give a value|is no file here; give a path|names nothing; give", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder that is in use cannot be removed")
+def test_a_folder_that_is_gone_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toml, gone = tmp_path / "line.toml", tmp_path / "gone"
+    toml.write_text("bundle = 'bundle'\n")
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    done = run_cli("run", "-c", toml, "-s", "parts", program=RUNTIME)
+    assert done.returncode == 2
+    assert "The folder that this was started in is not there any more; change to one that is there." in done.stderr
+
+
+def test_a_path_in_a_lines_file_may_begin_at_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    toml = tmp_path / "lines" / "line.toml"
+    toml.parent.mkdir()
+    toml.write_text("bundle = '~/b'\n[source]\nuri = '~/in'\n[sinks.jsonl]\npath = '~/r.jsonl'\n")
+    line = load_line(toml, {}, {"PATCHCORE_EDGE_CACHE_DIR": "~/c"})
+    places = [line.bundle_folder, Path(line.source_uri), line.sinks["jsonl"].path, line.cache_dir]
+    assert places == [tmp_path / name for name in ("b", "in", "r.jsonl", "c")]

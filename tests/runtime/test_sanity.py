@@ -117,6 +117,12 @@ def test_a_single_pixel_makes_a_frame_that_is_not_flat() -> None:
     assert not is_flat(columns.transpose(1, 0, 2))
 
 
+def blank(frame: np.ndarray, colour: int | tuple[int, int, int], where: tuple[int, int]) -> np.ndarray:
+    """A frame that is of one colour from a row and a column on."""
+    frame[where[0] :, where[1] :] = colour
+    return frame
+
+
 NOTHING = {
     "sensor noise": [
         np.clip(np.random.default_rng(9).normal(level, sigma, (80, 80)), 0, 255).astype(np.uint8)
@@ -129,6 +135,11 @@ NOTHING = {
         )
     ],
     "half black": [np.concatenate([good_part(seed)[:40], np.zeros((40, 80, 3), np.uint8)]) for seed in range(4)],
+    "a quarter, an eighth or a corner of one colour": [
+        blank(good_part(seed), colour, where)
+        for seed, colour in enumerate((0, 128, 255, (255, 0, 0)))
+        for where in ((60, 0), (70, 0), (0, 60), (40, 40))
+    ],
     "half of it one row": [np.concatenate([good_part(1)[:40], good_part(1)[40:41].repeat(40, 0)])],
     "its upper half twice": [good_part(seed)[[*range(40), *range(40)]] for seed in range(4)],
     "its left half twice": [good_part(seed)[:, [*range(40), *range(40)]] for seed in range(4)],
@@ -190,6 +201,24 @@ def test_drawings_black_backgrounds_and_enlarged_pictures_are_no_copies() -> Non
     limits = learn_limits([measure(preprocess(one, spec), one) for one in large[:4]])
     assert limits is not None
     assert [limits.reason(measure(preprocess(one, spec), one)) for one in large[4:]] == [""] * 4
+
+
+def test_backgrounds_that_are_black_in_good_pictures_may_be_so_and_nothing_else() -> None:
+    spec = PreprocessSpec(height=128, width=128)
+
+    def on_black(seed: int) -> np.ndarray:
+        frame = np.zeros((300, 300), np.uint8)
+        top, left = np.random.default_rng(seed).integers(40, 60, 2)
+        frame[top : top + 200, left : left + 200] = periodic_part(seed)[:200, :200]
+        return frame
+
+    limits = learn_limits([measure(preprocess(one, spec), one) for one in map(on_black, range(20))])
+    assert limits is not None
+    for seed in range(100, 120):
+        frame = on_black(seed)
+        assert limits.reason(measure(preprocess(frame, spec), frame)) == ""
+        frame[210:] = 0
+        assert "in half of the frame are blank" in limits.reason(measure(preprocess(frame, spec), frame))
 
 
 @pytest.mark.parametrize("quality", [95, 60, 30])

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from patchcore_edge_runtime.sinks import (
     SINKS,
     ArchiveSink,
     JsonlSink,
+    Record,
     SinkContext,
     SinkGroup,
     SinkSettings,
@@ -33,6 +35,7 @@ from patchcore_edge_runtime.sinks import (
     open_sinks,
 )
 from patchcore_edge_runtime.sinks.registry import read_table
+from patchcore_edge_runtime.sinks.video import VideoSink
 from patchcore_edge_runtime.sinks.webhook import WebhookSettings
 from patchcore_edge_runtime.verdict import Verdict
 
@@ -115,6 +118,38 @@ def test_a_record_in_hand_when_a_sink_is_given_up_counts_once() -> None:
     assert (counts.written, counts.dropped, counts.failed) == (0, 1, 0)
 
 
+class SlowVideo(VideoSink):
+    """Writes a picture only when it is let."""
+
+    let = threading.Semaphore(0)
+
+    def write(self, record: Record) -> None:
+        assert self.let.acquire(timeout=20)
+        super().write(record)
+
+    def close(self) -> None:
+        time.sleep(0.2)
+        super().close()
+
+
+def test_a_video_that_is_given_up_at_the_end_is_closed_and_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("patchcore_edge_runtime.sinks.worker._CLOSE_SECONDS", 0.05)
+    video = SlowVideo(tmp_path / "line.mp4", 10, "mp4v")
+    worker = SinkWorker("video", video)
+    for index in range(4):
+        worker.write(make_record(index=index, size=(320, 240)))
+    video.let.release(2)
+    wait_for(lambda: worker.counts().written == 2)
+    threading.Timer(0.5, video.let.release).start()
+    SinkGroup({"video": worker}).close()
+    assert worker.counts().dropped == 2
+    capture = cv2.VideoCapture(str(tmp_path / "line.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) >= 2
+    assert capture.read()[0]
+
+
 class Patient(SinkWorker):
     """Notes for how long it was asked to wait, and lets that time pass on a clock of its own."""
 
@@ -130,6 +165,9 @@ class Patient(SinkWorker):
         self.waited = seconds
         self.clock.now += seconds
 
+    def wait_closed(self, seconds: float) -> None:
+        self.clock.now += seconds
+
 
 class Clock:
     now = 100.0
@@ -143,7 +181,7 @@ def test_dead_sinks_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> 
     workers = [Patient(str(number), clock) for number in range(20)]
     monkeypatch.setattr("patchcore_edge_runtime.sinks.worker.time", clock)
     SinkGroup({worker.name: worker for worker in workers}).close()
-    assert clock.now == 110.0, "twenty dead sinks take the ten seconds of one"
+    assert clock.now == 115.0, "twenty dead sinks take the ten seconds of one, and its five for an end"
     assert all(worker.finished for worker in workers), "each could drain while the others were waited for"
     assert [worker.waited for worker in workers] == [10.0] + [0.0] * 19
     for worker in workers:

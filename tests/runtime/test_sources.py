@@ -68,6 +68,37 @@ def test_what_is_not_there_is_refused(text: str, tmp_path: Path, monkeypatch: py
         open_source(text)
 
 
+def test_a_path_may_be_written_as_a_url_and_from_the_home_folder_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = put(tmp_path / "a b.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for text in (photo.as_uri(), "~/a b.png", "~/*.png"):
+        assert not is_live(text)
+        assert [frame.error for frame in open_source(text)] == [""]
+        assert [frame.error for frame in open_source(source_in(tmp_path / "elsewhere", text))] == [""]
+    assert source_in(tmp_path / "elsewhere", "watch:~/in") == f"watch:{tmp_path / 'in'}"
+
+
+def test_a_pattern_that_fits_no_file_is_said_to_fit_none(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"No file fits the pattern .*\*\.png; give"):
+        open_source(str(tmp_path / "*.png"))
+
+
+@pytest.mark.parametrize("text", ["", "watch:"])
+def test_a_source_that_names_nothing_is_not_the_folder_at_hand(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"[Tt]he source names nothing; give"):
+        open_source(text)
+
+
+@pytest.mark.parametrize("name", ["parts.csv", "part-000.tar", "notes.txt", "labels.json"])
+def test_a_file_that_is_no_video_is_not_said_to_be_a_damaged_one(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("path\n")
+    with pytest.raises(SourceError, match="is no picture and no video; give"):
+        open_source(tmp_path / name)
+
+
 def test_stopping_ends_files_videos_and_iterables(tmp_path: Path) -> None:
     for seed in range(5):
         put(tmp_path / f"{seed}.png", seed)

@@ -11,7 +11,8 @@ The names of the columns may be in capitals, and between those of a CSV commas, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import DataError
@@ -26,7 +27,7 @@ from ..splits import split_name
 from .remote import data_path, is_url, network_notes, same_place, url_of
 from .rows import SPLITS, GoodLabels, default_split, good_labels
 from .stored_path import StoredPath
-from .table import ENDINGS, read_table
+from .table import ENDINGS, Table, read_table, sounds_like_label
 
 __all__ = ["ImageList", "is_list", "listed_images"]
 
@@ -48,8 +49,8 @@ class ImageList(DataModule):
         good: labels of good parts; the usual ones are known.
 
     Raises:
-        DataError: the file is no such list, names no file that is there, or no label is known to be of good parts or
-            several are.
+        DataError: the file is no such list, names no file that is there, or one twice with different words; or no
+            label is known to be of good parts, several are, or a column sounds like labels and is not called so.
         ConfigError: the share is not in [0, 1), or a package that reads such a list is not installed.
     """
 
@@ -59,19 +60,27 @@ class ImageList(DataModule):
         file = data_path(file)
         table = read_table(file)
         _require_one_object(file, table.rows)
+        _require_labels(file, table)
         good_ones = _good_labels(file, table.rows, good)
-        notes = [*network_notes(file), *good_ones.notes]
+        notes = [*network_notes(file), *good_ones.notes, *_label_notes(file, table, good_ones)]
         places, missing, left_out = _Places(file, table.rows), [], []
         splits: dict[str, list[ImageItem]] = {name: [] for name in SPLITS}
+        named = _Named(file)
         for where, row in table.numbered():
             split, item, gone = _item(f"{file}, {where}", places, row, good_ones)
+            if named.again(where, split, item):
+                continue
             missing += [(where, path) for path in gone]
             if item.label is None:
                 left_out.append(LeftOut(item.path, Why.UNCLEAR))
             elif item.path not in gone:
                 splits[split].append(item)
         if missing and not any(splits.values()):
-            raise DataError(f"{file}, {missing[0][0]}: there is no file {path_text(missing[0][1])}.")
+            raise DataError(
+                f"{file}, {missing[0][0]}: there is no file {path_text(missing[0][1])}, nor any other that the list "
+                "names; write paths that are relative to the list's folder or to the one above."
+            )
+        notes += named.notes()
         if table.unused:
             notes.append(f"{path_text(file)}: columns that are not used: {', '.join(table.unused)}.")
         train, validation = splits["train"], splits["validation"]
@@ -93,6 +102,61 @@ def listed_images(file: Path) -> tuple[list[Path], list[LeftOut]]:
     named = [places(f"{file}, {where}", row.get("path") or "") for where, row in table.numbered()]
     there = list(dict.fromkeys(path for path in named if path.is_file()))
     return there, [LeftOut(path, Why.MISSING) for path in named if not path.is_file()]
+
+
+class _Named:
+    """Which images were named already, and how.
+
+    Args:
+        file: the list.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._first: dict[str, tuple[str, str, ImageItem]] = {}
+        self._again = 0
+
+    def again(self, where: str, split: str, item: ImageItem) -> bool:
+        """Whether a row says what an earlier one said.
+
+        Raises:
+            DataError: it names the same image and says something else of it.
+        """
+        first, earlier_split, earlier = self._first.setdefault(os.path.normpath(item.path), (where, split, item))
+        if earlier is item:
+            return False
+        if (split, item.label, item.mask, item.batch) != (earlier_split, earlier.label, earlier.mask, earlier.batch):
+            raise DataError(
+                f"{self._file}, {where}: {path_text(item.path.name)} is named in {first} already, with other words; "
+                "name each image once (several masks of one go into a folder)."
+            )
+        self._again += 1
+        return True
+
+    def notes(self) -> Iterator[str]:
+        """What a person has to know of it."""
+        if self._again:
+            rows = "1 row says" if self._again == 1 else f"{self._again} rows say"
+            yield f"{path_text(self._file)}: {rows} what an earlier one said; each image counts once."
+
+
+def _require_labels(file: Path, table: Table) -> None:
+    """See that no column says which parts are good in vain."""
+    alike = [column for column in table.unused if sounds_like_label(column)]
+    if alike and not table.has_labels:
+        raise DataError(
+            f"{file} has a column {alike[0]} and none called label; call it label if it says which parts are good "
+            "(good, OK, 0 …), or take it out, for all its images would be taken as good parts."
+        )
+
+
+def _label_notes(file: Path, table: Table, good: GoodLabels) -> Iterator[str]:
+    unlabelled = sum(not row.get("label") for row in table.rows)
+    if not table.has_labels:
+        yield f"{path_text(file)} has no column of labels: all its images are taken as good parts."
+    elif unlabelled and good.names:
+        images = "1 image without a label is" if unlabelled == 1 else f"{unlabelled} images without a label are"
+        yield f"{path_text(file)}: {images} taken as good parts."
 
 
 def _good_labels(file: Path, rows: Sequence[dict[str, str]], chosen: Sequence[str]) -> GoodLabels:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from patchcore_edge_runtime.path_text import path_text
 
 from ..digests import file_bytes
 
-__all__ = ["ENDINGS", "Table", "meaning", "read_table"]
+__all__ = ["ENDINGS", "Table", "meaning", "read_table", "sounds_like_label"]
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".pq")
 _PARQUET = frozenset({".parquet", ".pq"})
@@ -27,6 +29,14 @@ _COLUMNS = {
     "object": ("object",),
 }
 _DELIMITERS = ",;\t"
+_SOUNDS_LIKE_LABEL = re.compile(
+    r"(is|has)?(anomal|abnormal|defect|fault|fail|reject|scrap|bad|ng|nok|good|ok|normal|pass).*"
+    r"|(label|class|categor|target|verdict|quality).*|y"
+)
+_SAID_DELIMITER = re.compile(r'"?sep=([,;\t])"?\r?\n', re.IGNORECASE)
+"""The first line by which spreadsheets tell each other what stands between cells."""
+
+_Row = tuple[int, list[str]]
 
 
 @dataclass(frozen=True)
@@ -34,19 +44,20 @@ class Table:
     """A list as it was read.
 
     Attributes:
-        rows: cells by our names of the columns.
-        unused: columns that are not used.
-        where: what a row's number is called: ``line``, from 2 on, or ``row``, from 1 on.
+        rows: cells by our names of the columns, of rows that are not empty.
+        places: what a person finds each row by: ``line 2`` or ``row 1``.
+        unused: columns that have a name and are not used.
+        has_labels: whether there is a column of labels.
     """
 
     rows: list[dict[str, str]]
+    places: list[str]
     unused: list[str]
-    where: str
+    has_labels: bool
 
     def numbered(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Each row after what a person finds it by."""
-        first = 2 if self.where == "line" else 1
-        return ((f"{self.where} {number}", row) for number, row in enumerate(self.rows, first))
+        return zip(self.places, self.rows, strict=True)
 
 
 def meaning(column: str) -> str:
@@ -59,14 +70,29 @@ def read_table(file: Path) -> Table:
     """The rows of a list.
 
     Raises:
-        DataError: it cannot be read, or has no column of paths, or two.
+        DataError: it cannot be read, has no column of paths, or two, names nothing, or has a row of too many cells or
+            a column that sounds like labels and is not called so.
         ConfigError: pyarrow, which reads Parquet, is not installed.
     """
     columns, rows, where = (_read_parquet if file.suffix.lower() in _PARQUET else _read_csv)(file)
     meant = [meaning(column) for column in columns]
-    unused = [column for column, name in zip(columns, meant, strict=True) if not name]
-    named = [{name: cell for name, cell in zip(meant, row, strict=False) if name} for row in rows]
-    return Table(named, unused, where)
+    filled = [(number, row) for number, row in rows if any(row)]
+    if not filled:
+        raise DataError(f"{file} names no images; give it a row for each.")
+    for number, row in filled:
+        if any(row[len(columns) :]):
+            raise DataError(
+                f"{file}, {where} {number} has {len(row)} cells and the header {len(columns)}; put a cell that has "
+                "the sign between cells in it into quotes."
+            )
+    unused = [column for column, name in zip(columns, meant, strict=True) if column and not name]
+    named = [{name: cell for name, cell in zip(meant, row, strict=False) if name} for _, row in filled]
+    return Table(named, [f"{where} {number}" for number, _ in filled], unused, "label" in meant)
+
+
+def sounds_like_label(column: str) -> bool:
+    """Whether people call a column so that says which parts are good: ``is_anomaly``, ``Class ID``, ``OK/NG`` …"""
+    return _SOUNDS_LIKE_LABEL.fullmatch(re.sub(r"[\W_]+", "", column.lower())) is not None
 
 
 def _require_columns(file: Path, columns: Sequence[str]) -> None:
@@ -78,24 +104,44 @@ def _require_columns(file: Path, columns: Sequence[str]) -> None:
         )
 
 
-def _read_csv(file: Path) -> tuple[list[str], Iterator[list[str]], str]:
+def _read_csv(file: Path) -> tuple[list[str], Iterator[_Row], str]:
+    text = _csv_text(file)
+    said = _SAID_DELIMITER.match(text)
+    header, before = text[said.end() if said else 0 :].partition("\n")[0], 1 if said else 0
+    # Spreadsheets write what their country's comma leaves over.
+    delimiter = said[1] if said else max(_DELIMITERS, key=header.count)
+    reader = csv.reader(io.StringIO(text[said.end() if said else 0 :], newline=""), delimiter=delimiter, strict=True)
     try:
-        text = file_bytes(file).decode("utf-8-sig")
+        (_, columns), *lines = list(_rows(reader, before)) or [(0, [])]
+    except csv.Error as error:
+        raise DataError(
+            f"{file} cannot be read as CSV (line {reader.line_num + before}: {error}); see whether a quote is not "
+            "closed before that line."
+        ) from None
+    _require_columns(file, columns)
+    return columns, iter(lines), "line"
+
+
+def _csv_text(file: Path) -> str:
+    data = file_bytes(file)
+    # "Unicode text" is what some spreadsheets call UTF-16.
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{file} cannot be read as CSV ({error}); write it as UTF-8 with a header.") from None
-    header = text.partition("\n")[0]
-    # Spreadsheets write what their country's comma leaves over.
-    delimiter = max(_DELIMITERS, key=header.count)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        columns, *lines = [line for line in reader if line] or [[]]
-    except csv.Error as error:
-        raise DataError(f"{file} cannot be read as CSV ({error}); write it as UTF-8 with a header.") from None
-    _require_columns(file, columns)
-    return columns, ([cell.strip() for cell in line] for line in lines), "line"
 
 
-def _read_parquet(file: Path) -> tuple[list[str], Iterator[list[str]], str]:
+def _rows(reader: Any, before: int) -> Iterator[_Row]:
+    """Each row that has cells, with the line that it begins at."""
+    first = before + 1
+    for row in reader:
+        if row:
+            yield first, [cell.strip() for cell in row]
+        first = before + reader.line_num + 1
+
+
+def _read_parquet(file: Path) -> tuple[list[str], Iterator[_Row], str]:
     try:
         import pyarrow as arrow
         from pyarrow import parquet
@@ -115,7 +161,8 @@ def _read_parquet(file: Path) -> tuple[list[str], Iterator[list[str]], str]:
             "have to be text or whole numbers."
         ) from None
     unused = [column for column in columns if column not in cells]
-    return [*used, *unused], (list(row) for row in zip(*cells.values(), strict=True)), "row"
+    rows = (list(row) for row in zip(*cells.values(), strict=True))
+    return [*used, *unused], enumerate(rows, 1), "row"
 
 
 def _texts(arrow: Any, column: Any) -> list[str]:

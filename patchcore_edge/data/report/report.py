@@ -7,6 +7,7 @@ from typing import Any
 
 from patchcore_edge_runtime.errors import DataError
 from patchcore_edge_runtime.path_text import path_text
+from patchcore_edge_runtime.shown import printable
 
 from ..datamodule import DataModule
 from ..digests import FileDigests
@@ -40,12 +41,14 @@ class DataReport:
     facts: dict[str, Any]
 
     def __str__(self) -> str:
-        return "\n".join([self.rows_text, *self.notes, *(f"Doubtful: {doubt}" for doubt in self.doubts)])
+        doubts = (f"Doubtful: {doubt}" for doubt in self.doubts)
+        return "\n".join([self.rows_text, *map(printable, (*self.notes, *doubts))])
 
     @property
     def rows_text(self) -> str:
         """The rows alone, a line each below the root."""
-        return "\n".join([f"{self.root}:", *(f"  {word:{_LABEL_WIDTH}} {text}" for word, text in self.rows)])
+        rows = (f"  {word:{_LABEL_WIDTH}} {text}" for word, text in self.rows)
+        return "\n".join(map(printable, (f"{self.root}:", *rows)))
 
     def require_clear(self) -> None:
         """Refuse what is doubtful.

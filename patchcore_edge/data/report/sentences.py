@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from patchcore_edge_runtime.images.listing import describe_left_out
+from patchcore_edge_runtime.images.preprocess import MIN_SIDE
 from patchcore_edge_runtime.path_text import path_text
 
 from ..datamodule import DataModule
@@ -24,6 +25,12 @@ Roles = Mapping[str, Sequence[ImageItem]]
 """``train``, ``validation`` and ``test``, as far as there are any, with their images."""
 
 _SIZES_SHOWN = 3
+_UNUSABLE: tuple[tuple[str, Callable[[PictureHeader], bool]], ...] = (
+    ("of more than 16 bits", lambda header: header.bits > 16),
+    ("with several pictures in one file", lambda header: header.pictures > 1),
+    (f"of less than {MIN_SIDE}x{MIN_SIDE} pixels", lambda header: min(header.stored) < MIN_SIDE),
+)
+"""What a header says that a fit will refuse."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,10 @@ def _picture_doubts(
     yield from copy_doubts(pictures.same, where, names)
     trained = [pictures.headers[item.path] for item in roles.get("train", ()) if item.path in pictures.headers]
     yield from _kind_doubts(roles, pictures, names)
-    floats = [path for path, header in pictures.headers.items() if header.bits > 16]
-    if floats:
-        yield f"{plural(len(floats), 'image')} of more than 16 bits cannot be used ({names.few(floats)})."
+    for what, is_such in _UNUSABLE:
+        some = [path for path, header in pictures.headers.items() if is_such(header)]
+        if some:
+            yield f"{plural(len(some), 'image')} {what} cannot be used and will be skipped ({names.few(some)})."
     shapes = {header.upright for header in trained}
     rest = [item.path for role, items in roles.items() if role != "train" for item in items]
     others = [path for path in rest if path in pictures.headers and pictures.headers[path].upright not in shapes]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..path_text import encodable
+from ..shown import printable
 from ..verdict import Verdict
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ class VerdictLines:
 def _line(record: Record) -> str:
     result = record.result
     score = f"{result.pred_score:.4f}" if math.isfinite(result.pred_score) else "-"
-    name = encodable(record.frame.name)
-    # A file's reason begins with its name.
-    reason = encodable(result.reason).removeprefix(name).strip()
+    # A name may hold what moves a terminal's cursor. A file's reason begins with it.
+    name = printable(encodable(record.frame.name))
+    reason = printable(encodable(result.reason)).removeprefix(name).strip()
     reason = f"  ({reason})" if reason else ""
-    return f"{result.verdict!s:7}  {score:>9}  {result.thresholds.image:>9.4f}  {name}{reason}"
+    # One line, whatever a file is called: no name makes a verdict of its own.
+    return printable(f"{result.verdict!s:7}  {score:>9}  {result.thresholds.image:>9.4f}  {name}{reason}")

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from .tiff import TiffTags
+
 __all__ = ["Claim", "claimed_size"]
 
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
-_TIFF_SIZES = {3: 2, 4: 4, 16: 8}
-_TIFF_ENTRIES = 512
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})(?:(?:\s|#[^\n]*\n)+(\d{1,6}))?")
 _PAM = re.compile(rb"^(WIDTH|HEIGHT|DEPTH|MAXVAL)\s+(\d{1,9})", re.MULTILINE)
 _HEAD = 4096
@@ -121,24 +121,14 @@ def _pam(view: memoryview) -> Claim | None:
 
 def _tiff(view: memoryview) -> Claim | None:
     """Of the first picture, with the memory of a tile: that may be larger than the picture."""
-    read = _little if view[0] == 0x49 else _big
-    large = read(view, 2, 2) == 43
-    count_size, entry_size, value_at, offset_size = (8, 20, 12, 8) if large else (2, 12, 8, 4)
-    at = read(view, 8, 8) if large else read(view, 4, 4)
-    tags: dict[int, int] = {}
-    for number in range(min(read(view, at, count_size), _TIFF_ENTRIES)):
-        entry = at + count_size + number * entry_size
-        size, count = _TIFF_SIZES.get(read(view, entry + 2, 2), 0), read(view, entry + 4, value_at - 4)
-        inline = size * count <= offset_size
-        place = entry + value_at if inline else read(view, entry + value_at, offset_size)
-        tags.setdefault(read(view, entry, 2), read(view, place, size))
-    if not tags.keys() >= {256, 257}:
+    tags = TiffTags(view)
+    if not (256 in tags and 257 in tags):
         return None
     # A palette's colours (photometric 3) are written out.
-    channels = 3 if tags.get(262) == 3 else max(1, tags.get(277, 1))
-    pixel_bytes = channels * max(1, tags.get(258, 8) + 7 >> 3)
-    tile = tags.get(322, 0) * tags.get(323, 0) * pixel_bytes
-    whole = _claim(tags[257], tags[256], pixel_bytes)
+    channels = 3 if tags.first(262) == 3 else max(1, tags.first(277, 1))
+    pixel_bytes = channels * max(1, tags.first(258, 8) + 7 >> 3)
+    tile = tags.first(322) * tags.first(323) * pixel_bytes
+    whole = _claim(tags.first(257), tags.first(256), pixel_bytes)
     return whole._replace(memory=whole.memory + tile)
 
 

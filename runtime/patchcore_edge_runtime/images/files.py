@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, FrameError, cannot_read, cannot_write
+from .compressed_pixels import pixels_fault
 from .formats import IMAGE_SUFFIXES, named_format
 from .image_format import USUAL, image_format
 from .jpeg import is_jpeg
@@ -98,7 +99,7 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
         raise DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
     if not is_whole(memoryview(data), image):  # type: ignore[arg-type]
         raise DataError(f"{os.fspath(path)} breaks off before the end of its picture; copy it again.")
-    if fault := scan_fault(data.tobytes(), image) if is_jpeg(memoryview(data)) else "":  # type: ignore[arg-type]
+    if fault := _fault_within(data, image):
         raise DataError(f"{os.fspath(path)} is damaged within its picture ({fault}); copy it again.")
     if (pictures := picture_count(memoryview(data))) > 1:  # type: ignore[arg-type]
         raise DataError(
@@ -109,6 +110,11 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
     if whole is None:
         raise DataError(f"{os.fspath(path)} has transparency that cannot be decoded; save it without, or as PNG.")
     return whole
+
+
+def _fault_within(data: NDArray[np.uint8], image: NDArray[Any]) -> str:
+    view = memoryview(data)  # type: ignore[arg-type]
+    return scan_fault(data.tobytes(), image) if is_jpeg(view) else pixels_fault(view, image)
 
 
 def decode_bgr8(data: NDArray[np.uint8]) -> Image | None:

@@ -2,21 +2,22 @@
 
 A camera that lost its light, its focus or its place still delivers frames, and a model still scores them. Four numbers
 of the model-size picture, the size of the frame and the picture's ``structure`` tell such frames apart. The host learns
-the limits when it calibrates, the runtime applies them; both measure with the one function of this module. One number
-is of the frame as it came: how much of it is a copy of another part of it.
+the limits when it calibrates, the runtime applies them; both measure with the one function of this module. Two are of
+the frame as it came: how much of it is a copy of another part of it, and how much is of one colour.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from .blanks import BlankShares, blank_shares
 from .preprocess import Image
 from .structure import Structure, StructureLimits, learn_structure, measure_structure
 from .twins import twin_share
@@ -32,7 +33,12 @@ _SHARPNESS_SHARE = 0.3
 _SIZE_FACTOR = 2.0
 _ASPECT_TOLERANCE = 1.1
 _TWIN_MARGIN = 0.1
+_BLANK_MARGIN = 0.03
+_NO_BLANKS = BlankShares(0.0, 0.0, 0.0, 0.0)
 _FLAT = "The frame is one flat colour; check the camera and its cable."
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class FrameStats:
         dark_share: share of its pixels up to grey level 8, in [0, 1].
         bright_share: share of its pixels from grey level 247, in [0, 1].
         twin_share: share of the frame's rows or columns that are copies, in [0, 1]; see ``twins``.
+        blank_shares: shares of the frame's lines that are of one colour; see ``blanks``.
         structure: of the model-size image; None where nobody asked for it.
     """
 
@@ -55,6 +62,7 @@ class FrameStats:
     dark_share: float
     bright_share: float
     twin_share: float = 0.0
+    blank_shares: BlankShares = _NO_BLANKS
     structure: Structure | None = None
 
 
@@ -69,6 +77,8 @@ class FrameLimits(BaseModel):
         max_dark_share: share of black pixels above which the frame is all black.
         max_bright_share: share of saturated pixels above which the frame is saturated.
         max_twin_share: share of rows or columns that may be copies; absent in bundles of which it was not measured.
+        max_blank_shares: shares of lines that may be of one colour: of rows in the left and in the right half, of
+            columns in the top and in the bottom half; absent in bundles of which they were not measured.
         structure: of the picture; absent in bundles whose images were not measured so.
     """
 
@@ -86,6 +96,7 @@ class FrameLimits(BaseModel):
     max_dark_share: float = Field(ge=0, le=1)
     max_bright_share: float = Field(ge=0, le=1)
     max_twin_share: float | None = Field(default=None, ge=0, le=1)
+    max_blank_shares: tuple[_Share, _Share, _Share, _Share] | None = None
     structure: StructureLimits | None = None
 
     def reason(self, stats: FrameStats) -> str:
@@ -93,6 +104,7 @@ class FrameLimits(BaseModel):
         return (
             self._size_reason(stats.frame_size)
             or self._content_reason(stats)
+            or self._blank_reason(stats.blank_shares)
             or self._twin_reason(stats.twin_share)
             or self._structure_reason(stats)
         )
@@ -126,6 +138,17 @@ class FrameLimits(BaseModel):
             )
         return ""
 
+    def _blank_reason(self, shares: BlankShares) -> str:
+        if self.max_blank_shares is None:
+            return ""
+        beyond = [share for share, most in zip(shares, self.max_blank_shares, strict=True) if share > most]
+        if not beyond:
+            return ""
+        return (
+            f"{max(beyond):.0%} of the lines in half of the frame are blank, unlike in the training images; check the "
+            "camera and its cable, the light and the exposure."
+        )
+
     def _twin_reason(self, share: float) -> str:
         if self.max_twin_share is None or share <= self.max_twin_share:
             return ""
@@ -146,11 +169,15 @@ def check_frame(image: Image, frame: NDArray[Any], limits: FrameLimits | None) -
         limits: learned from good images; without them only a flat frame is refused.
     """
     if is_flat(image):
-        stats = measure(image, frame, structure=False, twins=False)
+        stats = measure(image, frame, structure=False, twins=False, blanks=False)
         return (limits.reason(stats) if limits is not None else "") or _FLAT
     if limits is None:
         return ""
-    asked = {"structure": limits.structure is not None, "twins": limits.max_twin_share is not None}
+    asked = {
+        "structure": limits.structure is not None,
+        "twins": limits.max_twin_share is not None,
+        "blanks": limits.max_blank_shares is not None,
+    }
     return limits.reason(measure(image, frame, **asked))
 
 
@@ -160,7 +187,9 @@ def is_flat(image: Image) -> bool:
     return np.array_equal(image[1:], image[:-1]) and np.array_equal(image[:, 1:], image[:, :-1])
 
 
-def measure(image: Image, frame: NDArray[Any], *, structure: bool = True, twins: bool = True) -> FrameStats:
+def measure(
+    image: Image, frame: NDArray[Any], *, structure: bool = True, twins: bool = True, blanks: bool = True
+) -> FrameStats:
     """Measure a frame.
 
     Args:
@@ -168,6 +197,7 @@ def measure(image: Image, frame: NDArray[Any], *, structure: bool = True, twins:
         frame: what it was made from: the frame or its region of interest.
         structure: measure the picture's structure too, which takes as long again.
         twins: look for copies in the frame as well.
+        blanks: look for lines of one colour in it.
     """
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
     # float32 counts: exact up to 16 million pixels, which no model's input has.
@@ -180,6 +210,7 @@ def measure(image: Image, frame: NDArray[Any], *, structure: bool = True, twins:
         dark_share=float(histogram[: DARK + 1].sum()),
         bright_share=float(histogram[BRIGHT:].sum()),
         twin_share=twin_share(frame) if twins else 0.0,
+        blank_shares=blank_shares(frame) if blanks else _NO_BLANKS,
         structure=measure_structure(image, grey) if structure else None,
     )
 
@@ -189,7 +220,8 @@ def learn_limits(stats: Iterable[FrameStats]) -> FrameLimits | None:
 
     The room: half to twice the size; a tenth in aspect ratio; the observed range of brightness, or 16 grey levels where
     that is more, to either side; three tenths of the lowest sharpness; half the way from the largest share of black or
-    saturated pixels to all of them; a tenth more of copies; of the structure as ``learn_structure`` says.
+    saturated pixels to all of them; a tenth more of copies; the observed range of blank lines, or three
+    hundredths where that is more; of the structure as ``learn_structure`` says.
     """
     seen = list(stats)
     if not seen:
@@ -211,6 +243,12 @@ def learn_limits(stats: Iterable[FrameStats]) -> FrameLimits | None:
         min_sharpness=min(s.sharpness for s in seen) * _SHARPNESS_SHARE,
         max_dark_share=(1 + max(s.dark_share for s in seen)) / 2,
         max_bright_share=(1 + max(s.bright_share for s in seen)) / 2,
+        max_blank_shares=BlankShares._make(map(_most_blank, zip(*(s.blank_shares for s in seen), strict=True))),
         max_twin_share=min(1.0, max(s.twin_share for s in seen) + _TWIN_MARGIN),
         structure=learn_structure(structures) if structures else None,
     )
+
+
+def _most_blank(shares: tuple[float, ...]) -> float:
+    """The limit for the blank lines of one half of the frame."""
+    return min(1.0, max(shares) + max(_BLANK_MARGIN, max(shares) - min(shares)))

@@ -15,7 +15,16 @@ from ..path_text import path_text
 from ..system import is_hidden
 from .formats import is_picture_name, is_readable_name
 
-__all__ = ["LeftOut", "Listing", "Why", "describe_left_out", "is_left_behind", "list_images", "why_left_out"]
+__all__ = [
+    "LeftOut",
+    "Listing",
+    "Why",
+    "describe_left_out",
+    "is_left_behind",
+    "is_overlay_name",
+    "list_images",
+    "why_left_out",
+]
 
 
 class Why(StrEnum):
@@ -174,6 +183,7 @@ class _Walk:
     def __init__(self, *, recursive: bool, own: set[_Identity | None], count: bool) -> None:
         self._recursive, self._own, self._count = recursive, own - {None}, count
         self._seen: set[_Identity | None] = set()
+        self._above: set[_Identity | None] = set()
         self._folders: list[Path] = []
         self._links: list[Path] = []
         self.files: list[Path] = []
@@ -182,6 +192,7 @@ class _Walk:
     def enter(self, top: Path) -> bool:
         """List a folder and all in it; False where it cannot be opened itself."""
         self._seen.add(_identity(top))
+        self._above = {_identity(folder) for folder in (top, *top.absolute().parents)} - {None}
         if not self._take(top, is_top=True):
             return False
         # What is there itself before what is linked: so it is always the link that is left out.
@@ -203,7 +214,7 @@ class _Walk:
                 found = sorted(entries, key=lambda entry: entry.name)
         except OSError:
             return False
-        if not is_top and _is_result({entry.name for entry in found}):
+        if not is_top and _is_result({entry.name for entry in found}, has_folders=any(map(_is_folder, found))):
             self._leave(folder, Why.RESULT, is_folder=True)
             return True
         for entry in found:
@@ -226,6 +237,8 @@ class _Walk:
             return Why.LEFT_BEHIND
         if _identity(folder) in self._own:
             return Why.RESULT
+        if entry.is_symlink() and _identity(folder) in self._above:
+            return Why.LINK  # to what it lies in: all of that once more, under another name
         return None if self._recursive else Why.SUBFOLDER
 
 
@@ -261,12 +274,17 @@ def _identity(folder: Path) -> _Identity | None:
     return facts.st_dev, facts.st_ino
 
 
-def _is_result(names: Collection[str]) -> bool:
-    """Whether a folder with these files in it is a RUN, a bundle, or what ``predict`` wrote."""
+def _is_result(names: Collection[str], *, has_folders: bool) -> bool:
+    """Whether a folder with these in it is a RUN, a bundle, or what ``predict`` wrote, which has no subfolders."""
     if any(files.issubset(names) for files in _OF_A_RUN):
         return True
     pictures = [name for name in names if is_picture_name(name)]
-    return _RESULTS in names and bool(pictures) and all(_OVERLAY.fullmatch(name) for name in pictures)
+    return not has_folders and _RESULTS in names and bool(pictures) and all(map(is_overlay_name, pictures))
+
+
+def is_overlay_name(name: str) -> bool:
+    """Whether a file is called as the annotated pictures are that ``predict`` writes."""
+    return _OVERLAY.fullmatch(name) is not None
 
 
 def _pictures_below(folder: Path, *, all_of_them: bool) -> int:

@@ -33,7 +33,7 @@ _GRID = 8
 _WINDOW, _LAGS = 5, 16
 """Repeated rows count where they make a fifth of the picture, a sixteenth of it or more apart."""
 _PROBES, _AROUND = 16, 9
-_LEAST_ENERGY, _NONE = 0.5, 1e12
+_LEAST_ENERGY = 0.5
 _LARGEST_SIDE = 256
 _TILES = 4
 _GREY, _GREY_LEAST = 0.99, 0.9
@@ -181,28 +181,35 @@ def _repeat(grey: Image) -> float:
     sums -= cv2.blur(sums, (1, _AROUND))
     energy = np.einsum("ij,ij->i", sums, sums)
     columns = np.ascontiguousarray(sums.T)
-    products = np.einsum("ki,kj->ij", columns, columns)
-    differences = _bands(energy[:, None] + energy[None] - 2 * products, band, least_lag)
-    # The same of what both bands vary by themselves; beyond the last row whatever.
-    own = np.ones(2 * height, np.float32)
-    own[: height - band + 1] = np.convolve(energy, np.full(band, 1 / band, np.float32), "valid")
+    between = energy[:, None] + energy[None] - 2 * np.einsum("ki,kj->ij", columns, columns)
+    differences = _bands(between, band, least_lag)
+    # The same of what both bands vary by themselves.
+    own = np.convolve(energy, np.full(band, 1 / band, np.float32), "valid")
+    own = np.append(own, np.ones(len(own), np.float32))
     rows, lags = differences.shape
     energies = own[:rows, None] + np.lib.stride_tricks.sliding_window_view(own[least_lag:], lags)[:rows]
     ratios = differences / np.maximum(energies, _LEAST_ENERGY * _PROBES * width)
-    # Beyond the last row stands the large number.
-    return min(1.0, max(0.0, float(ratios[differences < _NONE / height / 2].min(initial=1.0))))
+    return max(0.0, float(ratios.min(where=_both_there(rows), initial=1.0)))
 
 
 def _bands(between: NDArray[np.float32], band: int, least_lag: int) -> NDArray[np.float32]:
-    """Means of a value between rows i and i + lag, over bands of rows; large where the second band is not all there."""
+    """``[n, n]`` means of a value between rows i and i + lag, over bands of rows, lags from the least on.
+
+    Where the second band is not all there (i + lag beyond n) they mean nothing.
+    """
     height = len(between)
-    # Row i holds what is between row i and the rows i, i + 1, i + 2 …
-    lagged = np.full((height, 2 * height), np.float32(_NONE))
-    lagged[:, :height] = between
-    step = lagged.itemsize
-    lagged = np.lib.stride_tricks.as_strided(lagged, (height, height), ((2 * height + 1) * step, step))
-    means = cv2.blur(lagged[:, least_lag:].copy(), (1, band), borderType=cv2.BORDER_REFLECT)
-    return np.asarray(means[band // 2 : -(band // 2)], np.float32)
+    step = between.itemsize
+    # Row i holds what is between row i and the rows i + least_lag, …; past the last of them comes the next row's.
+    shape = (height - least_lag, height - band - least_lag + 1)
+    lagged = np.lib.stride_tricks.as_strided(between[0, least_lag:], shape, ((height + 1) * step, step))
+    means = cv2.blur(lagged.copy(), (1, band), borderType=cv2.BORDER_REFLECT)
+    return np.asarray(means[band // 2 :][: shape[1]], np.float32)
+
+
+@lru_cache(8)
+def _both_there(count: int) -> NDArray[np.bool_]:
+    """``[count, count]``: whether band i and that which is a lag further are both within the picture."""
+    return np.asarray(np.tri(count, dtype=np.bool_)[::-1])
 
 
 @lru_cache(8)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .jpeg import JpegWalk, State, is_jpeg
 
-__all__ = ["ends_for_sure", "is_whole"]
+__all__ = ["ends_for_sure", "is_whole", "longest_run"]
 
 _PNG, _BMP = b"\x89PNG\r\n\x1a\n", b"BM"
 _RAW = (_BMP, b"P5", b"P6", b"P7", b"II*\0", b"MM\0*", b"\x59\xa6\x6a\x95")
@@ -60,9 +60,15 @@ def ends_for_sure(data: bytes | memoryview) -> bool:
     return tail.count(tail[:1]) != len(tail)
 
 
+def longest_run(image: NDArray[Any]) -> int:
+    """Equal bytes in a row that a compressor may make of a picture."""
+    height, width = image.shape[:2]
+    return _FLAT_RUN + int(height) * int(width) // _PIXELS_PER_BYTE
+
+
 def _ends_in_run(data: bytes | memoryview, image: NDArray[Any]) -> bool:
     """Whether compressed data ends in more equal bytes than a compressor writes."""
-    most = _FLAT_RUN + image.shape[0] * image.shape[1] // _PIXELS_PER_BYTE
+    most = longest_run(image)
     tail = bytes(data[-most - 1 :])
     return len(tail) > most and tail.count(tail[:1]) == len(tail)
 

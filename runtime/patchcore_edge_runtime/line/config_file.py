@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, cannot_read
+from ..path_text import home_path
 from ..serving.settings import is_server
 from ..shown import printable
 from ..sinks import SINKS
@@ -28,6 +29,7 @@ from .validated import validated
 __all__ = ["ENVIRONMENT_PREFIX", "LineFile", "load_line", "load_lines", "read_environment"]
 
 _MAX_BYTES = 1 << 20
+_PATHS = frozenset({"bundle", "cache_dir", "source.ca_file", "source.state", "server.ca_file"})
 # Keys of sinks whose values are paths.
 _SINK_PATHS = {
     key
@@ -115,6 +117,7 @@ class _Reading:
             whole: dict[str, Any] = {**table, "folder": self._folder}
             for key, value in self._said.items():
                 _set(whole, key, value)
+            whole = {key: _from_home(key, value) for key, value in whole.items()}
             line, faults = validated(whole)
             found += [] if line is None else [line]
             missing = {fault["loc"][0] for fault in faults if fault["type"] == "missing"}
@@ -208,6 +211,18 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"{file} is nested too deeply; write it flat.") from None
 
 
+def _from_home(key: str, value: Any) -> Any:
+    """A path may begin with ``~``: that is no folder beside the file."""
+    if isinstance(value, dict):
+        return {inner: _from_home(f"{key}.{inner}", one) for inner, one in value.items()}
+    return home_path(value) if isinstance(value, str) and value.startswith("~") and _is_path(key) else value
+
+
+def _is_path(key: str) -> bool:
+    """Whether a setting names a file or folder; the source, which may, has words of its own."""
+    return key in _PATHS or (key.startswith("sinks.") and key.rsplit(".", maxsplit=1)[-1] in _SINK_PATHS)
+
+
 def _from_here(key: str, value: Any) -> Any:
     """A path given outside of the file is relative to where the command runs, not to the file."""
     if isinstance(value, dict):
@@ -216,8 +231,6 @@ def _from_here(key: str, value: Any) -> Any:
         return value
     if key == "bundle" and is_server(value):
         return value
-    if key in ("bundle", "cache_dir", "source.ca_file", "source.state", "server.ca_file") or (
-        key.startswith("sinks.") and key.rsplit(".", maxsplit=1)[-1] in _SINK_PATHS
-    ):
-        return Path(value).absolute()
+    if _is_path(key):
+        return Path(home_path(value)).absolute()
     return source_in(Path.cwd(), str(value)) if key == "source.uri" else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,9 @@ __all__ = ["ArchiveSettings", "ArchiveSink", "OverlaySink"]
 
 _ENTRY = re.compile(r"(\d{4}-\d\d-\d\d/\d{2}-\d\d-\d\d\.\d{3}Z_\d{6,}_[A-Z]+(?:-\d+)?)(\.png|_overlay\.jpg|\.json)")
 
+_LONGEST_STEM = 200
+"""Bytes of a file's name that what is written after it keeps: file systems take 255 in all."""
+
 
 class OverlaySink:
     """The annotated picture of every frame, named after its file or its number."""
@@ -30,8 +34,11 @@ class OverlaySink:
 
     @staticmethod
     def file_name(index: int, name: str) -> str:
-        """What the picture of a frame is called."""
-        return f"{index:06d}_{Path(name).stem if '#' not in name else 'frame'}.png"
+        """What the picture of a frame is called; of a long name, whose number tells it apart, the beginning."""
+        stem = Path(name).stem if "#" not in name else "frame"
+        while len(os.fsencode(stem)) > _LONGEST_STEM:
+            stem = stem[:-1]
+        return f"{index:06d}_{stem}.png"
 
     def write(self, record: Record) -> None:
         """Write one PNG."""

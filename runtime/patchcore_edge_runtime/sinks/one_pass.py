@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from pathlib import Path
 
 from ..errors import ConfigError, cannot_write
-from ..path_text import path_from_text
+from ..images.formats import is_picture_name
+from ..images.listing import is_overlay_name
+from ..path_text import path_from_text, path_text
 from ..place_lock import PlaceLock
 from .archive import OverlaySink
 from .base import Sink, make_folder
@@ -60,11 +62,12 @@ def _held_folder(folder: Path, *, overwrite: bool) -> Iterator[Callable[[], Path
         too and nothing else; so it is called when all that may fail has not.
 
     Raises:
-        ConfigError: an earlier pass left its results there, which would be lost or mixed with the new ones, or
-            somebody else writes there now.
+        ConfigError: an earlier pass left its results there, which would be lost or mixed with the new ones, or photos
+            are there, which nobody could tell from annotated ones afterwards, or somebody else writes there now.
     """
     results, made = folder / _RESULTS, not folder.exists()
     make_folder(folder)
+    _refuse_photos(folder)
     try:
         with PlaceLock(folder):
             if results.exists() and not overwrite:
@@ -84,6 +87,19 @@ def _held_folder(folder: Path, *, overwrite: bool) -> Iterator[Callable[[], Path
             with suppress(OSError):
                 # Only when nothing came into it.
                 folder.rmdir()
+
+
+def _refuse_photos(folder: Path) -> None:
+    try:
+        photos = sorted(path.name for path in folder.iterdir() if is_picture_name(path.name))
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    others = [name for name in photos if not is_overlay_name(name)]
+    if others:
+        raise ConfigError(
+            f"{folder} holds pictures that are no results ({path_text(others[0])}), and annotated ones would be taken "
+            "for photos there; choose a folder of their own."
+        )
 
 
 def _remove(results: Path) -> None:

@@ -24,6 +24,8 @@ _LOG = logging.getLogger(__name__)
 # Waiting pixels of one sink; eleven frames at 1080p, and never less than one frame.
 _MAX_WAITING_BYTES = 64 << 20
 _CLOSE_SECONDS = 10.0
+# For what a sink does at its end, as the index that makes a video playable, when its queue was given up.
+_END_SECONDS = 5.0
 # One line a minute per sink in the log, however often it refuses.
 _LOG_SECONDS = 60.0
 # A busy place is asked again after a pause. A source that waits for its sinks may be held up for this long by one.
@@ -126,6 +128,12 @@ class SinkWorker:
         if self._thread.is_alive():
             seconds = self._close_seconds
             _LOG.warning("sink %s did not finish within %g s; %d records were dropped.", self.name, seconds, left)
+
+    def wait_closed(self, seconds: float) -> None:
+        """Wait for the sink itself to be closed, after ``close``: what it has written may need its end to be read."""
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            _LOG.warning("sink %s could not be closed; what it wrote last may be incomplete.", self.name)
 
     def _has_room(self, record: Record) -> bool:
         if not self._queue:
@@ -233,9 +241,14 @@ class SinkGroup:
         """Close all sinks at the same time: ten dead ones take no longer than one."""
         for worker in self._workers.values():
             worker.finish()
-        deadline = time.monotonic() + _CLOSE_SECONDS
+        self._in_turn(_CLOSE_SECONDS, lambda worker, seconds: worker.close(seconds))
+        self._in_turn(_END_SECONDS, lambda worker, seconds: worker.wait_closed(seconds))
+
+    def _in_turn(self, seconds: float, wait: Callable[[SinkWorker, float], None]) -> None:
+        """Wait for each, and for all together no longer than that."""
+        deadline = time.monotonic() + seconds
         for worker in self._workers.values():
-            worker.close(max(0.0, deadline - time.monotonic()))
+            wait(worker, max(0.0, deadline - time.monotonic()))
 
 
 def _size(record: Record) -> int:

@@ -11,11 +11,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from urllib.request import url2pathname
 
 from ..errors import ConfigError, DataError, SourceError, cannot_read
 from ..images.formats import is_picture_name
 from ..images.listing import LeftOut, describe_left_out, list_images, why_left_out
-from ..path_text import path_text
+from ..path_text import home_path, path_text
 from ..shown import shown_url
 from ..validation import require
 from .address import Address
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
+_NO_VIDEO = frozenset({".csv", ".tsv", ".parquet", ".pq", ".tar", ".zip", ".gz", ".json", ".txt", ".xml", ".toml"})
+_FILE_URL = "file://"
 _SOME_KEYS = {**dict.fromkeys(CAMERA_KEYS, "a camera at this PC"), **dict.fromkeys(LOGIN_KEYS, "a network camera")}
 _SOME_KEYS |= dict.fromkeys(HTTP_KEYS, "an http:// or https:// camera")
 
@@ -118,6 +121,11 @@ def _path(text: str, settings: FolderSettings) -> Source:
     if path.is_dir():
         return _folder(path, settings)
     if path.is_file():
+        if path.suffix.lower() in _NO_VIDEO:
+            raise SourceError(
+                f"{text} is no picture and no video; give one, or a folder or pattern of pictures (`patchcore-edge "
+                "predict` takes lists and shards)."
+            )
         return ImageSource([path], path_text(text)) if is_picture_name(path) else VideoSource(path)
     if glob.has_magic(text):
         return _pattern(text)
@@ -150,6 +158,8 @@ def _pattern(text: str) -> ImageSource:
     """The files that a pattern matches; where it names their ending, whatever that is."""
     names = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
     matches = [path for path in map(Path, names) if path.is_file()]
+    if not matches:
+        raise SourceError(f"No file fits the pattern {path_text(text)}; give one that names pictures that are there.")
     spelled = PurePath(text).parts
     literal = next(place for place, part in enumerate(spelled) if glob.has_magic(part))
     ending = PurePath(text).suffix
@@ -190,6 +200,7 @@ def _prefix(text: str) -> str:
 
 
 def _scheme(text: str) -> Scheme:
+    text = _plain(text)
     if text.isdecimal():
         return _CAMERA
     return SCHEMES.get(_prefix(text)) or (_STREAM if "://" in text else _PATH)
@@ -205,8 +216,18 @@ def is_watched(text: str) -> bool:
     return _scheme(text).opens_path is _watch
 
 
+def _plain(text: str) -> str:
+    """A path that is written as a URL, or from the home folder on (``~/parts``), as the path; else the same name."""
+    if text.lower().startswith(_FILE_URL):
+        return url2pathname(text[len(_FILE_URL) :].removeprefix("localhost"))
+    prefix = "watch:" if text.startswith("watch:") else ""
+    rest = text.removeprefix(prefix)
+    return f"{prefix}{home_path(rest)}" if rest.startswith("~") else text
+
+
 def source_in(folder: Path, text: str) -> str:
     """The same name, its path, where it is one, relative to ``folder`` in place of where the program runs."""
+    text = _plain(text)
     if _scheme(text).opens_path is None:
         return text
     prefix = text[: len(_prefix(text))]
@@ -241,7 +262,7 @@ def open_source(
             source.
     """
     require("source", text, (str, os.PathLike, int), "a camera's number, a URL or a path")
-    text = str(text) if isinstance(text, int) else os.fspath(text)
+    text = _plain(str(text) if isinstance(text, int) else os.fspath(text))
     settings = settings or LiveSettings()
     if misplaced := misplaced_settings(text, settings):
         raise ConfigError(f"{misplaced}.")
@@ -260,6 +281,8 @@ def open_source(
 
 def misplaced_settings(text: str, settings: LiveSettings) -> str:
     """What of the settings means nothing to the source that ``text`` names, in words; empty when all of it does."""
+    if text in ("", "watch:"):
+        return "the source names nothing; give a camera index, a URL, a video, an image, a folder or a pattern"
     wrong = sorted(key for key in _SOME_KEYS.keys() - _scheme(text).takes if getattr(settings, key) is not None)
     if not wrong:
         return ""
