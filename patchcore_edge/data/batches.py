@@ -18,6 +18,7 @@ from patchcore_edge_runtime.path_text import path_text
 
 from .dataset import ImageItem
 from .good_names import sounds_bad, sounds_good
+from .splits import is_split
 
 __all__ = ["describe_batches", "require_good_parts", "with_batches"]
 
@@ -35,7 +36,15 @@ def require_good_parts(listing: Listing) -> None:
     for name in sorted({place.parts[0] for place in below if place.parts}):
         if sounds_good(name, number=False):
             raise DataError(f"{folder} holds a folder {name}; give {folder / name}, if the good parts are there.")
-    # At any depth: what holds the data of many parts has their test images and masks further down.
+    # At any depth: what holds the data of many parts, or of a detector, has its splits further down.
+    for place in sorted(below):
+        depth = next((at for at, part in enumerate(place.parts) if at and is_split(part)), 0)
+        if depth:
+            split, whole = Path(*place.parts[: depth + 1]), folder.joinpath(*place.parts[:depth])
+            raise DataError(
+                f"{folder} holds a folder {split.as_posix()}, as data do that are split; give {whole}, or a folder "
+                "that holds good parts only."
+            )
     for place in sorted(place for place in below if any(map(sounds_bad, place.parts))):
         raise DataError(
             f"{folder} holds a folder {place.as_posix()}, which does not sound like good parts; "

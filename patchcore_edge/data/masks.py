@@ -178,7 +178,7 @@ def _numbered(paths: Sequence[PurePath]) -> dict[int, PurePath]:
 
 
 def _place(path: PurePath) -> tuple[str, ...]:
-    return tuple(part.lower() for part in path.parts[:-1] if not is_mask_folder(part))
+    return tuple(part.lower().strip() for part in path.parts[:-1] if not is_mask_folder(part))
 
 
 def _in_mask_folder(path: PurePath) -> bool:

@@ -174,7 +174,7 @@ class MVTecTest(DataModule):
         found = labelled_folders(test, rules)
         _require_chosen(root, rules, [found])
         items, matches = _items(found, mask_folders(root, test, "test"), rules.group_by)
-        splits = [folder for folder in subfolders(root) if is_split(folder)]
+        splits = [folder for folder in subfolders(root) if is_split(folder.name)]
         left_out = [*_unused(root, splits), *found.left_out]
         super().__init__(root, [], test=items, left_out=left_out, notes=found.notes, matches=matches)
 

@@ -72,9 +72,9 @@ def split_name(name: str) -> str:
     return next((split for split, names in _SPLITS.items() if plain in names), name)
 
 
-def is_split(folder: PurePath) -> bool:
-    """Whether a folder is called as that of a split is."""
-    return split_name(folder.name) in _SPLITS
+def is_split(folder: str) -> bool:
+    """Whether a folder of that name is one of a split."""
+    return split_name(folder) in _SPLITS
 
 
 def split_folder(root: Path, split: str) -> Path | None:
@@ -198,4 +198,4 @@ def subfolders(folder: Path) -> list[Path]:
 
 def is_mask_folder(folder: PurePath | str) -> bool:
     """Whether a folder, or its name, is called as folders of masks are."""
-    return (folder if isinstance(folder, str) else folder.name).lower() in _MASK_FOLDERS
+    return (folder if isinstance(folder, str) else folder.name).lower().strip() in _MASK_FOLDERS

@@ -48,7 +48,7 @@ def pictures_of(
 
     Args:
         module: the data.
-        size: the largest height and width that are tried.
+        size: height and width at which defects are made: the largest that is tried, or the photos' own.
         default: height and width of the default.
         sight: what of the images counts.
 

@@ -39,7 +39,7 @@ class Pictures:
         good: good images that recipes are judged on.
         real: labelled images that no bank is from.
         defects: made on the good images.
-        files: all of them decoded at the largest size.
+        files: all of them decoded at the size at which defects were made.
         sight: what of them counts.
     """
 
@@ -50,7 +50,7 @@ class Pictures:
     sight: Sight
 
     def dataset(self, items: Sequence[ImageItem], spec: PreprocessSpec) -> ImageDataset:
-        """Good or labelled images at a model's size: by way of the largest, as the defects come."""
+        """Good or labelled images at a model's size: by way of that at which defects were made, as they come."""
         seen = spec.looking_at(None)  # the region was cut out when the files were decoded
         return ImageDataset(items, spec, lambda path: preprocess(self.files.pixels(path), seen))
 

@@ -24,7 +24,7 @@ class Defects:
     """Synthetic defects that every size sees alike: they are on the part, not in the model's pixels.
 
     Args:
-        defects: at the largest size.
+        defects: at the largest size, or the photos' own.
     """
 
     def __init__(self, defects: Sequence[SyntheticDefect]) -> None:
@@ -66,7 +66,7 @@ def made_defects(
     """Defects on good images.
 
     Args:
-        images: HxWx3 uint8 BGR at the largest size.
+        images: HxWx3 uint8 BGR at the largest size, or the photos' own.
         per_image: how many on each.
         cell: side in pixels of the smallest defect.
         hidden: HxW bool, where nothing counts.

@@ -44,6 +44,8 @@ from .tune_page import write_outcome
 
 __all__ = ["TuneResult", "search_recipes", "tune_run"]
 
+_JUDGED_BY = 2
+"""Counted up where pictures or defects change, so that no search goes on with what was judged by others."""
 _FINALISTS = 6
 _TRIED_SIDES = (384, 512, 256)
 
@@ -141,8 +143,15 @@ def _grounds(
     tried = _views(options, sight.photos)
     say(_plan(tried, sight.photos, len(module.train)))
     sizes = [view.image_size for view in tried]
-    with pictures_of(module, max(sizes, key=lambda size: size[0] * size[1]), sizes[0], sight) as pictures:
+    # No defect is sharper than a photo could show it: made at a larger size it would speak for that size.
+    own = sight.photos.input_size(sight.photos.side, 1)
+    seen_at = min(max(sizes, key=_pixels), own, key=_pixels)
+    with pictures_of(module, seen_at, sizes[0], sight) as pictures:
         yield tried, pictures
+
+
+def _pixels(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
 
 
 def _found(
@@ -269,7 +278,7 @@ def _fingerprint(options: TuneOptions, module: DataModule, digests: FileDigests)
     facts = (train.weights, train.seed, train.group_by, train.coreset_size, train.bank_mb, train.coreset_sampling_ratio)
     sight = train.sight
     seen = (sight.bit_depth, sight.roi, sight.ignore_masks)
-    digest.update(json.dumps([*facts, options.sides, options.backbones, seen]).encode())
+    digest.update(json.dumps([_JUDGED_BY, *facts, options.sides, options.backbones, seen]).encode())
     for item in [*module.train, *module.validation]:
         digest.update(f"{digests(item.path)} {item.label} {item.batch}".encode())
     return digest.hexdigest()

@@ -417,7 +417,17 @@ def test_a_folder_of_many_parts_is_no_folder_of_good_images(tmp_path: Path) -> N
     for part in ("bottle", "screw"):
         photo(tmp_path / part / "train/good/0.png")
         photo(tmp_path / part / "test/crack/0.png")
-    with pytest.raises(DataError, match="holds a folder bottle/test/crack, which does not sound like good parts"):
+    with pytest.raises(DataError, match=r"holds a folder bottle/test, as data do that are split; give .*bottle, or"):
+        open_data(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("Training",), ("valid",)])
+def test_a_detectors_data_are_no_folder_of_good_images(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        photo(tmp_path / "images" / name / "0.png")
+        (tmp_path / "labels" / name).mkdir(parents=True)
+        (tmp_path / "labels" / name / "0.txt").write_text("0 .5 .5 .1 .1")
+    with pytest.raises(DataError, match=rf"holds a folder images/{names[0]}, as data do that are split; give"):
         open_data(tmp_path)
 
 

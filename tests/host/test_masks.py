@@ -46,6 +46,7 @@ def touched(root: Path, *names: str) -> list[Path]:
         ("crack/003.jpg", "crack/003 ground_truth.png"),
         ("crack/part.3.jpg", "crack/part.3_mask.png"),
         ("crack/lot1/003.jpg", "crack/lot1/003_mask.png"),
+        ("crack /003.jpg", "crack/003_mask.png"),
         ("crack/003.jpg", "003_mask.png"),
         ("003.jpg", "crack/003_mask.png"),
         ("crack/image3.png", "crack/mask3.png"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,8 +25,10 @@ from patchcore_edge.models.k_center_greedy import KCenterGreedy
 from patchcore_edge.runs.checkpoint import load_calibration, load_run
 from patchcore_edge.tuning.choice import Cost, Judged, Limits, choose, finalists, frontier
 from patchcore_edge.tuning.evidence import Evidence, combined, evidence
+from patchcore_edge.tuning.grounds import pictures_of
 from patchcore_edge.tuning.journal import Journal
 from patchcore_edge.tuning.judge import SHARES, Found, Judge, Seen
+from patchcore_edge.tuning.look import Pictures
 from patchcore_edge.tuning.recipe import RULES, Layout, Recipe, View, layer_sets, views
 from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 
@@ -244,9 +249,22 @@ def no_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("patchcore_edge.tuning.tune.load_meter", lambda: meter)
 
 
-def tuned(data: Path, run: Path, weights: Path, *words: object) -> tuple[int, str]:
+def tuned(data: Path, run: Path, weights: Path, *words: object, sizes: str = "64") -> tuple[int, str]:
     done = run_cli(
-        *("tune", data, "-o", run, "--backbones", "resnet18", "--weights", weights, "--device", "cpu", "--sizes", 64),
+        *(
+            "tune",
+            data,
+            "-o",
+            run,
+            "--backbones",
+            "resnet18",
+            "--weights",
+            weights,
+            "--device",
+            "cpu",
+            "--sizes",
+            sizes,
+        ),
         *words,
     )
     return done.returncode, done.stdout + done.stderr
@@ -271,6 +289,25 @@ def test_tune_leaves_a_calibrated_run_and_shows_what_it_tried(
     assert "<svg" in page
     assert "patchcore-edge train" in page
     assert not list(tmp_path.glob(".run*"))
+
+
+@pytest.mark.usefixtures("no_graphs")
+@pytest.mark.parametrize(("sizes", "made_at"), [("64", 64), ("64,192", 80)])
+def test_no_defect_is_made_larger_than_the_photos_are(
+    sizes: str, made_at: int, good_folder: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: set[tuple[int, ...]] = set()
+
+    @contextmanager
+    def watched(*words: Any) -> Iterator[Pictures]:
+        with pictures_of(*words) as pictures:
+            made.update(defect.image.shape for defect in pictures.defects.defects)
+            yield pictures
+
+    monkeypatch.setattr("patchcore_edge.tuning.tune.pictures_of", watched)
+    code, text = tuned(good_folder, tmp_path / "run", tiny_weights, "--time-limit", 0, sizes=sizes)
+    assert code == 0, text
+    assert made == {(made_at, made_at, 3)}
 
 
 @pytest.mark.usefixtures("no_graphs")

@@ -125,3 +125,12 @@ def test_the_edit_command_says_what_it_changed(bundle: Path) -> None:
     assert "thresholds.pixel" in done.stdout
     assert Bundle.load(bundle).manifest.ignore_masks == (((0.0, 0.0), (0.5, 0.0), (0.5, 0.5)),)
     assert run_cli("edit", bundle, "--by", "Ada", program="patchcore_edge_runtime").returncode == 2
+
+
+def test_masks_that_leave_nothing_are_refused_before_the_line_stands_still(bundle: Path) -> None:
+    before = contents(bundle)
+    halves = ("--ignore-mask", "0,0 1,0 1,0.5 0,0.5", "--ignore-mask", "0,0.5 1,0.5 1,1 0,1")
+    done = run_cli("edit", bundle, "--by", "Ada", *halves, program="patchcore_edge_runtime")
+    assert done.returncode == 2
+    assert "leave nothing of the frame to inspect" in done.stderr
+    assert contents(bundle) == before

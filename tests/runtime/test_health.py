@@ -13,7 +13,7 @@ import pytest
 from conftest import REPOSITORY, run_cli
 from line_records import free_port, make_frame, wait_for
 
-from patchcore_edge_runtime.line.heartbeat import HEARTBEAT_SECONDS, HEARTBEAT_VARIABLE
+from patchcore_edge_runtime.line.heartbeat import HEARTBEAT_SECONDS, HEARTBEAT_VARIABLE, PROBLEM, beat
 from patchcore_edge_runtime.line.watchdog import Notifier, WatchdogSource, watched
 from patchcore_edge_runtime.monitoring.status import LineStatus
 from patchcore_edge_runtime.sinks import HttpSink, SinkContext
@@ -98,6 +98,16 @@ def test_a_line_that_lives_and_whose_verdicts_do_not_arrive_is_not_healthy(sign:
         wait_for(lambda: not sign.read_text(encoding="utf-8"))
         assert ask(config).returncode == 0
     line.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there an open file cannot be replaced")
+def test_who_asks_while_the_sign_is_given_reads_a_whole_one(sign: Path) -> None:
+    beat(sign, ["WATCHDOG=1", f"{PROBLEM}The disk is full."])
+    with sign.open(encoding="utf-8") as reader:
+        beat(sign, ["WATCHDOG=1", f"{PROBLEM}The broker is away."])
+        assert reader.read() == "The disk is full."
+    assert sign.read_text(encoding="utf-8") == "The broker is away."
+    assert list(sign.parent.iterdir()) == [sign]
 
 
 def test_a_place_where_nothing_can_be_written_stops_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 import ssl
@@ -99,6 +100,21 @@ def test_a_web_page_is_no_picture_and_what_is_wanted_is_said() -> None:
         camera(lambda handler: send(handler, b"<html>log in</html>", "text/html")) as url,
         pytest.raises(SourceError, match="answers with a web page"),
     ):
+        open_source(url, LiveSettings(open_timeout=2))
+
+
+def test_answers_that_are_packed_once_more_are_said_to_be() -> None:
+    packed = gzip.compress(cv2.imencode(".jpg", good_part())[1].tobytes())
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        for name, value in (("Content-Type", "image/jpeg"), ("Content-Encoding", "gzip")):
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(packed)))
+        handler.end_headers()
+        handler.wfile.write(packed)
+
+    with camera(answer) as url, pytest.raises(SourceError, match=r"packed once more \(gzip\).*switch that off"):
         open_source(url, LiveSettings(open_timeout=2))
 
 

@@ -81,6 +81,11 @@ def test_a_path_may_be_written_as_a_url_and_from_the_home_folder_on(
     assert source_in(tmp_path / "elsewhere", "watch:~/in") == f"watch:{tmp_path / 'in'}"
 
 
+def test_a_pattern_that_fits_no_file_is_said_to_fit_none(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"No file fits the pattern .*\*\.png; give"):
+        open_source(str(tmp_path / "*.png"))
+
+
 @pytest.mark.parametrize("text", ["", "watch:"])
 def test_a_source_that_names_nothing_is_not_the_folder_at_hand(text: str) -> None:
     with pytest.raises(ConfigError, match=r"[Tt]he source names nothing; give"):

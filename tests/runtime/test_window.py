@@ -218,7 +218,8 @@ def test_the_keys_are_shown_at_the_start_and_on_h(screen: Screen) -> None:
     assert np.array_equal(window.picture(record), at_first)
     covered = (at_first != without).any(axis=2)
     assert covered.mean() > 0.2
-    letters = (at_first == 255).all(axis=2) & covered
+    # The ground is at most 0.3 of white; OpenCV 4 draws thin letters a little darker than white.
+    letters = (at_first > 200).all(axis=2) & covered
     rows = np.diff(np.concatenate([[0], letters.any(axis=1).astype(int)]))
     assert (rows == 1).sum() >= len(KEYS), "a line for each key"
 

@@ -12,6 +12,9 @@ from .options import BundleAlias, BundleArgument, as_bundle
 
 __all__ = ["edit", "info"]
 
+_CANVAS = 256
+"""Pixels a side of the frame that masks are drawn on to see whether they leave anything."""
+
 
 def info(
     bundle: Annotated[
@@ -66,12 +69,15 @@ def edit(
     """Change thresholds, labels or ignore masks of a bundle and record who changed what."""
     from ..bundle.edit import BundleEdit, edit_bundle
     from ..images.geometry import parse_polygon
+    from ..inspection.ignore_mask import IgnoreMask
 
     if no_warn and warn_threshold is not None:
         raise ConfigError("--warn-threshold and --no-warn exclude each other; give one.")
     if no_masks and ignore_mask:
         raise ConfigError("--ignore-mask and --no-masks exclude each other; give one.")
     masks = () if no_masks else tuple(parse_polygon(text) for text in ignore_mask) if ignore_mask else None
+    if masks and IgnoreMask(masks).mask((_CANVAS, _CANVAS)).all():
+        raise ConfigError("The ignore masks leave nothing of the frame to inspect; make them smaller.")
     change = BundleEdit(
         image=image_threshold,
         pixel=pixel_threshold,

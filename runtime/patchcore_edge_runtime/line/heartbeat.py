@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -31,7 +32,10 @@ def beat(file: Path, lines: Sequence[str]) -> None:
             file.unlink(missing_ok=True)
         elif {"READY=1", "WATCHDOG=1"} & set(lines):
             problems = [line.removeprefix(PROBLEM) for line in lines if line.startswith(PROBLEM)]
-            file.write_text(" ".join(problems), encoding="utf-8")
+            # Whole or not at all: who asks while it is written would find it empty, and the line healthy.
+            scratch = file.with_name(f"{file.name}.{os.getpid()}")
+            scratch.write_text(" ".join(problems), encoding="utf-8")
+            scratch.replace(file)
 
 
 def missing_heartbeat(file: Path) -> str:

@@ -60,6 +60,12 @@ class HttpCamera:
             if response.status != http.HTTPStatus.OK:
                 self.close()
                 raise SourceError(self._refusal(response, address))
+            if encoding := response.headers.get("Content-Encoding", "").strip().lower().removeprefix("identity"):
+                self.close()
+                raise SourceError(
+                    f"{self.name} sends pictures packed once more ({encoding}), which was not asked for; switch that "
+                    "off in the camera, or in the proxy before it."
+                )
             return response
         self.close()
         raise SourceError(f"{self.name} cannot be opened (it sends from one address to the next)")
@@ -120,10 +126,11 @@ class HttpCamera:
 
     def _refusal(self, response: http.client.HTTPResponse, address: Address) -> str:
         if response.status == http.HTTPStatus.UNAUTHORIZED:
-            offers = ", ".join(offer.split(" ")[0] for offer in response.headers.get_all("WWW-Authenticate") or [])
+            kinds = ", ".join(offer.split(" ")[0] for offer in response.headers.get_all("WWW-Authenticate") or [])
+            offers = f" ({kinds})" if kinds else ""
             if not address.username:
-                return f"{self.name} asks for a login ({offers}); give username and password_env in [source]."
-            return f"{self.name} refuses the user or the password ({offers}); correct username and password_env."
+                return f"{self.name} asks for a login{offers}; give username and password_env in [source]."
+            return f"{self.name} refuses the user or the password{offers}; correct username and password_env."
         return f"{self.name} cannot be opened (HTTP {response.status} {response.reason})"
 
 

@@ -158,6 +158,8 @@ def _pattern(text: str) -> ImageSource:
     """The files that a pattern matches; where it names their ending, whatever that is."""
     names = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
     matches = [path for path in map(Path, names) if path.is_file()]
+    if not matches:
+        raise SourceError(f"No file fits the pattern {path_text(text)}; give one that names pictures that are there.")
     spelled = PurePath(text).parts
     literal = next(place for place, part in enumerate(spelled) if glob.has_magic(part))
     ending = PurePath(text).suffix
