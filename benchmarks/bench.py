@@ -20,11 +20,12 @@ import openvino as ov
 
 from . import fit_rows, frame_rows, run_rows
 from .limits import limits
+from .pages import DOCS
 from .peer import VERSION, Peer
 from .row import Row
 from .subject import Subject
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+PAGE = DOCS / "benchmarks.md"
 RESNET18_WEIGHTS = Path("weights") / "resnet18_tv_in1k_to_layer3.safetensors"
 
 HEAD = """# Benchmarks

@@ -25,6 +25,7 @@ from patchcore_edge_runtime.verdict import Thresholds
 from . import scale_plan
 from .bank_sizes import accuracies
 from .bench import RESNET18_WEIGHTS, machine
+from .pages import DOCS
 from .row import alternating
 from .scale_fit import GIB, MEMORY_LIMIT, fit_many
 from .scale_plan import Fit
@@ -37,7 +38,6 @@ SIZES = (224, 320, 448, 640)
 FRAMES, ROUNDS = 12, 2
 _LEVEL = 1.15
 """Times by which the largest may exceed the smallest of what does not grow."""
-DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 _SECTION = "\n## "
 HEAD = """# How cost grows

@@ -22,7 +22,7 @@ from patchcore_edge.data.synthetic_defects import KINDS, SyntheticDefect, make_d
 from patchcore_edge.models import Patchcore
 
 from .held_out import fit
-from .pages import write_page
+from .pages import DOCS, write_page
 from .synthetic_pictures import write_pictures
 from .works import Work, all_works
 
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--pictures", action="store_true", help="write docs/images/synthetic_defects.jpg and stop")
     options = parser.parse_args()
     if options.pictures:
-        write_pictures(Path(__file__).resolve().parents[1] / "docs" / "images" / "synthetic_defects.jpg")
+        write_pictures(DOCS / "images" / "synthetic_defects.jpg")
         return
     found = []
     for work in all_works(options.shared):

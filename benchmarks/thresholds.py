@@ -28,9 +28,10 @@ from patchcore_edge.metrics.scores import Scores, collect_scores
 from patchcore_edge.runs.checkpoint import load_calibration, load_run
 from patchcore_edge.thresholds.rank import rank_for, value_at
 
+from .pages import DOCS
 from .works import Work, all_works, works_by_module
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "thresholds.md"
+PAGE = DOCS / "thresholds.md"
 RATES = (None, 0.05)
 FEW = (20, 60, 150)
 HEAD = {

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
+from patchcore_edge_runtime.atomic_folder import replace_text
 from patchcore_edge_runtime.errors import cannot_write
 from patchcore_edge_runtime.images.files import encode_image
 from patchcore_edge_runtime.images.preprocess import Image
@@ -39,16 +38,11 @@ def _share(value: float | None) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all; names in it that are no UTF-8 as ``path_text`` has them."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(encodable(text), encoding="utf-8")
-        part.replace(path)
+        replace_text(path, encodable(text))
     except OSError as error:
         raise cannot_write(path, error) from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def jpeg(picture: Image) -> str:

@@ -1,17 +1,29 @@
-"""Folders that are there whole or not at all, even when the process that writes them is killed."""
+"""Folders and files that are there whole or not at all, even when the process that writes them is killed."""
 
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import CheckpointError, cannot_write
 
-__all__ = ["atomic_folder", "require_replaceable"]
+__all__ = ["atomic_folder", "replace_text", "require_replaceable"]
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a file in UTF-8 that takes the place of what is there when it is whole; raises ``OSError``."""
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def require_replaceable(target: Path, marker: str) -> None:

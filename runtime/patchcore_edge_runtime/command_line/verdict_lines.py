@@ -64,9 +64,9 @@ class VerdictLines:
 def _line(record: Record) -> str:
     result = record.result
     score = f"{result.pred_score:.4f}" if math.isfinite(result.pred_score) else "-"
-    # A name may hold what moves a terminal's cursor. A file's reason begins with it.
+    # One line, whatever a file is called: a name may hold what moves a terminal's cursor, or a line of its own. A
+    # file's reason begins with it.
     name = printable(encodable(record.frame.name))
     reason = printable(encodable(result.reason)).removeprefix(name).strip()
     reason = f"  ({reason})" if reason else ""
-    # One line, whatever a file is called: no name makes a verdict of its own.
-    return printable(f"{result.verdict!s:7}  {score:>9}  {result.thresholds.image:>9.4f}  {name}{reason}")
+    return f"{result.verdict!s:7}  {score:>9}  {result.thresholds.image:>9.4f}  {name}{reason}"

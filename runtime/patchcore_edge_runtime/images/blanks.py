@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .probes import probes
+
 __all__ = ["BlankShares", "blank_shares"]
 
 _PROBES = 64
@@ -54,7 +56,7 @@ def _share(lines: NDArray[Any]) -> float:
     count, length = lines.shape[:2]
     if not length:
         return 0.0
-    places = np.linspace(0, length - 1, min(length, _PROBES)).astype(np.intp)
+    places = probes(length, _PROBES)
     left = np.arange(count)
     for some in (places[::_FIRST], places):
         probed = lines[np.ix_(left, some)]

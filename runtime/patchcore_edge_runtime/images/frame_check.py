@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from .blanks import BlankShares, blank_shares
+from .geometry import Share
 from .preprocess import Image
 from .structure import Structure, StructureLimits, learn_structure, measure_structure
 from .twins import twin_share
@@ -36,9 +37,6 @@ _TWIN_MARGIN = 0.1
 _BLANK_MARGIN = 0.03
 _NO_BLANKS = BlankShares(0.0, 0.0, 0.0, 0.0)
 _FLAT = "The frame is one flat colour; check the camera and its cable."
-
-
-_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class FrameLimits(BaseModel):
     max_dark_share: float = Field(ge=0, le=1)
     max_bright_share: float = Field(ge=0, le=1)
     max_twin_share: float | None = Field(default=None, ge=0, le=1)
-    max_blank_shares: tuple[_Share, _Share, _Share, _Share] | None = None
+    max_blank_shares: tuple[Share, Share, Share, Share] | None = None
     structure: StructureLimits | None = None
 
     def reason(self, stats: FrameStats) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .probes import probes
+
 __all__ = ["twin_share"]
 
 _PROBES = 32
@@ -31,11 +33,8 @@ def twin_share(frame: NDArray[Any]) -> float:
         frame: HxW or HxWxC, uint8 or uint16, as the camera gave it.
     """
     plane = frame if frame.ndim == 2 else frame[..., frame.shape[2] // 2]
-    return max(_share(plane[:, _probes(plane.shape[1])]), _share(plane[_probes(plane.shape[0])].T))
-
-
-def _probes(length: int) -> NDArray[np.intp]:
-    return np.linspace(0, length - 1, min(length, _PROBES)).astype(np.intp)
+    height, width = plane.shape
+    return max(_share(plane[:, probes(width, _PROBES)]), _share(plane[probes(height, _PROBES)].T))
 
 
 def _share(probed: NDArray[Any]) -> float:
@@ -43,8 +42,8 @@ def _share(probed: NDArray[Any]) -> float:
     lines = probed.astype(np.float64)
     count, length = lines.shape
     telling = np.count_nonzero(lines[:, 1:] != lines[:, :-1], axis=1) >= _LEAST_CHANGES * (length - 1)
-    # Whole numbers below 2⁵³, which float64 adds up exactly.
-    # By ``einsum``: BLAS has threads that go on spinning, and inference needs their core next.
+    # Whole numbers below 2⁵³, which float64 adds up exactly. BLAS would do it too, but its threads go on spinning, and
+    # inference needs their core next.
     sums = np.where(telling, np.einsum("ij,j->i", lines, _WEIGHTS[:length]), -1.0 - np.arange(count))
     order = np.argsort(sums, kind="stable")
     begins = np.flatnonzero(np.diff(sums[order], prepend=-np.inf))

@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from ..atomic_folder import replace_text
 from ..bundle.bundle import file_facts
 from ..bundle.lower_precision import InferencePrecision
 from ..errors import cannot_write
@@ -66,9 +67,7 @@ class CompiledModels:
     def keep(self) -> None:
         """Remember what is there now, as written by a start that went well; what is old goes."""
         try:
-            scratch = self.folder / f"{_DIGESTS}.{os.getpid()}"
-            scratch.write_text(json.dumps(self._found()), encoding="ascii")
-            scratch.replace(self.folder / _DIGESTS)
+            replace_text(self.folder / _DIGESTS, json.dumps(self._found()))
         except OSError as error:
             _LOG.warning("%s: the compiled model is not kept (%s); the next start compiles again.", self.folder, error)
 

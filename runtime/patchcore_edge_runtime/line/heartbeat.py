@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from ..atomic_folder import replace_text
 
 __all__ = ["HEARTBEAT_SECONDS", "HEARTBEAT_VARIABLE", "PROBLEM", "beat", "heartbeat_file", "missing_heartbeat"]
 
@@ -33,9 +34,7 @@ def beat(file: Path, lines: Sequence[str]) -> None:
         elif {"READY=1", "WATCHDOG=1"} & set(lines):
             problems = [line.removeprefix(PROBLEM) for line in lines if line.startswith(PROBLEM)]
             # Whole or not at all: who asks while it is written would find it empty, and the line healthy.
-            scratch = file.with_name(f"{file.name}.{os.getpid()}")
-            scratch.write_text(" ".join(problems), encoding="utf-8")
-            scratch.replace(file)
+            replace_text(file, " ".join(problems))
 
 
 def missing_heartbeat(file: Path) -> str:
