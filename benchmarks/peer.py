@@ -43,16 +43,22 @@ class Peer:
     @staticmethod
     def _install(folder: Path) -> Path:
         python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-        if not python.exists():
-            import torch
-            import torchvision
-
+        wanted, installed = _packages(), folder / "installed.json"
+        # A folder that an interrupted call left, or another version of torch, is not what is asked for.
+        if not installed.exists() or json.loads(installed.read_text(encoding="utf-8")) != wanted:
             print(f"Installing anomalib {VERSION} into {folder} …")
             venv.create(folder, with_pip=True)
-            pins = (
-                f"torch=={torch.__version__.split('+')[0]}",
-                f"torchvision=={torchvision.__version__.split('+')[0]}",
-            )
-            for packages in (pins, (f"anomalib=={VERSION}", "openvino", "onnx", "onnxscript")):
+            for packages in wanted:
                 subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
+            installed.write_text(json.dumps(wanted), encoding="utf-8")
         return python
+
+
+def _packages() -> list[list[str]]:
+    """What is installed, in turns: this machine's torch first, so that the peer takes the same."""
+    import openvino
+    import torch
+    import torchvision
+
+    pins = [f"{module.__name__}=={module.__version__.split('+')[0]}" for module in (torch, torchvision)]
+    return [pins, [f"anomalib=={VERSION}", f"openvino=={openvino.__version__.split('-')[0]}", "onnx", "onnxscript"]]
