@@ -90,5 +90,7 @@ def edit(
     manifest, records = edit_bundle(as_bundle(bundle, model), change, by)
     for record in records:
         typer.echo(f"{record.field}: {record.before} → {record.after}")
-    if any(record.field == "thresholds.image" for record in records) and (told := outlook(manifest, manifest.thresholds)):
+    if any(record.field == "thresholds.image" for record in records) and (
+        told := outlook(manifest, manifest.thresholds)
+    ):
         typer.echo(told)

@@ -46,7 +46,9 @@ def outlook(manifest: Manifest, thresholds: Thresholds) -> str:
     below, above = _neighbours(manifest, thresholds.image)
     if above is None:
         recall = points[-1].synthetic_recall
-        caught = "how many defects do is not known" if recall is None else f"of drawn defects fewer than {recall:.0%} do"
+        caught = (
+            "how many defects do is not known" if recall is None else f"of drawn defects fewer than {recall:.0%} do"
+        )
         return f"{moved} No good part of the calibration scores so high; {caught}."
     rejected = f"more than {points[0].expected_fpr:.1%}" if below is None else f"at most {below.expected_fpr:.1%}"
     found = "" if above.synthetic_recall is None else f", and at least {above.synthetic_recall:.0%} of drawn defects NG"
