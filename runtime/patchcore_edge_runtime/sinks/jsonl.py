@@ -44,8 +44,8 @@ class JsonlSink:
     """Writes a line per frame, each handed to the system whole, so that a cut-off run keeps what it claimed.
 
     A file that somebody deletes or moves while it is written to is noticed before the next line, which goes into a new
-    one. A file that cannot be rotated at the moment grows on. A device or a pipe, such as ``/dev/stdout``, is written
-    to and nothing else.
+    one. A file that cannot be rotated at the moment grows on. A device or a pipe, as ``/dev/stdout`` is, gets the lines
+    and nothing else.
 
     Args:
         path: the file.
