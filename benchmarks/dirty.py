@@ -16,7 +16,7 @@ from typing import Literal
 from patchcore_edge.data import DataModule, ImageItem
 from patchcore_edge.data.digests import file_sha256
 from patchcore_edge.engine import Engine
-from patchcore_edge.jobs.train import TrainOptions, train_run
+from patchcore_edge.jobs.train import train_run
 from patchcore_edge.metrics.evaluator import evaluate
 from patchcore_edge.metrics.scores import collect_scores
 from patchcore_edge.runs.checkpoint import load_run
@@ -67,18 +67,7 @@ def _row(
     wrong: list[ImageItem],
     outliers: Literal["keep", "drop"] | int,
 ) -> str:
-    options = TrainOptions(
-        work.backbone,
-        work.layers,
-        work.ratio,
-        9,
-        (work.size, work.size),
-        None if work.weights is None else str(work.weights),
-        0,
-        "cpu",
-        score=ScoreRule.MAP_MAX,
-        outliers=outliers,
-    )
+    options = replace(work.train_options(), score=ScoreRule.MAP_MAX, outliers=outliers)
     said: list[str] = []
     with TemporaryDirectory() as folder:
         facts = train_run(DataModule(work.data.root, train, test=tests), Path(folder) / "run", options, said.append)
