@@ -46,7 +46,7 @@ class JsonlSink:
 
     Args:
         path: the file.
-        append: go on with a file that is there; a last line cut off by a power failure is taken away first.
+        append: go on with a file that is there; what a power failure left of a last line is taken away first.
         max_bytes: size at which the file is rotated; never when 0.
         keep: rotated files to keep, ``path.1`` the newest.
     """
@@ -100,7 +100,7 @@ class JsonlSink:
         except OSError as error:
             raise cannot_write(self._path, error, MAKE_ROOM) from None
         try:
-            file.truncate(_whole_lines(self._path))
+            _go_on_with(file, self._path)
         except OSError as error:
             file.close()
             raise cannot_write(self._path, error, MAKE_ROOM) from None
@@ -176,10 +176,36 @@ def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")
 
 
-def _whole_lines(path: Path) -> int:
-    """Bytes up to the end of the last whole line."""
+def _go_on_with(file: BinaryIO, path: Path) -> None:
+    """Bring a file to the end of a line: one that lacks no more than that is whole, and half of one is taken away."""
     size = path.stat().st_size
     with path.open("rb") as reader:
-        reader.seek(max(0, size - _TAIL_BYTES))
-        tail = reader.read()
-    return size - len(tail) + tail.rfind(b"\n") + 1
+        end = _end_of_lines(reader, size)
+        reader.seek(end)
+        rest = reader.read(_TAIL_BYTES)
+    if end < size and size - end == len(rest) and _is_record(rest):
+        # An editor, or a copy of the last line, left its end out.
+        file.write(b"\n")
+    elif end < size:
+        _LOG.warning("%s ends in part of a line, %d bytes, which are taken away.", path, size - end)
+        file.truncate(end)
+
+
+def _end_of_lines(reader: BinaryIO, size: int) -> int:
+    """Bytes up to the end of the last whole line; after a power failure megabytes of zeros may follow."""
+    end = size
+    while end:
+        begin = max(0, end - _TAIL_BYTES)
+        reader.seek(begin)
+        found = reader.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
