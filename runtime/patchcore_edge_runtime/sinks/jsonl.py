@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO, ClassVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
@@ -15,6 +16,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from ..display.record import Record
 from ..errors import MAKE_ROOM, cannot_write
 from .base import SinkContext, SinkSettings
+from .places import without_waiting
 
 __all__ = ["JsonlSettings", "JsonlSink"]
 
@@ -42,7 +44,8 @@ class JsonlSink:
     """Writes a line per frame, each handed to the system whole, so that a cut-off run keeps what it claimed.
 
     A file that somebody deletes or moves while it is written to is noticed before the next line, which goes into a new
-    one. A file that cannot be rotated at the moment grows on.
+    one. A file that cannot be rotated at the moment grows on. A device or a pipe, as ``/dev/stdout`` is, gets the lines
+    and nothing else.
 
     Args:
         path: the file.
@@ -60,7 +63,7 @@ class JsonlSink:
         self._torn: int | None = None
         self._has_identity, self._says_stuck = True, True
         self._file = self._open()
-        if not append:
+        if not append and _is_regular(self._file):
             self._file.truncate(0)
 
     @classmethod
@@ -96,11 +99,12 @@ class JsonlSink:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: a line is the system's as soon as it is written. Appending: it goes on where truncate() cut.
-            file = self._path.open("ab", buffering=0)
+            file = open(self._path, "ab", buffering=0, opener=without_waiting)  # noqa: SIM115 the sink closes it
         except OSError as error:
             raise cannot_write(self._path, error, MAKE_ROOM) from None
         try:
-            _go_on_with(file, self._path)
+            if _is_regular(file):
+                _go_on_with(file, self._path)
         except OSError as error:
             file.close()
             raise cannot_write(self._path, error, MAKE_ROOM) from None
@@ -120,7 +124,7 @@ class JsonlSink:
         return os.fstat(self._file.fileno()).st_size
 
     def _cut(self) -> None:
-        if self._torn is not None:
+        if self._torn is not None and _is_regular(self._file):
             self._file.truncate(self._torn)
             self._torn = None
 
@@ -170,6 +174,11 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except OSError:
         return False
+
+
+def _is_regular(file: BinaryIO) -> bool:
+    """Whether it is a file that can be read back, cut and moved, and no device or pipe, whose end may never come."""
+    return S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
 def _numbered(path: Path, number: int) -> Path:
