@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from patchcore_edge.data import DataModule
 from patchcore_edge.engine import Engine
+from patchcore_edge.jobs.sight import SightOptions, found_sight
 from patchcore_edge.models import Patchcore
 from patchcore_edge.tuning.choice import Judged
 from patchcore_edge.tuning.judge import Judge, Seen
@@ -60,7 +61,7 @@ def real_aurocs(work: Work, layouts: list[Layout], bank_size: int, weights: str 
 
 
 def _final(work: Work, view: View, bank_size: int, weights: str | None) -> tuple[Judge, Patchcore]:
-    model = view_model(view, weights)
+    model = view_model(view, weights, found_sight(work.data.train, SightOptions(), print))
     spec, engine = model.pre_processor.spec, Engine("cpu", progress=False)
     pools = []
     for items in (work.data.train, work.data.test):

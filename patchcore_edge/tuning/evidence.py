@@ -24,6 +24,9 @@ _Floats = NDArray[np.float64]
 RATE = 0.1
 """Of good images rejected, up to which defects count as found."""
 _MAP = 0.25
+_ROUNDING = 1e-4
+"""Scores that differ by less than this share are equal: a defect away from the patch that decides leaves its image's
+score as it was, and float32, in another batch or by another process, is not to say which of the two is higher."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +120,7 @@ def _found(good: NDArray[np.float32], defects: NDArray[np.float32], rate: float)
     """The measure; ``[n]`` each good image's influence on it; ``[m]`` the share of the highest below each defect."""
     count = max(1, int(np.ceil(rate * len(good) - 1e-9)))
     least = np.sort(good)[-count]
-    highest = good >= least  # ties and all, as any of them may be the one
+    highest = good >= least - _ROUNDING * abs(least)  # ties and all, as any of them may be the one
     of_defects = _below(good[highest], defects)
     value = float(of_defects.mean())
     above = 1 - _below(defects, good)
@@ -128,8 +131,12 @@ def _found(good: NDArray[np.float32], defects: NDArray[np.float32], rate: float)
 
 def _below(lower: NDArray[np.float32], upper: NDArray[np.float32]) -> _Floats:
     """``[len(upper)]`` the share of ``lower`` below each, ties by half."""
-    order = np.sort(lower)
-    left, right = np.searchsorted(order, upper, side="left"), np.searchsorted(order, upper, side="right")
+    order, exact = np.sort(lower).astype(np.float64), upper.astype(np.float64)
+    slack = _ROUNDING * np.abs(exact)
+    left, right = (
+        np.searchsorted(order, exact - slack, side="left"),
+        np.searchsorted(order, exact + slack, side="right"),
+    )
     return np.asarray((left + right) / (2 * len(order)), np.float64)
 
 

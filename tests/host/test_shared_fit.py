@@ -241,8 +241,10 @@ def test_several_processes_find_the_recipe_that_one_finds(data: Path, tiny_weigh
         assert done.returncode == 0, done.stderr
     one, three = (json.loads((tmp_path / name / "tune.json").read_text()) for name in ("one", "three"))
     assert len(one["recipes"]) == len(three["recipes"])
-    for ours, wanted in zip(three["recipes"], one["recipes"], strict=True):
-        assert ours["recipe"] == wanted["recipe"]
+    # The best first: what two are worth to the last digit decides their order.
+    alone, together = ({json.dumps(found["recipe"]): found for found in all_["recipes"]} for all_ in (one, three))
+    assert together.keys() == alone.keys()
+    for recipe, ours in together.items():
         for what in ("value", "image_auroc", "located"):
-            assert ours[what] == near(wanted[what])
+            assert ours[what] == near(alone[recipe][what]), (recipe, what)
     assert not (tmp_path / ".three.tune").exists()

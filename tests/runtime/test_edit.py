@@ -127,6 +127,35 @@ def test_the_edit_command_says_what_it_changed(bundle: Path) -> None:
     assert run_cli("edit", bundle, "--by", "Ada", program="patchcore_edge_runtime").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (1e30, "No good part of the calibration scores so high; of drawn defects fewer than "),
+        (1, " of new good parts to be NG, and at least "),
+        (1e-9, "Expect more than "),
+    ],
+)
+def test_an_edit_says_what_another_threshold_does_to_good_parts_and_defects(
+    bundle: Path, place: float, said: str
+) -> None:
+    points = Bundle.load(bundle).manifest.calibration.trade_off
+    between = (points[0].threshold + points[-1].threshold) / 2
+    words = ("edit", bundle, "--by", "Ada", "--image-threshold", place * between)
+    done = run_cli(*words, program="patchcore_edge_runtime")
+    assert done.returncode == 0, done.stderr
+    assert "it was calibrated to" in done.stdout
+    assert said in done.stdout
+
+
+def test_a_line_with_a_threshold_of_its_own_says_what_that_does(bundle: Path, tiny_data: Path) -> None:
+    source = next((tiny_data / "test" / "good").iterdir())
+    words = ("run", "-m", bundle, "-s", source, "--threshold")
+    own = run_cli(*words, Bundle.load(bundle).manifest.thresholds.image, program="patchcore_edge_runtime")
+    high = run_cli(*words, 1000, program="patchcore_edge_runtime")
+    said = "No good part of the calibration scores so high"
+    assert (said in own.stdout + own.stderr, said in high.stdout + high.stderr) == (False, True)
+
+
 def test_masks_that_leave_nothing_are_refused_before_the_line_stands_still(bundle: Path) -> None:
     before = contents(bundle)
     halves = ("--ignore-mask", "0,0 1,0 1,0.5 0,0.5", "--ignore-mask", "0,0.5 1,0.5 1,1 0,1")

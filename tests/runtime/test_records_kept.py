@@ -188,6 +188,33 @@ def test_a_results_file_that_cannot_be_made_anew_counts_no_record_as_written(tmp
     assert frames(path) == [1]
 
 
+@posix
+def test_records_go_down_a_pipe_that_has_a_reader_and_to_no_other(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match="cannot be written"):
+        JsonlSink(pipe, append=True)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        sink = JsonlSink(pipe, append=True, max_bytes=1, keep=2)
+        write(sink, 0, 1)
+        sink.close()
+        lines = os.read(reader, 1 << 16).splitlines()
+    finally:
+        os.close(reader)
+    assert [json.loads(line)["frame"] for line in lines] == [0, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_device_without_an_end_is_not_read_and_its_lost_records_are_said() -> None:
+    sink = JsonlSink(Path("/dev/full"), append=True)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="No space left"):
+            write(sink, 0)
+    sink.close()
+
+
 def test_a_results_file_cut_by_another_program_goes_on_where_it_ends(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     sink = JsonlSink(path, append=True)

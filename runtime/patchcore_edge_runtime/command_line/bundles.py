@@ -70,6 +70,7 @@ def edit(
     from ..bundle.edit import BundleEdit, edit_bundle
     from ..images.geometry import parse_polygon
     from ..inspection.ignore_mask import IgnoreMask
+    from ..monitoring.calibration import outlook
 
     if no_warn and warn_threshold is not None:
         raise ConfigError("--warn-threshold and --no-warn exclude each other; give one.")
@@ -86,5 +87,10 @@ def edit(
         labels=labels,
         ignore_masks=masks,
     )
-    for record in edit_bundle(as_bundle(bundle, model), change, by)[1]:
+    manifest, records = edit_bundle(as_bundle(bundle, model), change, by)
+    for record in records:
         typer.echo(f"{record.field}: {record.before} → {record.after}")
+    if any(record.field == "thresholds.image" for record in records) and (
+        told := outlook(manifest, manifest.thresholds)
+    ):
+        typer.echo(told)

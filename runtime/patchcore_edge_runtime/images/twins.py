@@ -20,7 +20,9 @@ _PROBES = 32
 _LEAST_CHANGES = 0.5
 _BLOCK = 8
 """Lines of a JPEG's block, which a strong one makes alike; a copy is further away or goes on longer."""
-_WEIGHTS = np.random.default_rng(0).integers(1, 1 << 31, _PROBES).astype(np.float64)
+_WORD = 8
+_MIXERS = np.random.default_rng(0).integers(0, 1 << 63, 2 * _PROBES, np.uint64) * np.uint64(2) + np.uint64(1)
+"""Odd, one for each word of a line."""
 
 
 def twin_share(frame: NDArray[Any]) -> float:
@@ -39,23 +41,36 @@ def twin_share(frame: NDArray[Any]) -> float:
 
 def _share(probed: NDArray[Any]) -> float:
     """Of lines, of which some pixels are given."""
-    lines = probed.astype(np.float64)
+    lines = np.ascontiguousarray(probed)
     count, length = lines.shape
-    telling = np.count_nonzero(lines[:, 1:] != lines[:, :-1], axis=1) >= _LEAST_CHANGES * (length - 1)
-    # Whole numbers below 2⁵³, which float64 adds up exactly. BLAS would do it too, but its threads go on spinning, and
-    # inference needs their core next.
-    sums = np.where(telling, np.einsum("ij,j->i", lines, _WEIGHTS[:length]), -1.0 - np.arange(count))
+    changes = (lines[:, 1:] != lines[:, :-1]).view(np.uint8)
+    telling = np.einsum("ij->i", changes) >= _LEAST_CHANGES * (length - 1)
+    # A line that says nothing is like no other.
+    sums = np.where(telling, _hashed(lines), np.arange(count, dtype=np.uint64))
+    ordered = np.sort(sums)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return 0.0
     order = np.argsort(sums, kind="stable")
-    begins = np.flatnonzero(np.diff(sums[order], prepend=-np.inf))
+    begins = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     ends = np.append(begins[1:], count) - 1
     far = order[ends] - order[begins] >= _BLOCK
     twins = np.count_nonzero(_doubled(sums)) + int((ends - begins + 1)[far].sum())
     return float(min(1.0, twins / count))
 
 
-def _doubled(sums: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _hashed(lines: NDArray[Any]) -> NDArray[np.uint64]:
+    """``[n]``: lines that differ have another number but once in 2⁶⁴ times (the mixing is that of SplitMix64)."""
+    short = -lines.shape[1] * lines.itemsize % _WORD
+    padded = np.pad(lines, ((0, 0), (0, short // lines.itemsize))) if short else lines
+    words = padded.view(np.uint64)
+    mixed = (words ^ (words >> np.uint64(32))) * _MIXERS[: words.shape[1]]
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return np.asarray(np.einsum("ij->i", mixed ^ (mixed >> np.uint64(32))), np.uint64)
+
+
+def _doubled(sums: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Which lines are in pairs of which one is the other's copy, for longer than a block."""
-    same = np.pad(np.diff(sums) == 0, 2)
+    same = np.pad(sums[1:] == sums[:-1], 2)
     alone = same[1:-1] & ~same[:-2] & ~same[2:]
     pairs = np.lib.stride_tricks.sliding_window_view(np.pad(alone, _BLOCK), _BLOCK + 1)[:, ::2].all(axis=1)
     # Back from the first pair of each stretch to all lines of it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..monitoring.calibration import outlook
 from ..shown import printable, shown_url
 from ..sources.registry import is_watched
 
@@ -21,9 +22,11 @@ def announced(line: Line) -> list[str]:
     # What a server computes in is its own affair.
     computed_in = f" in {inspector.inference_precision}" if line.config.server is None else ""
     goes_on = line.source.live or is_watched(line.config.source.uri)
+    moved = outlook(inspector.manifest, limits)
     return [
         f"{inspector.manifest.model_id} on {' and '.join(inspector.execution_devices)}{computed_in} inspects "
         f"{shown_url(line.config.source.uri)}{region}: NG above {limits.image:.4g}{warn}.",
+        *([moved] if moved else []),
         _results(line),
         ("It goes on until" if goes_on else "It ends after the last picture; before that,")
         + (" q in the window," if line.viewer is not None else "")

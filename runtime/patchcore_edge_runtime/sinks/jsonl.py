@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO, ClassVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
@@ -15,6 +16,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from ..display.record import Record
 from ..errors import MAKE_ROOM, cannot_write
 from .base import SinkContext, SinkSettings
+from .places import without_waiting
 
 __all__ = ["JsonlSettings", "JsonlSink"]
 
@@ -42,11 +44,12 @@ class JsonlSink:
     """Writes a line per frame, each handed to the system whole, so that a cut-off run keeps what it claimed.
 
     A file that somebody deletes or moves while it is written to is noticed before the next line, which goes into a new
-    one. A file that cannot be rotated at the moment grows on.
+    one. A file that cannot be rotated at the moment grows on. A device or a pipe, as ``/dev/stdout`` is, gets the lines
+    and nothing else.
 
     Args:
         path: the file.
-        append: go on with a file that is there; a last line cut off by a power failure is taken away first.
+        append: go on with a file that is there; what a power failure left of a last line is taken away first.
         max_bytes: size at which the file is rotated; never when 0.
         keep: rotated files to keep, ``path.1`` the newest.
     """
@@ -60,7 +63,7 @@ class JsonlSink:
         self._torn: int | None = None
         self._has_identity, self._says_stuck = True, True
         self._file = self._open()
-        if not append:
+        if not append and _is_regular(self._file):
             self._file.truncate(0)
 
     @classmethod
@@ -96,11 +99,12 @@ class JsonlSink:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: a line is the system's as soon as it is written. Appending: it goes on where truncate() cut.
-            file = self._path.open("ab", buffering=0)
+            file = open(self._path, "ab", buffering=0, opener=without_waiting)  # noqa: SIM115 the sink closes it
         except OSError as error:
             raise cannot_write(self._path, error, MAKE_ROOM) from None
         try:
-            file.truncate(_whole_lines(self._path))
+            if _is_regular(file):
+                _go_on_with(file, self._path)
         except OSError as error:
             file.close()
             raise cannot_write(self._path, error, MAKE_ROOM) from None
@@ -120,7 +124,7 @@ class JsonlSink:
         return os.fstat(self._file.fileno()).st_size
 
     def _cut(self) -> None:
-        if self._torn is not None:
+        if self._torn is not None and _is_regular(self._file):
             self._file.truncate(self._torn)
             self._torn = None
 
@@ -172,14 +176,45 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
         return False
 
 
+def _is_regular(file: BinaryIO) -> bool:
+    """Whether it is a file that can be read back, cut and moved, and no device or pipe, whose end may never come."""
+    return S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
 def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")
 
 
-def _whole_lines(path: Path) -> int:
-    """Bytes up to the end of the last whole line."""
+def _go_on_with(file: BinaryIO, path: Path) -> None:
+    """Bring a file to the end of a line: one that lacks no more than that is whole, and half of one is taken away."""
     size = path.stat().st_size
     with path.open("rb") as reader:
-        reader.seek(max(0, size - _TAIL_BYTES))
-        tail = reader.read()
-    return size - len(tail) + tail.rfind(b"\n") + 1
+        end = _end_of_lines(reader, size)
+        reader.seek(end)
+        rest = reader.read(_TAIL_BYTES)
+    if end < size and size - end == len(rest) and _is_record(rest):
+        # An editor, or a copy of the last line, left its end out.
+        file.write(b"\n")
+    elif end < size:
+        _LOG.warning("%s ends in part of a line, %d bytes, which are taken away.", path, size - end)
+        file.truncate(end)
+
+
+def _end_of_lines(reader: BinaryIO, size: int) -> int:
+    """Bytes up to the end of the last whole line; after a power failure megabytes of zeros may follow."""
+    end = size
+    while end:
+        begin = max(0, end - _TAIL_BYTES)
+        reader.seek(begin)
+        found = reader.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

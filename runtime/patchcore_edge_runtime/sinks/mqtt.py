@@ -116,6 +116,7 @@ class MqttSink:
         self.trouble = Trouble(f"{settings.host}:{settings.port} has not answered yet.")
         self._changed = threading.Condition()
         self._connected = self._closing = self._closed = False
+        self._delivered = -1
         self._client = Client(CallbackAPIVersion.VERSION2, settings.name)
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
@@ -176,8 +177,10 @@ class MqttSink:
         while self._has_work():
             try:
                 for number, text in self._spool.oldest(_BATCH):
-                    if not self._deliver(text):
+                    # On a full disk one that was delivered may not be taken out, and is not to be sent over and over.
+                    if number != self._delivered and not self._deliver(text):
                         break
+                    self._delivered = number
                     self._spool.remove(number)
                     self.trouble.clear()
             except ConfigError as error:

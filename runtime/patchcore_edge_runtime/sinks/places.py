@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from ..errors import ConfigError, cannot_write
 from .base import SinkSettings, make_folder, secret
 
-__all__ = ["check_places", "check_writable", "occupied", "written_places"]
+__all__ = ["check_places", "check_writable", "occupied", "without_waiting", "written_places"]
 
 _FOLDER = "folder"
 # What a sink writes to; other paths end in ``_file`` and are read.
@@ -83,7 +84,7 @@ def check_writable(place: Path, *, is_folder: bool = False) -> None:
     try:
         if place.exists() and not is_folder:
             # Opened as the sink would, and left as it is.
-            with place.open("ab"):
+            with open(place, "ab", opener=without_waiting):
                 return
         # The folder itself, or where it would be made.
         above = place if is_folder else place.parent
@@ -93,6 +94,14 @@ def check_writable(place: Path, *, is_folder: bool = False) -> None:
             pass
     except OSError as error:
         raise cannot_write(place, error) from None
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Opens for ``open(opener=)``; a named pipe that nobody reads is an error at once, and not a wait for a reader."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _check_readable(path: Path) -> None:
