@@ -7,13 +7,15 @@ which different parts are taken for one. A perceptual hash with fixed limits sta
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from patchcore_edge.data import DataModule
 from patchcore_edge.data.perceptual_hash import perceptual_hash
@@ -44,7 +46,8 @@ def _brighter(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _saved(image: np.ndarray, quality: int) -> np.ndarray:
-    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
 AGAIN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -75,8 +78,16 @@ def rows(work: Work) -> Iterator[str]:
         side = int((len(pool) // len(everything)) ** 0.5)
         hashes = [perceptual_hash(one) for one in everything]
         part = find_parts(pool, (side, side), [str(index) for index in range(len(everything))], (), hashes).part
-        figures = _figures(lambda a, b, part=part: part[a] == part[b], len(images))
+        figures = _figures(partial(_together, part), len(images))
         yield f"| {work.name} | {name} | {figures} | {_hashed(everything)} |"
+
+
+def _together(part: NDArray[np.int64], a: int, b: int) -> bool:
+    return bool(part[a] == part[b])
+
+
+def _near(hashes: Sequence[NDArray[np.bool_]], limit: int, a: int, b: int) -> bool:
+    return bool((hashes[a] != hashes[b]).sum() <= limit)
 
 
 def _figures(same: Callable[[int, int], bool], count: int) -> str:
@@ -87,8 +98,7 @@ def _figures(same: Callable[[int, int], bool], count: int) -> str:
 
 def _hashed(images: list[np.ndarray]) -> str:
     hashes = [perceptual_hash(image) for image in images]
-    near = [lambda a, b, limit=limit: (hashes[a] != hashes[b]).sum() <= limit for limit in HASH_LIMITS]
-    return " | ".join(_figures(same, len(images) // 2) for same in near)
+    return " | ".join(_figures(partial(_near, hashes, limit), len(images) // 2) for limit in HASH_LIMITS)
 
 
 def main() -> None:

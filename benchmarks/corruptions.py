@@ -107,9 +107,9 @@ def _warped(frame: _Frame, matrix: NDArray[Any], chance: np.random.Generator) ->
     # of its own, or it would be refused as a copy, which a camera's picture is not.
     size = (frame.shape[1], frame.shape[0])
     warped = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    came = cv2.warpAffine(np.ones(frame.shape[:2], np.uint8), matrix, size) == 0
+    came: NDArray[np.bool_] = cv2.warpAffine(np.ones(frame.shape[:2], np.uint8), matrix, size) == 0
     noise = chance.integers(-1, 2, frame.shape) * (came if frame.ndim == 2 else came[..., None])
-    return np.clip(warped.astype(np.int64) + noise, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(warped.astype(np.int64) + noise, 0, 255), np.uint8)
 
 
 def _levels(pixels: NDArray[Any]) -> _Frame:

@@ -44,7 +44,7 @@ def compare(backbone: str, layers: tuple[str, ...], size: int, weights: Path | N
     dataset = cells(IMAGES, size)
     frames = torch.from_numpy(np.stack([dataset.image(index) for index in range(len(dataset))]))
     embedders = {"torch": Embedder(model, 0), "openvino": Embedder(model, len(frames))}
-    rows = {name: torch.cat([embed(part) for part in frames.split(BATCH)]) for name, embed in embedders.items()}
+    rows = {name: torch.cat([embed(part) for part in torch.split(frames, BATCH)]) for name, embed in embedders.items()}
     times = {name: statistics.median(timed(embed, frames) for _ in range(REPEATS)) for name, embed in embedders.items()}
     used = embedders["openvino"].backend
     print(
@@ -56,7 +56,7 @@ def compare(backbone: str, layers: tuple[str, ...], size: int, weights: Path | N
 def timed(embed: Embedder, frames: torch.Tensor) -> float:
     """Milliseconds per image."""
     start = time.perf_counter()
-    for part in frames.split(BATCH):
+    for part in torch.split(frames, BATCH):
         embed(part)
     return 1000 * (time.perf_counter() - start) / len(frames)
 

@@ -64,7 +64,7 @@ _COLUMNS = "| good images | augmentations | as they are | dimmed | moved |"
 
 def dimmed(image: Image) -> Image:
     """With 10 % less light."""
-    return np.rint(image * 0.9).astype(np.uint8)
+    return np.asarray(np.rint(image * 0.9), np.uint8)
 
 
 def moved(image: Image) -> Image:
@@ -121,7 +121,7 @@ def aurocs(work: Work, model: Patchcore, tests: Tests, count: int, seed: int) ->
 def _scores(model: Patchcore, features: Tensor) -> list[float]:
     """By eq. 7, without the maps, which take most of the time."""
     found: list[float] = []
-    for some in features.split(_AT_A_TIME):
+    for some in torch.split(features, _AT_A_TIME):
         rows = some.flatten(0, 1)
         distances, locations = (one.reshape(len(some), -1) for one in model.model.nearest_neighbors(rows, 1))
         found += model.model.compute_anomaly_score(distances, locations, rows).tolist()

@@ -27,25 +27,25 @@ def import_profile() -> str:
     """Whose modules the imports of a fit spend their time in, by Python's own count (``-X importtime``)."""
     command = [sys.executable, "-X", "importtime", "-c", f"import {_WHAT}"]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
-    seconds, modules = Counter[str](), Counter[str]()
+    taken, modules = Counter[str](), Counter[str]()
     for microseconds, module in _LINE.findall(told):
         package = next((name for name in _APART if module.startswith(name)), module.partition(".")[0])
-        seconds[package] += int(microseconds) / 1e6
+        taken[package] += int(microseconds)
         modules[package] += 1
-    whole = sum(seconds.values())
+    whole = taken.total()
     lines = [
-        f"| {package} | {modules[package]:,} | {share / whole:.0%} |" for package, share in seconds.most_common(_SHOWN)
+        f"| {package} | {modules[package]:,} | {share / whole:.0%} |" for package, share in taken.most_common(_SHOWN)
     ]
-    shown = [package for package, _ in seconds.most_common(_SHOWN)]
-    rest = 1 - sum(seconds[package] for package in shown) / whole
+    shown = [package for package, _ in taken.most_common(_SHOWN)]
+    rest = 1 - sum(taken[package] for package in shown) / whole
     others = modules.total() - sum(modules[package] for package in shown)
     return "\n".join(
         [
-            f"\n## A fit's imports: whose modules take how much of the {whole:.2g} s\n",
+            f"\n## A fit's imports: whose modules take how much of the {whole / 1e6:.2g} s\n",
             "| package | modules | share |",
             "|---|---|---|",
             *lines,
-            f"| {len(seconds) - len(shown)} others | {others:,} | {rest:.0%} |\n",
+            f"| {len(taken) - len(shown)} others | {others:,} | {rest:.0%} |\n",
         ]
     )
 

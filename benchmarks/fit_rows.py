@@ -63,7 +63,7 @@ def coreset(peer: Peer, scratch: Path) -> Row:
 def _radius(pool: torch.Tensor, picks: list[int]) -> float:
     """Largest distance of a point to its nearest pick: what greedy k-center makes small."""
     chosen = pool[picks]
-    return max(float(PatchcoreModel.euclidean_dist(block, chosen).amin(1).max()) for block in pool.split(8192))
+    return max(float(PatchcoreModel.euclidean_dist(block, chosen).amin(1).max()) for block in torch.split(pool, 8192))
 
 
 def whole_fit(peer: Peer, scratch: Path) -> Row:

@@ -69,14 +69,15 @@ def main() -> None:
     scratch = given.scratch.resolve()
     weights = None if given.shared is None else given.shared / RESNET18_WEIGHTS
     parts = [HEAD.format(machine=machine())]
-    for make in (
+    sections: tuple[Callable[[], str], ...] = (
         lambda: searches(weights, scratch),
         lambda: coresets(scratch),
         starts,
         import_profile,
         lambda: extractions(weights),
-    ):
-        parts.append(make())
+    )
+    for section in sections:
+        parts.append(section())
         print(parts[-1], flush=True)
     write_page("performance.md", parts)
 
@@ -184,7 +185,7 @@ def starts() -> str:
 
 def extractions(weights: Path | None) -> str:
     """Features of image files."""
-    works = [(DEFAULT_BACKBONE, DEFAULT_LAYERS, 224, None)]
+    works: list[tuple[str, tuple[str, ...], int, Path | None]] = [(DEFAULT_BACKBONE, DEFAULT_LAYERS, 224, None)]
     if weights is not None:
         works.append(("resnet18", ("layer2", "layer3"), 256, weights))
     return "\n".join(_extraction(*work) for work in works)

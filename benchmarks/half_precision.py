@@ -106,7 +106,7 @@ def _section(work: Work, rounds: int) -> str:
         }
         for name, (folder, precision) in variants.items():
             runners[f"backbone {name}"] = Alone(folder, precision)
-        times = alternating(runners, batches(fitted.test[:TIMED]), rounds) if rounds else {}
+        times = alternating(runners, batches(list(fitted.test[:TIMED])), rounds) if rounds else {}
     wanted = np.array([float(fitted.model(torch.from_numpy(f)[None]).pred_score[0]) for f in fitted.frames])
     columns = "| computed in | image AUROC | pixel AUROC | deviation | flips | backbone ms | whole ms | times faster |"
     lines = [_line(row, wanted, fitted, times) for row in rows]

@@ -6,6 +6,7 @@ disk are those of what is installed here. ``README.md``, ``docs/start.md`` and `
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -61,6 +62,7 @@ def gpu_only(name: str) -> bool:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     lengths: dict[str, int] = {}
     print("| what | packages | download, disk | without a GPU: packages | download, disk |")
     print("|---|---|---|---|---|")

@@ -74,8 +74,6 @@ def _measure(bundle: Path, scratch: Path, frames: list[Image], count: int, threa
     files = [scratch / f"camera{number}.jsonl" for number in range(count)]
     for file in files:
         file.unlink(missing_ok=True)
-    for file in files:
-        file.unlink(missing_ok=True)
     try:
         with running([_command(bundle, cameras.url(n), file, threads) for n, file in enumerate(files)]) as lines:
             wait_for_all(files, lines)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -37,24 +38,24 @@ def gains(inspector: Inspector, frames: list[Image]) -> str:
     """The table; ``frames`` are HxWx3."""
     grey = [np.ascontiguousarray(frame[..., 0]) for frame in frames]
     deep = [frame.astype(np.uint16) * 257 for frame in grey]
-    alpha = [np.dstack([frame, grey[0]]) for frame in frames[:2]]
+    opaque = [np.dstack([frame, np.full_like(frame[..., 0], 255)]) for frame in frames[:2]]
     spec = inspector.manifest.preprocess
     lines = []
-    for name, pictures in (("BGR", frames), ("grey", grey), ("grey, 16 bit", deep), ("BGRA", alpha)):
-        before = [lambda p=p: _first_preprocess(p, spec.input_size) for p in pictures]
-        now = [lambda p=p: preprocess(p, spec) for p in pictures]
+    for name, pictures in (("BGR", frames), ("grey", grey), ("grey, 16 bit", deep), ("BGRA", opaque)):
+        before = [partial(_first_preprocess, p, spec.input_size) for p in pictures]
+        now = [partial(preprocess, p, spec) for p in pictures]
         lines.append(_line(f"preprocess, {name}", before, now, np.array_equal))
     lines.append(_after_a_product(inspector, frames))
     results = [inspector(frame) for frame in frames]
     defective = max(results, key=lambda result: result.pred_score)
     records = [Record(Frame(0, "camera", frames[0], 0.0), defective)]
-    before = [lambda r=r: _first_regions(r.result) for r in records]
-    now = [lambda r=r: replace(r.result).regions for r in records]
-    lines.append(_line("regions of a defective part", before, now, _same_regions))
+    first = [partial(_first_regions, r.result) for r in records]
+    again = [partial(_regions, r.result) for r in records]
+    lines.append(_line("regions of a defective part", first, again, _same_regions))
     # What is left of it before the line turns to the next frame.
-    queued = [lambda r=r: Record(r.frame, r.result).without_image.result for r in records]
+    queued = [partial(_queued, r) for r in records]
     name = "… of which the inspecting thread does"
-    lines.append(_line(name, before, queued, lambda old, new: _same_regions(old, new.regions)))
+    lines.append(_line(name, first, queued, lambda old, new: _same_regions(old, new.regions)))
     return HEAD.format(repeats=REPEATS) + "\n".join(lines) + "\n"
 
 
@@ -69,13 +70,13 @@ def _after_a_product(inspector: Inspector, frames: list[Image]) -> str:
     def own(frame: Image) -> tuple[NDArray[Any], float]:
         return np.einsum("ki,kj->ij", columns, columns), inspector(frame).pred_score
 
-    before = [lambda p=p: blas(p) for p in frames]
-    now = [lambda p=p: own(p) for p in frames]
+    before = [partial(blas, p) for p in frames]
+    now = [partial(own, p) for p in frames]
     name = "a product of the frame's check by BLAS, or by `einsum`; then preprocessing, check and inference"
     return _line(name, before, now, lambda old, new: np.allclose(old[0], new[0], atol=1e-4) and old[1] == new[1])
 
 
-def _line(name: str, before: list[_Call], now: list[_Call], same: Callable[[Any, Any], bool]) -> str:
+def _line(name: str, before: Sequence[_Call], now: Sequence[_Call], same: Callable[[Any, Any], bool]) -> str:
     for old, new in zip(before, now, strict=True):
         if not same(old(), new()):
             raise RuntimeError(f"{name}: the two ways differ")
@@ -101,6 +102,14 @@ def _first_regions(result: InspectionResult) -> Any:
     assert result.model_map is not None
     full[:] = cv2.resize(result.model_map, result.frame_size[::-1], interpolation=cv2.INTER_LINEAR)
     return find_regions(full, np.asarray(full > result.thresholds.pixel, np.bool_))
+
+
+def _regions(result: InspectionResult) -> Any:
+    return replace(result).regions  # not those that the result has found before
+
+
+def _queued(record: Record) -> InspectionResult:
+    return Record(record.frame, record.result).without_image.result
 
 
 def _same_regions(first: Any, second: Any) -> bool:

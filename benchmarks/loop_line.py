@@ -10,12 +10,15 @@ from unittest.mock import patch
 
 import numpy as np
 
-from patchcore_edge_runtime import Bundle, Inspector
+from patchcore_edge_runtime import Bundle
 from patchcore_edge_runtime.images.preprocess import Image, preprocess
+from patchcore_edge_runtime.inspection.opened_backend import open_backend
+from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.line.config import LineConfig, SourceTable
 from patchcore_edge_runtime.line.runner import run_line
 from patchcore_edge_runtime.sinks import ArchiveSink, JsonlSink, Record, Sink, VideoSink, worker
 from patchcore_edge_runtime.sources import LiveSource, Source
+from patchcore_edge_runtime.system import lower_thread_priority
 
 from .cameras import MemoryCamera
 
@@ -79,16 +82,18 @@ class StampedJsonl(JsonlSink):
 
 def one_camera(bundle: Path, scratch: Path, frames: dict[tuple[int, int], list[Image]]) -> str:
     """A row for each size and choice of sinks."""
-    manifest = Bundle.load(bundle).manifest
+    loaded = Bundle.load(bundle)
+    manifest = loaded.manifest
     name = f"{manifest.model.backbone}, {manifest.preprocess.width} px, bank of {manifest.model.bank_size:,}"
     lines = []
     for size, pictures in frames.items():
         runs: dict[str, list[_Run]] = {sinks: [] for sinks in SINKS}
         alone: dict[str, list[list[float]]] = {sinks: [] for sinks in SINKS}
-        inspector = Inspector(bundle)
+        backend, _ = open_backend(loaded, "CPU")  # as the line opens it
+        prepared = [preprocess(picture, manifest.preprocess)[None] for picture in pictures]
         for _ in range(ROUNDS):
             for sinks, found in runs.items():
-                alone[sinks].append(_inference_alone(inspector, pictures))
+                alone[sinks].append(_inference_alone(backend, prepared))
                 found.append(_Run(bundle, scratch, pictures, sinks))
         lines += [_one_line(size, sinks, found, alone[sinks]) for sinks, found in runs.items()]
         print("\n".join(lines[-len(SINKS) :]), flush=True)
@@ -130,12 +135,11 @@ class _Run:
         return [total - result.timings.total_ms for result, total in pairs if result.has_regions is regions]
 
 
-def _inference_alone(inspector: Inspector, frames: list[Image]) -> list[float]:
-    pictures = [preprocess(frame, inspector.manifest.preprocess)[None] for frame in frames]
-    times = []
-    for number in range(WARM_UP + len(frames)):
+def _inference_alone(backend: OpenVINOBackend, pictures: list[Image]) -> list[float]:
+    times: list[float] = []
+    for number in range(WARM_UP + len(pictures)):
         start = time.perf_counter()
-        inspector._graph.infer(pictures[number % len(pictures)])
+        backend.infer(pictures[number % len(pictures)])
         times.append((time.perf_counter() - start) * 1e3)
         time.sleep(max(0.0, 1 / FPS - times[-1] / 1e3))
     return times[WARM_UP:]
@@ -170,9 +174,8 @@ def lower_priority_gain(bundle: Path, scratch: Path, frames: list[Image]) -> str
     runs: dict[str, list[_Run]] = {"same priority as the line": [], "lower priority": []}
     for _ in range(ROUNDS):
         for name, found in runs.items():
-            with patch.object(
-                worker, "lower_thread_priority", worker.lower_thread_priority if name == "lower priority" else _stay
-            ):
+            change = lower_thread_priority if name == "lower priority" else _stay
+            with patch.object(worker, "lower_thread_priority", change):
                 found.append(_Run(bundle, scratch, frames, SINKS[-1]))
     lines = []
     for name, found in runs.items():

@@ -7,6 +7,7 @@ Each part is a graph of its own on random numbers; what an empty graph takes is 
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ _rng = np.random.default_rng(0)
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     coarse = [_seconds(_coarse(d), _floats(1, PATCHES, d)) / (PATCHES * CHUNK) for d in DIMENSIONS]
     product, distance = np.polyfit(DIMENSIONS, coarse, 1)
     exact = _seconds(_exact, _floats(1, REFINED, DIMENSION)) / (REFINED * BANK * DIMENSION)

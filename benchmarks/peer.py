@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 VERSION = "2.7.0"
-TASKS = Path(__file__).with_name("peer_tasks.py")
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def default_folder() -> Path:
@@ -33,8 +33,9 @@ class Peer:
     def run(self, task: str, **arguments: Any) -> dict[str, Any]:
         """Run a task of ``peer_tasks.py`` and return the JSON it ends with, with ``process_seconds`` added."""
         start = time.perf_counter()
-        words = [str(self.python), str(TASKS), task, json.dumps(arguments, default=str)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        words = [str(self.python), "-m", "benchmarks.peer_tasks", task, json.dumps(arguments, default=str)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
             sys.exit(f"The peer failed at {task}:\n{done.stderr[-2000:]}")
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

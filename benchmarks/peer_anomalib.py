@@ -99,7 +99,8 @@ def images(batch: Batch, model: Patchcore, size: int, pipeline: Pipeline) -> Ten
 
 def _antialiased(path: Path, size: int) -> Tensor:
     rgb = torch.from_numpy(as_bgr8(read_image(path))[..., ::-1].copy()).permute(2, 0, 1).float() / 255
-    return transforms.resize(rgb, [size, size], antialias=True)
+    resized: Tensor = transforms.resize(rgb, [size, size], antialias=True)
+    return resized
 
 
 def deviations(model: Patchcore, dataset: ImageDataset, ours: Scores, theirs: PeerScores) -> dict[str, float]:

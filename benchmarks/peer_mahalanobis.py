@@ -32,7 +32,7 @@ def mahalanobis(
     seed: int,
     batch_sizes: list[int],
     output: str,
-) -> dict:
+) -> dict[str, Any]:
     """Fit ``MHPatchcore``'s model as it is by default, and score; once for each size of its training batches.
 
     Its blocks of vectors are chosen by ``_farthest_first``, which picks the same in less time.
@@ -54,7 +54,8 @@ def mahalanobis(
 
     frames = np.load(train)
     images = _patches(fresh(), frames[np.random.default_rng(seed).permutation(len(frames))], mean, std)
-    arrays, facts = {}, []
+    arrays: dict[str, Any] = {}
+    facts = []
     for size in batch_sizes:
         model = fresh()
         with _quick_selection():
@@ -68,7 +69,7 @@ def mahalanobis(
 
 def export_mahalanobis(
     folder: str, backbone: str, layers: list[str], network: str, train: str, mean: list[float], std: list[float]
-) -> dict:
+) -> dict[str, Any]:
     """Fit ``MHPatchcore`` on ``[n,H,W,3]`` uint8 BGR frames, all by its own code, and write its IR for batch 1."""
     import numpy as np
     from anomalib.models import MHPatchcore, Patchcore
@@ -123,7 +124,8 @@ def _quick_selection() -> Iterator[None]:
     """Its memory bank chooses by ``_farthest_first``, once that has been seen to choose as its own function does."""
     from anomalib.models.image.mh_patchcore import components
 
-    own, checked = components._farthest_first_coreset, []
+    own = components._farthest_first_coreset
+    checked: list[bool] = []
 
     def choose(embeddings: Any, target_size: int) -> Any:
         if not checked:

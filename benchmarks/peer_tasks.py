@@ -1,4 +1,4 @@
-"""Run by the peer's Python: python peer_tasks.py TASK JSON. Prints one line of JSON.
+"""Run by the peer's Python: python -m benchmarks.peer_tasks TASK JSON. Prints one line of JSON.
 
 Imports nothing of ours but ``peer_mahalanobis`` beside it.
 """
@@ -6,21 +6,20 @@ Imports nothing of ours but ``peer_mahalanobis`` beside it.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-from peer_mahalanobis import export_mahalanobis, mahalanobis, normalised
+from .peer_mahalanobis import export_mahalanobis, mahalanobis, normalised
 
 warnings.simplefilter("ignore")
 
 
 def export_ir(
     folder: str, backbone: str, layers: list[str], network: str, bank: str, size: int, neighbors: int
-) -> dict:
+) -> dict[str, Any]:
     """Write the peer's IR with the given weights and bank, for batch 1.
 
     Its default export gives an IR that takes batch 2 only; without dynamic axes it is static.
@@ -61,7 +60,7 @@ def score(
     std: list[float],
     output: str,
     fpr_limit: float,
-) -> dict:
+) -> dict[str, Any]:
     """Score ``[n,H,W,3]`` uint8 BGR frames with the given weights and bank; arrays go to ``output`` (.npz)."""
     import numpy as np
     import torch
@@ -85,7 +84,7 @@ def score(
         scores.append(found.pred_score.numpy())
         maps.append(found.anomaly_map[:, 0].numpy())
     arrays = {"scores": scores, "maps": maps, "distances": distances, "embeddings": embeddings}
-    joined = {name: np.concatenate(parts) for name, parts in arrays.items()}
+    joined: dict[str, Any] = {name: np.concatenate(parts) for name, parts in arrays.items()}
     np.savez(output, **joined)
     return {
         "not_given": [name for name in unused.missing_keys if "num_batches" not in name],
@@ -102,7 +101,7 @@ def _peer_aupro(maps: Any, masks: Any, fpr_limit: float) -> float:
     return float(metric.compute())
 
 
-def coreset(pool: str, ratio: float) -> dict:
+def coreset(pool: str, ratio: float) -> dict[str, Any]:
     """Time the peer's sampler, from the pool to the picks."""
     import numpy as np
     import torch
@@ -126,7 +125,7 @@ def fit(
     size: int,
     ratio: float,
     bank: str,
-) -> dict:
+) -> dict[str, Any]:
     """Fit on ``root/good`` with the given weights and normalisation; the bank goes to ``bank`` (.safetensors)."""
     import os
 
@@ -168,10 +167,12 @@ def _peak_mib() -> float:
     status = Path("/proc/self/status")
     if status.is_file():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+    import resource  # not on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def imported() -> dict:
+def imported() -> dict[str, Any]:
     """Time and resident memory of importing what the peer's users import to run an IR."""
     start = time.perf_counter()
     from anomalib.deploy import OpenVINOInferencer  # noqa: F401

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 import openvino as ov
@@ -23,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 from patchcore_edge.data import DataModule
 from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.jobs.calibrate import calibrate_run
-from patchcore_edge.jobs.train import TrainOptions, train_run
+from patchcore_edge.jobs.train import train_run
 from patchcore_edge.runs.checkpoint import load_calibration, load_run
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle
@@ -34,8 +35,8 @@ from .held_out import TARGET_FPR
 from .pages import write_page
 from .works import Work, all_works
 
-PRECISIONS = ("fp32", "fp16", "int8")
-SEARCHES = ("exact", "fast")
+PRECISIONS: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
+SEARCHES: tuple[Literal["exact", "fast"], ...] = ("exact", "fast")
 TESTS = 300
 FEW = 60
 
@@ -106,7 +107,7 @@ def _section(work: Work) -> str:
         folder.mkdir()
         for place, item in enumerate(work.data.train):
             (folder / f"{place:04d}{item.path.suffix}").symlink_to(item.path.resolve())
-        train_run(folder, run, _options(work))
+        train_run(folder, run, work.train_options())
         calibrate_run(run, folder, TARGET_FPR, "cpu")
         labelled = _labelled(work, run)
         rows = []
@@ -115,11 +116,6 @@ def _section(work: Work) -> str:
                 rows.append(_row(run, GraphOptions(precision=precision, search=search, force=True), labelled))
                 print(rows[-1], flush=True)
     return "\n".join([f"\n## {_title(work)}\n", _COLUMNS, "|---" * 8 + "|", *rows, ""])
-
-
-def _options(work: Work) -> TrainOptions:
-    weights = None if work.weights is None else str(work.weights)
-    return TrainOptions(work.backbone, work.layers, work.ratio, 9, (work.size, work.size), weights, 0, "cpu")
 
 
 def _labelled(work: Work, run: Path) -> Labelled:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -147,7 +148,7 @@ def _variants(fitted: Fitted, graph: ov.Model, samples: list[Any], folder: Path)
     return {
         "fp32": lambda: (graph, False, 0.0, "all"),
         "fp16": lambda: (graph, True, 0.0, "all"),
-        **{name: (lambda recipe=recipe: lowered(recipe)) for name, recipe in RECIPES.items()},
+        **{name: partial(lowered, recipe) for name, recipe in RECIPES.items()},
         "… those that NNCF's accuracy control keeps": lambda: lowered(controlled_recipe(graph, samples)),
         "**int8**, the bank re-extracted through it": reextracted,
         "fp16 with **compressed weights**": compressed,

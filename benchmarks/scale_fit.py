@@ -134,7 +134,7 @@ def make_images(source: Path | None, folder: Path, count: int) -> None:
     for index in range(count):
         image = originals[index % len(originals)]
         turn = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), float(rng.uniform(-5, 5)), float(rng.uniform(0.95, 1.05)))
-        turn[:, 2] += rng.uniform(-8, 8, 2)
+        turn[:, 2] = turn[:, 2] + rng.uniform(-8, 8, 2)
         moved = cv2.warpAffine(image, turn, (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT)
         light = moved * rng.uniform(0.9, 1.1) + rng.normal(0, 3, moved.shape)
         cv2.imwrite(str(folder / f"{index:05d}.jpg"), np.clip(light, 0, 255).astype(np.uint8))

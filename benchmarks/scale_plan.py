@@ -261,8 +261,8 @@ def limits(machine: Machine, bank: int) -> list[str]:
 
 
 def _round(number: int) -> int:
-    digits = 10 ** (len(str(number)) - 2)
-    return round(number / digits) * digits
+    unit = int(10 ** (len(str(number)) - 2))
+    return round(number / unit) * unit
 
 
 def main() -> None:

@@ -6,28 +6,27 @@ Exact and fast search on real defects, with the planner's own plan and with poor
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import openvino as ov
-import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from patchcore_edge.models import InferenceBatch, Patchcore
+from patchcore_edge.models import Patchcore
 from patchcore_edge_export.build import gate_samples
 from patchcore_edge_export.convert.onnx import export_onnx
 from patchcore_edge_export.convert.openvino import convert
+from patchcore_edge_export.gate.deviation import Raw, Reference, raw
 from patchcore_edge_export.gate.parity import LIMITS, compare
 from patchcore_edge_export.graph.edge_model import EdgeModel
 from patchcore_edge_export.graph.exact_search import SearchResult, pick
 from patchcore_edge_export.graph.fast_search import FastPlan, FastSearch
 from patchcore_edge_export.planning.plan import plan_search
-from patchcore_edge_runtime.images.preprocess import Image
 from patchcore_edge_runtime.inspection.backend import Backend
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.verdict import Thresholds
@@ -72,26 +71,7 @@ class EstimatesInTheRunning(FastSearch):
         places = estimates.topk(min(self.plan.patches, patches.shape[1]), dim=1).indices
         distances = estimates.scatter(1, places, self.exact(pick(patches, places)).distances)
         worst = pick(patches, distances.argmax(1))
-        return SearchResult(distances, distances.amax(1), worst, self.exact(worst.unsqueeze(1)).neighbor)
-
-
-class TorchModel:
-    """float32 torch, its answers kept: each gate asks for the same images again."""
-
-    def __init__(self, model: Patchcore) -> None:
-        self.model = model
-        self._answers: dict[bytes, InferenceBatch] = {}
-
-    def __call__(self, images: Tensor) -> InferenceBatch:
-        key = images.numpy().tobytes()
-        if key not in self._answers:
-            self._answers[key] = self.model(images)
-        return self._answers[key]
-
-    def infer(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """As a compiled graph does."""
-        score, anomaly_map = self(torch.from_numpy(images))
-        return score.numpy(), anomaly_map.numpy()
+        return SearchResult(distances, distances, distances.amax(1), worst, self.exact(worst.unsqueeze(1)).neighbor)
 
 
 @dataclass(frozen=True)
@@ -119,8 +99,8 @@ def main() -> None:
 def section(work: Work) -> str:
     """The page's part about one work."""
     fitted = fit(work)
-    model, torch_model = fitted.model, TorchModel(fitted.model)
-    wanted = _answers(torch_model, fitted.frames)
+    model, reference = fitted.model, Reference(fitted.model)
+    wanted = _joined(raw(model, frame) for frame in fitted.frames)
     held = len(fitted.held)
     limits = thresholds(wanted[0][:held], wanted[1][:held].max((1, 2)))
     choice = plan_search(model, list(fitted.held), limits, LIMITS[PRECISION].fast_map)
@@ -128,7 +108,7 @@ def section(work: Work) -> str:
     for case in _cases(model, choice.plan, limits):
         with TemporaryDirectory() as scratch:
             graph = case.make(Path(scratch))
-            says = _gate(fitted, torch_model, graph, limits, "exact" if case.plan is None else "fast")
+            says = _gate(fitted, reference, graph, limits, "exact" if case.plan is None else "fast")
             answers = _answers(graph, fitted.frames)
         rows.append(_line(case.name, _told(case.plan), fitted, limits, wanted, answers, says))
         print(rows[-1], flush=True)
@@ -169,13 +149,18 @@ def _compiled(model: Patchcore, plan: FastPlan | None, running: bool, limits: Th
 
 
 def _answers(graph: Backend, frames: NDArray[np.uint8]) -> _Answers:
-    answers = [[value.copy() for value in graph.infer(frame[None])] for frame in frames]
-    return np.array([float(score[0]) for score, _ in answers]), np.stack([one[0, 0] for _, one in answers])
+    answers = ([value[0].copy() for value in graph.infer(frame[None])] for frame in frames)
+    return _joined(Raw(float(score), anomaly_map) for score, anomaly_map in answers)
 
 
-def _gate(fitted: Fitted, torch_model: TorchModel, graph: Backend, limits: Thresholds, search: str) -> str:
+def _joined(answers: Iterable[Raw]) -> _Answers:
+    scores, maps = zip(*answers, strict=True)
+    return np.array(scores), np.concatenate(maps)
+
+
+def _gate(fitted: Fitted, reference: Reference, graph: Backend, limits: Thresholds, search: str) -> str:
     facts = compare(
-        torch_model,
+        reference,
         graph,
         gate_samples(list(fitted.held)),
         batch=1,

@@ -138,7 +138,7 @@ def in_time(found: Found) -> bool:
 def serving(python: Path, repository: Path, hint: str) -> Iterator[dict[str, str]]:
     """URLs of the model on a server that is up."""
     ports = [free_port(), free_port()]
-    words = [python, "-m", "samples.serving.kserve_server", repository, "--hint", hint]
+    words = [str(python), "-m", "samples.serving.kserve_server", str(repository), "--hint", hint]
     words += ["--http-port", str(ports[0]), "--grpc-port", str(ports[1])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     quiet = subprocess.DEVNULL

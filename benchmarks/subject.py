@@ -83,7 +83,7 @@ class Subject:
         dataset = cells(self.images, self.size)
         embed = Embedder(fitted, self.images)
         frames = torch.from_numpy(np.stack([dataset.image(index) for index in range(self.images)]))
-        pool = torch.cat([embed(part) for part in frames.split(16)])
+        pool = torch.cat([embed(part) for part in torch.split(frames, 16)])
         return pool[KCenterGreedy(pool, 1.0, size=self.bank).select_coreset_idxs()].contiguous()
 
     def held_out(self) -> list[Image]:

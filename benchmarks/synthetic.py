@@ -114,9 +114,10 @@ def measure(work: Work) -> Measured:
     """Fit a work and score good images, real defects and synthetic ones."""
     fitted = fit(work, TESTS)
     good = np.concatenate([fitted.held, fitted.test[~fitted.labels]])
-    defects = list(make_defects(evenly_chosen(good, SOURCES), PER_IMAGE))
+    defects = list(make_defects(evenly_chosen(list(good), SOURCES), PER_IMAGE))
     parts = (good, fitted.test[fitted.labels], [defect.image for defect in defects])
-    return Measured(work.name, *(_scores(fitted.model, part) for part in parts), defects)
+    good_scores, real, synthetic = (_scores(fitted.model, part) for part in parts)
+    return Measured(work.name, good_scores, real, synthetic, defects)
 
 
 def _scores(model: Patchcore, images: Sequence[Any] | NDArray[np.uint8]) -> _Scores:

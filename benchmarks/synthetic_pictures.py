@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from patchcore_edge.data.synthetic_defects import KINDS, SyntheticDefect, make_defects
-from patchcore_edge_runtime.images.preprocess import Image
+from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.images.preprocess import Image, PreprocessSpec, preprocess
 from samples.demo.cells import cell_files
 
 __all__ = ["write_pictures"]
@@ -51,14 +52,15 @@ def _shown(defect: SyntheticDefect) -> Image:
             at = (round(column * scale), round(row * scale))
             cv2.line(piece, at, (at[0] - 6 * right, at[1]), (60, 200, 60), 1)
             cv2.line(piece, at, (at[0], at[1] - 6 * down), (60, 200, 60), 1)
-    return cv2.copyMakeBorder(piece, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(255, 255, 255))[1:-1]
+    framed = cv2.copyMakeBorder(piece, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    return np.asarray(framed[1:-1], np.uint8)
 
 
 def _cells() -> list[Image]:
     """Solar cells, mono and poly by turns."""
     files = [file for pair in zip(*(cell_files(kind)[0] for kind in ("mono", "poly")), strict=False) for file in pair]
     chosen = files[:: len(files) // _IMAGES][:_IMAGES]
-    return [cv2.resize(cv2.imread(str(file)), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for file in chosen]
+    return [preprocess(read_image(file), PreprocessSpec(height=_SIDE, width=_SIDE)) for file in chosen]
 
 
 def _discs() -> list[Image]:
@@ -66,7 +68,7 @@ def _discs() -> list[Image]:
     rng = np.random.default_rng(0)
     discs = []
     for _ in range(_IMAGES):
-        image = np.tile(np.uint8([70, 80, 90, 80]).repeat(6), (_SIDE, _SIDE // 24 + 1))[:, :_SIDE].copy()
+        image = np.tile(np.array([70, 80, 90, 80], np.uint8).repeat(6), (_SIDE, _SIDE // 24 + 1))[:, :_SIDE].copy()
         middle = [int(v) for v in _SIDE // 2 + rng.integers(-6, 7, 2)]
         for radius, grey in ((76, 150), (40, 175), (34, 150)):
             cv2.circle(image, middle, radius, grey, -1, cv2.LINE_AA)
@@ -83,7 +85,7 @@ def _fabrics() -> list[Image]:
         shift = rng.uniform(0, 9, 2)
         warp, weft = np.sin(2 * np.pi * (x + shift[0]) / 9), np.sin(2 * np.pi * (y + shift[1]) / 9)
         over = (warp * weft > 0).astype(np.float32)[..., None]
-        colour = over * np.float32([120, 84, 60]) + (1 - over) * np.float32([84, 104, 128])
+        colour = over * np.array([120, 84, 60], np.float32) + (1 - over) * np.array([84, 104, 128], np.float32)
         light = 1 + 0.15 * np.abs(np.where(over[..., 0] > 0, warp, weft)) + 0.1 * (x / _SIDE - 0.5)
         fabrics.append(_noisy(cv2.GaussianBlur(colour * light[..., None], (0, 0), 0.8), 4, rng))
     return fabrics

@@ -22,7 +22,7 @@ from patchcore_edge.data import DataModule, ImageItem
 from patchcore_edge.engine import Engine
 from patchcore_edge.jobs.calibrate import calibrate_run
 from patchcore_edge.jobs.cross_validation import Scorer, folds, out_of_fold_scores
-from patchcore_edge.jobs.train import TrainOptions, train_run
+from patchcore_edge.jobs.train import train_run
 from patchcore_edge.metrics.evaluator import recall_at
 from patchcore_edge.metrics.scores import Scores, collect_scores
 from patchcore_edge.runs.checkpoint import load_calibration, load_run
@@ -72,10 +72,7 @@ class Outcome:
 def outcomes(work: Work, train: Sequence[ImageItem], scratch: Path) -> Iterator[Outcome]:
     """One for each of ``RATES``, of a run on these images alone."""
     run, module = scratch / "run", DataModule(work.data.root, train)
-    options = TrainOptions(
-        work.backbone, work.layers, work.ratio, 9, (work.size, work.size), work.weights and str(work.weights), 0, "cpu"
-    )
-    train_run(module, run, options)
+    train_run(module, run, work.train_options())
     model, _ = load_run(run)
     test = DataModule.dataset(work.data.test, model.pre_processor.spec)
     scores = collect_scores(Engine("cpu", progress=False).stream(model, test))

@@ -92,7 +92,9 @@ def _fitted(size: int, weights: Path | None, frames: NDArray[np.uint8]) -> Patch
     fitted = Patchcore(BACKBONE, LAYERS, pre_trained=False, pre_processor=spec, post_processor=False, weights=weights)
     fitted.model.train()
     with torch.inference_mode():
-        rows = torch.cat([fitted.model(fitted.pre_processor(frame)) for frame in torch.from_numpy(frames).split(1)])
+        rows = torch.cat(
+            [fitted.model(fitted.pre_processor(frame)) for frame in torch.split(torch.from_numpy(frames), 1)]
+        )
     fitted.model.memory_bank = rows[torch.randperm(len(rows))[:BANK]].clone()
     return fitted.eval()
 

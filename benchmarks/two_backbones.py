@@ -44,7 +44,7 @@ def maps_of(work: Work) -> NDArray[np.float32]:
         return np.stack(found)
 
     scale = maps(held).mean()
-    return maps(work.data.test) / scale
+    return np.asarray(maps(work.data.test) / scale, np.float32)
 
 
 def figures(work: Work, maps: NDArray[np.float32]) -> str:
@@ -53,10 +53,11 @@ def figures(work: Work, maps: NDArray[np.float32]) -> str:
     text = f"image AUROC {roc_auc_score(labels, maps.max((1, 2))):.4f}"
     dataset = DataModule.dataset(work.data.test, work.model().pre_processor.spec)
     masks = [dataset.mask(place) for place in range(len(labels))]
-    if any(mask is None for mask in masks):
+    known = [mask for mask in masks if mask is not None]
+    if len(known) < len(masks):
         return text
     pixels = PixelHistogram()
-    for one, mask in zip(maps, masks, strict=True):
+    for one, mask in zip(maps, known, strict=True):
         pixels.add(np.ascontiguousarray(one), mask)
     return f"{text}, AUPRO {pixels.aupro(AUPRO_LIMIT):.4f}"
 
@@ -76,7 +77,7 @@ def main() -> None:
         one, other = maps_of(small), maps_of(large)
         print(f"{work.name}, {work.size} px: Lite0: {figures(small, one)}", flush=True)
         print(f"{work.name}, {work.size} px: ResNet-18: {figures(large, other)}", flush=True)
-        print(f"{work.name}, {work.size} px: both averaged: {figures(large, (one + other) / 2)}", flush=True)
+        print(f"{work.name}, {work.size} px: both averaged: {figures(large, np.mean([one, other], 0))}", flush=True)
         more = replace(large, size=round(large.size * 2**0.5 / 32) * 32)
         print(f"{work.name}, {more.size} px: ResNet-18: {figures(more, maps_of(more))}", flush=True)
 

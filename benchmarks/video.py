@@ -5,6 +5,7 @@ Milliseconds of one core (all threads together) and of the clock, and bytes; the
 
 from __future__ import annotations
 
+import argparse
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ FRAMES, FPS = 60, 25.0
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print("| codec | size | CPU ms a frame | ms a frame | KiB a frame |\n" + "|---" * 5 + "|")
     for codec, suffix in CODECS:
         for size in SIZES:

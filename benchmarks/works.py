@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from patchcore_edge.data import DataModule, ImageItem, MVTec, open_data
+from patchcore_edge.jobs.train import TrainOptions
 from patchcore_edge.models import Patchcore
 from patchcore_edge.models.weights import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from samples.demo.cells import TRAIN_IMAGES, cell_files, cells_by_module
@@ -40,6 +41,11 @@ class Work:
             post_processor=False,
             weights=self.weights,
         )
+
+    def train_options(self) -> TrainOptions:
+        """The same for a run in a folder, on the CPU with seed 0."""
+        weights = None if self.weights is None else str(self.weights)
+        return TrainOptions(self.backbone, self.layers, self.ratio, 9, (self.size, self.size), weights, 0, "cpu")
 
 
 def elpv(kind: str, seed: int = 0) -> DataModule:

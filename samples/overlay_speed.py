@@ -5,6 +5,7 @@ The parts are drawn, not photographed; how long it takes depends on sizes and no
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from dataclasses import replace
@@ -54,6 +55,7 @@ def milliseconds(verdict: Verdict, size: tuple[int, int]) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print("| frame | OK | NG |\n|---|---|---|")
     for size in SIZES:
         good, bad = (milliseconds(verdict, size) for verdict in (Verdict.OK, Verdict.NG))

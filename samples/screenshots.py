@@ -21,6 +21,8 @@ import numpy as np
 from patchcore_edge_runtime import Inspector, Verdict
 from patchcore_edge_runtime.display.overlay import draw_overlay
 from patchcore_edge_runtime.display.window import Window
+from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.images.preprocess import as_bgr8
 from patchcore_edge_runtime.monitoring.status import LineStatus
 from patchcore_edge_runtime.sinks import HttpSink, Record, SinkContext, SinkWorker
 from patchcore_edge_runtime.sinks.http.settings import HttpSettings
@@ -50,8 +52,10 @@ def inspect(inspector: Inspector, frames: list[np.ndarray]) -> list[Record]:
     # A second limit, so that there is a WARN to be seen.
     inspector.thresholds = inspector.thresholds.model_copy(update={"warn": 0.85 * inspector.thresholds.image})
     now = time.time()
-    shots = [Frame(index, f"camera 3#{index}", image, now + index / 4) for index, image in enumerate(frames)]
-    return [Record(shot, inspector(shot.image)) for shot in shots]
+    return [
+        Record(Frame(index, f"camera 3#{index}", image, now + index / 4), inspector(image))
+        for index, image in enumerate(frames)
+    ]
 
 
 def verdicts(records: list[Record]) -> np.ndarray:
@@ -97,7 +101,7 @@ def window(inspector: Inspector, records: list[Record], target: Path) -> None:
         subprocess.run([*grab, "-frames:v", "1", str(shot)], check=True)
         shown.close()
     # The window without the empty screen around it.
-    image = cv2.imread(str(shot))
+    image = as_bgr8(read_image(shot))
     shot.unlink()
     x, y, width, height = cv2.boundingRect((image.max(axis=2) > 0).astype(np.uint8))
     cv2.imwrite(str(target), image[y : y + height, x : x + width], JPEG)
@@ -118,7 +122,7 @@ def status_page(inspector: Inspector, records: list[Record], target: Path, profi
     words = ["chromium", *flags, f"--user-data-dir={profile}", "--timeout=3000", f"--screenshot={shot}"]
     subprocess.run([*words, f"http://127.0.0.1:{sink.port}/"], check=True, stderr=subprocess.DEVNULL)
     worker.close()
-    cv2.imwrite(str(target), cv2.imread(str(shot)), JPEG)
+    cv2.imwrite(str(target), as_bgr8(read_image(shot)), JPEG)
     shot.unlink()
 
 

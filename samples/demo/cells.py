@@ -18,7 +18,8 @@ TRAIN_IMAGES = 300
 def cell_files(kind: str = "mono") -> tuple[list[Path], list[Path]]:
     """Good ``mono`` or ``poly`` cells (defect probability 0) and defective ones (1), in the package's order."""
     root = Path(elpv_dataset.__file__).parent / "data"
-    good, defective = [], []
+    good: list[Path] = []
+    defective: list[Path] = []
     for line in (root / "labels.csv").read_text(encoding="utf-8").splitlines():
         name, probability, kind_of_cell = line.split()
         if kind_of_cell == kind and float(probability) in (0.0, 1.0):

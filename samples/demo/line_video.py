@@ -13,6 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from patchcore_edge_runtime.images.files import read_image
+from patchcore_edge_runtime.images.preprocess import as_bgr8
+
 WIDTH, HEIGHT, FPS = 640, 480, 4
 CELL = 300
 PITCH = 340
@@ -35,7 +38,7 @@ def choose_parts(data: Path, seed: int = 0) -> list[Path]:
 def render(parts: list[Path], video: Path, truth: Path, seed: int = 0) -> None:
     """Write the video, and per frame a line of JSON: the part's file and whether it is defective."""
     rng = np.random.default_rng(seed)
-    cells = [cv2.imread(str(part), cv2.IMREAD_GRAYSCALE) for part in parts]
+    cells = [cv2.cvtColor(as_bgr8(read_image(part)), cv2.COLOR_BGR2GRAY) for part in parts]
     offsets = rng.integers(-_JITTER, _JITTER + 1, (len(parts), 2))
     # Motion JPEG keeps what the model looks at; the small bitrate of the default encoder does not.
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (WIDTH, HEIGHT))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino
@@ -65,7 +66,7 @@ class BatchedModel:
         self._queue: asyncio.Queue[Asked] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def describe(self) -> tuple[list[dict], list[dict]]:
+    def describe(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Inputs and outputs as KServe v2 has them; of a batch any number from 1 on is taken."""
         inputs, outputs = (
             [
@@ -112,15 +113,22 @@ class BatchedModel:
                     left = one
                     break
                 together.append(one)
-            try:
-                answers = await loop.run_in_executor(self._pool, self._compute, request, together)
-            except Exception as error:  # noqa: BLE001 - theirs who asked
-                answers = [error] * len(together)
-            for one, answer in zip(together, answers, strict=True):
-                if not one.answer.done():
-                    (one.answer.set_exception if isinstance(answer, Exception) else one.answer.set_result)(answer)
+            await self._answer(request, together)
 
-    def _compute(self, request: openvino.InferRequest, together: Sequence[Asked]) -> list[Mapping[str, np.ndarray]]:
+    async def _answer(self, request: openvino.InferRequest, together: Sequence[Asked]) -> None:
+        waiting = [one.answer for one in together]
+        try:
+            answers = await asyncio.get_running_loop().run_in_executor(self._pool, self._compute, request, together)
+        except Exception as error:  # noqa: BLE001 - theirs who asked
+            for one in waiting:
+                if not one.done():
+                    one.set_exception(error)
+            return
+        for one, answer in zip(waiting, answers, strict=True):
+            if not one.done():
+                one.set_result(answer)
+
+    def _compute(self, request: openvino.InferRequest, together: Sequence[Asked]) -> list[dict[str, np.ndarray]]:
         counts = [len(one.rows) for one in together]
         size = sum(counts)
         self.sizes[size] = self.sizes.get(size, 0) + 1

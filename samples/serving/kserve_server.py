@@ -9,6 +9,7 @@ import argparse
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 from kserve.errors import InvalidInput
@@ -27,10 +28,10 @@ class RepositoryModel(Model):
         self.ready = True
         return True
 
-    def get_input_types(self) -> list[dict]:
+    def get_input_types(self) -> list[dict[str, Any]]:
         return self.inputs
 
-    def get_output_types(self) -> list[dict]:
+    def get_output_types(self) -> list[dict[str, Any]]:
         return self.outputs
 
     async def predict(self, payload: InferRequest, headers: Mapping[str, str] | None = None) -> InferResponse:
