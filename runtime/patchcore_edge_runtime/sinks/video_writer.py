@@ -250,7 +250,10 @@ class _AvWriter:
         try:
             self._encode(None)
         finally:
-            self._file.close()
+            try:
+                self._file.close()
+            except self._faults as error:
+                raise _cannot(self._path, error) from None
 
     def _encode(self, frame: Any) -> None:
         try:
