@@ -98,8 +98,8 @@ class Pictures:
         self._queries = _places(grid)
         self._mean, self._axes = self._whitening()
         self._held = evenly_spaced(len(images), _HELD)
-        # Filled in place, as the summaries: small results that outlive their images would keep the allocator from giving
-        # those back, gigabytes of ten thousand.
+        # Filled in place, as the summaries: small results that outlive their images would keep the allocator from
+        # giving those back, gigabytes of ten thousand.
         self._kept: dict[int, Tensor] = {}
         self._room = torch.empty(min(_KEPT, len(self.places)), patches, self._axes.shape[1])
         for place in self._held:
