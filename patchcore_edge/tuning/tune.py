@@ -44,8 +44,8 @@ from .tune_page import write_outcome
 
 __all__ = ["TuneResult", "search_recipes", "tune_run"]
 
-_JUDGED_BY = 2
-"""Counted up where pictures or defects change, so that no search goes on with what was judged by others."""
+_JUDGED_BY = 3
+"""Counted up where pictures, defects or their measures change: no search goes on with what was judged by others."""
 _FINALISTS = 6
 _TRIED_SIDES = (384, 512, 256)
 

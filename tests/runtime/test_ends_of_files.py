@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from line_records import free_port, make_record, wait_for
 
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.files import write_image
-from patchcore_edge_runtime.sinks import JsonlSink, VideoSink
+from patchcore_edge_runtime.sinks import JsonlSink, SqliteSink, VideoSink
 from patchcore_edge_runtime.sinks.mqtt import MqttSettings, MqttSink
 from patchcore_edge_runtime.sinks.video import VideoSegmentSink
 from patchcore_edge_runtime.verdict import Verdict
@@ -50,6 +52,58 @@ def test_a_whole_line_that_lacks_its_end_is_kept(tmp_path: Path, caplog: pytest.
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("change", ["cut", "one byte", "zeros", "noise", "no end", "edited"])
+def test_a_results_file_that_somebody_changes_while_it_is_written_to_loses_no_later_record(
+    change: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.jsonl"
+    sink = JsonlSink(path, append=True)
+    for index in range(6):
+        sink.write(make_record(index=index))
+    data = path.read_bytes()
+    half = len(data) // 2
+    changed = {
+        "cut": data[:half],
+        "one byte": data[:-1],
+        "zeros": data[:half] + bytes(len(data) - half),
+        "noise": data + b"\xff" * 5000,
+        "no end": data + b'{"frame": 7, "x": "',
+        "edited": b'{"frame": 50}',
+    }[change]
+    # In place, as tools do that keep a file's number.
+    with path.open("r+b") as file:
+        file.write(changed)
+        file.truncate()
+    # Clocks of file systems tick every few milliseconds.
+    os.utime(path, ns=(0, 1))
+    for index in range(90, 100):
+        sink.write(make_record(index=index))
+    sink.close()
+    frames = [json.loads(line)["frame"] for line in path.read_bytes().splitlines()]
+    kept = {"cut": [0, 1, 2], "zeros": [0, 1, 2], "edited": [50]}.get(change, list(range(6)))
+    assert frames == kept + list(range(90, 100))
+
+
+def test_a_database_with_a_hole_within_is_set_aside_before_rows_go_into_it(tmp_path: Path) -> None:
+    """They would go to its end, and nobody could read it through the hole."""
+    path = tmp_path / "r.db"
+    sink = SqliteSink(path)
+    for index in range(60):
+        sink.write(make_record(index=index))
+    sink.close()
+    data = path.read_bytes()
+    third = len(data) // 3
+    path.write_bytes(data[:third] + bytes(third) + data[2 * third :])
+    sink = SqliteSink(path)
+    for index in range(90, 95):
+        sink.write(make_record(index=index))
+    sink.close()
+    database = sqlite3.connect(path)
+    assert [row[0] for row in database.execute("SELECT frame FROM results ORDER BY id")] == list(range(90, 95))
+    database.close()
+    assert len(list(tmp_path.glob("r.db.damaged-*"))) == 1
+
+
 def test_of_a_picture_that_does_not_fit_on_the_disk_nothing_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +125,27 @@ def playable(path: Path) -> int:
         count += 1
     capture.release()
     return count
+
+
+WRITES = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from line_records import make_record
+from patchcore_edge_runtime.sinks import VideoSink
+sink = VideoSink(Path(sys.argv[1]), fps=10)
+for index in range(50):
+    sink.write(make_record(index=index, size=(320, 240)))
+os._exit(0)
+"""
+
+
+def test_a_video_can_be_played_up_to_its_last_seconds_though_its_writer_was_killed(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="needs pip install 'patchcore-edge-runtime[video]'")
+    path, tests = tmp_path / "line.mp4", str(Path(__file__).resolve().parents[1])
+    subprocess.run([sys.executable, "-c", WRITES, str(path), tests], check=True)
+    # FFmpeg before 7.1 writes no such files.
+    assert playable(path) >= 20 or b"moof" not in path.read_bytes()
 
 
 @posix

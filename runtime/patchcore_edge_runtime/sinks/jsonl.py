@@ -61,6 +61,8 @@ class JsonlSink:
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
         # Of a file that may end in half a line: where its whole lines end.
         self._torn: int | None = None
+        # What a file was like when it was written last; None of a device.
+        self._left: tuple[int, int] | None = None
         self._has_identity, self._says_stuck = True, True
         self._file = self._open()
         if not append and _is_regular(self._file):
@@ -88,7 +90,7 @@ class JsonlSink:
             with suppress(OSError):
                 self._cut()
             raise cannot_write(self._path, error, MAKE_ROOM) from None
-        self._torn = None
+        self._torn, self._left = None, _state(self._file)
 
     def close(self) -> None:
         """Close the file."""
@@ -121,6 +123,9 @@ class JsonlSink:
             # On some network drives a file is another one each time that it is looked at.
             self._has_identity = _is_at(fresh, self._path)
         self._cut()
+        if self._left != (left := _state(self._file)) and left is not None:
+            # Somebody else has changed it, and what is there may end within a line.
+            _go_on_with(self._file, self._path)
         return os.fstat(self._file.fileno()).st_size
 
     def _cut(self) -> None:
@@ -179,6 +184,12 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
 def _is_regular(file: BinaryIO) -> bool:
     """Whether it is a file that can be read back, cut and moved, and no device or pipe, whose end may never come."""
     return S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+def _state(file: BinaryIO) -> tuple[int, int] | None:
+    """Size and time of the last change of a file; None of what is none."""
+    facts = os.fstat(file.fileno())
+    return (facts.st_size, facts.st_mtime_ns) if S_ISREG(facts.st_mode) else None
 
 
 def _numbered(path: Path, number: int) -> Path:

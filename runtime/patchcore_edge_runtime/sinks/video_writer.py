@@ -45,7 +45,7 @@ _ODD = frozenset({"vp09"})
 _MOV = (".mp4", ".m4v", ".mov")
 # Each second can be played by itself until the end is written, which makes an ordinary file of all: what a killed
 # process, a power failure or a full disk leaves is no file without its index.
-_IN_PIECES = {"movflags": "+frag_keyframe+hybrid_fragmented", "frag_duration": "1000000"}
+_IN_PIECES = {"movflags": "+frag_keyframe+hybrid_fragmented", "frag_duration": "1000000", "flush_packets": "1"}
 _TRIED_SIDE, _TRIED_BYTES = 64, 1 << 20
 _MAX_RATE_DENOMINATOR = 1001
 # OpenCV takes up to a second for a frame of them: no line waits for that unless it was told to.
@@ -250,7 +250,10 @@ class _AvWriter:
         try:
             self._encode(None)
         finally:
-            self._file.close()
+            try:
+                self._file.close()
+            except self._faults as error:
+                raise _cannot(self._path, error) from None
 
     def _encode(self, frame: Any) -> None:
         try:
