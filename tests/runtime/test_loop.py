@@ -352,6 +352,27 @@ def test_a_bundle_that_failed_is_tried_again_though_it_stays_as_it_is(
         assert len(tries) == 4
 
 
+def test_a_bundle_that_failed_and_went_away_is_tried_at_once_when_it_is_back(
+    tiny_bundle: Path, tiny_inspector: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot_swap, "_FIRST_PAUSE_SECONDS", 1000.0)
+    bundle = copy_of(tiny_bundle, tmp_path / "bundle")
+    tries = []
+
+    def build(_: Path) -> Inspector:
+        tries.append(1)
+        if len(tries) == 1:
+            raise BundleError("It went away.")
+        return tiny_inspector
+
+    with closing(HotSwapper(bundle, None, build, poll_seconds=0.01)) as swapper:
+        wait_for(lambda: "It went away" in swapper.message)
+        bundle.rename(tmp_path / "away")
+        wait_for(lambda: swapper._taken is None)
+        (tmp_path / "away").rename(bundle)
+        wait_for(lambda: "Changed" in swapper.message)
+
+
 def test_a_bundle_that_changes_while_it_is_loaded_is_not_taken_by_halves(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle, other = copy_of(tiny_bundle, tmp_path / "bundle"), copy_of(tiny_bundle, tmp_path / "other")
     edit_bundle(other, BundleEdit(image=99.0), "Ada")

@@ -109,6 +109,9 @@ class HotSwapper:
         seen = self._taken
         while not self._end.wait(self._poll_seconds):
             now = bundle_stamp(self._path)
+            if now is None and self._again_at < float("inf"):
+                # What failed has gone: when it comes back, it may be whole.
+                self._taken = None
             if now is not None and now == seen and (now != self._taken or self._is_due()):
                 with self._loading:
                     if now != self._taken:
