@@ -42,7 +42,7 @@ def init(
     manifest = Bundle.load(model).manifest
     text = starter_file(manifest, str(model.absolute()), source_in(Path.cwd(), source), (name or manifest.name)[:80])
     # Whatever is not shown of it may be one: before an @, in the query, or a part of the path, as recorders have it.
-    secret = shown_url(source) != source
+    secret = shown_url(source).rstrip("/") != source.rstrip("/")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         schema = output.parent / SCHEMA_FILE
