@@ -152,7 +152,7 @@ def memory(peer: Peer, scratch: Path, weights: Path | None) -> Row:
     return Row(
         f"peak memory of a fit: {MANY:,} images of 256 px, ResNet-18, bank of {MANY_BANK:,}; `--memory-limit "
         f"{MEMORY_LIMIT}`",
-        f"{ours:.2f} GiB, {found.seconds / 60:.0f} min, {found.disk} of disk",
+        f"{ours:.2f} GiB, {found.disk} of disk",
         f"{theirs:.0f} GiB, from {peaks[0]:.2f} and {peaks[1]:.2f} at {PEER_IMAGES[0]} and {PEER_IMAGES[1]} images",
         f"{theirs / ours:.0f}x",
         "6 GB (aim 3 GB)",

@@ -48,7 +48,8 @@ class Peer:
         # A folder that an interrupted call left, or another version of torch, is not what is asked for.
         if not installed.exists() or json.loads(installed.read_text(encoding="utf-8")) != wanted:
             print(f"Installing anomalib {VERSION} into {folder} …")
-            venv.create(folder, with_pip=True)
+            if not python.exists():
+                venv.create(folder, with_pip=True)
             for packages in wanted:
                 subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
             installed.write_text(json.dumps(wanted), encoding="utf-8")

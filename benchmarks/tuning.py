@@ -1,4 +1,4 @@
-"""Writes ``docs/tuning.md``: python -m benchmarks.tuning [--shared DIR] [--only NAME].
+"""Writes ``docs/tuning.md``: python -m benchmarks.tuning [--shared DIR] [--only NAME] [--sizes SIDE ...].
 
 How good the recipe is that ``tune`` chooses from good images alone: every layout of features that it judged is fitted
 on all training images as well and held against the labelled test images, which the search has never seen.
@@ -73,17 +73,36 @@ def _final(work: Work, view: View, bank_size: int, weights: str | None) -> tuple
     return Judge(seen, [np.zeros(0, np.int64)], bank_size, 0), model
 
 
-def row(work: Work) -> str:
-    """The page's row of one work."""
+def row(work: Work, sides: tuple[int, ...] = ()) -> str:
+    """The page's row of one work; what each size makes of it is printed.
+
+    Args:
+        work: what is searched and tested.
+        sides: of the sizes to try; those that ``tune`` tries when empty.
+    """
     weights = None if work.weights is None else str(work.weights)
     train = base_options(weights=weights, seed=0, device="cpu", strict=False, group_by=None, outliers="keep")
-    options = TuneOptions(train=train, backbones=(work.backbone,))
+    options = TuneOptions(train=train, backbones=(work.backbone,), sides=sides)
     with TemporaryDirectory() as folder:
         outcome = search_recipes(_folder(work, Path(folder) / "data"), Path(folder) / "run", options, print)
     whole = [one for one in outcome.judged if one.recipe.bank_size == outcome.default.recipe.bank_size]
     layouts = list(dict.fromkeys(one.recipe.layout for one in whole))
     real = real_aurocs(work, layouts, outcome.default.recipe.bank_size, weights)
+    print(*_by_size(whole, real), sep="\n", flush=True)
     return _row(work.name, outcome, whole, real)
+
+
+def _by_size(whole: list[Judged], real: dict[Layout, list[float]]) -> Iterator[str]:
+    """For each size and stride how its recipes rank by synthetic and by real defects, and the real AUROC's mean."""
+    for view in dict.fromkeys(one.recipe.layout.view for one in whole):
+        own = [one for one in whole if one.recipe.layout.view == view]
+        values = [real[one.recipe.layout][RULES.index(one.recipe.score)] for one in own]
+        rho = float(spearmanr([one.evidence.value for one in own], values).statistic)
+        height, width = view.image_size
+        yield (
+            f"{width}x{height} /{view.patch_stride}: {len(own)} recipes, Spearman {rho:.2f}, image AUROC "
+            f"{np.mean(values):.4f} on average, {max(values):.4f} at best"
+        )
 
 
 def _row(name: str, outcome: Outcome, whole: list[Judged], real: dict[Layout, list[float]]) -> str:
@@ -122,14 +141,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, help="folder with data/magnetic_tile and weights/")
     parser.add_argument("--only", help="part of the name of the works to measure; writes no page")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[], metavar="SIDE", help="sizes to try in tune's place")
     given = parser.parse_args()
     rows = []
     for work in works(given.shared):
         if given.only and given.only not in work.name:
             continue
-        rows.append(row(work))
+        rows.append(row(work, tuple(given.sizes)))
         print(rows[-1], flush=True)
-        if not given.only:
+        if not given.only and not given.sizes:
             write_page("tuning.md", [HEAD + "\n".join(rows) + "\n" + FOOT])
 
 

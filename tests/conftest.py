@@ -16,12 +16,21 @@ import numpy as np
 import pytest
 import timm
 import torch
+from hypothesis import HealthCheck, settings
 from safetensors.torch import save_file
 
 from patchcore_edge_runtime import Inspector
 
 if TYPE_CHECKING:
     from patchcore_edge.jobs.train import TrainOptions
+
+# A machine that has other work is slow, and no test of ours fails by that.
+settings.register_profile(
+    "patchcore-edge",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("patchcore-edge")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.images.files import read_bytes
 from patchcore_edge_runtime.path_text import path_text
 
 __all__ = ["FileDigests", "file_bytes", "file_sha256"]
@@ -16,12 +17,9 @@ def file_bytes(path: Path) -> bytes:
     """All of a file.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or is larger than the memory.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); see whether it may be opened.") from None
+    return read_bytes(path).tobytes()
 
 
 def file_sha256(path: Path) -> str:

@@ -98,10 +98,17 @@ class Pictures:
         self._queries = _places(grid)
         self._mean, self._axes = self._whitening()
         self._held = evenly_spaced(len(images), _HELD)
-        self._kept = {place: self._whitened(place) for place in self._held if place in self.places}
-        summaries = [self._summary(self._patches(place)) for place in self.places]
+        # Filled in place, as the summaries: small results that outlive their images would keep the allocator from
+        # giving those back, gigabytes of ten thousand.
+        self._kept: dict[int, Tensor] = {}
+        self._room = torch.empty(min(_KEPT, len(self.places)), patches, self._axes.shape[1])
+        for place in self._held:
+            if place in self.places:
+                self._patches(place)
         cells = min(_CELLS, grid[0]) * min(_CELLS, grid[1])
-        mine = torch.stack(summaries) if summaries else torch.zeros(0, cells * self._axes.shape[1])
+        mine = torch.empty(len(self.places), cells * self._axes.shape[1])
+        for row, place in zip(mine, self.places, strict=True):
+            row.copy_(self._summary(self._patches(place)))
         self._summaries = mine if self._shard is None else self._shard.exchange.gather(mine)
         self._norms = self._summaries.square().sum(1)
 
@@ -189,9 +196,12 @@ class Pictures:
 
     def _patches(self, place: int) -> Tensor:
         """``[P, d]`` of one of this process's images, in the space."""
-        if place not in self._kept and len(self._kept) < _KEPT:
-            self._kept[place] = self._whitened(place)
-        return self._kept[place] if place in self._kept else self._whitened(place)
+        if place in self._kept:
+            return self._kept[place]
+        found = self._whitened(place)
+        if len(self._kept) < len(self._room):
+            self._kept[place] = self._room[len(self._kept)].copy_(found)
+        return found
 
     def _whitened(self, place: int) -> Tensor:
         rows = image_rows(self._own, self._grid, int(self._images[place]) - self._first)

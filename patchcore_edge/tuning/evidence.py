@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RATE", "Evidence", "combined", "evidence"]
+__all__ = ["RATE", "ROUNDING", "Evidence", "combined", "evidence"]
 
 _Floats = NDArray[np.float64]
 RATE = 0.1
 """Of good images rejected, up to which defects count as found."""
 _MAP = 0.25
-_ROUNDING = 1e-4
+ROUNDING = 1e-4
 """Scores that differ by less than this share are equal: a defect away from the patch that decides leaves its image's
 score as it was, and float32, in another batch or by another process, is not to say which of the two is higher."""
 
@@ -120,7 +120,7 @@ def _found(good: NDArray[np.float32], defects: NDArray[np.float32], rate: float)
     """The measure; ``[n]`` each good image's influence on it; ``[m]`` the share of the highest below each defect."""
     count = max(1, int(np.ceil(rate * len(good) - 1e-9)))
     least = np.sort(good)[-count]
-    highest = good >= least - _ROUNDING * abs(least)  # ties and all, as any of them may be the one
+    highest = good >= least - ROUNDING * abs(least)  # ties and all, as any of them may be the one
     of_defects = _below(good[highest], defects)
     value = float(of_defects.mean())
     above = 1 - _below(defects, good)
@@ -132,7 +132,7 @@ def _found(good: NDArray[np.float32], defects: NDArray[np.float32], rate: float)
 def _below(lower: NDArray[np.float32], upper: NDArray[np.float32]) -> _Floats:
     """``[len(upper)]`` the share of ``lower`` below each, ties by half."""
     order, exact = np.sort(lower).astype(np.float64), upper.astype(np.float64)
-    slack = _ROUNDING * np.abs(exact)
+    slack = ROUNDING * np.abs(exact)
     left, right = (
         np.searchsorted(order, exact - slack, side="left"),
         np.searchsorted(order, exact + slack, side="right"),

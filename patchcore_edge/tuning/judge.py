@@ -23,6 +23,7 @@ from ..models.k_center_greedy import KCenterGreedy, Pool, pool_rows, products
 from ..models.neighbors import nearest
 from ..models.score_rule import patches_counted
 from ..models.upsampling import middles, upsampling
+from .evidence import ROUNDING
 from .recipe import RULES
 
 __all__ = ["SHARES", "ColumnsPool", "Found", "Judge", "Seen"]
@@ -268,7 +269,9 @@ class _Bank:
 
 def _located(maps: Tensor, background: Tensor, coverage: Tensor) -> NDArray[np.float32]:
     """``[S, b]``: the mean over a defect's patches of how far they are above the background, up to the limit."""
-    above = torch.searchsorted(background, maps.reshape(len(maps), -1).contiguous()).reshape(maps.shape)
+    # Where the defect does not reach, its picture's map is the good one's, which is not above itself.
+    beaten = (maps * (1 - ROUNDING)).reshape(len(maps), -1).contiguous()
+    above = torch.searchsorted(background, beaten).reshape(maps.shape)
     rate = 1 - above / background.shape[1]
     worth = (1 - rate / _FPR_LIMIT).clamp_min(0)
     # A defect smaller than a patch still has the patch that holds most of it.

@@ -44,8 +44,8 @@ from .tune_page import write_outcome
 
 __all__ = ["TuneResult", "search_recipes", "tune_run"]
 
-_JUDGED_BY = 2
-"""Counted up where pictures or defects change, so that no search goes on with what was judged by others."""
+_JUDGED_BY = 3
+"""Counted up where pictures, defects or their measures change: no search goes on with what was judged by others."""
 _FINALISTS = 6
 _TRIED_SIDES = (384, 512, 256)
 
@@ -175,7 +175,8 @@ def _found(
 
 def _views(options: TuneOptions, photos: PhotoSizes) -> list[View]:
     """Of every backbone, the default first."""
-    most = 1.5 * max(photos.side, photos.default_side)
+    # An enlarged photo shows nothing more, and defects that were made on it are found the better by all that enlarges.
+    most = max(photos.side, photos.default_side)
     sides = options.sides or (photos.default_side, *(side for side in _TRIED_SIDES if side <= most))
     made = []
     for name in options.backbones:

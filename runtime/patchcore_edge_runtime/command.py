@@ -25,7 +25,7 @@ from .logs import LogFormat, error_line, failure_text, log_to_stderr
 from .opencv_check import explain_opencv
 from .path_text import encodable, home_path
 from .shown import shown
-from .system import end_process
+from .system import end_process, keep_standard_descriptors
 from .threads import describe_failure
 from .validation import first_fault
 
@@ -161,6 +161,7 @@ def run_app(app: typer.Typer) -> None:
     Exit codes: 0 done; 2 usage, configuration or data, and what the operating system refuses; 3 device or source;
     4 bundle integrity or parity; 70 a fault of this program; 130 Ctrl-C; 141 nobody reads what is printed. Never 1.
     """
+    keep_standard_descriptors()
     output = sys.stdout
     try:
         _run(app, output)

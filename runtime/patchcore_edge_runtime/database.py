@@ -23,6 +23,8 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 # SQLite's own waiting for another program's lock; whoever has time calls again.
 _BUSY_SECONDS = 1.0
+_LOOKED_THROUGH = 256 << 20
+"""Bytes of a database up to which all of it is looked through when it is opened: about a second's work."""
 
 
 class PlaceBusyError(ConfigError):
@@ -114,12 +116,22 @@ class Database:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(self._schema)
+            self._require_whole(connection)
             self._on_open(connection)
             self._identity = self._path.stat() if self._path is not None else None
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _require_whole(self, connection: sqlite3.Connection) -> None:
+        """Raise as for damage where a page is wrong: new rows would go in, and none of all could be read again."""
+        if self._path is not None and self._path.stat().st_size <= _LOOKED_THROUGH:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                damage = sqlite3.DatabaseError(found)
+                damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                raise damage
 
     def _was_taken_away(self) -> bool:
         if self._path is None or self._identity is None:
@@ -147,6 +159,8 @@ class Database:
         place = self._path or "The spool"
         if _code(error) in _BUSY:
             return PlaceBusyError(f"{place} is locked by another program; close that one.")
+        if _code(error) == sqlite3.SQLITE_ERROR:  # its tables are of something else
+            return cannot_write(place, error)
         if _code(error) == sqlite3.SQLITE_FULL:
             return cannot_write(place, "the disk is full", MAKE_ROOM, _DiskFullError)
         return cannot_write(place, error, MAKE_ROOM)

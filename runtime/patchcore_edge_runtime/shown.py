@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["MAX_NAME", "name_fault", "printable", "shown", "shown_url", "shown_values"]
+__all__ = ["MAX_NAME", "name_fault", "printable", "shown", "shown_url", "shown_values", "shown_variable"]
 
 MAX_NAME = 200
 """Characters of a name that comes from outside: a part's, a trigger's."""
@@ -18,6 +18,8 @@ _MAX_TEXT = 4000
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://\S+")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+(?:%25\w+)?\])(?::[0-9]{1,5})?")
+# As variables are called by custom, and secrets seldom are.
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,60}")
 # Of a sentence around a URL, and of no URL that a machine could be found by.
 _AFTER = ").,;:!'\"]}>"
 # C0 and C1 but for tabs and line ends, and what turns the direction of a line around.
@@ -41,7 +43,8 @@ def shown_url(url: str) -> str:
     """
     found = _SCHEME.match(url)
     if found is None:
-        return url
+        # With something before it, be it a space, it is a text with a URL in it.
+        return shown(url) if "://" in url else url
     rest = url[found.end() :]
     authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     more = rest[len(authority) :]
@@ -58,6 +61,15 @@ def shown_values(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: shown_values(inner) for key, inner in value.items()}
     return [shown_values(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def shown_variable(name: str) -> str:
+    """How to call an environment variable that is not set: people write the secret itself where its name belongs."""
+    if _VARIABLE.fullmatch(name):
+        return f"The environment variable {name}"
+    return (
+        "The environment variable that a key ending in _env names (in small letters, and not shown: is it the secret?)"
+    )
 
 
 def printable(text: str) -> str:

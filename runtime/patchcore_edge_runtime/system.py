@@ -17,9 +17,11 @@ from typing import Any, NoReturn, TypeVar
 
 __all__ = [
     "abandon",
+    "anything_hangs",
     "end_process",
     "free_memory",
     "is_hidden",
+    "keep_standard_descriptors",
     "lower_thread_priority",
     "resident_memory",
     "stop_signals",
@@ -108,11 +110,20 @@ def within(seconds: float, work: Callable[[], _T], name: str, cancel: Callable[[
             thread.join(_CANCEL_SECONDS)
             abandon(thread)
         raise
+    except BaseException:
+        if not answer.done():  # Ctrl-C
+            abandon(thread)
+        raise
 
 
 def abandon(thread: threading.Thread) -> None:
     """Say of a thread that it hangs in a library and is left to itself."""
     _ABANDONED.append(thread)
+
+
+def anything_hangs() -> bool:
+    """Whether a thread that was abandoned is still at it."""
+    return any(thread.is_alive() for thread in _ABANDONED)
 
 
 def end_process(code: int) -> NoReturn:
@@ -121,12 +132,21 @@ def end_process(code: int) -> NoReturn:
     Python stops a thread that comes back from a library while it ends, in the middle of C++, which aborts the process:
     the exit code would be lost. So where one hangs, nothing is waited for and nothing taken down.
     """
-    if any(thread.is_alive() for thread in _ABANDONED):
+    if anything_hangs():
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def keep_standard_descriptors() -> None:
+    """Have nothing opened under the number of an output that is closed: what libraries in C print would go into it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the smallest free number, which is this one
 
 
 def lower_thread_priority() -> None:
@@ -150,7 +170,7 @@ def resident_memory() -> int:
     if sys.platform == "win32":
         return _windows_memory()
     try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         import resource
 
@@ -165,7 +185,7 @@ def free_memory() -> int | None:
     if sys.platform == "win32":
         return _windows_free_memory()
     try:
-        facts = Path("/proc/meminfo").read_text(encoding="ascii")
+        facts = Path("/proc/meminfo").read_text(encoding="utf-8")
         free = 1024 * int(facts.partition("MemAvailable:")[2].split(maxsplit=1)[0])
     except (OSError, ValueError, IndexError):
         return None
@@ -184,7 +204,7 @@ def _group_limits() -> Iterator[int]:
         if not group.is_relative_to(_GROUPS):
             return
         with suppress(OSError, ValueError):  # "max", or the root, which has no limit
-            yield int((group / "memory.max").read_text(encoding="ascii"))
+            yield int((group / "memory.max").read_text(encoding="utf-8"))
 
 
 def _windows_free_memory() -> int | None:

@@ -17,6 +17,8 @@ from patchcore_edge_export.graph.edge_model import EdgeModel
 from patchcore_edge_export.graph.fast_search import FastPlan
 from patchcore_edge_runtime.bundle.graph_operations import OF_NETWORKS, OF_THE_SEARCH, OPERATIONS, check_operations
 from patchcore_edge_runtime.bundle.ir import read_ir
+from patchcore_edge_runtime.inspection.graph_indices import check_indices
+from patchcore_edge_runtime.inspection.graph_memory import peak_memory
 from patchcore_edge_runtime.verdict import Thresholds
 
 BY_NETWORK = {
@@ -45,6 +47,8 @@ def test_every_operation_of_the_search_is_in_some_export(
     large = FastPlan(16, 4, 0.2, 8.0, shortlist=8, candidates=16)
     files = [bundle / "model.xml" for bundle in (tiny_bundle, fast_bundle, int8_bundle)]
     files.append(exported(fitted, fitted.pre_processor.spec.input_size, tmp_path, large))
+    for xml in files:
+        check_indices(ov.Core().read_model(xml), xml.name)
     found = set[str]().union(*(operations(xml) for xml in files))
     assert found <= OPERATIONS
     assert found - OF_NETWORKS.keys() == OF_THE_SEARCH
@@ -69,6 +73,10 @@ def test_every_other_operation_is_in_the_export_of_a_network(network: str, tmp_p
     with torch.inference_mode():
         patches = model.model.reshape_embedding(model.model.embed(model.pre_processor(frames)))
     model.model.memory_bank = patches[:24].clone()
-    found = operations(exported(model, size, tmp_path))
+    xml = exported(model, size, tmp_path)
+    found = operations(xml)
+    graph = ov.Core().read_model(xml)
+    check_indices(graph, xml.name)
+    assert peak_memory(graph, xml.name) > xml.with_suffix(".bin").stat().st_size
     assert found <= OPERATIONS
     assert BY_NETWORK[network] <= found

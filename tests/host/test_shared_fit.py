@@ -193,6 +193,18 @@ def test_a_killed_process_ends_the_fit_with_one_sentence_and_the_next_call_goes_
     assert {path.name for path in tmp_path.iterdir()} == {"run", "killed.py"}
 
 
+@pytest.mark.slow
+def test_a_job_that_torchrun_starts_again_goes_on_by_itself(data: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    program, died = tmp_path / "once.py", tmp_path / "died"
+    once = f"== victim and not os.path.exists({str(died)!r}):\n        open({str(died)!r}, 'w').close()"
+    program.write_text(KILLED.replace("== victim:", once))
+    done = torchrun(2, "--max-restarts", 1, program, 1, "SIGKILL", *words(data, tmp_path / "run", tiny_weights))
+    assert done.returncode == 0, done.stderr
+    assert died.exists()
+    assert "Going on after" in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "once.py", "died"}
+
+
 def test_a_command_for_one_process_is_refused_by_several(alone: Path, tmp_path: Path) -> None:
     done = torchrun(2, "-m", "patchcore_edge", "export", alone / "discs", "-o", tmp_path / "bundle")
     ours = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

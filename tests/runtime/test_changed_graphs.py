@@ -19,11 +19,14 @@ from conftest import run_cli
 from line_records import wait_for
 from openvino import opset13 as ops
 
-from patchcore_edge_runtime import Bundle, BundleError, Inspector, ParityError
+from patchcore_edge_runtime import Bundle, BundleError, DeviceError, Inspector, ParityError
 from patchcore_edge_runtime.bundle.bundle import MANIFEST
+from patchcore_edge_runtime.inspection import opened_backend
+from patchcore_edge_runtime.inspection.graph_memory import peak_memory
 from patchcore_edge_runtime.inspection.openvino_backend import OpenVINOBackend
 from patchcore_edge_runtime.inspection.self_test import self_test
 from patchcore_edge_runtime.line.hot_swap import HotSwapper, bundle_stamp
+from patchcore_edge_runtime.system import anything_hangs
 
 
 def stateful(score: Any, anomaly_map: Any, _: Any) -> Any:
@@ -219,6 +222,139 @@ def test_a_topology_that_is_no_ir_is_refused(text: str, tiny_bundle: Path, tmp_p
         Bundle.load(bundle)
 
 
+def of_terabytes(score: Any, anomaly_map: Any, _: Any) -> Any:
+    return _with_largest(score, anomaly_map, ops.broadcast(score, ops.constant([2**20, 2**20])))
+
+
+def of_terabytes_of_constants(score: Any, anomaly_map: Any, _: Any) -> Any:
+    """Computed while the graph is compiled."""
+    one = ops.constant(np.ones(1, np.float32))
+    return _with_largest(score, anomaly_map, ops.broadcast(one, ops.constant([2**20, 2**20])))
+
+
+def of_many_gigabytes_together(score: Any, anomaly_map: Any, _: Any) -> Any:
+    """None of them too large by itself."""
+    parts = [ops.broadcast(ops.add(score, np.float32(n)), ops.constant([2**14, 2**15])) for n in range(500)]
+    total = parts[0]
+    # Each once more, when all have been computed.
+    for part in (*parts[1:], *parts):
+        total = ops.add(total, part)
+    return _with_largest(score, anomaly_map, total)
+
+
+def _with_largest(score: Any, anomaly_map: Any, tensor: Any) -> Any:
+    nothing = ops.clamp(ops.reduce_max(tensor, ops.constant([0, 1])), 0.0, 0.0)
+    return named(pred_score=ops.add(score, nothing), anomaly_map=anomaly_map)
+
+
+@pytest.mark.parametrize("change", [of_terabytes, of_terabytes_of_constants, of_many_gigabytes_together])
+def test_a_graph_that_asks_for_more_memory_than_there_is_is_refused_before_it_takes_it(
+    change: Change, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = with_graph(tiny_bundle, tmp_path / "bundle", change)
+    with pytest.raises(DeviceError, match=r"needs \d+\.\d GiB of memory at a time and \d+\.\d GiB are free"):
+        Inspector(bundle)
+
+
+def test_the_memory_of_an_export_is_what_it_holds_at_a_time(tiny_bundle: Path) -> None:
+    model = ov.Core().read_model(tiny_bundle / "model.xml")
+    needed = peak_memory(model, "model.xml")
+    everything = sum(
+        np.prod(list(port.get_shape())) * port.get_element_type().size
+        for node in model.get_ordered_ops()
+        for port in node.outputs()
+    )
+    assert (tiny_bundle / "model.bin").stat().st_size < needed < everything
+
+
+def of_the_frames_size(score: Any, anomaly_map: Any, frame: Any) -> Any:
+    """Small for golden images, and as large as a bright pixel says for another one."""
+    brightest = ops.convert(ops.reduce_max(ops.convert(frame, "f32"), ops.constant([1, 2, 3])), "i64")
+    many = ops.reduce_max(ops.broadcast(score, brightest), ops.constant([0]), keep_dims=True)
+    return named(pred_score=ops.add(score, ops.clamp(many, 0.0, 0.0)), anomaly_map=anomaly_map)
+
+
+def test_a_graph_whose_tensors_have_no_fixed_size_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = with_graph(tiny_bundle, tmp_path / "bundle", of_the_frames_size)
+    with pytest.raises(BundleError, match="of no fixed size"):
+        Inspector(bundle)
+
+
+def _brightest(frame: Any, factor: int) -> Any:
+    """A number that the frame says: it may be what golden images hold to."""
+    level = ops.convert(ops.reduce_max(frame, ops.constant([1, 2, 3])), "i64")
+    return ops.multiply(level, ops.constant(np.int64(factor)))
+
+
+def writing_beyond(score: Any, anomaly_map: Any, frame: Any) -> Any:
+    places = ops.broadcast(_brightest(frame, -1_000_000), ops.constant([16]))
+    zeros = ops.constant(np.zeros(64, np.float32))
+    written = ops.scatter_elements_update(zeros, places, ops.broadcast(score, ops.constant([16])), np.int64(0))
+    return _with(score, anomaly_map, ops.reduce_max(written, ops.constant([0]), keep_dims=True))
+
+
+def writing_beyond_by_a_constant(score: Any, anomaly_map: Any, _: Any) -> Any:
+    zeros, place = ops.constant(np.zeros(64, np.float32)), ops.constant(np.int64([64]))
+    written = ops.scatter_elements_update(zeros, place, score, np.int64(0))
+    return _with(score, anomaly_map, ops.reduce_max(written, ops.constant([0]), keep_dims=True))
+
+
+def writing_where_the_score_says(score: Any, anomaly_map: Any, _: Any) -> Any:
+    zeros = ops.constant(np.zeros(64, np.float32))
+    written = ops.scatter_elements_update(zeros, ops.convert(score, "i64"), score, np.int64(0))
+    return _with(score, anomaly_map, ops.reduce_max(written, ops.constant([0]), keep_dims=True))
+
+
+def reading_beyond(score: Any, anomaly_map: Any, frame: Any) -> Any:
+    places = ops.broadcast(ops.reshape(_brightest(frame, 10_000_000), ops.constant([1, 1]), False), [8, 2])
+    read = ops.gather_nd(ops.constant(np.zeros((8, 8), np.float32)), places)
+    return _with(score, anomaly_map, ops.reduce_max(read, ops.constant([0]), keep_dims=True))
+
+
+def reading_beyond_a_shorter_side(score: Any, anomaly_map: Any, _: Any) -> Any:
+    """The largest of a longer tensor's places."""
+    pixels = ops.reshape(anomaly_map, ops.constant([1, -1]), False)
+    places = ops.topk(pixels, ops.constant(np.int64(8)), 1, "max", "value").output(1)
+    read = ops.gather_elements(ops.constant(np.zeros((1, 8), np.float32)), places, 1)
+    return _with(score, anomaly_map, ops.reshape(ops.reduce_max(read, ops.constant([1])), ops.constant([1]), False))
+
+
+def _with(score: Any, anomaly_map: Any, number: Any) -> Any:
+    return named(pred_score=ops.add(score, ops.clamp(number, 0.0, 0.0)), anomaly_map=anomaly_map)
+
+
+@pytest.mark.parametrize(
+    ("change", "operation"),
+    [
+        (writing_beyond, "ScatterElementsUpdate"),
+        (writing_beyond_by_a_constant, "ScatterElementsUpdate"),
+        (writing_where_the_score_says, "ScatterElementsUpdate"),
+        (reading_beyond, "GatherND"),
+        (reading_beyond_a_shorter_side, "GatherElements"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_graph_that_may_reach_beyond_its_tensors_is_refused(
+    change: Change, operation: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """It ended the process, the line's while it ran."""
+    bundle = with_graph(tiny_bundle, tmp_path / "bundle", change)
+    with pytest.raises(BundleError, match=f"a {operation} that may reach beyond its tensor"):
+        Inspector(bundle)
+
+
+def test_a_graph_that_is_compiled_without_end_is_given_up(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(opened_backend, "_OPEN_SECONDS", 0.2)
+    monkeypatch.setattr("patchcore_edge_runtime.system._CANCEL_SECONDS", 0.01)
+    monkeypatch.setattr(opened_backend, "OpenVINOBackend", lambda *_: over.wait(60))
+    with pytest.raises(BundleError, match=r"not ready on CPU within 0\.2 s"):
+        Inspector(tiny_bundle)
+    assert anything_hangs()
+    over.set()
+    wait_for(lambda: not anything_hangs())
+
+
 def set_in_both(bundle: Path, **limits: float) -> None:
     """Thresholds changed in all places that have them, but without a word of it in the history."""
     from patchcore_edge_runtime.bundle.model_info import rewrite_model_info
@@ -239,6 +375,20 @@ def test_thresholds_that_the_calibration_did_not_give_are_refused(
     set_in_both(bundle, **limits)
     with pytest.raises(BundleError, match="contradicts itself"):
         Bundle.load(bundle)
+
+
+def test_thresholds_that_a_changed_calibration_gives_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    for highest in (1e9, 0.0, -1.0):
+        bundle = Path(shutil.copytree(tiny_bundle, tmp_path / f"{highest}"))
+        set_in_both(bundle, image=1e9, pixel=1e9)
+
+        def forge(document: dict[str, Any], highest: float = highest) -> None:
+            document["calibration"]["scores"] = {"min": min(0.0, highest), "median": min(0.0, highest), "max": highest}
+            document["torch_thresholds"] = None
+
+        with_value(bundle, forge)
+        with pytest.raises(BundleError, match="contradicts itself"):
+            Bundle.load(bundle)
 
 
 @pytest.mark.parametrize("name", ["image", "pixel"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,48 @@ def test_a_wrong_one_is_found_by_the_self_test_and_made_anew(
         assert Inspector(tiny_bundle, cache_dir=cache)(bad_part()).verdict == "NG"
     assert Inspector(int8_bundle, cache_dir=cache)(bad_part()).verdict == "NG"
     assert caplog.text.count("made anew") == 2
+
+
+def open_to_all(folder: Path) -> None:
+    folder.chmod(0o777)
+
+
+def of_another_user(folder: Path) -> None:
+    os.chown(folder, 12345, -1)
+
+
+def a_link(folder: Path) -> None:
+    elsewhere = folder.parent.parent / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a folder has the rights of the one that it is made in")
+@pytest.mark.parametrize("change", [open_to_all, of_another_user, a_link])
+def test_what_somebody_else_may_have_put_there_is_not_computed_with(
+    change: Callable[[Path], None], cache: Path, tiny_bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whole, with all digests right, and of another graph: past the list of operations that a graph may have."""
+    (folder,) = cache.iterdir()
+    if change is of_another_user and os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    (model,) = entries(cache)
+    before = model.stat().st_mtime_ns
+    assert folder.stat().st_mode & 0o777 == 0o700
+    change(folder)
+    assert Inspector(tiny_bundle, cache_dir=cache)(bad_part()).verdict == "NG"
+    if change is open_to_all:
+        assert "others could write there" in caplog.text
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (model,) = entries(cache)
+        assert model.stat().st_mtime_ns != before, "made anew"
+        caplog.clear()
+        Inspector(tiny_bundle, cache_dir=cache)
+        assert not caplog.records
+    else:
+        assert "another user's, or a link" in caplog.text
+        assert model.stat().st_mtime_ns == before
+        assert {file.name for file in folder.iterdir()} == {model.name, "digests.json"}, "nothing is left there"
 
 
 def test_what_else_is_in_the_folder_stays(tiny_bundle: Path, tmp_path: Path) -> None:

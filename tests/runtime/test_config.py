@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY, run_cli
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchcore_edge_runtime.errors import ConfigError
@@ -246,7 +246,7 @@ def is_a_sentence(text: str) -> bool:
     return text.endswith(".") and "\n" not in text and ("line.toml" in text or "command line, " in text)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(overrides=st.dictionaries(KEYS, VALUES, max_size=4))
 def test_whatever_the_values_it_is_a_line_that_says_them_or_a_sentence(
     overrides: dict[str, Any], tmp_path: Path
@@ -267,7 +267,7 @@ def test_whatever_the_values_it_is_a_line_that_says_them_or_a_sentence(
         assert key != "x" or value is None, "a key that there is not"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(data=st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace")))
 def test_whatever_is_appended_it_is_the_line_it_was_or_a_sentence(data: bytes, tmp_path: Path) -> None:
     before = load(tmp_path, LINE)

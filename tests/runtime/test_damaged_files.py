@@ -97,8 +97,51 @@ def test_a_large_jpeg_that_lost_bytes_is_refused_too_and_a_grey_margin_is_no_los
     assert decode_image(data, "a.jpg").shape == image.shape
     with pytest.raises(DataError, match="damaged within"):
         decode_image(data[: len(data) // 2] + data[len(data) // 2 + 2000 :], "a.jpg")
+    for size in (300, 4096):
+        start = len(data) // 2
+        with pytest.raises(DataError, match="damaged within"):
+            decode_image(data[:start] + bytes(size) + data[start + size :], "a.jpg")
     image[500:] = 128
     assert decode_image(jpeg(image, [], 95), "a.jpg").shape == image.shape
+
+
+def test_a_large_jpeg_with_a_flat_background_is_whole_though_zeros_are_its_blocks() -> None:
+    image = np.zeros((2000, 2000), np.uint8)
+    image[:600, :600] = np.random.default_rng(5).integers(0, 255, (600, 600))
+    data = jpeg(image, [cv2.IMWRITE_JPEG_OPTIMIZE, 1], 95)
+    assert len(data) > 1 << 17
+    assert decode_image(data, "a.jpg").shape == image.shape
+
+
+def test_a_tiff_whose_last_tags_are_zeros_is_refused() -> None:
+    """LZW without its predictor would be another picture."""
+    data = cv2.imencode(".tif", photo(colour=False), [cv2.IMWRITE_TIFF_COMPRESSION, 5])[1].tobytes()
+    assert decode_image(data, "a.tif").shape == (240, 240)
+    start = int.from_bytes(data[4:8], "little")
+    end = start + 2 + 12 * int.from_bytes(data[start : start + 2], "little")
+    with pytest.raises(DataError, match=r"damaged within|cannot be decoded"):
+        decode_image(data[: end - 36] + bytes(36) + data[end:], "a.tif")
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".ppm"])
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_the_rest_of_a_coloured_picture_that_is_zeros_is_noticed_where_two_channels_are_dark(
+    suffix: str, channel: int
+) -> None:
+    image = np.zeros((120, 131, 3), np.uint8)
+    image[..., channel] = photo(colour=False)[:120, :131]
+    data = cv2.imencode(suffix, image)[1].tobytes()
+    assert decode_image(data, f"a{suffix}").shape == image.shape
+    cut = len(data) // 2 + 100
+    with pytest.raises(DataError, match="breaks off"):
+        decode_image(data[:cut] + bytes(len(data) - cut), f"a{suffix}")
+
+
+def test_a_mask_in_a_bitmap_with_a_margin_is_whole() -> None:
+    mask = np.zeros((900, 900), np.uint8)
+    mask[100:300, 100:300] = 255
+    for image in (mask, 255 - mask):
+        assert decode_image(cv2.imencode(".pbm", image)[1].tobytes(), "a.pbm").shape == mask.shape
 
 
 def sequence(kind: str, count: int, folder: Path) -> bytes:
@@ -122,6 +165,8 @@ COMPRESSED = {
         [cv2.IMWRITE_TIFF_COMPRESSION, 32946, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 999],
     ),
     "TIFF, PackBits": (".tif", [cv2.IMWRITE_TIFF_COMPRESSION, 32773]),
+    "TIFF, JPEG in one strip": (".tif", [cv2.IMWRITE_TIFF_COMPRESSION, 7, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 1024]),
+    "JPEG 2000": (".jp2", []),
     "WebP": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 90]),
     "WebP, lossless": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),
 }

@@ -231,6 +231,15 @@ def test_the_live_view_shows_new_pictures_as_motion_jpeg() -> None:
         assert second[2, 300, 2] > second[2, 300, 1]
 
 
+def test_who_asks_for_the_head_of_the_live_view_is_answered_and_takes_no_place() -> None:
+    with line(viewers=1, live_fps=50) as running:
+        running.inspect(Verdict.OK)
+        for _ in range(3):
+            status, headers, body = running.ask("/live.mjpg", "HEAD")
+            assert (status, body) == (200, b"")
+            assert headers["content-type"].startswith("multipart/x-mixed-replace")
+
+
 def test_viewers_are_bounded_and_their_places_become_free() -> None:
     with line(viewers=1, live_fps=50) as running:
         running.inspect(Verdict.OK)
@@ -356,6 +365,18 @@ def test_a_token_guards_everything_but_the_health(monkeypatch: pytest.MonkeyPatc
         assert "secure" not in cookie.lower()
         assert TOKEN not in cookie
         assert running.ask("/", Cookie=cookie.split(";")[0])[0] == 200
+        # What a request says of the machine that it is for is no part of its path.
+        for host in (
+            "x/healthz?",
+            "127.0.0.1/healthz?",
+            "127.0.0.1:1/healthz#",
+            "x//healthz?",
+            "x\\healthz?",
+            "@/healthz?",
+        ):
+            for path in ("/status", "/results", "/live.jpg"):
+                assert running.ask(path, Host=host)[0] == 401, host
+            assert running.ask("/healthz", Host=host)[0] == 200
         # Behind a server that speaks TLS.
         assert "secure" in running.ask(f"/?token={TOKEN}", X_Forwarded_Proto="https")[1]["set-cookie"].lower()
 

@@ -109,6 +109,13 @@ def test_nonsense_is_answered_and_fills_no_log(caplog: pytest.LogCaptureFixture)
     with server() as sink, ExitStack() as stack:
         for _ in range(5):
             assert connect(stack, sink.port, "\r\nnonsense\r\n\r\n").recv(12) == b"HTTP/1.1 400"
+        # Behind a request that is whole, and is being answered.
+        for behind in ("5\r\nhelloXX0\r\n\r\n", "ffffffffffffffffffffff\r\nhello", "x"):
+            post = "POST /trigger HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            connect(stack, sink.port, f"{post}{behind}")
+        get = "GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        connect(stack, sink.port, f"{get}nonsense\r\n\r\n")
+        assert ask(sink.port, "/metrics") == 200
     assert not caplog.records
 
 

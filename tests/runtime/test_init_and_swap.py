@@ -87,7 +87,10 @@ def test_the_thresholds_that_are_shown_are_the_bundles_and_what_it_was_calibrate
         ("rtsp://admin:hunter2@camera-3/live", True),
         ("rtsp://admin:hun/ter2@camera-3", True),
         ("http://camera-3/picture?user=admin&pwd=hunter2", True),
-        ("rtsp://camera-3/live", False),
+        ("rtsp://camera-3/user=admin_password=hunter2_channel=1", True),
+        ("rtsps://camera-3:7441/HuNtEr2HuNtEr2", True),
+        ("rtsp://camera-3/", False),
+        ("http://camera-3:8080", False),
         ("0", False),
     ],
 )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import bad_part, good_part
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -147,7 +147,7 @@ def test_what_is_no_frame_is_an_error(frame: Any, tiny_inspector: Inspector) -> 
     assert result.reason
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     frame=arrays(
         st.sampled_from([np.uint8, np.uint16, np.int32, np.float32, np.bool_]),

@@ -19,8 +19,10 @@ from conftest import bad_part, good_part, run_cli
 from line_records import wait_for
 from mjpeg_server import MjpegServer
 
-from patchcore_edge_runtime import Inspector, SourceError, Verdict
+from patchcore_edge_runtime import Bundle, BundleError, Inspector, SourceError, Verdict
+from patchcore_edge_runtime.bundle.edit import BundleEdit, edit_bundle
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.line import hot_swap
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.debounce import DebounceRule
 from patchcore_edge_runtime.line.hot_swap import HotSwapper, bundle_stamp
@@ -298,6 +300,108 @@ def test_a_bundle_half_copied_is_refused_and_taken_when_it_is_whole(tiny_bundle:
     wait_for(lambda: "Changed" in swapper.message)
     assert swapper.poll() is not None
     swapper.close()
+
+
+def test_a_bundle_is_taken_when_any_of_its_files_has_been_put_right(tiny_bundle: Path, tmp_path: Path) -> None:
+    """However it was copied: the manifest was there before the file that was wrong."""
+    bundle = copy_of(tiny_bundle, tmp_path / "bundle")
+    with closing(HotSwapper(bundle, bundle_stamp(bundle), Inspector, poll_seconds=0.05)) as swapper:
+        for name in ("model.bin", "model.xml", "golden/0.png"):
+            whole = (bundle / name).read_bytes()
+            (bundle / name).write_bytes(whole[:100])
+            wait_for(lambda name=name: f"goes on: {name}" in swapper.message)
+            assert swapper.poll() is None
+            (bundle / name).write_bytes(whole)
+            wait_for(lambda: "Changed" in swapper.message)
+            assert swapper.poll() is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no owner's rights there")
+def test_a_bundle_is_taken_when_its_rights_were_put_right(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = copy_of(tiny_bundle, tmp_path / "bundle")
+
+    def build(path: Path) -> Inspector:
+        # As for another user than root, who may read everything.
+        if not (path / "model.bin").stat().st_mode & 0o004:
+            raise BundleError("It may not be read.")
+        return Inspector(path)
+
+    with closing(HotSwapper(bundle, bundle_stamp(bundle), build, poll_seconds=0.05)) as swapper:
+        (bundle / "model.bin").chmod(0o600)
+        wait_for(lambda: "may not be read" in swapper.message)
+        (bundle / "model.bin").chmod(0o644)
+        wait_for(lambda: "Changed" in swapper.message)
+
+
+def test_a_bundle_that_failed_is_tried_again_though_it_stays_as_it_is(
+    tiny_bundle: Path, tiny_inspector: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The share was away for a moment, or the model server did not have its model yet."""
+    monkeypatch.setattr(hot_swap, "_FIRST_PAUSE_SECONDS", 0.01)
+    tries = []
+
+    def build(_: Path) -> Inspector:
+        tries.append(1)
+        if len(tries) < 4:
+            raise BundleError("The share is away.")
+        return tiny_inspector
+
+    with closing(HotSwapper(tiny_bundle, None, build, poll_seconds=0.01)) as swapper:
+        wait_for(lambda: "Changed" in swapper.message)
+        assert swapper.poll() is tiny_inspector
+        assert len(tries) == 4
+
+
+def test_a_bundle_that_failed_and_went_away_is_tried_at_once_when_it_is_back(
+    tiny_bundle: Path, tiny_inspector: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot_swap, "_FIRST_PAUSE_SECONDS", 1000.0)
+    bundle = copy_of(tiny_bundle, tmp_path / "bundle")
+    tries = []
+
+    def build(_: Path) -> Inspector:
+        tries.append(1)
+        if len(tries) == 1:
+            raise BundleError("It went away.")
+        return tiny_inspector
+
+    with closing(HotSwapper(bundle, None, build, poll_seconds=0.01)) as swapper:
+        wait_for(lambda: "It went away" in swapper.message)
+        bundle.rename(tmp_path / "away")
+        wait_for(lambda: swapper._taken is None)
+        (tmp_path / "away").rename(bundle)
+        wait_for(lambda: "Changed" in swapper.message)
+
+
+def test_a_bundle_that_changes_while_it_is_loaded_is_not_taken_by_halves(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle, other = copy_of(tiny_bundle, tmp_path / "bundle"), copy_of(tiny_bundle, tmp_path / "other")
+    edit_bundle(other, BundleEdit(image=99.0), "Ada")
+    built = []
+
+    def build(path: Path) -> Inspector:
+        built.append(Inspector(path))
+        if len(built) == 1:
+            bundle.rename(tmp_path / "old")
+            other.rename(bundle)
+        return built[-1]
+
+    with closing(HotSwapper(bundle, None, build, poll_seconds=0.05)) as swapper:
+        wait_for(lambda: swapper._ready is not None)
+        taken = swapper.poll()
+    assert taken is built[1]
+    assert taken.bundle.digest == Bundle.load(bundle).digest
+
+
+def test_another_manifest_of_the_same_size_and_times_is_another_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = copy_of(tiny_bundle, tmp_path / "bundle")
+    manifest = bundle / "manifest.json"
+    before, facts = bundle_stamp(bundle), manifest.stat()
+    text = manifest.read_bytes()
+    manifest.write_bytes(text[:-2] + b" \n")
+    os.utime(manifest, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert (manifest.stat().st_size, manifest.stat().st_ino) == (facts.st_size, facts.st_ino)
+    assert bundle_stamp(bundle) != before
+    assert bundle_stamp(tmp_path) is None
 
 
 def test_the_benchmark_measures_each_stage_on_pictures_that_pass(tiny_bundle: Path) -> None:

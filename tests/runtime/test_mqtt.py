@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from camera_server import certificate
 from line_records import free_port, make_record, program, wait_for
 
 from patchcore_edge_runtime.errors import ConfigError
@@ -96,7 +97,7 @@ def test_records_wait_on_disk_while_the_broker_is_away_and_across_a_restart(tmp_
     for index in range(30):
         sink.write(make_record(index=index))
     assert sink.pending == 30
-    assert "has not answered" in sink.trouble.text
+    assert "cannot be reached" in sink.trouble.text
     sink.close()
     with broker(tmp_path, port):
         listener = Listener(port)
@@ -182,6 +183,42 @@ def test_a_broker_may_be_reached_by_tls_only_when_its_authority_is_known(tmp_pat
         listener.close()
         del stranger
         gc.collect()
+
+
+# paho leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")
+@pytest.mark.parametrize(
+    ("name", "days", "said"),
+    [("IP:127.0.0.1", 2, ""), ("IP:127.0.0.1", -1, "expired"), ("DNS:other.example", 2, "mismatch")],
+    ids=["its own", "expired", "of another machine"],
+)
+def test_why_a_broker_is_not_believed_is_said(name: str, days: int, said: str, tmp_path: Path) -> None:
+    port = free_port()
+    pem, key = certificate(tmp_path, "broker", "-addext", f"subjectAltName={name}")
+    words = ["x509", "-in", str(pem), "-signkey", str(key), "-days", str(days), "-out", str(tmp_path / "signed.pem")]
+    subprocess.run([program("openssl"), *words], check=True, capture_output=True)
+    with broker(tmp_path, port, f"certfile {tmp_path / 'signed.pem'}", f"keyfile {key}"):
+        sink = MqttSink(settings(port, ca_file=tmp_path / "signed.pem", flush_seconds=0.1))
+        wait_for(lambda: said in sink.trouble.text if said else not sink.trouble.text)
+        sink.close()
+        gc.collect()
+
+
+def test_why_a_broker_is_not_there_is_said() -> None:
+    port = free_port()
+    sink = MqttSink(settings(port, flush_seconds=0.1))
+    wait_for(lambda: f"127.0.0.1:{port} cannot be reached (Connection refused)" in sink.trouble.text)
+    sink.close()
+
+
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    pem, key = certificate(tmp_path, "client")
+    locked = tmp_path / "locked.key"
+    words = [program("openssl"), "pkey", "-in", str(key), "-aes256", "-passout", "pass:hunter2", "-out", str(locked)]
+    subprocess.run(words, check=True, capture_output=True)
+    with pytest.raises(ConfigError, match="may have no password"):
+        MqttSink(settings(1883, tls=True, cert_file=pem, key_file=locked))
+    MqttSink(settings(1883, tls=True, cert_file=pem, key_file=key, flush_seconds=0.1)).close()
 
 
 def test_a_missing_authority_file_is_named(tmp_path: Path) -> None:

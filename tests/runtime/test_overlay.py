@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from line_records import make_frame, make_record
 
+from patchcore_edge_runtime import ConfigError, Inspector
 from patchcore_edge_runtime.bundle.manifest import Labels
 from patchcore_edge_runtime.display.overlay import VERDICT_COLORS, draw_overlay, heatmap
 from patchcore_edge_runtime.inspection.ignore_mask import IgnoreMask
@@ -191,3 +193,29 @@ def test_a_reason_of_any_length_stays_in_its_strip() -> None:
 def test_grey_and_deep_frames_are_drawn_as_they_are_inspected(frame: np.ndarray, level: int) -> None:
     picture = draw_overlay(frame, make_record(Verdict.OK, size=(64, 48)).result)
     place_of(picture, np.full((8 * 48, 8 * 64, 3), level, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(8, 125_000, 3), (125_000, 8, 3), (9, 60_000)])
+def test_a_strip_that_nobody_judged_makes_no_picture_of_gigabytes(shape: tuple[int, ...]) -> None:
+    picture = draw_overlay(np.zeros(shape, np.uint8), make_record(Verdict.ERROR).result)
+    assert picture.nbytes < 16 << 20
+    assert picture.nbytes == draw_overlay(np.zeros(0, np.uint8), make_record(Verdict.ERROR).result).nbytes
+
+
+def test_rows_that_lie_over_each_other_in_memory_are_inspected_and_drawn(tiny_inspector: Inspector) -> None:
+    line = np.random.default_rng(0).integers(0, 255, 400, np.uint8)
+    for frame in (
+        np.lib.stride_tricks.sliding_window_view(line, 80)[:80],
+        np.lib.stride_tricks.as_strided(line, (80, 80, 3), (3, 3, 1)),
+        np.broadcast_to(line[:80], (80, 80)),
+    ):
+        result, own = tiny_inspector(frame), tiny_inspector(frame.copy())
+        assert (result.verdict, result.reason) == (own.verdict, own.reason)
+        assert (draw_overlay(frame, result) == draw_overlay(frame.copy(), own)).all()
+
+
+@pytest.mark.parametrize("words", [{"opacity": float("nan")}, {"opacity": 5}, {"opacity": "1"}, {"hud": 3}])
+def test_a_wrong_word_for_drawing_is_a_sentence(words: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="; give "):
+        draw_overlay(make_frame(), make_record().result, **words)
+    draw_overlay(make_frame(), make_record().result, opacity=np.float32(0.5))

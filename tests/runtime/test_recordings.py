@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from line_records import program
 
 from patchcore_edge_runtime import SourceError, open_source
 from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.images.size_limit import PixelLimit, limit_pixels
 from patchcore_edge_runtime.sources import Frame
 
 try:
@@ -227,3 +229,24 @@ def test_a_playlist_is_no_recording_and_nothing_is_fetched(reader: str, tmp_path
         path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}/x.ts\n#EXT-X-ENDLIST\n")
         assert "cannot be opened" in watch(path)[2]
     assert asked == []
+
+
+@needs_av
+def test_a_frame_that_comes_in_a_huge_size_later_is_an_error_and_costs_nothing(tmp_path: Path) -> None:
+    small, huge = (cv2.imencode(".jpg", np.full((side, side, 3), 90, np.uint8))[1].tobytes() for side in (80, 4000))
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mjpeg", rate=25)
+        stream.width = stream.height = 80
+        stream.pix_fmt = "yuvj420p"
+        for number, picture in enumerate([small, small, huge, small]):
+            packet = av.Packet(picture)
+            packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 25), number, number
+            file.mux(packet)
+    with limit_pixels(PixelLimit(500 * 500)):
+        frames = list(until_the_error(path))
+    assert [None if frame.image is None else frame.image.shape for frame in frames] == [(80, 80, 3)] * 2 + [
+        None,
+        (80, 80, 3),
+    ]
+    assert "is damaged here" in frames[2].error

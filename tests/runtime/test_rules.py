@@ -161,6 +161,16 @@ def test_one_function_judges_and_depends_on_its_arguments_alone() -> None:
         assert np.array_equal(heat, before)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_map_with_what_is_no_number_is_an_error_whatever_the_score(value: float) -> None:
+    """A score that is the largest of the map passes over it, and the defect that it hides."""
+    heat = np.ones((8, 8), np.float32)
+    heat[3, 3] = value
+    found = judge(1.0, heat, LineRules(thresholds=LIMITS), (8, 8), (0, 0, 8, 8))
+    assert (found.verdict, np.isnan(found.score)) == (Verdict.ERROR, True)
+    assert "map has values that are not finite" in found.reason
+
+
 def test_a_score_above_the_limit_without_any_region_stays_ng(tiny_bundle: Path, tiny_inspector: Inspector) -> None:
     blind = tiny_inspector.thresholds.model_copy(update={"pixel": 1e6})
     result = Inspector(tiny_bundle, rules=LineRules(min_defect_area=50, thresholds=blind))(bad_part())

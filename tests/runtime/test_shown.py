@@ -16,10 +16,13 @@ from pydantic import ValidationError
 from patchcore_edge_runtime import ConfigError, SourceError
 from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.runner import Line
+from patchcore_edge_runtime.serving.settings import ServerAddress
 from patchcore_edge_runtime.shown import name_fault, printable, shown, shown_url, shown_values
+from patchcore_edge_runtime.sinks.base import secret
 from patchcore_edge_runtime.sinks.registry import SINKS
 from patchcore_edge_runtime.sinks.webhook import WebhookSettings, WebhookSink
 from patchcore_edge_runtime.sources import LiveSettings, open_source
+from patchcore_edge_runtime.sources.address import Address
 from patchcore_edge_runtime.verdict import Verdict
 
 FORMS = {
@@ -65,6 +68,28 @@ def test_what_is_no_url_is_shown_as_it_is(text: str) -> None:
     assert shown(text) == text
 
 
+def test_a_url_behind_a_space_shows_no_more() -> None:
+    assert shown_url(" http://camera/x?pwd=hunter2") == " http://camera/..."
+    assert shown_values([" rtsp://u:hunter2@camera/"]) == [" rtsp://camera"]
+
+
+@pytest.mark.parametrize("name", ["hunter2", "Hunter2Hunter2", "7HUNTER2", "S3CR3T/HUNTER2="])
+def test_a_secret_in_the_place_of_its_variables_name_is_not_said(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"_env names .* is not set") as caught:
+        secret(name)
+    assert name not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:hunter2@ho\u2100st/m", "http://h:hunter2/m", "http://[hunter2]/m", "grpc://h:hunter2/m"]
+)
+def test_what_is_no_url_is_not_said(url: str) -> None:
+    for read in (ServerAddress.parse, lambda url: Address.parse(url).split()):
+        with pytest.raises((ConfigError, SourceError)) as caught:
+            read(url)
+        assert "hunter2" not in str(caught.value)
+
+
 def test_what_comes_from_outside_neither_fills_nor_paints_the_log() -> None:
     assert len(shown("x" * 1_000_000)) < 5_000
     assert "\x1b" not in shown("HTTP 500 \x1b[2J\x1b]0;pwned\x07")
@@ -87,6 +112,26 @@ def test_a_webhooks_secret_is_not_in_its_error(path: str, closed_port: int) -> N
         sink.write(make_record(Verdict.OK))
     assert "hunter2" not in str(caught.value)
     assert f"127.0.0.1:{closed_port}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://u:hunter2@hooks.example/x",
+        "https://hooks.example:hunter2/x",
+        "https://hooks.example/hook/hunter2 and more",
+        "https://hooks.example/hünter2",
+        "https://hooks.example/hook?hunter2\t",
+        "https://hooks.example:99999/hunter2",
+        "https://hooks.example\\hunter2",
+    ],
+)
+def test_what_no_webhook_is_asked_by_is_refused_at_the_start_without_showing_it(url: str) -> None:
+    """The library says it whole, with each record that it then cannot send."""
+    with pytest.raises(ConfigError) as caught:
+        WebhookSettings(url=url)
+    assert "hunter2" not in str(caught.value)
+    assert "hünter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -574,6 +575,31 @@ def test_a_webhook_that_nobody_serves_costs_records_and_not_the_line() -> None:
     worker.write(make_record())
     wait_for(lambda: worker.counts().failed == 1)
     worker.close()
+
+
+@pytest.mark.parametrize("first", [b"", b"HTTP/1.1 200 OK\r\n"])
+def test_a_webhooks_answer_in_drips_is_given_up_in_time(first: bytes) -> None:
+    ended = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(first)
+            while not ended.wait(0.05):
+                try:
+                    connection.sendall(b"X: a\r\n" if first else b"H")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        sink = WebhookSink(WebhookSettings(url=url, retries=0, timeout=0.3))
+        with pytest.raises(ConfigError, match="timed out"):
+            sink.write(make_record())
+        ended.set()
+        thread.join(20)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "host/x", "http:///x"])

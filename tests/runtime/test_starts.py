@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -274,6 +275,31 @@ def test_what_cannot_be_printed_is_said_with_a_code(tiny_bundle: Path) -> None:
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert mute.returncode == 4, "the code is what is left to say"
+
+
+CLOSED = """
+import os
+from pathlib import Path
+from patchcore_edge_runtime.command import new_app, run_app
+app = new_app("Writes a file.")
+@app.command()
+def write(place: Path) -> None:
+    with place.open("w") as file:
+        for number in (1, 2):
+            os.write(number, b"warning of a library in C")
+        file.write("ours")
+run_app(app)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no shell there closes an output")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_what_a_library_prints_on_an_output_that_is_closed_goes_into_no_file(closed: str, tmp_path: Path) -> None:
+    """A file that is opened then gets the number of the output."""
+    command = shlex.join([sys.executable, "-c", CLOSED, str(tmp_path / "file")])
+    done = subprocess.run(["sh", "-c", f"exec {command} {closed}"], capture_output=True, check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "file").read_text() == "ours"
 
 
 def test_a_command_without_outputs_cwd_or_tmpdir_does_its_work(

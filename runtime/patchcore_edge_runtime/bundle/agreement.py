@@ -72,6 +72,10 @@ def _check_calibration(manifest: Manifest, first: Mapping[str, float | None]) ->
         )
     if own is not None and manifest.parity.passed and not image / _MOVED <= own.image <= image * _MOVED:
         raise _contradiction("image", image, f"torch's is {own.image:.4g}")
+    # These the device has to give, whatever the calibration says.
+    shown = max(golden.pred_score for golden in manifest.golden)
+    if image > shown * _FAR:
+        raise _contradiction("image", image, f"the highest score of a golden image is {shown:.4g}")
     if not image / _FAR <= pixel <= image * _FAR:
         raise _contradiction("pixel", pixel, f"the image threshold is {image:.4g}")
 

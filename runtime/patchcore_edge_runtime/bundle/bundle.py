@@ -31,6 +31,7 @@ from .manifest import SCHEMA_VERSION, FileFacts, GoldenImage, Manifest, manifest
 
 __all__ = [
     "MANIFEST",
+    "MAX_MANIFEST_BYTES",
     "MODEL_BIN",
     "MODEL_XML",
     "Bundle",
@@ -43,7 +44,7 @@ __all__ = [
 MANIFEST = "manifest.json"
 MODEL_XML = "model.xml"
 MODEL_BIN = "model.bin"
-_MAX_MANIFEST_BYTES = 4 << 20
+MAX_MANIFEST_BYTES = 4 << 20
 _MAX_GOLDEN_BYTES = 64 << 20
 _BLOCK = 1 << 20
 _LOG = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ def _read_manifest(path: Path) -> tuple[Manifest, str]:
     file = path / MANIFEST
     if not _is_file(file):
         raise BundleError(f"{shortened(path)} is no bundle (it has no {MANIFEST}); give a folder that `export` wrote.")
-    if file.stat().st_size > _MAX_MANIFEST_BYTES:
+    if file.stat().st_size > MAX_MANIFEST_BYTES:
         raise BundleError(f"{file} is larger than any manifest; export the bundle again.")
     return parse_manifest(file.read_bytes(), file)
 

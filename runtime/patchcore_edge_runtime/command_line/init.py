@@ -34,14 +34,15 @@ def init(
     from ..line.config_file import load_lines
     from ..line.schema import SCHEMA_FILE, line_schema
     from ..line.starter import starter_file
+    from ..shown import shown_url
     from ..sources import source_in
 
     if output.exists():
         raise ConfigError(f"{output} is there already; choose another -o, or take it away.")
     manifest = Bundle.load(model).manifest
     text = starter_file(manifest, str(model.absolute()), source_in(Path.cwd(), source), (name or manifest.name)[:80])
-    # Before an @, which a pasted password may push behind a /, or in the query, as many cameras take it.
-    secret = "://" in source and any(sign in source for sign in ("@", "%40", "?"))
+    # Whatever is not shown of it may be one: before an @, in the query, or a part of the path, as recorders have it.
+    secret = shown_url(source).rstrip("/") != source.rstrip("/")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         schema = output.parent / SCHEMA_FILE

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FrameError
+from ..errors import ConfigError, FrameError
 from ..images.geometry import Roi
 from ..images.preprocess import Image, as_bgr8
 from ..inspection.result import InspectionResult
@@ -25,6 +26,8 @@ _IGNORED = (150, 150, 150)
 NO_PICTURE = (480, 640, 3)
 """Of the grey field that stands for a frame that cannot be shown."""
 _NO_PICTURE_GREY = 64
+_SLIMMEST = 50
+"""Longer side over the shorter one of what is shown though its verdict is ERROR."""
 
 
 def heatmap(
@@ -80,11 +83,14 @@ def draw_overlay(
         HxWx3 uint8 BGR, larger than the frame and of one size for frames of one size; the frame itself is left alone.
 
     Raises:
-        ConfigError: ``result`` or ``opacity`` is not what it should be.
+        ConfigError: ``result``, ``opacity`` or ``hud`` is not what it should be.
     """
     require("result", result, InspectionResult, "what the inspector returned for the frame")
-    require("opacity", opacity, (int, float), "a share from 0 to 1")
-    shown = _shown(frame, result.preprocess.depth)
+    require("opacity", opacity, Real, "a share from 0 to 1")
+    if not 0 <= opacity <= 1:
+        raise ConfigError(f"opacity is {opacity}; give a share from 0 to 1.")
+    require("hud", hud, (Snapshot, type(None)), "the line's counters, as LineStatus.snapshot() gives them")
+    shown = _shown(frame, result)
     times = enlargement(int(shown.shape[1]), int(shown.shape[0]))
     layout = Layout.around(int(shown.shape[1]) * times, int(shown.shape[0]) * times, hud)
     canvas = layout.canvas(result.verdict)
@@ -104,12 +110,16 @@ def draw_overlay(
     return canvas
 
 
-def _shown(frame: NDArray[Any], bit_depth: int) -> Image:
+def _shown(frame: NDArray[Any], result: InspectionResult) -> Image:
     """The frame as it can be shown; a grey field of a usual size where it cannot."""
     try:
-        return as_bgr8(frame, bit_depth)
+        shown = as_bgr8(frame, result.preprocess.depth)
     except FrameError:
+        shown = None
+    # Of a strip of a few rows, which nobody judged, what is written beside it would take gigabytes.
+    if shown is None or (result.model_map is None and max(shown.shape[:2]) > _SLIMMEST * min(shown.shape[:2])):
         return np.full(NO_PICTURE, _NO_PICTURE_GREY, np.uint8)
+    return shown
 
 
 def _draw_map(picture: Image, result: InspectionResult, times: int, opacity: float, only_above: bool) -> None:

@@ -20,7 +20,7 @@ from ..verdict import Thresholds
 from .overlay import draw_overlay
 from .panel import draw_notice, draw_table
 from .record import Record
-from .screen import require_screen, room_on_screen
+from .screen import connect_to_screen, require_screen, room_on_screen
 
 __all__ = ["KEYS", "HasThresholds", "Window"]
 
@@ -162,6 +162,7 @@ class Window:
         picture = self._with_help(_waiting()) if record is None else self.picture(record)
         if not self._opened:
             self._opened = True
+            connect_to_screen()
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
         self._follow(picture)
         cv2.imshow(self._title, _fitted(picture, self._size()))

@@ -8,15 +8,20 @@ from typing import NamedTuple
 
 from .tiff import TiffTags
 
-__all__ = ["Claim", "claimed_size"]
+__all__ = ["COPIES", "Claim", "claimed_size", "code_stream"]
+
+COPIES = 3
+"""Of a picture, its pixels as they are stored among them, that most decoders have in memory at a time."""
 
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})(?:(?:\s|#[^\n]*\n)+(\d{1,6}))?")
 _PAM = re.compile(rb"^(WIDTH|HEIGHT|DEPTH|MAXVAL)\s+(\d{1,9})", re.MULTILINE)
 _HEAD = 4096
 _BOXES = 64
+_CODE_STREAM, _SIZ_BYTES, _TILE_BYTES = b"\xff\x4f\xff\x51", 42, 6000
 
 
 class Claim(NamedTuple):
@@ -48,7 +53,7 @@ def claimed_size(data: bytes | memoryview) -> Claim | None:
     return None
 
 
-def _claim(height: int, width: int, pixel_bytes: int, copies: int = 3) -> Claim:
+def _claim(height: int, width: int, pixel_bytes: int, copies: int = COPIES) -> Claim:
     return Claim(height, width, height * width * pixel_bytes * copies)
 
 
@@ -67,16 +72,14 @@ def _png(view: memoryview) -> Claim | None:
 
 def _jpeg(view: memoryview) -> Claim | None:
     at = 2
-    while at + 9 < len(view):
-        if view[at] != 0xFF or view[at + 1] == 0xFF:
-            at += 1
-            continue
-        kind = view[at + 1]
-        if kind in _FRAME_HEADERS:
-            channels, depth = max(1, view[at + 9]), 1 if view[at + 4] <= 8 else 2
+    # As libjpeg looks for its markers: what fills the place between two of them is passed over.
+    while (marker := _MARKER.search(view, at)) is not None:
+        at, kind = marker.end(), view[marker.end() - 1]
+        if kind in _FRAME_HEADERS and at + 8 <= len(view):
+            channels, depth = max(1, view[at + 7]), 1 if view[at + 2] <= 8 else 2
             # A progressive one's coefficients wait in memory, two bytes each.
-            return _claim(_big(view, at + 5, 2), _big(view, at + 7, 2), channels * depth, 4)
-        at += 2 if kind in _ALONE else 2 + max(2, _big(view, at + 2, 2))
+            return _claim(_big(view, at + 3, 2), _big(view, at + 5, 2), channels * depth, 4)
+        at += 0 if kind in _ALONE else max(2, _big(view, at, 2))
     return None
 
 
@@ -132,14 +135,25 @@ def _tiff(view: memoryview) -> Claim | None:
     return whole._replace(memory=whole.memory + tile)
 
 
-def _code_stream(view: memoryview) -> Claim | None:
-    """JPEG 2000's SIZ; its decoder takes four bytes for every sample."""
-    width, height = _big(view, 8, 4) - _big(view, 16, 4), _big(view, 12, 4) - _big(view, 20, 4)
-    return _claim(max(0, height), max(0, width), max(1, _big(view, 40, 2)), 6)
+def code_stream(view: memoryview) -> memoryview | None:
+    """What a JPEG 2000 file holds of its picture, whether boxes are around it or not; None in other files."""
+    if bytes(view[:4]) == _CODE_STREAM:
+        return view
+    if bytes(view[4:8]) != b"jP  ":
+        return None
+    return next((body for kind, body in _boxes(view) if kind == b"jp2c"), None)
 
 
 def _jpeg_2000(view: memoryview) -> Claim | None:
-    return next((_code_stream(body) for kind, body in _boxes(view) if kind == b"jp2c"), None)
+    """By its SIZ; its decoder takes four bytes for every sample, and some kilobytes for every tile."""
+    view = code_stream(view) or view[:0]
+    if len(view) < _SIZ_BYTES:
+        return None
+    width, height = _big(view, 8, 4) - _big(view, 16, 4), _big(view, 12, 4) - _big(view, 20, 4)
+    samples = max(1, _big(view, 40, 2))
+    across, down = (-(-size // max(1, _big(view, at, 4))) for size, at in ((width, 24), (height, 28)))
+    whole = _claim(max(0, height), max(0, width), samples, 6)
+    return whole._replace(memory=whole.memory + max(0, across * down) * _TILE_BYTES * (1 + samples))
 
 
 def _avif(view: memoryview) -> Claim | None:
@@ -178,7 +192,7 @@ _READERS: dict[bytes, Callable[[memoryview], Claim | None]] = {
     b"MM\0*": _tiff,
     b"II+\0": _tiff,
     b"MM\0+": _tiff,
-    b"\xff\x4f\xff\x51": _code_stream,
+    _CODE_STREAM: _jpeg_2000,
     b"\x59\xa6\x6a\x95": _sun,
     b"P7": _pam,
     **{b"P%d" % number: _pnm for number in range(1, 7)},

@@ -12,22 +12,24 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .tiff import TiffTags, is_tiff
+from .claimed_size import code_stream
+from .jpeg import JpegWalk, State
+from .jpeg_scan import scan_fault
+from .tiff import TiffTags, is_tiff, pieces_of
 from .whole import longest_run
 
 __all__ = ["pixels_fault"]
 
 _COMPRESSION, _FILL_ORDER = 259, 266
-_PIECES = ((273, 279), (324, 325))
-"""Tags of where strips and tiles begin, and of how long they are."""
-_DEFLATE, _WITHOUT_ZEROS = (8, 32946), (5, 32773)
+_DEFLATE, _WITHOUT_ZEROS, _JPEG = (8, 32946), (5, 32773), 7
+_JPEG_TABLES = 347
 _REVERSED = 2
 _CHUNK = 1 << 20
 _WEBP_PIXELS = (b"VP8 ", b"VP8L")
 
 
 def pixels_fault(data: bytes | memoryview, image: NDArray[Any]) -> str:
-    """What is wrong within the pixels of a TIFF or WebP, for a sentence; empty where nothing is found, or of another.
+    """What is wrong within the pixels of a TIFF, WebP or JPEG 2000, for a sentence; empty where nothing is found.
 
     Args:
         data: the file.
@@ -38,29 +40,47 @@ def pixels_fault(data: bytes | memoryview, image: NDArray[Any]) -> str:
         return _tiff_fault(view, image)
     if bytes(view[:4]) == b"RIFF":
         return _hole(_webp_pixels(view), image)
-    return ""
+    stream = code_stream(view)
+    return "" if stream is None else _hole(iter([stream]), image)
 
 
 def _tiff_fault(view: memoryview, image: NDArray[Any]) -> str:
     tags = TiffTags(view)
+    if tags.damaged:
+        return "zeros within"
     kind = tags.first(_COMPRESSION, 1)
-    places = [place for begins, lengths in _PIECES for place in zip(tags.all(begins), tags.all(lengths), strict=False)]
+    places, largest = pieces_of(tags)
     pieces = (view[begin : begin + length] for begin, length in places)
     if kind in _DEFLATE and tags.first(_FILL_ORDER) != _REVERSED:
-        return "" if all(map(_inflates, pieces)) else "its checksum is another one"
+        return (
+            ""
+            if all(_inflates(piece, largest) for piece in pieces)
+            else "it holds more than its picture, or has another checksum"
+        )
+    if kind == _JPEG:
+        tables = tags.stored(_JPEG_TABLES)
+        return next(filter(None, (_jpeg_fault(tables, bytes(piece), image) for piece in pieces)), "")
     return _hole(pieces, image) if kind in _WITHOUT_ZEROS else ""
 
 
-def _inflates(piece: memoryview) -> bool:
-    """Whether zlib finds no fault; what comes out is not kept."""
-    stream, rest = zlib.decompressobj(), bytes(piece)
+def _jpeg_fault(tables: bytes, piece: bytes, image: NDArray[Any]) -> str:
+    """Of a strip or tile that is a JPEG, whose tables stand in a tag for all of them."""
+    whole = tables[:-2] + piece[2:] if tables else piece
+    if JpegWalk().go_on(whole) is not State.WHOLE:
+        return "a piece of it breaks off"
+    return scan_fault(whole, image)
+
+
+def _inflates(piece: memoryview, most: int) -> bool:
+    """Whether zlib finds no fault and no more pixels than there is room for; what comes out is not kept."""
+    stream, rest, left = zlib.decompressobj(), bytes(piece), most
     try:
-        while rest and not stream.eof:
-            stream.decompress(rest, _CHUNK)
+        while rest and not stream.eof and left >= 0:
+            left -= len(stream.decompress(rest, _CHUNK))
             rest = stream.unconsumed_tail
     except zlib.error:
         return False
-    return True
+    return left >= 0
 
 
 def _hole(pieces: Iterator[memoryview], image: NDArray[Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError, FrameError, cannot_read, cannot_write
+from ..errors import MAKE_ROOM, ConfigError, DataError, FrameError, cannot_read, cannot_write
+from .claimed_size import claimed_size
 from .compressed_pixels import pixels_fault
 from .formats import IMAGE_SUFFIXES, named_format
 from .image_format import USUAL, image_format
@@ -18,8 +20,9 @@ from .jpeg import is_jpeg
 from .jpeg_scan import scan_fault
 from .listing import list_images
 from .pages import picture_count
+from .png import without_texts
 from .preprocess import Image
-from .size_limit import bytes_fault, picture_fault
+from .size_limit import bytes_fault, picture_fault, room_for
 from .transparency import with_alpha
 from .whole import is_whole
 
@@ -89,19 +92,31 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
             decoded, or has transparency that OpenCV cannot decode.
     """
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+    view: memoryview = memoryview(data)  # type: ignore[arg-type]
     found = image_format(data)
     if found is not None and found not in USUAL and found is not named_format(path):
         raise DataError(f"{os.fspath(path)} holds {found}, and its name says otherwise; save it as PNG or JPEG.")
-    if fault := picture_fault(memoryview(data)):  # type: ignore[arg-type]
-        raise DataError(f"{os.fspath(path)} {fault}")
-    image = None if found is None else _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    # What a picture takes whose size cannot be told, nobody knows.
+    claim = None if found is None else claimed_size(view)
+    if claim is None:
+        raise _no_image(path)
+    with room_for(claim.memory):
+        if fault := picture_fault(view, claim):
+            raise DataError(f"{os.fspath(path)} {fault}")
+        return _decoded(data, path)
+
+
+def _decoded(data: NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[Any]:
+    """What the decoder makes of a file, where that is all of it; raises ``DataError`` as ``decode_image``."""
+    view: memoryview = memoryview(data)  # type: ignore[arg-type]
+    image = _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
     if image is None:
-        raise DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
-    if not is_whole(memoryview(data), image):  # type: ignore[arg-type]
+        raise _no_image(path)
+    if not is_whole(view, image):
         raise DataError(f"{os.fspath(path)} breaks off before the end of its picture; copy it again.")
     if fault := _fault_within(data, image):
         raise DataError(f"{os.fspath(path)} is damaged within its picture ({fault}); copy it again.")
-    if (pictures := picture_count(memoryview(data))) > 1:  # type: ignore[arg-type]
+    if (pictures := picture_count(view)) > 1:
         raise DataError(
             f"{os.fspath(path)} holds {pictures} pictures, of which only the first would be looked at; "
             "save each as a file of its own."
@@ -110,6 +125,10 @@ def decode_image(data: bytes | NDArray[np.uint8], path: str | os.PathLike[str]) 
     if whole is None:
         raise DataError(f"{os.fspath(path)} has transparency that cannot be decoded; save it without, or as PNG.")
     return whole
+
+
+def _no_image(path: str | os.PathLike[str]) -> DataError:
+    return DataError(f"{os.fspath(path)} is not an image that can be decoded; take it out or replace it.")
 
 
 def _fault_within(data: NDArray[np.uint8], image: NDArray[Any]) -> str:
@@ -128,14 +147,19 @@ def decode_bgr8(data: NDArray[np.uint8]) -> Image | None:
     # Of OpenCV's many decoders those that nobody asked for are not tried on what comes from outside.
     if image_format(data) not in USUAL:
         return None
-    if fault := picture_fault(memoryview(data)):  # type: ignore[arg-type]
-        raise FrameError(f"The picture {fault}")
-    return _decode(data, cv2.IMREAD_COLOR)
+    view: memoryview = memoryview(data)  # type: ignore[arg-type]
+    claim = claimed_size(view)
+    if claim is None:
+        return None
+    with room_for(claim.memory):
+        if fault := picture_fault(view, claim):
+            raise FrameError(f"The picture {fault}")
+        return _decode(data, cv2.IMREAD_COLOR)
 
 
 def _decode(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
     try:
-        return cv2.imdecode(data, flags)
+        return cv2.imdecode(without_texts(data), flags)
     except (cv2.error, MemoryError):
         return None
 
@@ -157,10 +181,14 @@ def encode_image(image: Image, suffix: str) -> bytes:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file and the folders above it; raises ``ConfigError`` when the disk refuses."""
+    """Write a file and the folders above it, or no part of it; raises ``ConfigError`` when the disk refuses."""
+    there = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not cv2.imwrite: it says nothing when the disk is full.
         path.write_bytes(data)
     except OSError as error:
-        raise cannot_write(path, error) from None
+        if not there:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise cannot_write(path, error, MAKE_ROOM) from None

@@ -181,9 +181,14 @@ def _refine_block(
 
 def _windows(data: bytes) -> tuple[memoryview, int]:
     """The 16 bits from each bit on, and how many bits there are; beyond the end there are ones."""
-    raw = np.frombuffer(data.replace(b"\xff\x00", b"\xff") + b"\xff" * 6, np.uint8).astype(np.uint32)
-    three = raw[:-2] << 16 | raw[1:-1] << 8 | raw[2:]
-    windows = np.stack([three >> (8 - bit) for bit in range(8)], axis=1).astype(np.uint16)
+    raw = np.frombuffer(data.replace(b"\xff\x00", b"\xff") + b"\xff" * 6, np.uint8)
+    three = raw[:-2].astype(np.uint32)
+    for later in (raw[1:-1], raw[2:]):
+        three <<= 8
+        three |= later
+    windows = np.empty((len(three), 8), np.uint16)
+    for bit in range(8):
+        np.right_shift(three, 8 - bit, out=windows[:, bit], casting="unsafe")
     return windows.ravel().data, 8 * (len(raw) - 6)
 
 

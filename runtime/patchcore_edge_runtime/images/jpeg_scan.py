@@ -29,6 +29,8 @@ _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _READ_BYTES = 1 << 17
 """Largest file that is read code word by code word in any case."""
 _FILL = 128
+_HOLE = bytes(256)
+"""Zeros that a disk or a network share has in place of what it lost; of a flat picture they may be its blocks."""
 _ORDER = "its scans do not follow one another"
 
 
@@ -87,7 +89,7 @@ def scan_fault(data: bytes, image: NDArray[Any]) -> str:
         data: the file, from its start marker.
         image: HxW or HxWx3 uint8, what the decoder made of it.
     """
-    header, walk = _Header(read=len(data) <= _READ_BYTES or _ends_in_grey(image)), JpegWalk()
+    header, walk = _Header(read=len(data) <= _READ_BYTES or _ends_in_grey(image) or _HOLE in data), JpegWalk()
     walk.go_on(data)
     try:
         for one in walk.segments:

@@ -227,6 +227,9 @@ def _require_depth(frame: NDArray[Any], bit_depth: int) -> None:
 
 def _as_uint8(frame: NDArray[Any], bit_depth: int) -> Image:
     """HxW or HxWx3 uint8."""
+    if 0 <= frame.strides[0] < frame.shape[1] * abs(frame.strides[1]):
+        # Rows that lie over each other in memory, which OpenCV refuses.
+        frame = np.ascontiguousarray(frame)
     if frame.ndim == 3 and frame.shape[2] == 1:
         frame = frame[..., 0]
     if frame.ndim == 3 and frame.shape[2] == 4:

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Condition
 
 from ..system import free_memory
-from .claimed_size import claimed_size
+from .claimed_size import COPIES, Claim
 from .pixel_limit import MAX_PIXELS
+from .png import holds_too_much
 
-__all__ = ["MIN_LIMIT", "PixelLimit", "bytes_fault", "limit_pixels", "picture_fault", "size_fault", "video_fault"]
+__all__ = [
+    "MIN_LIMIT",
+    "PixelLimit",
+    "bytes_fault",
+    "limit_pixels",
+    "most_pixels",
+    "picture_fault",
+    "room_for",
+    "size_fault",
+    "video_fault",
+]
 
 MIN_LIMIT = 1 << 20
 """Pixels that a picture may have whatever a line expects: what is that small costs nothing."""
@@ -39,6 +51,8 @@ class PixelLimit:
 
 
 _in_force: list[PixelLimit] = []
+_in_hand: list[int] = []
+_changed = Condition()
 
 
 @contextmanager
@@ -54,18 +68,26 @@ def limit_pixels(limit: PixelLimit) -> Iterator[PixelLimit]:
         _in_force.remove(limit)
 
 
-def picture_fault(data: bytes | memoryview) -> str:
+def picture_fault(data: bytes | memoryview, claim: Claim) -> str:
     """Why an image file must not be decoded, as the end of a sentence; empty when it may be.
 
     Args:
         data: the file.
+        claim: what it says of itself, by ``claimed_size``.
     """
-    claim = claimed_size(data)
-    if claim is None:
-        return ""
     if bytes(data[:2]) == b"\xff\xd8" and bytes(data).count(b"\xff\xda") > _MAX_SCANS:
         return "has more scans than any camera or program writes; save it anew."
-    return size_fault(claim.height, claim.width, claim.memory)
+    if fault := size_fault(claim.height, claim.width, claim.memory):
+        return fault
+    return "holds far more than its picture; save it anew." if holds_too_much(data, claim.memory // COPIES) else ""
+
+
+def most_pixels() -> int:
+    """Height times width of the largest picture that may be decoded, whatever memory there is."""
+    expected = [limit.pixels for limit in tuple(_in_force)]
+    known = [pixels for pixels in expected if pixels is not None]
+    # Several lines in one process: what one of them may take, all may.
+    return min(MAX_PIXELS, max(MIN_LIMIT, *known)) if expected and len(known) == len(expected) else MAX_PIXELS
 
 
 def size_fault(height: int, width: int, memory: int) -> str:
@@ -75,11 +97,8 @@ def size_fault(height: int, width: int, memory: int) -> str:
         height, width: in pixels.
         memory: bytes that decoding it takes.
     """
-    expected = [limit.pixels for limit in tuple(_in_force)]
-    known = [pixels for pixels in expected if pixels is not None]
-    # Several lines in one process: what one of them may take, all may.
-    limit = max(MIN_LIMIT, *known) if expected and len(known) == len(expected) else MAX_PIXELS
-    if height * width > min(limit, MAX_PIXELS):
+    limit = most_pixels()
+    if height * width > limit:
         claimed = f"says that it has {width}x{height} pixels"
         if limit >= MAX_PIXELS:
             return f"{claimed}, more than any camera's; replace it."
@@ -97,6 +116,29 @@ def video_fault(height: int, width: int) -> str:
     """
     height, width = max(0, height), max(0, width)
     return size_fault(height, width, height * width * _VIDEO_BYTES)
+
+
+@contextmanager
+def room_for(memory: int) -> Iterator[None]:
+    """Wait until there is room beside the large pictures that other threads decode now; inside, it is taken.
+
+    Each alone may be small enough, and all of them together not; and what is refused must not hang on who came first.
+
+    Args:
+        memory: bytes that decoding the picture takes.
+    """
+    if memory <= _SMALL:
+        yield
+        return
+    with _changed:
+        _changed.wait_for(lambda: not _in_hand or not bytes_fault(sum(_in_hand) + memory, "decode them"))
+        _in_hand.append(memory)
+    try:
+        yield
+    finally:
+        with _changed:
+            _in_hand.remove(memory)
+            _changed.notify_all()
 
 
 def bytes_fault(memory: int, purpose: str) -> str:

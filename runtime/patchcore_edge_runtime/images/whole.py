@@ -16,7 +16,7 @@ from .jpeg import JpegWalk, State, is_jpeg
 __all__ = ["ends_for_sure", "is_whole", "longest_run"]
 
 _PNG, _BMP = b"\x89PNG\r\n\x1a\n", b"BM"
-_RAW = (_BMP, b"P5", b"P6", b"P7", b"II*\0", b"MM\0*", b"\x59\xa6\x6a\x95")
+_RAW = (_BMP, b"P4", b"P5", b"P6", b"P7", b"II*\0", b"MM\0*", b"\x59\xa6\x6a\x95")
 """BMP, PNM, TIFF and Sun raster: may hold pixels as they are, of which any is as good as another."""
 
 _FLAT_RUN = 64
@@ -82,11 +82,12 @@ def _is_filled(image: NDArray[Any]) -> bool:
     Args:
         image: its rows in the order of the file.
     """
-    rows = image.reshape(len(image), -1)
-    fill = rows[-1, -1]
-    top = np.iinfo(rows.dtype).max if rows.dtype.kind == "u" else 0
-    if fill not in (0, top) or (rows[-1] != fill).any():
+    fill = image[-1].ravel()[-1]
+    top = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 0
+    if fill not in (0, top) or (image[-1] != fill).any():
         return False
+    # Of a colour the channel that is furthest from the fill: a pure one has two that are dark.
+    rows = image if image.ndim == 2 else image.min(axis=2) if fill else image.max(axis=2)
     last = int(np.flatnonzero((rows != fill).any(axis=1)).max(initial=0))
     width = int(np.flatnonzero(rows[last] != fill).max(initial=-1)) + 1
     if not last or not 0 < width < rows.shape[1]:

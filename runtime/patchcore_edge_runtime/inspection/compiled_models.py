@@ -2,7 +2,8 @@
 
 They are a convenience and no part of the bundle: a power cut or a full disk damages them, and OpenVINO reads what it
 finds. So each bundle's graph has a folder of its own, with the digest of every file in it; those of graphs that were
-opened long ago are removed.
+opened long ago are removed. And it is computed with as it is, past all that a bundle's graph is looked at for: so
+nobody else may write there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import logging
 import os
 import re
 import shutil
+import stat
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +31,7 @@ _LOG = logging.getLogger(__name__)
 _GRAPH = re.compile(r"graph-[0-9a-f]{32}(-(bf16|f16))?")
 _MOST_GRAPHS = 16
 _LONGEST_UNUSED_DAYS = 90
+_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class CompiledModels:
@@ -48,11 +52,38 @@ class CompiledModels:
     def __init__(self, folder: Path, graph: str, precision: InferencePrecision = "f32") -> None:
         self.folder = Path(folder) / f"graph-{graph[:32]}{'' if precision == 'f32' else f'-{precision}'}"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make()
             if not os.access(self.folder, os.W_OK | os.X_OK):
                 raise PermissionError(13, "Permission denied")
         except OSError as error:
             raise cannot_write(folder, error, "choose another cache_dir") from None
+
+    def is_private(self) -> bool:
+        """Whether nobody but this user may put a compiled model there; says so where it is not.
+
+        A folder of this user's that others may write to is closed to them, and what is in it thrown away.
+        """
+        if sys.platform == "win32":  # where folders have the rights of the one that they are made in
+            return True
+        why = ""
+        try:
+            facts = self.folder.lstat()
+            if stat.S_ISLNK(facts.st_mode) or facts.st_uid != os.geteuid():
+                why = "is another user's, or a link"
+            elif facts.st_mode & _BY_OTHERS:
+                self.discard("others could write there")
+                if self.folder.lstat().st_mode & _BY_OTHERS:
+                    why = "may be written by others, whatever its rights are set to"
+        except OSError as error:
+            why = f"cannot be looked at ({error.strerror})"
+        if why:
+            _LOG.warning(
+                "%s %s, and a compiled model is computed with as it is; the model is compiled at each start until "
+                "there is a cache_dir of this user's own.",
+                self.folder,
+                why,
+            )
+        return not why
 
     def prepare(self) -> bool:
         """Throw away what is not whole; returns whether something is left to load."""
@@ -102,9 +133,13 @@ class CompiledModels:
         _LOG.warning("The compiled models in %s are made anew: %s.", self.folder, why)
         shutil.rmtree(self.folder, ignore_errors=True)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make()
         except OSError as error:
             raise cannot_write(self.folder, error, "choose another cache_dir") from None
+
+    def _make(self) -> None:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
 
     def _found(self) -> dict[str, str]:
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from ..bundle.manifest import Manifest
 from ..errors import BundleError, ConfigError, DeviceError, ParityError
 from ..serving.served_bundle import fetch_bundle
 from ..serving.settings import ServerSettings, is_server
+from ..system import within
 from ..validation import first_fault, require
 from .compiled_models import CompiledModels
 from .openvino_backend import Hint, OpenVINOBackend, made_for, openvino_version
@@ -25,6 +27,8 @@ __all__ = ["as_server", "made_with_newer_tools", "open_backend", "open_bundle", 
 
 
 _LOG = logging.getLogger(__name__)
+_OPEN_SECONDS = 600.0
+"""To compile a graph: accelerators take minutes."""
 
 
 def as_server(bundle: object, server: object) -> ServerSettings | None:
@@ -132,7 +136,9 @@ def _precisions(manifest: Manifest, device: str, asked: AskedPrecision) -> Seque
 def _opened(bundle: Bundle, settings: _Settings, precision: InferencePrecision) -> tuple[OpenVINOBackend, float]:
     def opened(cache: Path | None) -> tuple[OpenVINOBackend, float]:
         device, hint, _, threads, requests = settings
-        backend = OpenVINOBackend(bundle.model_xml, device, hint, cache, threads, requests, precision)
+        backend = _in_time(
+            partial(OpenVINOBackend, bundle.model_xml, device, hint, cache, threads, requests, precision), device
+        )
         deviation = self_test(bundle, backend, device)
         _LOG.info("%s is computed in %s on %s.", bundle.manifest.model_id, precision, device)
         return backend, deviation
@@ -140,6 +146,8 @@ def _opened(bundle: Bundle, settings: _Settings, precision: InferencePrecision) 
     if settings.cache_dir is None:
         return opened(None)
     compiled = CompiledModels(settings.cache_dir, bundle.manifest.graph_digest, precision)
+    if not compiled.is_private():
+        return opened(None)
     if compiled.prepare():
         try:
             return opened(compiled.folder)
@@ -149,6 +157,17 @@ def _opened(bundle: Bundle, settings: _Settings, precision: InferencePrecision) 
     found = opened(compiled.folder)
     compiled.keep()
     return found
+
+
+def _in_time(opened: Callable[[], OpenVINOBackend], device: str) -> OpenVINOBackend:
+    """What the graph's constants say alone is computed while it is compiled, and that may have no end either."""
+    try:
+        return within(_OPEN_SECONDS, opened, "compile", cancel=lambda: None)
+    except TimeoutError:
+        raise BundleError(
+            f"The graph was not ready on {device} within {_OPEN_SECONDS:g} s; use another device or export a smaller "
+            "model."
+        ) from None
 
 
 def made_with_newer_tools(manifest: Manifest) -> str:

@@ -13,7 +13,9 @@ from ..bundle.lower_precision import InferencePrecision
 from ..errors import BundleError, ConfigError, DeviceError, cannot_write
 from ..images.preprocess import Image
 from .backend import FRAME, MAP, SCORE
+from .graph_indices import check_indices
 from .graph_interface import check_graph
+from .graph_memory import check_memory
 from .missing_devices import ACCELERATORS, why_missing
 
 __all__ = ["Hint", "OpenVINOBackend", "available_devices", "made_for", "openvino_version"]
@@ -74,7 +76,8 @@ class OpenVINOBackend:
 
     Raises:
         BundleError: the IR cannot be read, or is no export's.
-        DeviceError: the device is not there, refuses the model, or takes another precision than it was asked for.
+        DeviceError: the device is not there, refuses the model, has not the memory for it, or takes another precision
+            than it was asked for.
         ConfigError: ``cache_dir`` cannot be written, or threads are asked for on another device than the CPU.
     """
 
@@ -105,6 +108,8 @@ class OpenVINOBackend:
         except RuntimeError as error:
             raise BundleError(f"{model_xml.name} cannot be read ({_last(error)}); export the bundle again.") from error
         check_graph(model, model_xml.name)
+        check_memory(model, model_xml.name)
+        check_indices(model, model_xml.name)
         try:
             self.compiled = core.compile_model(model, device, config)
         except RuntimeError as error:

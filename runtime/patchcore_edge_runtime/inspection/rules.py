@@ -149,6 +149,9 @@ def judge(
     assert limits is not None  # LineRules.completed
     if rules.min_defect_area > box[2] * box[3]:
         return Judgement(Verdict.ERROR, _ALL_TOO_SMALL, float("nan"))
+    if not math.isfinite(float(model_map.sum())):
+        # The largest of numbers of which one is none is another one, and the score with it.
+        return Judgement(Verdict.ERROR, "The model's map has values that are not finite numbers.", float("nan"))
     map_size = (model_map.shape[0], model_map.shape[1])
     if rules.ignore is not None and rules.ignore.map_mask(frame_size, box, map_size).all():
         return Judgement(Verdict.ERROR, _ALL_MASKED, float("nan"))

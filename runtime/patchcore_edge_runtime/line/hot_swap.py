@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
-from ..bundle.bundle import MANIFEST
+from ..bundle.bundle import MANIFEST, MAX_MANIFEST_BYTES, MODEL_BIN, MODEL_XML
+from ..errors import BundleError
 from ..inspection.inspector import Inspector
 from ..logs import log_failure
+from ..system import abandon, anything_hangs
 from ..threads import keep_running, log_error
 
 __all__ = ["HotSwapper", "Stamp", "bundle_stamp"]
 
 _LOG = logging.getLogger(__name__)
-Stamp = tuple[str, int, int, int]
-"""What tells one bundle at a path from the next: the real path, and the manifest's time, size and inode."""
+_FIRST_PAUSE_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 3600.0
+# What loading costs is taken from the line: a bundle that is tried in vain takes a twentieth of the time at most.
+_SHARE = 20
+_MOST_IMAGES = 100
+_CLOSE_SECONDS = 5.0
+Stamp = tuple[str, str, tuple[tuple[str, tuple[int, ...]], ...]]
+"""What tells what lies at a path from what lay there before: the real path, the manifest's sha256, and of each file
+its name, time, size, inode, owner and rights."""
 
 
 class HotSwapper:
     """Watches a bundle's path, and has the next inspector ready when what is there changes.
 
     A new bundle is loaded, self-tested and warmed up in a thread of its own; the line goes on with the old one and
-    takes the new one between two frames. When that fails the old one stays, and ``message`` says why. What counts is
-    the manifest: copy it last, or replace the folder or the link as a whole.
+    takes the new one between two frames. When that fails the old one stays, and ``message`` says why; it is tried again
+    as soon as any of its files changes, and, while they stay as they are, after a pause that grows: a share may have
+    been away, a model server may not have its model yet.
 
     Args:
         path: bundle folder, or a link to it.
@@ -44,6 +58,7 @@ class HotSwapper:
     ) -> None:
         self._path, self._build, self._poll_seconds, self._on_swap = path, build, poll_seconds, on_swap
         self._taken = loaded
+        self._pause, self._again_at = _FIRST_PAUSE_SECONDS, float("inf")
         self._ready: Inspector | None = None
         self._lock = threading.Lock()
         self._loading = threading.Lock()
@@ -74,9 +89,11 @@ class HotSwapper:
         return inspector
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching; a bundle that is being loaded is not waited for."""
         self._end.set()
-        self._thread.join(5.0)
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            abandon(self._thread)
 
     def _tell(self, inspector: Inspector) -> None:
         try:
@@ -92,19 +109,37 @@ class HotSwapper:
         seen = self._taken
         while not self._end.wait(self._poll_seconds):
             now = bundle_stamp(self._path)
-            if now is not None and now == seen and now != self._taken:
+            if now is None and self._again_at < float("inf"):
+                # What failed has gone: when it comes back, it may be whole.
+                self._taken = None
+            if now is not None and now == seen and (now != self._taken or self._is_due()):
                 with self._loading:
-                    self._taken = now
+                    if now != self._taken:
+                        self._taken, self._pause = now, _FIRST_PAUSE_SECONDS
                     self._load()
             seen = now
 
+    def _is_due(self) -> bool:
+        """Whether what failed is to be tried again; not beside a try that hangs in a library, and takes cores."""
+        return time.monotonic() >= self._again_at and not anything_hangs()
+
     def _load(self) -> bool:
+        begin = time.monotonic()
         try:
             inspector = self._build(self._path)
+            if bundle_stamp(self._path) != self._taken:
+                # Its parts may be those of two bundles, and what judges by whose manifest nobody could say.
+                raise BundleError("It was changed while it was loaded; it is loaded again when it stays as it is.")
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the next bundle is to be taken
-            self.message = f"The bundle at {self._path} was not taken, the old one goes on: {error}"
-            log_error(_LOG, self.message, error)
+            now = time.monotonic()
+            self._again_at = now + max(self._pause, _SHARE * (now - begin))
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+            message = f"The bundle at {self._path} was not taken, the old one goes on: {error}"
+            if message != self.message:  # once, and not with every try
+                self.message = message
+                log_error(_LOG, message, error)
             return False
+        self._again_at = float("inf")
         with self._lock:
             self._ready = inspector
         self.message = f"Changed to {inspector.manifest.model_id}, manifest {inspector.bundle.digest[:12]}."
@@ -113,9 +148,39 @@ class HotSwapper:
 
 
 def bundle_stamp(path: Path) -> Stamp | None:
-    """What changes when another bundle is put at ``path``; None while there is none."""
+    """What changes when anything of a bundle at ``path`` does; None while there is none."""
     try:
-        facts = (path / MANIFEST).stat()
-        return str(path.resolve()), facts.st_mtime_ns, facts.st_size, facts.st_ino
+        folder = path.resolve()
+        # One that may not be looked at is there: loading it says so.
+        with suppress(PermissionError):
+            (folder / MANIFEST).stat()
+        return str(folder), _digest(folder / MANIFEST), tuple((file.name, _facts(file)) for file in _files(folder))
     except (OSError, RuntimeError, ValueError):  # links in a circle are a RuntimeError
         return None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from (folder / name for name in (MANIFEST, MODEL_XML, MODEL_BIN))
+    try:
+        yield from sorted(islice((folder / "golden").iterdir(), _MOST_IMAGES))
+    except OSError:
+        return
+
+
+def _facts(file: Path) -> tuple[int, ...]:
+    """Nothing, where it is not there or not to be seen: that changes as well."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return ()
+    # Not the time of the last change of these: another hard link, as backups make them, would be another bundle.
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino, facts.st_uid, facts.st_gid, facts.st_mode
+
+
+def _digest(manifest: Path) -> str:
+    """Of what it says: times, sizes and inodes may all be those of the file before, as of archives without times."""
+    try:
+        with manifest.open("rb") as file:
+            return hashlib.sha256(file.read(MAX_MANIFEST_BYTES)).hexdigest()
+    except OSError:
+        return ""

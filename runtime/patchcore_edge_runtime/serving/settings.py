@@ -13,7 +13,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError, cannot_read
-from ..shown import shown_url
+from ..shown import shown_url, shown_variable
 from ..validation import Seconds, Settings
 
 __all__ = ["ServerAddress", "ServerSettings", "is_model_name", "is_server"]
@@ -56,8 +56,8 @@ class ServerAddress:
         try:
             parts = urllib.parse.urlsplit(uri)
             host, port = parts.hostname or "", parts.port
-        except ValueError as error:
-            raise ConfigError(f"{shown_url(uri)} is no URL ({error}); correct it.") from None
+        except ValueError:  # which shows what cannot be read, and be it a password
+            raise ConfigError(f"{shown_url(uri)} is no URL (its machine or port cannot be read); correct it.") from None
         scheme = parts.scheme.lower()
         if parts.username is not None or parts.query or parts.fragment:
             raise ConfigError(
@@ -135,7 +135,7 @@ class ServerSettings(Settings):
             return ""
         token = os.environ.get(self.token_env, "")
         if not token or not token.isascii() or not token.isprintable():
-            raise ConfigError(f"The environment variable {self.token_env} holds no token for the server; set it.")
+            raise ConfigError(f"{shown_variable(self.token_env)} holds no token for the server; set it.")
         return token
 
     def tls(self, protocol: str) -> ssl.SSLContext | None:

@@ -39,7 +39,7 @@ class Wire:
         self.deadline = time.monotonic() + seconds
         try:
             connected = socket.create_connection((host, port), seconds)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a name that cannot be looked up is a ValueError
             raise ServerError(f"it cannot be reached ({_words(error)})") from None
         try:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

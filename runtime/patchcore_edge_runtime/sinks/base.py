@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, PositiveInt
 from ..display.record import Record
 from ..errors import ConfigError, cannot_write
 from ..monitoring.status import LineStatus
+from ..shown import shown_variable
 from ..validation import Settings
 from ..verdict import Verdict
 
@@ -33,11 +34,20 @@ __all__ = [
 
 
 def _is_machine(host: str) -> str:
-    if not re.fullmatch(r"[\w.:%\[\]\-]{1,255}", host):
+    if not re.fullmatch(r"[\w.:%\[\]\-]{1,255}", host) or not _can_be_looked_up(host):
         raise ValueError(
             "this is not the name or the number of a machine; user, password and path have keys of their own"
         )
     return host
+
+
+def _can_be_looked_up(host: str) -> bool:
+    """Whether the system can be asked for it: with a part of more than 63 letters, or an empty one, it cannot."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 Host = Annotated[str, AfterValidator(_is_machine)]
@@ -157,5 +167,5 @@ def secret(variable: str | None) -> str | None:
         return None
     value = os.environ.get(variable, "")
     if not value:
-        raise ConfigError(f"The environment variable {variable} is not set; put the secret there.")
+        raise ConfigError(f"{shown_variable(variable)} is not set; put the secret there.")
     return value

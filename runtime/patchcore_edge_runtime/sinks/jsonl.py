@@ -49,7 +49,7 @@ class JsonlSink:
 
     Args:
         path: the file.
-        append: go on with a file that is there; a last line cut off by a power failure is taken away first.
+        append: go on with a file that is there; what a power failure left of a last line is taken away first.
         max_bytes: size at which the file is rotated; never when 0.
         keep: rotated files to keep, ``path.1`` the newest.
     """
@@ -61,6 +61,8 @@ class JsonlSink:
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
         # Of a file that may end in half a line: where its whole lines end.
         self._torn: int | None = None
+        # What a file was like when it was written last; None of a device.
+        self._left: tuple[int, int] | None = None
         self._has_identity, self._says_stuck = True, True
         self._file = self._open()
         if not append and _is_regular(self._file):
@@ -88,7 +90,7 @@ class JsonlSink:
             with suppress(OSError):
                 self._cut()
             raise cannot_write(self._path, error, MAKE_ROOM) from None
-        self._torn = None
+        self._torn, self._left = None, _state(self._file)
 
     def close(self) -> None:
         """Close the file."""
@@ -104,7 +106,7 @@ class JsonlSink:
             raise cannot_write(self._path, error, MAKE_ROOM) from None
         try:
             if _is_regular(file):
-                file.truncate(_whole_lines(self._path))
+                _go_on_with(file, self._path)
         except OSError as error:
             file.close()
             raise cannot_write(self._path, error, MAKE_ROOM) from None
@@ -121,6 +123,9 @@ class JsonlSink:
             # On some network drives a file is another one each time that it is looked at.
             self._has_identity = _is_at(fresh, self._path)
         self._cut()
+        if self._left != (left := _state(self._file)) and left is not None:
+            # Somebody else has changed it, and what is there may end within a line.
+            _go_on_with(self._file, self._path)
         return os.fstat(self._file.fileno()).st_size
 
     def _cut(self) -> None:
@@ -181,14 +186,46 @@ def _is_regular(file: BinaryIO) -> bool:
     return S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
+def _state(file: BinaryIO) -> tuple[int, int] | None:
+    """Size and time of the last change of a file; None of what is none."""
+    facts = os.fstat(file.fileno())
+    return (facts.st_size, facts.st_mtime_ns) if S_ISREG(facts.st_mode) else None
+
+
 def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")
 
 
-def _whole_lines(path: Path) -> int:
-    """Bytes up to the end of the last whole line."""
+def _go_on_with(file: BinaryIO, path: Path) -> None:
+    """Bring a file to the end of a line: one that lacks no more than that is whole, and half of one is taken away."""
     size = path.stat().st_size
     with path.open("rb") as reader:
-        reader.seek(max(0, size - _TAIL_BYTES))
-        tail = reader.read()
-    return size - len(tail) + tail.rfind(b"\n") + 1
+        end = _end_of_lines(reader, size)
+        reader.seek(end)
+        rest = reader.read(_TAIL_BYTES)
+    if end < size and size - end == len(rest) and _is_record(rest):
+        # An editor, or a copy of the last line, left its end out.
+        file.write(b"\n")
+    elif end < size:
+        _LOG.warning("%s ends in part of a line, %d bytes, which are taken away.", path, size - end)
+        file.truncate(end)
+
+
+def _end_of_lines(reader: BinaryIO, size: int) -> int:
+    """Bytes up to the end of the last whole line; after a power failure megabytes of zeros may follow."""
+    end = size
+    while end:
+        begin = max(0, end - _TAIL_BYTES)
+        reader.seek(begin)
+        found = reader.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -114,8 +116,10 @@ class MqttSink:
         self.trouble = Trouble(f"{settings.host}:{settings.port} has not answered yet.")
         self._changed = threading.Condition()
         self._connected = self._closing = self._closed = False
+        self._delivered = -1
         self._client = Client(CallbackAPIVersion.VERSION2, settings.name)
         self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         _set_up(self._client, settings, folder)
         self._spool = Spool(None if settings.spool is None else folder / settings.spool, settings.spool_limit)
@@ -173,8 +177,10 @@ class MqttSink:
         while self._has_work():
             try:
                 for number, text in self._spool.oldest(_BATCH):
-                    if not self._deliver(text):
+                    # On a full disk one that was delivered may not be taken out, and is not to be sent over and over.
+                    if number != self._delivered and not self._deliver(text):
                         break
+                    self._delivered = number
                     self._spool.remove(number)
                     self.trouble.clear()
             except ConfigError as error:
@@ -222,6 +228,15 @@ class MqttSink:
         if self._connected:
             client.publish(self._state_topic, "online", qos=1, retain=True)
 
+    def _on_connect_fail(self, _client: Client, _data: Any) -> None:
+        # Called while the exception is handled that says why, which paho keeps to itself.
+        error = sys.exception()
+        place, why = f"{self._settings.host}:{self._settings.port}", getattr(error, "strerror", None) or error
+        if isinstance(error, ssl.SSLCertVerificationError):
+            self.trouble.say(f"{place} shows a certificate that nothing vouches for ({error.verify_message}).")
+        else:
+            self.trouble.say(f"{place} cannot be reached ({why}).")
+
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         with self._changed:
             self._connected = False
@@ -243,6 +258,10 @@ def _set_up(client: Client, settings: MqttSettings, folder: Path) -> None:
         named = (settings.ca_file, settings.cert_file, settings.key_file)
         authority, cert, key = (None if file is None else str(folder / file) for file in named)
         try:
-            client.tls_set(authority, cert, key)
+            # With a password, and be it none: OpenSSL would ask for one at the terminal, and wait for it.
+            client.tls_set(authority, cert, key, keyfile_password="")
         except (OSError, ValueError) as error:
-            raise ConfigError(f"The TLS files of the mqtt sink cannot be used ({error}); check ca_file.") from None
+            raise ConfigError(
+                f"The TLS files of the mqtt sink cannot be used ({error}); check ca_file, cert_file and key_file, "
+                "which may have no password."
+            ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import time
@@ -73,6 +74,7 @@ class VideoSink:
         self._make = choose_writer(path.suffix, codec)
         self._fps = fps or _DEFAULT_FPS
         self._writer: VideoWriter | None = None
+        self._identity: os.stat_result | None = None
         self._size = (0, 0)
         make_folder(path.parent)
 
@@ -84,15 +86,17 @@ class VideoSink:
     def write(self, record: Record) -> None:
         """Append one frame."""
         picture = record.overlay
+        if self._writer is not None and not _is_at(self._path, self._identity):
+            _LOG.warning("%s was deleted, moved or replaced; a new one is begun there.", self._path)
+            self.close()
+        make_folder(self._path.parent)
         if shutil.disk_usage(self._path.parent).free < _MIN_FREE_BYTES:
             raise ConfigError(f"The disk of {self._path} is full; make room or choose another place.")
-        if self._writer is not None and not self._path.exists():
-            _LOG.warning("%s was deleted or moved; a new one is begun there.", self._path)
-            self.close()
         if self._writer is None:
             self._size = (picture.shape[1], picture.shape[0])
             _keep_earlier(self._path)
             self._writer = self._make(self._path, self._fps, self._size)
+            self._identity = self._path.stat() if self._path.exists() else None
         if picture.shape[1::-1] != self._size:
             picture = cv2.resize(picture, self._size).astype(np.uint8, copy=False)
         self._writer.write(picture)
@@ -102,6 +106,15 @@ class VideoSink:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.release()
+
+
+def _is_at(path: Path, identity: os.stat_result | None) -> bool:
+    """Whether the file at ``path`` is that one; where nothing tells files apart, whether there is one."""
+    try:
+        now = path.stat()
+    except OSError:
+        return False
+    return identity is None or os.path.samestat(now, identity)
 
 
 def _keep_earlier(path: Path) -> None:

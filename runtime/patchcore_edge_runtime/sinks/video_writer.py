@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +42,11 @@ _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
 }
 # Those that keep an odd number of rows or columns.
 _ODD = frozenset({"vp09"})
-_TRIED_SIDE = 64
+_MOV = (".mp4", ".m4v", ".mov")
+# Each second can be played by itself until the end is written, which makes an ordinary file of all: what a killed
+# process, a power failure or a full disk leaves is no file without its index.
+_IN_PIECES = {"movflags": "+frag_keyframe+hybrid_fragmented", "frag_duration": "1000000", "flush_packets": "1"}
+_TRIED_SIDE, _TRIED_BYTES = 64, 1 << 20
 _MAX_RATE_DENOMINATOR = 1001
 # OpenCV takes up to a second for a frame of them: no line waits for that unless it was told to.
 _SLOW_BY_OPENCV = frozenset({"vp09", "av01"})
@@ -105,7 +110,7 @@ def _chosen(suffix: str, codec: str | None) -> MakeWriter:
 
 
 def _works(make: MakeWriter, suffix: str) -> bool:
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory(dir=_scratch()) as folder, _quiet():
         path = Path(folder) / f"try{suffix}"
         try:
             writer = make(path, 10.0, (_TRIED_SIDE, _TRIED_SIDE))
@@ -114,6 +119,15 @@ def _works(make: MakeWriter, suffix: str) -> bool:
         except ConfigError:
             return False
         return path.is_file() and path.stat().st_size > 0
+
+
+def _scratch() -> str | None:
+    """A folder for what is tried out: the usual one, or one in memory where that is full; a codec is none the worse."""
+    for place in (None, "/dev/shm"):  # noqa: S108 - made there under a name of their own, as in the usual one
+        with suppress(OSError):
+            if shutil.disk_usage(place or tempfile.gettempdir()).free >= _TRIED_BYTES:
+                return place
+    return None
 
 
 @contextmanager
@@ -127,7 +141,7 @@ def _quiet() -> Iterator[None]:
     except OSError:
         kept = -1
     try:
-        with tempfile.TemporaryFile() as heard:
+        with tempfile.TemporaryFile(dir=_scratch()) as heard:
             if kept >= 0:
                 sys.stderr.flush()
                 os.dup2(heard.fileno(), 2)
@@ -203,16 +217,23 @@ class _AvWriter:
         self._path, self._even, self._faults = path, codec not in _ODD, (av.FFmpegError, OSError, ValueError)
         width, height = (side + side % 2 if self._even else side for side in size)
         self._new_frame = av.VideoFrame.from_ndarray
-        try:
-            self._file = av.open(str(path), "w")
-            rate = Fraction(fps).limit_denominator(_MAX_RATE_DENOMINATOR)
+        rate = Fraction(fps).limit_denominator(_MAX_RATE_DENOMINATOR)
+
+        def begin(container: dict[str, str]) -> None:
+            self._file = av.open(str(path), "w", options=container)
             stream: Any = self._file.add_stream(encoder, rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            self._stream = stream
             # Now, and not with the encoder's first output: who looks for the file finds it.
             self._file.start_encoding()
+
+        try:
+            try:
+                begin(_IN_PIECES if path.suffix.lower() in _MOV else {})
+            except ValueError:  # FFmpeg before 7.1, which has no such files
+                begin({})
         except self._faults as error:
             raise _cannot(path, error) from None
-        self._stream = stream
 
     def write(self, picture: Image) -> None:
         """Append a picture."""
@@ -229,7 +250,10 @@ class _AvWriter:
         try:
             self._encode(None)
         finally:
-            self._file.close()
+            try:
+                self._file.close()
+            except self._faults as error:
+                raise _cannot(self._path, error) from None
 
     def _encode(self, frame: Any) -> None:
         try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 import urllib.error
 import urllib.request
-from http.client import HTTPException, HTTPMessage
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
 from typing import IO, ClassVar
 
 from pydantic import Field, NonNegativeInt, field_validator
@@ -20,7 +22,8 @@ from .base import SinkContext, SinkSettings, token
 __all__ = ["WebhookSettings", "WebhookSink"]
 
 _FIRST_PAUSE_SECONDS = 0.5
-_URL = r"^https?://[^\s/]+"
+# As a request takes it. What else people write there, the library would say in its error: a password, a secret path.
+_URL = r"^https?://([A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?#][!-~]*)?$"
 
 
 class WebhookSettings(SinkSettings):
@@ -41,8 +44,12 @@ class WebhookSettings(SinkSettings):
     @field_validator("url")
     @classmethod
     def _check(cls, url: str) -> str:
-        if not re.match(_URL, url):
-            raise ValueError("it is no address; give one that begins with http:// or https:// and a machine")
+        found = re.fullmatch(_URL, url)
+        if found is None or int((found[2] or ":0")[1:]) > 65_535:
+            raise ValueError(
+                "it is no address that begins with http:// or https:// and a machine, in plain letters, others as %XX; "
+                "a secret that is no part of the path goes into token_env"
+            )
         return url
 
 
@@ -53,6 +60,47 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> None:
         return None
+
+
+class _InTime(HTTPConnection):
+    """Its answer has the time limit that each of its bytes has: one that drips would hold the sink for good."""
+
+    def getresponse(self) -> HTTPResponse:
+        late = threading.Event()
+
+        def hang_up() -> None:
+            late.set()
+            with suppress(OSError):
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+        timer = threading.Timer(self.timeout or 0.0, hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            response = super().getresponse()
+        except (OSError, HTTPException):
+            if late.is_set():
+                raise TimeoutError("timed out") from None
+            raise
+        finally:
+            timer.cancel()
+        if late.is_set():  # what it had of the header by then looks as if it were the whole
+            raise TimeoutError("timed out")
+        return response
+
+
+class _TlsInTime(_InTime, HTTPSConnection):
+    """The same, encrypted."""
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_InTime, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_TlsInTime, req)
 
 
 class WebhookSink:
@@ -72,7 +120,7 @@ class WebhookSink:
         text = token(settings.token_env)
         if text is not None:
             self._headers["Authorization"] = f"Bearer {text}"
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._opener = urllib.request.build_opener(_NoRedirect, _Http, _Https)
         self._closed = threading.Event()
 
     @classmethod
@@ -103,5 +151,5 @@ class WebhookSink:
         try:
             with self._opener.open(request, timeout=self._settings.timeout):
                 return None
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:  # a name that cannot be looked up is a ValueError
             return str(getattr(error, "reason", "") or error)

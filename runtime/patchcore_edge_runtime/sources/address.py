@@ -65,8 +65,8 @@ class Address:
         try:
             parts = urllib.parse.urlsplit(self.url)
             _ = parts.port  # a port that is no number is found out here
-        except ValueError as error:
-            raise SourceError(f"{self.shown} is no URL ({error}); correct it.") from None
+        except ValueError:  # which shows what cannot be read, and be it a password
+            raise SourceError(f"{self.shown} is no URL (its machine or port cannot be read); correct it.") from None
         return parts
 
     def require_host(self) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, FrameError, SourceError
 from ..images.files import decode_bgr8
 from ..images.jpeg import START, jpeg_is_whole
+from ..shown import shown_variable
 from .address import Address
 from .camera import OpenCvCapture
 from .http_client import HttpCamera
@@ -78,7 +79,7 @@ def log_in(address: Address, settings: LiveSettings) -> Address:
     """
     password = os.environ.get(settings.password_env or "", "")
     if settings.password_env is not None and not password:
-        raise ConfigError(f"The environment variable {settings.password_env} is not set; put the password there.")
+        raise ConfigError(f"{shown_variable(settings.password_env)} is not set; put the password there.")
     return address.with_login(settings.username, password)
 
 

@@ -10,13 +10,17 @@ import cv2
 from numpy.typing import NDArray
 
 from ..errors import FrameError, SourceError
-from ..images.size_limit import video_fault
+from ..images.size_limit import most_pixels, video_fault
 from ..opencv_check import opencv_name
 
 __all__ = ["AvReader", "OpenCvReader", "VideoReader", "open_reader"]
 
 # How a phone was held: degrees counterclockwise, which OpenCV turns by too.
 _HELD = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+
+
+_PADDING = 1 << 20
+"""Pixels that codecs may add at the sides of a frame."""
 
 
 class VideoReader(Protocol):
@@ -106,7 +110,8 @@ class AvReader:
             raise SourceError(f"{path} {fault}")
         # Frames decoded side by side would be given before the damage of one among them is known.
         stream.thread_type = "SLICE"
-        stream.codec_context.options = {"err_detect": "explode"}
+        # The size that was looked at above is that of the beginning; a frame may come with another one.
+        stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(most_pixels() + _PADDING)}
         self.fps = float(stream.average_rate or 0)
         length = (self._container.duration or 0) / 1e6
         self.frames = float(stream.frames or length * self.fps)

@@ -153,6 +153,13 @@ class _Bounded(asyncio.Protocol):
         if self.is_answered:
             _cancel(self._request_due)
 
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)  # type: ignore[misc]  # uvicorn's
+        if self.is_answered:
+            # What is wrong came behind a request in hand: to answer that one too is an error by now, and a page of log.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
     def on_response_complete(self) -> None:
         super().on_response_complete()  # type: ignore[misc]  # uvicorn's
         if not self.is_answered:

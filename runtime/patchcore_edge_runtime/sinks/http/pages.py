@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Pages", "answer", "json_answer"]
 
 _BOUNDARY = "frame"
+_LIVE = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
 _POLL_SECONDS = 0.02
 # A still picture is repeated, so that a viewer who has gone is noticed.
 _REPEAT_SECONDS = 2.0
@@ -100,8 +101,11 @@ class Pages:
         _, data = await asyncio.to_thread(self._view.jpeg)
         return answer(data, "image/jpeg")
 
-    async def live(self, _request: Request) -> Response:
+    async def live(self, request: Request) -> Response:
         """Annotated pictures as motion JPEG."""
+        if request.method == "HEAD":
+            # Of pictures that nobody is sent there is no end, nor a reader whose silence would be noticed.
+            return answer("", _LIVE)
         if self._viewers >= self._settings.viewers:
             return json_answer({"error": f"There are {self._viewers} viewers already; close one."}, 503)
         from starlette.responses import StreamingResponse
@@ -115,7 +119,7 @@ class Pages:
 
         # Counted at once, not with the first picture: others ask at the same moment.
         self._viewers += 1
-        return Viewing(self._pictures(), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+        return Viewing(self._pictures(), media_type=_LIVE)
 
     async def trigger(self, request: Request) -> Response:
         """Ask for one frame and answer with its record, whichever verdicts this sink was asked to show."""

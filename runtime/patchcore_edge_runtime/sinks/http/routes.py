@@ -118,12 +118,14 @@ class _Guard:
         await (refusal or self._app)(scope, receive, send_with_headers)
 
     def _refusal(self, request: Request) -> Response | None:
+        # Not ``request.url``: older Starlettes make it of the Host header too, and who asks would choose the path.
+        path: str = request.scope["path"]
         reads, origin = request.method in ("GET", "HEAD"), request.headers.get("origin")
         if not reads and origin and origin.split("://")[-1] != request.headers.get("host"):
             return json_answer({"error": "Pages of other sites may not do this."}, 403)
-        if self._token is None or request.url.path.endswith("/healthz"):
+        if self._token is None or path.endswith("/healthz"):
             return None
-        if request.url.path == "/" and _same(request.query_params.get("token", ""), self._token):
+        if path == "/" and _same(request.query_params.get("token", ""), self._token):
             return self._with_session(request)
         if _same(request.headers.get("authorization", "").removeprefix("Bearer "), self._token):
             return None
@@ -137,7 +139,7 @@ class _Guard:
         from starlette.responses import RedirectResponse
 
         answer = RedirectResponse("/", 303)
-        tls = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", "").split(",")[0].strip())
+        tls = "https" in (request.scope["scheme"], request.headers.get("x-forwarded-proto", "").split(",")[0].strip())
         answer.set_cookie(_cookie(request), self._session, httponly=True, samesite="strict", secure=tls)
         return answer
 
