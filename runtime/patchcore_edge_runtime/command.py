@@ -35,6 +35,8 @@ _USAGE, _FAULT, _INTERRUPTED, _NOBODY_READS = 2, 70, 130, 141
 _TRACEBACK = "PATCHCORE_EDGE_TRACEBACK"
 """While set, an unforeseen exception is printed with all that Python knows of it."""
 _PLAIN = "patchcore-edge-plain"
+_PATHS = {"path", "file", "directory"}
+"""What click calls the types of its paths."""
 _LOG_PANEL: dict[str, Any] = {"rich_help_panel": "Log"}
 _SIGNS = {"→": "->", "–": "-", "…": "...", "×": "x", "‖": "|"}
 
@@ -71,14 +73,16 @@ class _Command(TyperCommand):
         self._look_at_values(ctx, words)
         return rest
 
-    @staticmethod
-    def _look_at_values(ctx: Any, words: dict[str, Any]) -> None:
+    def _look_at_values(self, ctx: Any, words: dict[str, Any]) -> None:
+        # Newer typers have made paths of them by now, older ones know only of which type they are to be.
+        paths = {one.name for one in self.params if getattr(getattr(one, "type", None), "name", "") in _PATHS}
+        paths |= {name for name, value in ctx.params.items() if isinstance(value, Path)}
         for name, value in ctx.params.items():
             if isinstance(value, float) and not math.isfinite(value):
                 ctx.fail(f"--{name.replace('_', '-')} is {value}; give a finite number.")
-            if words.get(name) == "-" and (isinstance(value, Path) or name == "source"):
+            if words.get(name) == "-" and (name in paths or name == "source"):
                 ctx.fail(f"- as the {name} is no file here; give a path.")
-            if isinstance(value, Path) and (home := home_path(value)) != str(value):
+            if name in paths and isinstance(value, str | Path) and (home := home_path(value)) != str(value):
                 ctx.params[name] = Path(home)
 
 
