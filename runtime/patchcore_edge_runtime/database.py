@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -116,7 +116,7 @@ class Database:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(self._schema)
-            self._require_whole(connection)
+            self._require_whole()
             self._on_open(connection)
             self._identity = self._path.stat() if self._path is not None else None
         except BaseException:
@@ -124,14 +124,17 @@ class Database:
             raise
         return connection
 
-    def _require_whole(self, connection: sqlite3.Connection) -> None:
+    def _require_whole(self) -> None:
         """Raise as for damage where a page is wrong: new rows would go in, and none of all could be read again."""
-        if self._path is not None and self._path.stat().st_size <= _LOOKED_THROUGH:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                damage = sqlite3.DatabaseError(found)
-                damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-                raise damage
+        if self._path is None or self._path.stat().st_size > _LOOKED_THROUGH:
+            return
+        # By a connection of its own: the writer's is not to remember pages that are damaged on the disk later.
+        with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as reader:
+            found = reader.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            damage = sqlite3.DatabaseError(found)
+            damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damage
 
     def _was_taken_away(self) -> bool:
         if self._path is None or self._identity is None:
