@@ -92,27 +92,32 @@ def row(work: Work, sides: tuple[int, ...] = ()) -> str:
     return _row(work.name, outcome, whole, real)
 
 
+def _real(one: Judged, real: dict[Layout, list[float]]) -> float:
+    return real[one.recipe.layout][RULES.index(one.recipe.score)]
+
+
+def _agreement(judged: list[Judged], values: list[float]) -> float:
+    """Spearman's rank correlation of what ``tune`` makes of recipes with their image AUROC."""
+    return float(spearmanr([one.evidence.value for one in judged], values).statistic)
+
+
 def _by_size(whole: list[Judged], real: dict[Layout, list[float]]) -> Iterator[str]:
     """For each size and stride how its recipes rank by synthetic and by real defects, and the real AUROC's mean."""
     for view in dict.fromkeys(one.recipe.layout.view for one in whole):
         own = [one for one in whole if one.recipe.layout.view == view]
-        values = [real[one.recipe.layout][RULES.index(one.recipe.score)] for one in own]
-        rho = float(spearmanr([one.evidence.value for one in own], values).statistic)
+        values = [_real(one, real) for one in own]
         height, width = view.image_size
         yield (
-            f"{width}x{height} /{view.patch_stride}: {len(own)} recipes, Spearman {rho:.2f}, image AUROC "
-            f"{np.mean(values):.4f} on average, {max(values):.4f} at best"
+            f"{width}x{height} /{view.patch_stride}: {len(own)} recipes, Spearman {_agreement(own, values):.2f}, "
+            f"image AUROC {np.mean(values):.4f} on average, {max(values):.4f} at best"
         )
 
 
 def _row(name: str, outcome: Outcome, whole: list[Judged], real: dict[Layout, list[float]]) -> str:
-    def of(one: Judged) -> float:
-        return real[one.recipe.layout][RULES.index(one.recipe.score)]
-
-    values = [of(one) for one in whole]
-    rho = float(spearmanr([one.evidence.value for one in whole], values).statistic)
+    values = [_real(one, real) for one in whole]
     best = whole[int(np.argmax(values))]
-    figures = [f"{rho:.2f}", *(f"{of(one):.4f}" for one in (outcome.default, outcome.chosen, best))]
+    three = (f"{_real(one, real):.4f}" for one in (outcome.default, outcome.chosen, best))
+    figures = [f"{_agreement(whole, values):.2f}", *three]
     words = [_short(one) for one in (outcome.default, outcome.chosen)]
     return f"| {' | '.join([name, str(len(whole)), *figures, *words])} |"
 

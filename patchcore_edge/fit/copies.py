@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from ..models.pool import Pool, shard_of
-from .likeness import FEWEST, SURE, Hashes, Pictures, image_rows
+from .hash_likeness import Hashes
+from .likeness import FEWEST, SURE, Pictures, image_rows
 
 __all__ = ["Parts", "find_parts", "shown_already"]
 

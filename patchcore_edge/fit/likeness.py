@@ -1,4 +1,4 @@
-"""How surely two pictures show one part: by what their patches look like, and by their perceptual hashes.
+"""How surely two pictures show one part, by what their patches look like; ``hash_likeness`` looks at their hashes.
 
 One picture *explains* the other: the mean distance of some of one's patches to their nearest patches anywhere in the
 other, so that a part may have moved a little; in a space of few dimensions in which all vary alike, so that what all
@@ -22,7 +22,7 @@ from ..data.evenly_spaced import evenly_spaced
 from ..models.k_center_greedy import products
 from ..models.pool import Pool, pool_rows, shard_of
 
-__all__ = ["FEWEST", "SURE", "Asked", "Hashes", "Pictures", "image_rows"]
+__all__ = ["CANDIDATES", "FEWEST", "NEAR", "SURE", "Asked", "Pictures", "image_rows"]
 
 FEWEST = 8
 """Images; with fewer there are none left to measure by."""
@@ -30,12 +30,12 @@ SURE = 0.75
 """Two pictures are of one part when each explains the other by a quarter better than any picture of another part."""
 _LIKELY = 0.9
 """Or by a tenth, where the hash says so too."""
-_CANDIDATES = 3
+CANDIDATES = 3
 _NEXT = 21
 """Candidates are measured by the next similar images: of these too the best is the nearer the more images there are."""
 _FAR_FACTOR = 1.5
 """Where even the next ones may show the part, as frames of a video do: twice as well as those of ranks farther away."""
-_NEAR, _FAR = 0.1, 0.5
+NEAR, _FAR = 0.1, 0.5
 """Those ranks among all images by similarity, as shares: a tenth may be of the same part."""
 _REFERENCES = 24
 _HELD = 128
@@ -51,13 +51,6 @@ _AT_A_TIME = 64
 _CELLS = 4
 _DIMENSIONS = 64
 _SAMPLED_IMAGES = 256
-
-_HASH_SHARE = 0.5
-"""Hashes tell by less than half of the bits by which those of similar other parts differ."""
-_HASH_TELLS = 10
-"""Bits by which similar other parts have to differ: saving a picture again turns up to four."""
-_HASH_FEW, _HASH_MOST, _HASH_MOST_OF_FEW = 30, 8, 4
-"""Bits at most. Among few images even the similar ones are of another kind, and half of their distance says little."""
 
 
 @dataclass(frozen=True)
@@ -164,12 +157,12 @@ class Pictures:
         nearest = np.argpartition(apart, min(_NEAREST, count) - 1)[: min(_NEAREST, count)]
         exact = (self._summaries[nearest] - asked.summary).square().sum(1).numpy()
         order = nearest[np.lexsort((nearest, exact))].tolist()
-        near, far = max(_CANDIDATES, int(_NEAR * count)), max(FEWEST - 2, int(_FAR * count))
+        near, far = max(CANDIDATES, int(NEAR * count)), max(FEWEST - 2, int(_FAR * count))
         held = np.array([place for place in self._held if place != asked.own])
         ranks = np.searchsorted(np.sort(apart), apart[held])
         within = (ranks >= near) & (ranks <= far)
         references = held[within][np.argsort(ranks[within], kind="stable")][:_REFERENCES].tolist()
-        return _Wanted(order[:_CANDIDATES], order[_CANDIDATES : _CANDIDATES + _NEXT], references)
+        return _Wanted(order[:CANDIDATES], order[CANDIDATES : CANDIDATES + _NEXT], references)
 
     def _any(self, here: bool) -> bool:
         """Whether some process has pictures left."""
@@ -246,46 +239,6 @@ class _Wanted:
             return {}
         shares = {place: min(by[place] / next_best, _FAR_FACTOR * by[place] / far_best) for place in self.candidates}
         return {place: share for place, share in shares.items() if share < _LIKELY}
-
-
-class Hashes:
-    """Images by their perceptual hashes.
-
-    Args:
-        hashes: ``[64]`` each.
-    """
-
-    def __init__(self, hashes: Sequence[NDArray[np.bool_]]) -> None:
-        # As ±1, so that a product counts the bits that agree.
-        self._signs = np.array(hashes, np.float32) * 2 - 1
-
-    def agreeing(self, bits: NDArray[np.bool_], explained: Mapping[int, float], own: int | None = None) -> set[int]:
-        """Of the images that explain a picture's features, the places of those that show its part.
-
-        Those that surely do, unless their hashes differ by more than those of similar other parts: noise can make
-        features alike too. And those that may, where the hashes differ by less than half of that.
-
-        Args:
-            bits: the picture's hash.
-            explained: what ``Pictures.explaining`` says of the picture.
-            own: its own place, if it is one of the images.
-        """
-        signs = np.asarray(bits, np.float32) * 2 - 1
-        apart = (len(signs) - self._signs @ signs) / 2
-        if own is not None:
-            apart[own] = np.inf
-        others = len(apart) - (own is not None)
-        rank = min(max(_CANDIDATES, int(_NEAR * others)), others - 1)
-        usual = np.partition(apart, rank)[rank]
-        most = _HASH_MOST if others >= _HASH_FEW else _HASH_MOST_OF_FEW
-        tells = usual >= _HASH_TELLS
-
-        def agrees(place: int, share: float) -> bool:
-            if share < SURE and apart[place] <= usual:
-                return True
-            return bool(tells and apart[place] < _HASH_SHARE * usual and apart[place] <= most)
-
-        return {place for place, share in explained.items() if agrees(place, share)}
 
 
 def image_rows(pool: Pool, grid: tuple[int, int], image: int) -> Tensor:

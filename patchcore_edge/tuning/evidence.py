@@ -133,10 +133,8 @@ def _below(lower: NDArray[np.float32], upper: NDArray[np.float32]) -> _Floats:
     """``[len(upper)]`` the share of ``lower`` below each, ties by half."""
     order, exact = np.sort(lower).astype(np.float64), upper.astype(np.float64)
     slack = ROUNDING * np.abs(exact)
-    left, right = (
-        np.searchsorted(order, exact - slack, side="left"),
-        np.searchsorted(order, exact + slack, side="right"),
-    )
+    left = np.searchsorted(order, exact - slack, side="left")
+    right = np.searchsorted(order, exact + slack, side="right")
     return np.asarray((left + right) / (2 * len(order)), np.float64)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .errors import MAKE_ROOM, ConfigError, cannot_write
+from .system import is_at
 
 __all__ = ["Database", "PlaceBusyError"]
 
@@ -137,12 +138,7 @@ class Database:
             raise damage
 
     def _was_taken_away(self) -> bool:
-        if self._path is None or self._identity is None:
-            return False
-        try:
-            return not os.path.samestat(self._path.stat(), self._identity)
-        except OSError:
-            return True
+        return self._path is not None and self._identity is not None and not is_at(self._path, self._identity)
 
     def _set_aside(self, path: Path, error: sqlite3.Error) -> None:
         self.close()

@@ -20,6 +20,7 @@ __all__ = [
     "anything_hangs",
     "end_process",
     "free_memory",
+    "is_at",
     "is_hidden",
     "keep_standard_descriptors",
     "lower_thread_priority",
@@ -67,6 +68,14 @@ def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for known, handler in before.items():
             signal.signal(known, handler)
+
+
+def is_at(path: Path, facts: os.stat_result) -> bool:
+    """Whether the file of which these are the facts still bears the name, and was not deleted, moved or replaced."""
+    try:
+        return os.path.samestat(path.stat(), facts)
+    except OSError:
+        return False
 
 
 def is_hidden(entry: os.DirEntry[str]) -> bool:

@@ -17,6 +17,7 @@ from .jpeg import JpegWalk, State
 from .jpeg_scan import scan_fault
 from .tiff import TiffTags, is_tiff, pieces_of
 from .whole import longest_run
+from .zlib_size import unpacked
 
 __all__ = ["pixels_fault"]
 
@@ -24,7 +25,6 @@ _COMPRESSION, _FILL_ORDER = 259, 266
 _DEFLATE, _WITHOUT_ZEROS, _JPEG = (8, 32946), (5, 32773), 7
 _JPEG_TABLES = 347
 _REVERSED = 2
-_CHUNK = 1 << 20
 _WEBP_PIXELS = (b"VP8 ", b"VP8L")
 
 
@@ -73,14 +73,10 @@ def _jpeg_fault(tables: bytes, piece: bytes, image: NDArray[Any]) -> str:
 
 def _inflates(piece: memoryview, most: int) -> bool:
     """Whether zlib finds no fault and no more pixels than there is room for; what comes out is not kept."""
-    stream, rest, left = zlib.decompressobj(), bytes(piece), most
     try:
-        while rest and not stream.eof and left >= 0:
-            left -= len(stream.decompress(rest, _CHUNK))
-            rest = stream.unconsumed_tail
+        return unpacked([piece], most) <= most
     except zlib.error:
         return False
-    return left >= 0
 
 
 def _hole(pieces: Iterator[memoryview], image: NDArray[Any]) -> str:

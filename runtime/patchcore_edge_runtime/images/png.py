@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from .zlib_size import unpacked
+
 __all__ = ["holds_too_much", "without_texts"]
 
 _START = b"\x89PNG\r\n\x1a\n"
-_SLACK, _UNPACKED, _CHUNK = 1 << 16, 1 << 24, 1 << 20
+_SLACK, _UNPACKED = 1 << 16, 1 << 24
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
 _MOST = 1 << 15
 """Bytes of texts and colour profiles, packed, that a photo may bring to the decoder; no pixel hangs on them."""
@@ -48,16 +50,10 @@ def holds_too_much(data: bytes | memoryview, size: int) -> bool:
     pieces = [view[start + 8 : end - 4] for kind, start, end in _chunks(view) if kind == b"IDAT"]
     if size > _UNPACKED:
         return sum(map(len, pieces)) > most
-    stream, left = zlib.decompressobj(), most
     try:
-        for piece in pieces:
-            rest: bytes | memoryview = piece
-            while rest and not stream.eof and left >= 0:
-                left -= len(stream.decompress(rest, _CHUNK))
-                rest = stream.unconsumed_tail
+        return unpacked(pieces, most) > most
     except zlib.error:
         return False  # which the decoder says
-    return left < 0
 
 
 def _chunks(view: memoryview) -> Iterator[tuple[bytes, int, int]]:

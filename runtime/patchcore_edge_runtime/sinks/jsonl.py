@@ -15,6 +15,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from ..display.record import Record
 from ..errors import MAKE_ROOM, cannot_write
+from ..system import is_at
 from .base import SinkContext, SinkSettings
 from .places import without_waiting
 
@@ -61,12 +62,12 @@ class JsonlSink:
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
         # Of a file that may end in half a line: where its whole lines end.
         self._torn: int | None = None
-        # What a file was like when it was written last; None of a device.
-        self._left: tuple[int, int] | None = None
         self._has_identity, self._says_stuck = True, True
         self._file = self._open()
-        if not append and _is_regular(self._file):
+        if not append and _state(self._file) is not None:
             self._file.truncate(0)
+        # What the file was like when it was left; None of a device.
+        self._left = _state(self._file)
 
     @classmethod
     def from_settings(cls, settings: JsonlSettings, context: SinkContext) -> JsonlSink:
@@ -105,23 +106,26 @@ class JsonlSink:
         except OSError as error:
             raise cannot_write(self._path, error, MAKE_ROOM) from None
         try:
-            if _is_regular(file):
+            if _state(file) is not None:
                 _go_on_with(file, self._path)
         except OSError as error:
             file.close()
             raise cannot_write(self._path, error, MAKE_ROOM) from None
         return file
 
+    def _is_there(self) -> bool:
+        return is_at(self._path, os.fstat(self._file.fileno()))
+
     def _whole_size(self) -> int:
         """Bytes in the file that bears the name, which is the one that is open here, or will be from now on."""
-        if self._file.closed or (self._has_identity and not _is_at(self._file, self._path)):
+        if self._file.closed or (self._has_identity and not self._is_there()):
             fresh = self._open()
             if not self._file.closed:
                 _LOG.warning("%s was deleted, moved or replaced; what comes is written into a new one.", self._path)
                 self._file.close()
-            self._file, self._torn = fresh, None
+            self._file, self._torn, self._left = fresh, None, _state(fresh)
             # On some network drives a file is another one each time that it is looked at.
-            self._has_identity = _is_at(fresh, self._path)
+            self._has_identity = self._is_there()
         self._cut()
         if self._left != (left := _state(self._file)) and left is not None:
             # Somebody else has changed it, and what is there may end within a line.
@@ -129,7 +133,7 @@ class JsonlSink:
         return os.fstat(self._file.fileno()).st_size
 
     def _cut(self) -> None:
-        if self._torn is not None and _is_regular(self._file):
+        if self._torn is not None and self._left is not None:
             self._file.truncate(self._torn)
             self._torn = None
 
@@ -162,7 +166,7 @@ class JsonlSink:
         if self._says_stuck:
             _LOG.warning("%s cannot be rotated now (%s) and grows on.", self._path, error.strerror)
             self._says_stuck = False
-        return self._whole_size() if self._file.closed or not _is_at(self._file, self._path) else size
+        return self._whole_size() if self._file.closed or not self._is_there() else size
 
 
 def _make_way(path: Path, keep: int) -> None:
@@ -174,20 +178,8 @@ def _make_way(path: Path, keep: int) -> None:
         path.replace(_numbered(path, 1))
 
 
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except OSError:
-        return False
-
-
-def _is_regular(file: BinaryIO) -> bool:
-    """Whether it is a file that can be read back, cut and moved, and no device or pipe, whose end may never come."""
-    return S_ISREG(os.fstat(file.fileno()).st_mode)
-
-
 def _state(file: BinaryIO) -> tuple[int, int] | None:
-    """Size and time of the last change of a file; None of what is none."""
+    """Size and time of the last change of a file; None of a device or a pipe, which cannot be read back or cut."""
     facts = os.fstat(file.fileno())
     return (facts.st_size, facts.st_mtime_ns) if S_ISREG(facts.st_mode) else None
 

@@ -17,6 +17,7 @@ from pydantic import Field, PositiveFloat, StringConstraints, field_validator
 
 from ..display.record import Record
 from ..errors import ConfigError, cannot_write
+from ..system import is_at
 from .base import SinkContext, SinkSettings, make_folder
 from .budget import ByteBudget
 from .video_writer import CONTAINERS, VideoWriter, choose_writer
@@ -86,7 +87,7 @@ class VideoSink:
     def write(self, record: Record) -> None:
         """Append one frame."""
         picture = record.overlay
-        if self._writer is not None and not _is_at(self._path, self._identity):
+        if self._writer is not None and not self._is_there():
             _LOG.warning("%s was deleted, moved or replaced; a new one is begun there.", self._path)
             self.close()
         make_folder(self._path.parent)
@@ -107,14 +108,9 @@ class VideoSink:
         if writer is not None:
             writer.release()
 
-
-def _is_at(path: Path, identity: os.stat_result | None) -> bool:
-    """Whether the file at ``path`` is that one; where nothing tells files apart, whether there is one."""
-    try:
-        now = path.stat()
-    except OSError:
-        return False
-    return identity is None or os.path.samestat(now, identity)
+    def _is_there(self) -> bool:
+        """Whether the recording is where it was begun; where nothing tells files apart, whether there is one."""
+        return self._path.exists() if self._identity is None else is_at(self._path, self._identity)
 
 
 def _keep_earlier(path: Path) -> None:
