@@ -1,5 +1,16 @@
-"""``python -m patchcore_edge``."""
+"""``patchcore-edge``, and ``python -m patchcore_edge``."""
 
-from .cli import main
+from patchcore_edge_runtime.interrupts import interrupts_end_it
 
-main()
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Entry point."""
+    with interrupts_end_it():
+        from .cli import main as run
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -10,9 +10,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from patchcore_edge_runtime.interrupts import INTERRUPTED
+
 __all__ = ["main"]
 
-_LOST, _STOPPED = 3, 130
+_LOST = 3
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -35,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> None:
         codes = [failure.exitcode for _, failure in sorted(error.failures.items(), key=lambda one: one[1].timestamp)]
         sys.exit(next((code for code in codes if code > 0), _LOST))
     except (SignalException, KeyboardInterrupt):
-        sys.exit(_STOPPED)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ _PNG_BITS = 24
 """Where a PNG's header has the bits of a channel."""
 _FAULTS = (OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error, Warning)
 """What Pillow raises for files that are no picture, or half of one; of warnings, where they are errors."""
-_SEVERAL_IN_ONE = frozenset({"GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"})
+_SEVERAL_IN_ONE = frozenset({"GIF", "PNG", "WEBP", "TIFF", "MPO"})
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS = 256, 257, 258
 
 

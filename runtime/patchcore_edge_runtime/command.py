@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from typer.core import TyperCommand, TyperOption
 
 from .errors import PatchcoreEdgeError, UnforeseenError, shortened, user_name
+from .interrupts import INTERRUPTED
 from .logs import LogFormat, error_line, failure_text, log_to_stderr
 from .opencv_check import explain_opencv
 from .path_text import encodable, home_path
@@ -31,7 +32,7 @@ from .validation import first_fault
 
 __all__ = ["new_app", "run_app"]
 
-_USAGE, _FAULT, _INTERRUPTED, _NOBODY_READS = 2, 70, 130, 141
+_USAGE, _FAULT, _NOBODY_READS = 2, 70, 141
 _TRACEBACK = "PATCHCORE_EDGE_TRACEBACK"
 """While set, an unforeseen exception is printed with all that Python knows of it."""
 _PLAIN = "patchcore-edge-plain"
@@ -170,7 +171,7 @@ def run_app(app: typer.Typer) -> None:
     try:
         _run(app, output)
     except SystemExit as end:
-        if end.code == _INTERRUPTED:  # typer's way to say Ctrl-C, without a word to the person who pressed it
+        if end.code == INTERRUPTED:  # typer's way to say Ctrl-C, without a word to the person who pressed it
             _say("stopped.")
         if sys.stdout is not output:  # typer's way to say that the reader of our output has gone (`… | head`)
             _end(_NOBODY_READS)
@@ -194,6 +195,8 @@ def _run(app: typer.Typer, output: TextIO | None) -> None:
             stream.reconfigure(errors=_PLAIN)
     try:
         app()
+    except KeyboardInterrupt:  # before typer listens, or after
+        sys.exit(INTERRUPTED)
     finally:
         if sys.stdout is output and output is not None:
             output.flush()  # what a full disk refuses is said by us, and not by Python while it ends

@@ -6,13 +6,15 @@ import logging
 import os
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import MAKE_ROOM, ConfigError, cannot_write
+from .journal import Journal, JournalState
 from .system import is_at
 
 __all__ = ["Database", "PlaceBusyError"]
@@ -26,6 +28,9 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY_SECONDS = 1.0
 _LOOKED_THROUGH = 256 << 20
 """Bytes of a database up to which all of it is looked through when it is opened: about a second's work."""
+_CHECKPOINT_EVERY, _MOST_KEPT = 256, 10_000
+"""What is written is kept until it is in the file itself, which it is brought to after so many; while a reader keeps it
+from getting there, so many are kept."""
 
 
 class PlaceBusyError(ConfigError):
@@ -36,7 +41,8 @@ class Database:
     """A database file, made when absent; safe to use from several threads.
 
     A file that is damaged, now or later, is set aside under another name, which the log tells, and a new one is begun.
-    A file that somebody deletes, moves or replaces is noticed before the next use, and a new one is begun.
+    A file that somebody deletes, moves or replaces is noticed before the next use, and a new one is begun. So is a
+    journal that another program has written over, and what it held is written again, as far as it was to be kept.
 
     Args:
         path: of the file; in memory when None.
@@ -56,6 +62,9 @@ class Database:
         self._path, self._schema, self._on_open = path, schema, on_open
         self._connection: sqlite3.Connection | None = None
         self._identity: os.stat_result | None = None
+        self._journal = None if path is None else Journal(path)
+        self._kept: deque[Callable[[sqlite3.Connection], Any]] = deque(maxlen=_MOST_KEPT)
+        self._to_repeat = False
         self.alone = threading.RLock()
         try:
             self.run(lambda _: None)
@@ -64,8 +73,12 @@ class Database:
         except _DiskFullError as error:
             _LOG.warning("%s The line starts without.", error)
 
-    def run(self, work: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+    def run(self, work: Callable[[sqlite3.Connection], _Answer], *, keep: bool = False) -> _Answer:
         """What ``work`` makes of the connection, in one transaction; it may be called a second time, on a new file.
+
+        Args:
+            work: to be done.
+            keep: do it again where another program has undone it.
 
         Raises:
             PlaceBusyError: another program holds the database for longer than a second; nothing was changed.
@@ -73,7 +86,7 @@ class Database:
         """
         with self.alone:
             try:
-                return self._try(work)
+                return self._try(work, keep)
             except sqlite3.Error as error:
                 if _code(error) not in _DAMAGED or self._path is None:
                     raise self._refused(error) from None
@@ -81,7 +94,7 @@ class Database:
             except OSError as error:
                 raise cannot_write(self._path, error, MAKE_ROOM) from None
             try:
-                return self._try(work)
+                return self._try(work, keep)
             except (OSError, sqlite3.Error) as error:
                 raise self._refused(error) from None
 
@@ -92,10 +105,20 @@ class Database:
             if connection is not None:
                 connection.close()
 
-    def _try(self, work: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+    def _try(self, work: Callable[[sqlite3.Connection], _Answer], keep: bool) -> _Answer:
         connection = self._current()
         with connection:
-            return work(connection)
+            answer = work(connection)
+        if keep:
+            self._keep(work, connection)
+        if self._journal is not None:
+            self._journal.note()
+        return answer
+
+    def _keep(self, work: Callable[[sqlite3.Connection], Any], connection: sqlite3.Connection) -> None:
+        self._kept.append(work)
+        if len(self._kept) % _CHECKPOINT_EVERY == 0 and _bring_in(connection):
+            self._kept.clear()
 
     def _current(self) -> sqlite3.Connection:
         if self._connection is not None and self._was_taken_away():
@@ -103,10 +126,26 @@ class Database:
             with suppress(sqlite3.Error):
                 # Into the file that was moved, which is still open here: its journal stays behind.
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._kept.clear()
             self.close()
+        if self._connection is not None and self._journal is not None:
+            self._look_at(self._journal, self._connection)
         if self._connection is None:
             self._connection = self._connect()
         return self._connection
+
+    def _look_at(self, journal: Journal, connection: sqlite3.Connection) -> None:
+        """Close the file where somebody has written over its journal, or taken it away."""
+        state = journal.state()
+        if state is JournalState.SOUND:
+            return
+        if state is JournalState.OVERWRITTEN:
+            # Or it would go into the file when that is closed.
+            os.truncate(journal.path, 0)
+        self._to_repeat = state is JournalState.OVERWRITTEN or not _bring_in(connection)
+        then = f"the last {len(self._kept)} writes are repeated" if self._to_repeat else "nothing in it is lost"
+        _LOG.warning("The journal of %s was %s by another program; %s.", self._path, state.value, then)
+        self.close()
 
     def _connect(self) -> sqlite3.Connection:
         if self._path is not None:
@@ -118,12 +157,22 @@ class Database:
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(self._schema)
             self._require_whole()
+            self._repeat(connection)
             self._on_open(connection)
             self._identity = self._path.stat() if self._path is not None else None
+            if self._journal is not None:
+                self._journal.note()
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _repeat(self, connection: sqlite3.Connection) -> None:
+        if self._to_repeat:
+            with connection:
+                for work in self._kept:
+                    work(connection)
+            self._to_repeat = False
 
     def _require_whole(self) -> None:
         """Raise as for damage where a page is wrong: new rows would go in, and none of all could be read again."""
@@ -142,6 +191,8 @@ class Database:
 
     def _set_aside(self, path: Path, error: sqlite3.Error) -> None:
         self.close()
+        if not self._to_repeat:
+            self._kept.clear()
         moment = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
         names = (f"{path.name}.damaged-{moment}{more}" for more in ("", *(f"-{n}" for n in range(2, 1000))))
         aside = next(other for other in map(path.with_name, names) if not other.exists())
@@ -163,6 +214,14 @@ class Database:
         if _code(error) == sqlite3.SQLITE_FULL:
             return cannot_write(place, "the disk is full", MAKE_ROOM, _DiskFullError)
         return cannot_write(place, error, MAKE_ROOM)
+
+
+def _bring_in(connection: sqlite3.Connection) -> bool:
+    """Whether all of the journal is in the file now; not while a reader needs it, or the disk is full."""
+    with suppress(sqlite3.Error):
+        _, frames, done = connection.execute("PRAGMA wal_checkpoint").fetchone()
+        return bool(frames == done)
+    return False
 
 
 class _DiskFullError(ConfigError):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -100,6 +104,31 @@ def test_ctrl_c_leaves_what_was_there_and_nothing_half_written(
     # What a fit has extracted stays for the next one.
     after = {name: data for name, data in contents(tmp_path).items() if not name.startswith(".run.features")}
     assert after == before
+
+
+SLOW_IMPORT = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(0)\n"
+"""In place of a library that the commands load: Ctrl-C comes while it is imported."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="another process's Ctrl-C cannot be made there")
+@pytest.mark.parametrize("package", ["patchcore_edge", "patchcore_edge_runtime"])
+@pytest.mark.parametrize("library", ["typer", "pydantic"])
+def test_ctrl_c_while_a_command_is_loaded_is_one_word_and_not_a_traceback(
+    library: str, package: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"{library}.py").write_text(SLOW_IMPORT)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    for listens, expected in ((True, (130, "stopped.\n")), (False, (0, ""))):
+        done = subprocess.run(
+            [sys.executable, "-m", package, "--version"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            # What a shell does for a process that it starts with ``&``.
+            preexec_fn=None if listens else lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        )
+        assert (done.returncode, done.stderr) == expected, done.stderr
 
 
 def test_data_that_cannot_be_evaluated_or_a_rate_that_is_none(tiny_run: Path, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def turned_photo(path: Path, upright: np.ndarray, orientation: int) -> np.ndarra
     return turned_upright(MARKED, back)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".jp2", ".avif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".jp2"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_header_says_how_large_the_decoded_picture_is(orientation: int, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"turned{suffix}"
@@ -205,7 +205,7 @@ def test_a_header_says_how_large_the_decoded_picture_is(orientation: int, suffix
     header = read_header(path)
     assert header is not None
     assert header.upright == read_image(path).shape[:2]
-    if suffix not in (".jp2", ".avif"):
+    if suffix != ".jp2":
         assert (header.stored, header.upright, header.orientation) == (stored.shape, (24, 40), orientation)
 
 

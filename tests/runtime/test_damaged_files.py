@@ -11,6 +11,7 @@ import pytest
 from conftest import bad_part, good_part
 
 from patchcore_edge_runtime.errors import DataError
+from patchcore_edge_runtime.images import jpeg_scan
 from patchcore_edge_runtime.images.files import decode_image
 from patchcore_edge_runtime.images.jpeg import SCAN, JpegWalk, State
 from patchcore_edge_runtime.images.pages import picture_count
@@ -105,11 +106,34 @@ def test_a_large_jpeg_that_lost_bytes_is_refused_too_and_a_grey_margin_is_no_los
     assert decode_image(jpeg(image, [], 95), "a.jpg").shape == image.shape
 
 
+def test_a_jpeg_of_megabytes_is_judged_by_the_grey_at_its_end_and_by_its_hole_and_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To read all its code words took a second for each megabyte."""
+    monkeypatch.setattr(jpeg_scan, "_MOST_READ_BYTES", 1 << 17)
+    monkeypatch.setattr(jpeg_scan, "stretch_fault", lambda *_: pytest.fail("it was read"))
+    image = np.random.default_rng(5).integers(0, 255, (600, 700), dtype=np.uint8)
+    data = jpeg(image, [], 95)
+    half = len(data) // 2
+    with pytest.raises(DataError, match="ends in the grey that decoders fill with"):
+        decode_image(data[:half] + data[half + 4096 :], "a.jpg")
+    with pytest.raises(DataError, match="zeros within"):
+        decode_image(data[:half] + bytes(512) + data[half + 512 :], "a.jpg")
+    corner, background = image.copy(), np.zeros((4000, 4000), np.uint8)
+    corner[-4:, -4:] = 128
+    background[:600, :600] = image[:, :600]
+    flat = jpeg(background, [cv2.IMWRITE_JPEG_OPTIMIZE, 1], 95)
+    assert bytes(256) in flat
+    for whole in (data, jpeg(corner, [], 95), flat):
+        assert decode_image(whole, "a.jpg").ndim == 2
+
+
 def test_a_large_jpeg_with_a_flat_background_is_whole_though_zeros_are_its_blocks() -> None:
-    image = np.zeros((2000, 2000), np.uint8)
+    image = np.zeros((4000, 4000), np.uint8)
     image[:600, :600] = np.random.default_rng(5).integers(0, 255, (600, 600))
     data = jpeg(image, [cv2.IMWRITE_JPEG_OPTIMIZE, 1], 95)
     assert len(data) > 1 << 17
+    assert bytes(256) in data
     assert decode_image(data, "a.jpg").shape == image.shape
 
 

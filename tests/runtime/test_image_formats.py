@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from unittest.mock import patch
 
@@ -26,7 +27,7 @@ def encoded(suffix: str) -> bytes:
     return data.tobytes()
 
 
-@pytest.mark.parametrize("suffix", [".bmp", ".jpg", ".png", ".tif", ".webp", ".jp2", ".ppm", ".ras", ".avif"])
+@pytest.mark.parametrize("suffix", [".bmp", ".jpg", ".png", ".tif", ".webp", ".jp2", ".ppm", ".ras"])
 def test_what_a_line_needs_is_decoded(suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"a{suffix}").write_bytes(encoded(suffix))
     assert read_image(tmp_path / f"a{suffix}").shape == (48, 64, 3)
@@ -45,6 +46,25 @@ def test_another_kind_is_refused_before_a_decoder_sees_it(suffix: str, tmp_path:
     (tmp_path / "a.jpg").write_bytes(encoded(suffix))
     with patch("cv2.imdecode", side_effect=AssertionError("a decoder was tried")), pytest.raises(DataError):
         read_image(tmp_path / "a.jpg")
+
+
+AVIF = base64.b64decode(
+    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUIAAADrbWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAA"
+    "AAAAAAAOcGl0bQAAAAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAETAAAAHwAAAChpaW5mAAAAAAABAAAAGmluZmUCAAAAAAEA"
+    "AGF2MDFDb2xvcgAAAABqaXBycAAAAEtpcGNvAAAAFGlzcGUAAAAAAAAACAAAAAgAAAAQcGl4aQAAAAADCAgIAAAADGF2MUOBAAwA"
+    "AAAAE2NvbHJuY2x4AAEADQAGgAAAABdpcG1hAAAAAAAAAAEAAQQBAoMEAAAAJ21kYXQSAAoIGAi/aICGg0IyER7Hh4VZ3///4s/A"
+    "AJA1jjw0"
+)
+
+
+@pytest.mark.parametrize("name", ["a.avif", "a.jpg"])
+def test_a_kind_whose_decoder_takes_more_than_the_header_says_is_never_decoded(name: str, tmp_path: Path) -> None:
+    """AVIF states its size twice; 836 MB were taken for a file whose header said 8 x 8 pixels."""
+    (tmp_path / name).write_bytes(AVIF)
+    with patch("cv2.imdecode", side_effect=AssertionError("a decoder was tried")):
+        with pytest.raises(DataError, match="not an image that can be decoded"):
+            read_image(tmp_path / name)
+        assert decode_bgr8(np.frombuffer(AVIF, np.uint8)) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"RIFF1234WAVE", b"\x89PNG", b"\0" * 100])

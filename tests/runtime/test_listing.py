@@ -149,7 +149,7 @@ def test_a_format_is_read_where_the_decoder_reads_it(tmp_path: Path) -> None:
     assert image_files(tmp_path) == written
 
 
-@pytest.mark.parametrize("suffix", [".HEIC", ".cr2", ".dng", ".jxl", ".exr", ".psd"])
+@pytest.mark.parametrize("suffix", [".HEIC", ".avif", ".cr2", ".dng", ".jxl", ".exr", ".psd"])
 def test_a_format_that_no_build_reads_is_named(suffix: str, tmp_path: Path) -> None:
     touch(tmp_path / f"x{suffix}")
     assert why(tmp_path) == {f"x{suffix}": Why.FORMAT}
@@ -212,12 +212,11 @@ def test_a_broken_picture_in_a_watched_folder_is_an_error_once_it_stays_as_it_is
 
 
 @pytest.mark.parametrize("fill", [b"\0", b"\xff"])
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tif", ".webp", ".jp2", ".avif", ".pgm"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tif", ".webp", ".jp2", ".pgm"])
 def test_a_picture_of_which_the_end_is_missing_is_refused(suffix: str, fill: bytes) -> None:
     rng = np.random.default_rng(1)
     image = cv2.GaussianBlur(rng.integers(0, 256, (90, 123), np.uint8), (0, 0), 1.5)
-    # Not every OpenCV writes grey AVIF.
-    whole = encode_image(cv2.merge([image] * 3) if suffix == ".avif" else image, suffix)
+    whole = encode_image(image, suffix)
     assert decode_image(whole, f"x{suffix}").shape[:2] == image.shape
     for share in (0.9, 0.71, 0.5):
         keep = int(len(whole) * share)

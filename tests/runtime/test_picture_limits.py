@@ -25,7 +25,7 @@ from patchcore_edge_runtime.line.config import LineConfig
 from patchcore_edge_runtime.line.runner import Line
 from patchcore_edge_runtime.system import free_memory, resident_memory
 
-SUFFIXES = (".png", ".jpg", ".webp", ".tif", ".bmp", ".jp2", ".avif", ".gif", ".pgm", ".ppm", ".pam", ".ras")
+SUFFIXES = (".png", ".jpg", ".webp", ".tif", ".bmp", ".jp2", ".gif", ".pgm", ".ppm", ".pam", ".ras")
 SIDE = 16_000
 
 
@@ -59,7 +59,6 @@ BIG = {
     ".webp": lambda data: (data.index(b"VP8L") + 9, struct.pack("<I", (SIDE - 1) << 14 | (SIDE - 1))),
     ".bmp": lambda _: (18, struct.pack("<ii", SIDE, -SIDE)),
     ".jp2": lambda data: (data.index(b"\xff\x4f\xff\x51") + 8, struct.pack(">II", SIDE, SIDE)),
-    ".avif": lambda data: (data.index(b"ispe") + 8, struct.pack(">II", SIDE, SIDE)),
     ".gif": lambda _: (6, struct.pack("<HH", SIDE, SIDE)),
     ".ras": lambda _: (4, struct.pack(">II", SIDE, SIDE)),
 }
@@ -129,7 +128,7 @@ def test_a_small_file_that_claims_a_huge_picture_is_refused_by_its_header(suffix
     assert resident_memory() - before < 100 << 20
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jp2", ".avif"])
+@pytest.mark.parametrize("suffix", [".png", ".jp2"])
 def test_without_a_line_it_is_the_memory_that_decides(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(size_limit, "free_memory", lambda: 1 << 30)
     with pytest.raises(DataError, match=r"to decode its 16000x16000 pixels, more than half of the 1\.0 GiB"):

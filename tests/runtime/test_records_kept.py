@@ -421,6 +421,90 @@ def test_a_database_that_is_damaged_while_the_line_runs_is_set_aside(tmp_path: P
     assert len(list(tmp_path.glob("r.db.damaged-*"))) == 1
 
 
+def journal_overwritten(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"\xa5" * path.stat().st_size)
+
+
+def journal_hit_in_one_page(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(200)
+        file.write(b"\xa5" * 64)
+
+
+def journal_of_before(path: Path) -> None:
+    """What a backup brings back: a journal that was sound, of other rows."""
+    data = path.read_bytes()
+    path.write_bytes(bytes(len(data) // 2) + data[len(data) // 2 :])
+
+
+JOURNALS: dict[str, Callable[[Path], object]] = {
+    "overwritten": journal_overwritten,
+    "hit": journal_hit_in_one_page,
+    "played back": journal_of_before,
+    "emptied": lambda path: path.write_bytes(b""),
+    "deleted": lambda path: path.unlink(),
+    "replaced": lambda path: (path.rename(path.with_name("away")), path.write_bytes(b"\xa5" * 5000)),
+}
+
+
+@posix
+@pytest.mark.parametrize("kind", JOURNALS)
+def test_a_journal_that_another_program_writes_over_loses_no_row(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "r.db"
+    sink = SqliteSink(path)
+    # Beyond what is kept: those are in the file itself.
+    write(sink, *range(300))
+    with caplog.at_level(logging.WARNING):
+        for first in (300, 310):
+            journal = path.with_name("r.db-wal")
+            JOURNALS[kind](journal)
+            if journal.exists():  # the clock of a disk stands still for some milliseconds
+                os.utime(journal, (first, first))
+            write(sink, *range(first, first + 10))
+    assert rows(path) == list(range(320)), "each once, for who reads while the line runs"
+    sink.close()
+    assert rows(path) == list(range(320))
+    assert caplog.text.count("by another program") == 2
+    assert not list(tmp_path.glob("*.damaged-*"))
+
+
+@posix
+def test_a_journal_that_another_program_writes_over_loses_no_message(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", 100)
+    for number in range(10):
+        spool.append(str(number))
+    journal_overwritten(tmp_path / "spool.db-wal")
+    os.utime(tmp_path / "spool.db-wal", (1, 1))
+    spool.append("10")
+    assert len(spool) == 11
+    assert [text for _, text in spool.oldest(20)] == [str(number) for number in range(11)]
+    spool.close()
+
+
+def test_another_program_that_uses_the_database_too_is_no_damage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "r.db"
+    sink = SqliteSink(path)
+    write(sink, *range(5))
+    other = sqlite3.connect(path, isolation_level=None)
+    for statement in (
+        "CREATE TABLE notes (text TEXT)",
+        "INSERT INTO notes VALUES ('x')",
+        "PRAGMA wal_checkpoint(RESTART)",
+    ):
+        with caplog.at_level(logging.WARNING):
+            other.execute(statement)
+            write(sink, len(rows(path)))
+    other.close()
+    sink.close()
+    assert rows(path) == list(range(8))
+    assert not caplog.text
+
+
 def test_a_second_damaged_database_does_not_replace_the_first(tmp_path: Path) -> None:
     path = tmp_path / "r.db"
     for text in (b"first" * 100, b"second" * 100):

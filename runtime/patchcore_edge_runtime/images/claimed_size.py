@@ -48,9 +48,7 @@ def claimed_size(data: bytes | memoryview) -> Claim | None:
     for magic, read in _READERS.items():
         if start.startswith(magic):
             return read(view)
-    if start[4:8] in (b"ftyp", b"jP  "):
-        return _jpeg_2000(view) if start[4:8] == b"jP  " else _avif(view)
-    return None
+    return _jpeg_2000(view) if start[4:8] == b"jP  " else None
 
 
 def _claim(height: int, width: int, pixel_bytes: int, copies: int = COPIES) -> Claim:
@@ -154,18 +152,6 @@ def _jpeg_2000(view: memoryview) -> Claim | None:
     across, down = (-(-size // max(1, _big(view, at, 4))) for size, at in ((width, 24), (height, 28)))
     whole = _claim(max(0, height), max(0, width), samples, 6)
     return whole._replace(memory=whole.memory + max(0, across * down) * _TILE_BYTES * (1 + samples))
-
-
-def _avif(view: memoryview) -> Claim | None:
-    """The largest of the sizes that a file's pictures and tiles have."""
-    meta = next((body for kind, body in _boxes(view) if kind == b"meta"), view[:0])
-    sizes = [(_big(meta, at + 12, 4), _big(meta, at + 8, 4)) for at in _places(meta, b"ispe")]
-    height, width = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
-    return _claim(height, width, 4, 6) if sizes else None
-
-
-def _places(view: memoryview, name: bytes) -> Iterator[int]:
-    return (found.start() for found in re.finditer(re.escape(name), view))
 
 
 def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:

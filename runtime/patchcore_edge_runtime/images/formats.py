@@ -34,7 +34,6 @@ _ALWAYS = frozenset(
 """Read by every build of OpenCV, which looks at what is in a file and not at how it is called."""
 
 _BY_BUILD = {
-    ".avif": "avif",
     ".gif": "gif",
     ".j2c": "jp2",
     ".j2k": "jp2",
@@ -53,7 +52,6 @@ _BY_BUILD = {
 """Read where OpenCV was built with the format, and under such a name only: see ``image_format.USUAL``."""
 
 _FORMATS = {
-    "avif": ImageFormat.AVIF,
     "gif": ImageFormat.GIF,
     "jp2": ImageFormat.JPEG_2000,
     "pam": ImageFormat.NETPBM,
@@ -65,8 +63,9 @@ IMAGE_SUFFIXES = _ALWAYS | frozenset(_BY_BUILD)
 """Endings of the files that may be read, in small letters."""
 
 UNREAD_SUFFIXES = frozenset(
-    # Phones, and what replaces JPEG.
-    {".heic", ".heif", ".hif", ".avci", ".jxl", ".jxr", ".wdp", ".hdp"}
+    # Phones, and what replaces JPEG. OpenCV may read AVIF, but its size stands in two places, and a decoder believes
+    # the one that is not in the header: what it takes is not known before.
+    {".avif", ".heic", ".heif", ".hif", ".avci", ".jxl", ".jxr", ".wdp", ".hdp"}
     # Raw files of cameras.
     | {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".k25", ".kdc", ".mef", ".mos", ".mrw"}
     | {".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
@@ -75,15 +74,10 @@ UNREAD_SUFFIXES = frozenset(
     # Drawings, scans, microscopes.
     | {".dcm", ".fit", ".fits", ".ico", ".pcx", ".psb", ".psd", ".svg", ".tga"}
 )
-"""Endings of pictures that OpenCV does not read, in small letters."""
+"""Endings of pictures that are not read, in small letters."""
 
 # Pictures of a few grey pixels, to ask the decoder with.
 _SAMPLES = {
-    "avif": "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUIAAADrbWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAA"
-    "AAAAAAAOcGl0bQAAAAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAETAAAAHwAAAChpaW5mAAAAAAABAAAAGmluZmUCAAAAAAEA"
-    "AGF2MDFDb2xvcgAAAABqaXBycAAAAEtpcGNvAAAAFGlzcGUAAAAAAAAACAAAAAgAAAAQcGl4aQAAAAADCAgIAAAADGF2MUOBAAwA"
-    "AAAAE2NvbHJuY2x4AAEADQAGgAAAABdpcG1hAAAAAAAAAAEAAQQBAoMEAAAAJ21kYXQSAAoIGAi/aICGg0IyER7Hh4VZ3///4s/A"
-    "AJA1jjw0",
     "gif": "R0lGODdhAQABAIAAAP///////ywAAAAAAQABAAACAkQBADs=",
     "jp2": "AAAADGpQICANCocKAAAAFGZ0eXBqcDIgAAAAAGpwMiAAAAAtanAyaAAAABZpaGRyAAAAIAAAACAAAQcHAAAAAAAPY29scgEAAAAA"
     "ABEAAACZanAyY/9P/1EAKQAAAAAAIAAAACAAAAAAAAAAAAAAACAAAAAgAAAAAAAAAAAAAQcBAf9SAAwAAAABAAUEBAAB/1wAE0BA"

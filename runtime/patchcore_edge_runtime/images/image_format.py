@@ -19,7 +19,6 @@ class ImageFormat(StrEnum):
     PNG = "PNG"
     TIFF = "TIFF"
     WEBP = "WebP"
-    AVIF = "AVIF"
     GIF = "GIF"
     JPEG_2000 = "JPEG 2000"
     NETPBM = "PNM"
@@ -44,7 +43,6 @@ _BEGINNINGS = {
     b"\x59\xa6\x6a\x95": ImageFormat.SUN,
 }
 _NETPBM = re.compile(rb"P[1-7]\s")
-_AVIF = re.compile(rb"....ftyp(avif|avis|mif1|miaf)", re.DOTALL)
 
 
 def image_format(data: bytes | NDArray[Any]) -> ImageFormat | None:
@@ -58,6 +56,4 @@ def image_format(data: bytes | NDArray[Any]) -> ImageFormat | None:
         return ImageFormat.WEBP
     if _NETPBM.match(head):
         return ImageFormat.NETPBM
-    if _AVIF.match(head):
-        return ImageFormat.AVIF
     return next((kind for beginning, kind in _BEGINNINGS.items() if head.startswith(beginning)), None)

@@ -3,8 +3,8 @@
 Where bytes are lost between two markers, a decoder goes on with what follows, at another place, and fills what is
 missing in the end with grey, or leaves it coarse. What gives that away: restart markers that are missing or out of
 order, bits that are left or lacking when all blocks have been read, and scans that do not follow one another. To read
-all code words takes a few tenths of a millisecond per kilobyte, so large files are read so only when their picture ends
-in the grey of a decoder.
+all code words takes up to a second per megabyte, so large files are read so only when their picture ends in the grey of
+a decoder or they have a hole, and the largest not at all: they are judged by what can be seen of the grey and the hole.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _DHT, _DRI = 0xC4, 0xDD
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _READ_BYTES = 1 << 17
 """Largest file that is read code word by code word in any case."""
-_FILL = 128
+_MOST_READ_BYTES = 1 << 21
+"""Largest one that is read so where something speaks for damage."""
+_FILL, _FILLED = 128, (8, 32)
+"""The grey of a decoder, and how much of it at the end of a file that is not read is damage."""
 _HOLE = bytes(256)
 """Zeros that a disk or a network share has in place of what it lost; of a flat picture they may be its blocks."""
 _ORDER = "its scans do not follow one another"
@@ -89,7 +92,8 @@ def scan_fault(data: bytes, image: NDArray[Any]) -> str:
         data: the file, from its start marker.
         image: HxW or HxWx3 uint8, what the decoder made of it.
     """
-    header, walk = _Header(read=len(data) <= _READ_BYTES or _ends_in_grey(image) or _HOLE in data), JpegWalk()
+    damaged = len(data) > _READ_BYTES and (_ends_in_grey(image, 4, 4, 2) or _HOLE in data)
+    header, walk = _Header(read=len(data) <= (_MOST_READ_BYTES if damaged else _READ_BYTES)), JpegWalk()
     walk.go_on(data)
     try:
         for one in walk.segments:
@@ -102,15 +106,19 @@ def scan_fault(data: bytes, image: NDArray[Any]) -> str:
                     return fault
             header.take(one.kind, segment)
         lacking = any(bits != 0 for own in header.components.values() for bits in own.bits_left)
-        return "scans are missing" if header.height and lacking else ""
+        if header.height and lacking:
+            return "scans are missing"
+        filled = not header.read and any(_ends_in_grey(image, *size, 0) for size in (_FILLED, _FILLED[::-1]))
+        return "it ends in the grey that decoders fill with" if filled else ""
     except (IndexError, KeyError, ValueError, ZeroDivisionError):
         return "its headers contradict each other"
 
 
-def _ends_in_grey(image: NDArray[Any]) -> bool:
+def _ends_in_grey(image: NDArray[Any], height: int, width: int, tolerance: int) -> bool:
     """Whether a corner, whichever is the last one as the picture was turned, is the grey that decoders fill with."""
-    corners = [image[rows, columns] for rows in (slice(4), slice(-4, None)) for columns in (slice(4), slice(-4, None))]
-    return any(bool((np.abs(corner.astype(np.int16) - _FILL) <= 2).all()) for corner in corners)
+    ends = (slice(height), slice(-height, None)), (slice(width), slice(-width, None))
+    corners = (image[rows, columns].astype(np.int16) for rows in ends[0] for columns in ends[1])
+    return any(bool((np.abs(corner - _FILL) <= tolerance).all()) for corner in corners)
 
 
 def _up(value: int, by: int) -> int:
@@ -128,7 +136,9 @@ def _fault_of(scan: bytes, segment: bytes, header: _Header) -> str:
         return "restart markers are missing or out of order"
     if not _follows(ids, segment, header):
         return _ORDER
-    if not (header.height and header.read):
+    if header.height and not header.read:
+        return "" if _zeros_may_be_flat(ids, segment, header) or _HOLE not in scan else "zeros within"
+    if not header.height:
         return ""
     borders = [0, *(place for mark in marks for place in mark.span()), len(scan)]
     for place, (start, end) in enumerate(zip(borders[::2], borders[1::2], strict=True)):
@@ -137,6 +147,15 @@ def _fault_of(scan: bytes, segment: bytes, header: _Header) -> str:
         if fault := stretch_fault(scan[start:end], read):
             return fault
     return ""
+
+
+def _zeros_may_be_flat(ids: list[int], segment: bytes, header: _Header) -> bool:
+    """Whether a row of zeros may be blocks of one colour: with tables made for the picture, not with the usual ones."""
+    if header.progressive:
+        return True
+    used = [segment[2 + 2 * place] for place in range(len(ids))]
+    tables = [header.tables[number] for both in used for number in (both >> 4, 16 + (both & 15))]
+    return all(stands_for[0] == 0 for _, stands_for in tables)
 
 
 def _band(segment: bytes, header: _Header) -> tuple[int, int, int, int]:

@@ -156,6 +156,4 @@ _COUNTERS: tuple[tuple[re.Pattern[bytes], Callable[[memoryview], int]], ...] = (
     (re.compile(rb"II[*+]\0|MM\0[*+]"), _tiff_pages),
     (re.compile(rb"\xff\xd8"), _mpo_pictures),
     (_NETPBM, _netpbm_pictures),
-    # A sequence of AVIF; how long it is does not matter.
-    (re.compile(rb"....ftyp(avis|.{8,20}avis)", re.DOTALL), lambda _: 2),
 )

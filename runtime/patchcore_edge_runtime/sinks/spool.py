@@ -33,14 +33,16 @@ class Spool:
     def append(self, text: str) -> int:
         """Add a text; returns how many of the oldest had to go for it."""
 
-        def add(database: sqlite3.Connection) -> int:
-            lost = max(0, self._count + 1 - self._limit)
-            database.execute("INSERT INTO spool (text) VALUES (?)", [text])
-            database.execute(_DELETE_OLDEST, [lost])
-            return lost
-
         with self._database.alone:
-            lost = self._database.run(add)
+            # The file behind it may be another one by now: of that the count is known when it was opened.
+            self._database.run(lambda _: None)
+            lost = max(0, self._count + 1 - self._limit)
+
+            def add(database: sqlite3.Connection) -> None:
+                database.execute("INSERT INTO spool (text) VALUES (?)", [text])
+                database.execute(_DELETE_OLDEST, [lost])
+
+            self._database.run(add, keep=True)
             self._count += 1 - lost
         return lost
 

@@ -81,7 +81,7 @@ class SqliteSink:
             if prune:
                 database.execute(_DELETE, [self._max_rows])
 
-        self._database.run(insert)
+        self._database.run(insert, keep=True)
         self._since_prune = 0 if prune else self._since_prune + 1
 
     def close(self) -> None:
