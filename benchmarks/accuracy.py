@@ -220,10 +220,11 @@ def main() -> None:
     parser.add_argument("--tuned-only", action="store_true", help="those rows alone; the page keeps its others")
     parser.add_argument("--time", action="store_true", help="measure the times as well; the machine must be idle")
     parser.add_argument("--only", default="", help="part of the name of the works to measure")
+    parser.add_argument("--seeds", type=int, nargs="+", choices=SEEDS, default=list(SEEDS), help="those to measure")
     parser.add_argument("--scratch", type=Path, default=Path("demo/accuracy"), help="folder for what is measured")
     options = parser.parse_args()
     kept, peer = Kept(options.scratch), Peer(options.peer_python) if options.peer_python else None
-    for seed in SEEDS:
+    for seed in options.seeds:
         needed = [] if options.tuned_only else [*(asked_of(seed) if peer else (REFERENCE, DEFAULT, CENTERED))]
         needed += [TUNED] if options.tuned or options.tuned_only else []
         for work in works_of(seed, options.shared):
