@@ -184,6 +184,23 @@ def test_the_run_counts_what_there_is_and_ends_with_3(tiny_bundle: Path, tmp_pat
     assert len(results.read_text().splitlines()) == frames
 
 
+def test_a_recording_that_changes_its_size_is_told_or_it_is_said_that_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """OpenCV gives frames of another size in that of the first, or raises; the frame check never sees the size."""
+    path = tmp_path / "a.mjpeg"
+    sizes = ((80, 80), (60, 160), (80, 80))
+    path.write_bytes(b"".join(cv2.imencode(".jpg", cv2.resize(good_part(), size[::-1]))[1].tobytes() for size in sizes))
+    if av is not None:
+        assert [frame.image.shape[:2] for frame in until_the_error(path)] == list(sizes)
+        assert not caplog.text
+    monkeypatch.setitem(sys.modules, "av", None)
+    frames = list(until_the_error(path))
+    assert len(frames) == len(sizes)
+    assert all(frame.error or frame.image.shape == (80, 80, 3) for frame in frames)
+    assert "scales those of another size" in caplog.text
+
+
 @needs_av
 def test_colours_are_the_same_through_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = record(tmp_path / "a.mp4", "mp4v")
