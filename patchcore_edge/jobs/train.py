@@ -63,7 +63,7 @@ class TrainOptions:
         recursive: look into subfolders too.
         score: how an image's score comes from its patches; see ``ScoreRule``.
         pca: the feature space; the features as they are when None.
-        patch_stride, patch_size: see ``PatchcoreModel``.
+        patch_stride, patch_size, centering: see ``PatchcoreModel``.
         augment: what further pictures of each training image vary, which go into the pool too; none when absent.
         outliers: what becomes of training images that look unlike the others: ``keep`` them, ``drop`` those that stand
             out, or drop so many of the least usual ones.
@@ -95,6 +95,7 @@ class TrainOptions:
     augment: AugmentOptions | None = None
     patch_stride: int | None = None
     patch_size: int = 3
+    centering: float = 0.0
     sight: SightOptions = field(default_factory=SightOptions)
 
     def __post_init__(self) -> None:
@@ -246,6 +247,7 @@ def _new_model(options: TrainOptions, sight: Sight, size: tuple[int, int]) -> Pa
         augment=options.augment,
         patch_stride=options.patch_stride,
         patch_size=options.patch_size,
+        centering=options.centering,
         ignore_masks=sight.ignore_masks,
     )
 
@@ -253,7 +255,7 @@ def _new_model(options: TrainOptions, sight: Sight, size: tuple[int, int]) -> Pa
 def _fingerprint(model: Patchcore, options: TrainOptions, module: DataModule, digest_of: FileDigests) -> str:
     """Of all that decides the features: images and their copies, weights, layers, preprocessing."""
     digest = hashlib.sha256()
-    grid = (options.patch_stride, options.patch_size)
+    grid = (options.patch_stride, options.patch_size, options.centering)
     copies = options.augment and (options.augment.model_dump(), options.seed)
     facts = (options.backbone, model.model.layers, grid, model.pre_processor.spec.model_dump(), options.strict, copies)
     digest.update(json.dumps(facts).encode())
