@@ -35,8 +35,9 @@ MAHALANOBIS = f"anomalib {VERSION}'s `MHPatchcore`"
 FULL_BANK = f"{MAHALANOBIS}, in 15 batches"
 REFERENCE = "ours, `--score reference`"
 DEFAULT = "ours, `--score map-max`"
+CENTERED = "ours, `--score map-max --centering 1`"
 TUNED = "ours, `tune`"
-SIDES = (PATCHCORE, MAHALANOBIS, FULL_BANK, REFERENCE, DEFAULT, TUNED)
+SIDES = (PATCHCORE, MAHALANOBIS, FULL_BANK, REFERENCE, DEFAULT, CENTERED, TUNED)
 PEER_BATCH = 32
 """Training images a batch in anomalib's data modules, unless told otherwise."""
 FULL_BANK_BATCHES = 15
@@ -114,6 +115,8 @@ def measure(work: Work, seed: int, peer: Peer | None, wanted: Collection[str] = 
     bank = len(model.model.memory_bank)
     yield REFERENCE, figures(ours, bank)
     yield DEFAULT, figures(replace(ours, scores=ours.map_maxima), bank)
+    if CENTERED in wanted:
+        yield CENTERED, _centered(work, seed)
     if peer is None:
         return
     if PATCHCORE in wanted:
@@ -123,6 +126,14 @@ def measure(work: Work, seed: int, peer: Peer | None, wanted: Collection[str] = 
     found = mahalanobis_scores(peer, model, work.data, ours, seed, list(sizes.values())) if sizes else []
     for side, one in zip(sizes, found, strict=True):
         yield side, figures(one.scores, one.bank[0])
+
+
+def _centered(work: Work, seed: int) -> Figures:
+    model, engine = work.model(), Engine("cpu", progress=False)
+    model.seed, model.model.centering = seed, 1.0
+    engine.fit(model, work.data)
+    found = collect_scores(engine.stream(model, DataModule.dataset(work.data.test, model.pre_processor.spec)))
+    return figures(replace(found, scores=found.map_maxima), len(model.model.memory_bank))
 
 
 def measure_tuned(work: Work, seed: int, scratch: Path) -> Figures:
@@ -213,7 +224,7 @@ def main() -> None:
     options = parser.parse_args()
     kept, peer = Kept(options.scratch), Peer(options.peer_python) if options.peer_python else None
     for seed in SEEDS:
-        needed = [] if options.tuned_only else [*(asked_of(seed) if peer else (REFERENCE, DEFAULT))]
+        needed = [] if options.tuned_only else [*(asked_of(seed) if peer else (REFERENCE, DEFAULT, CENTERED))]
         needed += [TUNED] if options.tuned or options.tuned_only else []
         for work in works_of(seed, options.shared):
             if options.only in work.name:

@@ -55,7 +55,7 @@ def real_aurocs(work: Work, layouts: list[Layout], bank_size: int, weights: str 
     for view in dict.fromkeys(layout.view for layout in layouts):
         judge, model = _final(work, view, bank_size, weights)
         for layout in (one for one in layouts if one.view == view):
-            scores = judge.whole(columns_of(model, layout.layers), layout.pca)[:, -1]
+            scores = judge.whole(columns_of(model, layout.layers), layout.pca, layout.centering)[:, -1]
             found[layout] = [float(roc_auc_score(labels, one)) for one in scores]
     return found
 
@@ -126,7 +126,8 @@ def _short(one: Judged) -> str:
     layout = one.recipe.layout
     height, width = layout.view.image_size
     pca = "" if layout.pca is None else f", PCA {layout.pca.dimensions:g} a {layout.pca.whitening:g}"
-    return f"{width}x{height} /{layout.view.patch_stride}, {'+'.join(layout.layers)}{pca}, {one.recipe.score}"
+    centred = f", less {layout.centering:g} of the mean" if layout.centering else ""
+    return f"{width}x{height} /{layout.view.patch_stride}, {'+'.join(layout.layers)}{pca}{centred}, {one.recipe.score}"
 
 
 def _folder(work: Work, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,16 @@ def _options(command: Any) -> list[str]:
         names = ", ".join([*parameter.opts, *parameter.secondary_opts])
         name = parameter.name.upper() if parameter.param_type_name == "argument" else names
         meaning, _, said = parameter.help.partition("Default: ")
-        rows.append(f"| `{name}` | {_cell(meaning)} | {_cell(_default(parameter, said))} |")
+        rows.append(f"| `{name}` | {_cell(meaning + _choices(parameter))} | {_cell(_default(parameter, said))} |")
     return rows
+
+
+def _choices(parameter: Any) -> str:
+    """The words that may be given, where they are few and known; as ``--help`` shows them."""
+    kind = parameter.type_descriptor.annotation
+    if not (isinstance(kind, type) and issubclass(kind, Enum)):
+        return ""
+    return f" One of {', '.join(str(one.value) for one in kind)}."
 
 
 def _default(parameter: Any, said: str) -> str:
@@ -37,6 +46,8 @@ def _default(parameter: Any, said: str) -> str:
         return "required"
     if said:
         return said.rstrip(".")
+    if parameter.count:
+        return "off"
     switch = "off" if not parameter.secondary_opts else f"no: {parameter.secondary_opts[0]}"
     return switch if parameter.default is False else "yes" if parameter.default is True else str(parameter.default)
 

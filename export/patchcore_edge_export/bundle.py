@@ -240,6 +240,7 @@ def _model_facts(fitted: Patchcore, facts: RunFacts) -> ModelFacts:
         pca=facts.pca,
         patch_stride=facts.patch_stride,
         patch_size=facts.patch_size,
+        centering=facts.centering,
         augment=facts.augment,
         ignore_masks=fitted.ignore_masks,
     )

@@ -112,6 +112,13 @@ def train(
         typer.Option(help="Pixels from patch to patch, such as 8 or 16. Default: the first layer's."),
     ] = None,
     patch_size: Annotated[int, typer.Option(help="Cells of a layer averaged into one, per side: 1, 3, 5.")] = 3,
+    centering: Annotated[
+        float,
+        typer.Option(
+            help="Take so much of what all places of a photo have in common off each of them, from 0 to 1: good parts "
+            "of another lot or lamp, whose photos differ as a whole, look more alike then."
+        ),
+    ] = 0.0,
     augment: Annotated[
         str | None,
         typer.Option(
@@ -163,6 +170,7 @@ def train(
         outliers=parse_outliers(outliers),
         patch_stride=patch_stride,
         patch_size=patch_size,
+        centering=centering,
         augment=parse_augment(augment, augment_copies),
         sight=SightOptions(parse_depth(bit_depth), as_roi(roi), as_masks(ignore_mask)),
     )

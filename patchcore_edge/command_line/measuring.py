@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -139,12 +140,35 @@ def _print_figures(found: Evaluation, report: Path, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
         return
-    for name, value in vars(found).items():
-        if value is not None and name != "groups":
-            typer.echo(f"{name:18} {value:.4f}" if isinstance(value, float) else f"{name:18} {value}")
+    for words, value in _rows(found):
+        if value is not None:
+            typer.echo(f"{words:42} {value}")
     for group in found.groups or ():
         typer.echo(
             f"batch {group.group or '?'}: {group.rejected} of {group.good} good rejected, "
             f"{group.found} of {group.defective} defective found"
         )
     typer.echo(f"Wrote {report}.")
+
+
+def _rows(found: Evaluation) -> Iterator[tuple[str, str | None]]:
+    """What is measured, in words, and its value; None of what the data cannot tell."""
+    yield "test images", f"{found.images}: {found.good} good, {found.defective} defective"
+    yield "threshold in use", _number(found.threshold, ".4g")
+    yield "  good parts rejected", _number(found.false_reject_rate, ".1%")
+    yield "  defects found (recall)", _number(found.recall, ".1%")
+    yield "  F1", _number(found.f1)
+    yield "image AUROC", _number(found.image_auroc)
+    yield "image AUPR", _number(found.image_aupr)
+    yield "pixel AUROC", _number(found.pixel_auroc)
+    yield "AUPRO", _number(found.aupro)
+    if found.pixel_auroc is not None:
+        yield "  these two are over", f"{found.pixel_images} images, {found.pixel_masks} of them with a mask"
+    # Of any threshold: the test images say how well the scores tell good from bad, and choose none.
+    yield "found where 1 % of these good are rejected", _number(found.recall_at_1, ".1%")
+    yield "found where 5 % of these good are rejected", _number(found.recall_at_5, ".1%")
+    yield "best F1 of any threshold", _number(found.image_f1_max)
+
+
+def _number(value: float | None, how: str = ".4f") -> str | None:
+    return None if value is None else f"{value:{how}}"

@@ -32,18 +32,18 @@ _LAYOUTS = (
     "MVTec AD layout or VisA's, a folder of good images, a list of files (CSV, Parquet), or tar shards; a path or a "
     "URL; see docs/data.md."
 )
-DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS, parser=as_data)]
+DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS, parser=as_data, metavar="DATA")]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help=f"Default: what `train` was given. {_LAYOUTS}", parser=as_data, metavar="DATA"),
+    typer.Option("--data", help=f"{_LAYOUTS} Default: what `train` was given.", parser=as_data, metavar="DATA"),
 ]
-RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
+RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.", metavar="RUN")]
 TestData = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="Default: what `train` was given. MVTec AD layout, of which test/good and test/<defect> are enough; "
-        "VisA's; a list; or tar shards.",
+        help="MVTec AD layout, of which test/good and test/<defect> are enough; VisA's; a list; or tar shards. "
+        "Default: what `train` was given.",
         parser=as_data,
         metavar="DATA",
     ),

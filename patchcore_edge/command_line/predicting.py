@@ -23,7 +23,9 @@ def predict(
     run: RunArgument,
     images: Annotated[
         Path,
-        typer.Argument(help="An image, a folder of images, a list of files, or tar shards.", parser=as_data),
+        typer.Argument(
+            help="An image, a folder of images, a list of files, or tar shards.", parser=as_data, metavar="IMAGES"
+        ),
     ],
     output: OutputOption = None,
     device: TorchDevice = "auto",

@@ -92,6 +92,7 @@ class Patchcore(nn.Module):
         pca: the feature space that ``fit`` finds; the features as they are when absent.
         patch_stride: pixels from patch to patch; as the first layer has them when absent.
         patch_size: side of the square of a layer's cells that are averaged into one: 1, 3, 5 …
+        centering: share of an image's mean features that is taken off its patches, in [0, 1].
         augment: what further pictures of each training image vary, which go into the pool too; none when absent.
         ignore_masks: polygons in fractions of the frame within which nothing counts: their patches are in no bank and
             have no score.
@@ -125,6 +126,7 @@ class Patchcore(nn.Module):
         pca: PcaOptions | None = None,
         patch_stride: int | None = None,
         patch_size: int = 3,
+        centering: float = 0.0,
         augment: AugmentOptions | None = None,
         ignore_masks: Masks = (),
     ) -> None:
@@ -149,6 +151,7 @@ class Patchcore(nn.Module):
             patch_stride=patch_stride,
             patch_size=patch_size,
             image_size=size,
+            centering=centering,
         )
         self.pca, self.augment = pca, augment
         extractor = self.model.feature_extractor

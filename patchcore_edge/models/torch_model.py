@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from patchcore_edge_runtime.bundle.recipe import ScoreRule
-from patchcore_edge_runtime.errors import CheckpointError
+from patchcore_edge_runtime.errors import CheckpointError, ConfigError
 from patchcore_edge_runtime.validation import one_of
 
 from .anomaly_map import AnomalyMapGenerator
+from .centering import centered
 from .feature_space import FeatureSpace
 from .k_center_greedy import KCenterGreedy
 from .neighbors import nearest
@@ -41,6 +42,7 @@ class PatchcoreModel(PatchEmbedder):
         patch_stride: pixels from patch to patch; finer layers are averaged, coarser ones interpolated.
         patch_size: side of the square of a layer's cells that are averaged into one, odd.
         image_size: (height, width) in pixels; only networks that take one size need it, see ``TimmFeatureExtractor``.
+        centering: share of an image's mean features that is taken off its patches, in [0, 1].
 
     Attributes:
         layers: from the first of the network to the last; without a stride the first sets the grid of patches.
@@ -85,13 +87,16 @@ class PatchcoreModel(PatchEmbedder):
         patch_stride: int | None = None,
         patch_size: int = 3,
         image_size: tuple[int, int] | None = None,
+        centering: float = 0.0,
     ) -> None:
         super().__init__(
             layers, backbone, pre_trained, patch_stride=patch_stride, patch_size=patch_size, image_size=image_size
         )
+        if not 0 <= centering <= 1:
+            raise ConfigError(f"The centering is {centering}; give a share from 0 to 1.")
         one_of("score", str(score), tuple(map(str, ScoreRule)))
         self.score = ScoreRule(score)
-        self.num_neighbors = num_neighbors
+        self.num_neighbors, self.centering = num_neighbors, centering
         self.anomaly_map_generator = AnomalyMapGenerator()
         self.register_buffer("memory_bank", torch.empty(0))
         self.register_buffer("space_mean", torch.empty(0))
@@ -137,6 +142,10 @@ class PatchcoreModel(PatchEmbedder):
             return flat
         size = (input_tensor.shape[-2], input_tensor.shape[-1])
         return self.score_patches(flat.reshape(batch, height * width, -1), (height, width), size)
+
+    def embed(self, input_tensor: Tensor) -> Tensor:
+        """``[N,3,H,W]`` normalised images → ``[N,D,h,w]`` patch features, pooled, merged and centred."""
+        return centered(super().embed(input_tensor), self.centering, self.ignored)
 
     def score_patches(self, patches: Tensor, grid: tuple[int, int], image_size: tuple[int, int]) -> InferenceBatch:
         """Score images by their patch features.

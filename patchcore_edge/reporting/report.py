@@ -118,7 +118,7 @@ def write_outliers(path: Path, title: str, outliers: Outliers, image: Callable[[
     pictures = [
         _Picture(
             f"{names[i]} · distance {outliers.distances[i]:#.4g}",
-            _heat(image(i), grid, span),
+            _heat(image(i), grid, span, _highest(grid)),
         )
         for i, grid in ((i, outliers.patches[i].reshape(outliers.grid)) for i in shown)
     ]
@@ -243,6 +243,13 @@ def _picture(
         wrong = "" if flagged == defective else "missed" if defective else "rejected"
     title = f"{name} · {scores.scores[index]:#.4g}"
     return _Picture(title, _heat(view.pixels, view.anomaly_map, span, view.mask), verdict, wrong)
+
+
+def _highest(grid: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The place of the largest value alone; nothing where none is above zero."""
+    place = np.zeros(grid.shape, np.bool_)
+    place.flat[int(grid.argmax())] = grid.max() > 0
+    return place
 
 
 def _heat(

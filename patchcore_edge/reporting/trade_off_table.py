@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from patchcore_edge_runtime.bundle.manifest import CalibrationFacts, TradeOffPoint
+from patchcore_edge_runtime.bundle.manifest import CalibrationFacts
 
 from ..metrics.scores import Scores
 
 __all__ = ["Choice", "broken_promise", "choices", "few"]
 
 _ROWS = 12
-_SAME = 1e-6
 _DOUBT = 0.01
 
 
@@ -44,21 +43,9 @@ def choices(facts: CalibrationFacts, threshold: float, scores: Scores) -> list[C
 
     Args:
         facts: of the calibration.
-        threshold: in use, of the raw image score.
+        threshold: in use, of the raw image score: the one that the calibration set.
         scores: of the test images.
     """
-    if not facts.trade_off:
-        return []
-    points = list(facts.trade_off)
-    if not any(_is_same(point.threshold, threshold) for point in points):
-        points.append(
-            TradeOffPoint(
-                threshold=threshold,
-                expected_fpr=facts.supported_fpr,
-                fpr_upper_bound=facts.fpr_upper_bound,
-                synthetic_recall=facts.synthetic_recall,
-            )
-        )
     good, defective = scores.scores[~scores.labels], scores.scores[scores.labels]
     return [
         Choice(
@@ -69,9 +56,9 @@ def choices(facts: CalibrationFacts, threshold: float, scores: Scores) -> list[C
             point.labelled_recall,
             _share_above(good, point.threshold),
             _share_above(defective, point.threshold),
-            _is_same(point.threshold, threshold),
+            point.threshold == threshold,
         )
-        for point in sorted(points, key=lambda point: point.threshold)
+        for point in facts.choices(threshold)
     ]
 
 
@@ -102,10 +89,6 @@ def broken_promise(facts: CalibrationFacts, rejected: int, good: int) -> str:
         f"{facts.fpr_upper_bound:.1%}: the test parts are not like those that the threshold comes from. Look for "
         "another lot, lamp or camera, and calibrate with good parts of each."
     )
-
-
-def _is_same(one: float, other: float) -> bool:
-    return abs(one - other) <= _SAME * max(abs(one), abs(other))
 
 
 def _share_above(values: NDArray[np.float32], threshold: float) -> float | None:

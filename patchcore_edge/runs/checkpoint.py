@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -84,6 +84,7 @@ class RunFacts(BaseModel):
         pca: what the feature space keeps; the features as they are when absent.
         patch_stride: pixels from patch to patch; as the first layer has them when absent.
         patch_size: side of the square of a layer's cells that are averaged into one.
+        centering: share of an image's mean features that is taken off its patches.
         augment: what the bank's further pictures of each image vary; none when absent.
         ignore_masks: polygons in fractions of the frame that the bank has not seen.
     """
@@ -115,6 +116,7 @@ class RunFacts(BaseModel):
     pca: PcaOptions | None = None
     patch_stride: PositiveInt | None = None
     patch_size: PositiveInt = 3
+    centering: float = Field(default=0.0, ge=0, le=1)
     augment: AugmentOptions | None = None
     ignore_masks: Masks = ()
     tools: dict[str, str]
@@ -195,6 +197,7 @@ def load_run(folder: Path) -> tuple[Patchcore, RunFacts]:
         pca=facts.pca,
         patch_stride=facts.patch_stride,
         patch_size=facts.patch_size,
+        centering=facts.centering,
         augment=facts.augment,
         ignore_masks=facts.ignore_masks,
     )

@@ -87,6 +87,7 @@ def save_fitted(
         pca=model.pca,
         patch_stride=model.model.patch_stride,
         patch_size=model.model.patch_size,
+        centering=model.model.centering,
         augment=model.augment,
         ignore_masks=model.ignore_masks,
         patches=model.pool_size,

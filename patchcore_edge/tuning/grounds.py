@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from .look import Pictures, columns_of, whole_pool
 from .recipe import Layout
 from .samples import Defects, made_defects
 
-__all__ = ["JUDGED", "found_folds", "pictures_of"]
+__all__ = ["JUDGED", "Folds", "found_folds", "pictures_of"]
 
 JUDGED = 120
 """Good images that recipes are judged on, at most."""
@@ -38,6 +39,19 @@ _MOST_PER_IMAGE = 6
 _FOLDS = 3
 _CELL = 8
 """Pixels of the default size: side of the smallest defect."""
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """Good images that are judged by banks which have not seen them.
+
+    Attributes:
+        images: the places of each fold's images.
+        by_lot: whether folds are of whole batches, or of stretches of files as neighbours are alike.
+    """
+
+    images: list[NDArray[np.int64]]
+    by_lot: bool
 
 
 @contextmanager
@@ -91,7 +105,7 @@ def _defects(
 
 def found_folds(
     model: Patchcore, layout: Layout, pictures: Pictures, engine: Engine, seed: int, say: Callable[[str], None]
-) -> list[NDArray[np.int64]]:
+) -> Folds:
     """The good images of each fold: parts and batches whole; stretches of files where neighbours are alike.
 
     Args:
@@ -112,14 +126,14 @@ def found_folds(
         say(str(parts))
         parted = folds(units_of(parts.part, batches), seed, _FOLDS)
         if batches:
-            return parted
+            return Folds(parted, len(set(batches)) > 1)
         columns = columns_of(model, layout.layers)
         scores = _scores(pool, grid, spec.input_size, parted, columns, seed, model.counted_rows)
     shift = find_shift(scores, [path_text(item.path.name) for item in pictures.good])
     if shift is None:
-        return parted
+        return Folds(parted, False)
     say(f"{shift} Recipes are judged on stretches of files that no bank has seen.")
-    return folds(units_of(parts.part, stretches_of(len(pictures.good))), seed, _FOLDS)
+    return Folds(folds(units_of(parts.part, stretches_of(len(pictures.good))), seed, _FOLDS), True)
 
 
 def _scores(

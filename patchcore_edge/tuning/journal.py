@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from patchcore_edge_runtime.errors import CheckpointError, cannot_write
 
+from .grounds import Folds
 from .judge import Found
 from .recipe import Layout
 
@@ -57,19 +57,21 @@ class Journal:
         """Keep what was found, whole or not at all."""
         self._save(self._named(layout.model_dump_json()), vars(found))
 
-    def folds(self) -> list[NDArray[np.int64]] | None:
+    def folds(self) -> Folds | None:
         """The folds that were found before."""
         if not self._used:
             return None
         try:
             with self._named("folds").open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                return [np.asarray(arrays[name], np.int64) for name in sorted(arrays.files)]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+                images = [arrays[name] for name in sorted(arrays.files) if name.startswith("fold")]
+                return Folds([np.asarray(fold, np.int64) for fold in images], bool(arrays["by_lot"]))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
-    def keep_folds(self, folds: Sequence[NDArray[np.int64]]) -> None:
+    def keep_folds(self, folds: Folds) -> None:
         """Keep the folds: what is judged by others cannot be compared."""
-        self._save(self._named("folds"), {f"fold{place:03d}": fold for place, fold in enumerate(folds)})
+        images = {f"fold{place:03d}": fold for place, fold in enumerate(folds.images)}
+        self._save(self._named("folds"), {**images, "by_lot": np.array(folds.by_lot)})
 
     def discard(self) -> None:
         """The search is done."""

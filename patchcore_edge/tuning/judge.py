@@ -17,6 +17,7 @@ from torch import Tensor
 from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 
 from ..models.anomaly_map import AnomalyMapGenerator
+from ..models.centering import CenteredPool
 from ..models.feature_space import FeatureSpace, pool_moments, pool_origin, projected
 from ..models.images_pool import ImagesPool, counted_only
 from ..models.k_center_greedy import KCenterGreedy, Pool, pool_rows, products
@@ -133,8 +134,8 @@ class Judge:
         self._centers = [middles(p, s) for p, s in zip(seen.grid, seen.image_size, strict=True)]
 
     @torch.inference_mode()
-    def __call__(self, columns: NDArray[np.int64], pca: PcaOptions | None) -> Found:
-        """Judge some columns of the features in a feature space."""
+    def __call__(self, columns: NDArray[np.int64], pca: PcaOptions | None, centering: float = 0.0) -> Found:
+        """Judge some columns of the features in a feature space, less a share of their mean in each image."""
         seen, sizes = self._seen, (len(RULES), len(SHARES))
         reals = 0 if seen.real is None else len(seen.real) // seen.patches
         good, defects, real = (
@@ -142,10 +143,12 @@ class Judge:
         )
         located = np.zeros((len(SHARES), len(seen.sources)), np.float32)
         dimensions = 0
+        own_pools = (self._pool(pool, columns, centering) for pool in (seen.good, seen.defects, seen.real))
+        good_pool, defects_pool, real_pool = own_pools
         for number, fold in enumerate(self._folds):
-            bank = self._bank(ColumnsPool(seen.good, columns), fold, pca)
+            bank = self._bank(good_pool, fold, pca)
             dimensions, backgrounds = bank.dimensions, []
-            for places, distances in bank.distances(ColumnsPool(seen.good, columns), fold, seen.patches):
+            for places, distances in bank.distances(good_pool, fold, seen.patches):
                 scores, maps = self._scored(distances)
                 good[:, :, places] = scores
                 backgrounds.append(maps.flatten(2))
@@ -155,29 +158,31 @@ class Judge:
                 else torch.zeros(len(SHARES), 1, device=self._device)
             )
             own = np.flatnonzero(np.isin(seen.sources, fold))
-            for places, distances in bank.distances(ColumnsPool(seen.defects, columns), own, seen.patches):
+            for places, distances in bank.distances(defects_pool, own, seen.patches):
                 scores, maps = self._scored(distances)
                 defects[:, :, places] = scores
                 coverage = torch.from_numpy(seen.coverage[places]).to(self._device)
                 located[:, places] = _located(maps.flatten(2), background, coverage)
-            if number == 0 and seen.real is not None:
-                for places, distances in bank.distances(
-                    ColumnsPool(seen.real, columns), np.arange(reals), seen.patches
-                ):
+            if number == 0:
+                for places, distances in bank.distances(real_pool, np.arange(reals), seen.patches):
                     real[:, :, places] = self._scored(distances)[0]
         return Found(good, defects, real, located, dimensions)
 
     @torch.inference_mode()
-    def whole(self, columns: NDArray[np.int64], pca: PcaOptions | None) -> NDArray[np.float32]:
+    def whole(self, columns: NDArray[np.int64], pca: PcaOptions | None, centering: float = 0.0) -> NDArray[np.float32]:
         """``[R, S, r]`` scores of the labelled images by a bank of all good ones."""
         assert self._seen.real is not None
-        bank = self._bank(ColumnsPool(self._seen.good, columns), np.zeros(0, np.int64), pca)
-        labelled = ColumnsPool(self._seen.real, columns)
+        bank = self._bank(self._pool(self._seen.good, columns, centering), np.zeros(0, np.int64), pca)
+        labelled = self._pool(self._seen.real, columns, centering)
         count = len(labelled) // self._seen.patches
         scores = np.zeros((len(RULES), len(SHARES), count), np.float32)
         for places, distances in bank.distances(labelled, np.arange(count), self._seen.patches):
             scores[:, :, places] = self._scored(distances)[0]
         return scores
+
+    def _pool(self, pool: Pool | None, columns: NDArray[np.int64], centering: float) -> Pool:
+        some = ColumnsPool(self._seen.good[:0] if pool is None else pool, columns)
+        return CenteredPool(some, self._seen.patches, centering, self._seen.counted) if centering else some
 
     def _bank(self, pool: Pool, fold: NDArray[np.int64], pca: PcaOptions | None) -> _Bank:
         others: Pool = ImagesPool(pool, np.setdiff1d(np.arange(self._seen.images), fold), self._seen.patches)

@@ -61,6 +61,7 @@ def view_model(
     sight: Sight,
     layers: Sequence[str] | None = None,
     score: ScoreRule = ScoreRule.REFERENCE,
+    centering: float = 0.0,
 ) -> Patchcore:
     """The network of a view, with some of its layers (all when None) and no bank."""
     return Patchcore(
@@ -72,6 +73,7 @@ def view_model(
         weights=weights_file(view.backbone, weights),
         score=score,
         patch_stride=view.patch_stride,
+        centering=centering,
         ignore_masks=sight.ignore_masks,
     )
 

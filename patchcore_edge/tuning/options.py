@@ -97,6 +97,7 @@ def train_options(base: TrainOptions, recipe: Recipe) -> TrainOptions:
         image_size=layout.view.image_size,
         patch_stride=layout.view.patch_stride,
         pca=layout.pca,
+        centering=layout.centering,
         score=recipe.score,
         coreset_size=recipe.bank_size,
         coreset_sampling_ratio=None,
@@ -116,6 +117,8 @@ def train_command(base: TrainOptions, recipe: Recipe, data: Path) -> str:
     ]
     if layout.pca is not None:
         words += ["--pca", f"{layout.pca.dimensions:g}", "--whitening", f"{layout.pca.whitening:g}"]
+    if layout.centering:
+        words += ["--centering", f"{layout.centering:g}"]
     for name, value in _said(base).items():
         words += [name, str(value)]
     for polygon in base.sight.ignore_masks:

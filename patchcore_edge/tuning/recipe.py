@@ -8,10 +8,12 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from patchcore_edge_runtime.bundle.recipe import PcaOptions, ScoreRule
 
-__all__ = ["RULES", "Layout", "Recipe", "View", "layer_sets", "spaces", "views"]
+__all__ = ["CENTERINGS", "RULES", "Layout", "Recipe", "View", "layer_sets", "spaces", "views"]
 
 RULES = (ScoreRule.MAP_MAX, ScoreRule.TOP_K, ScoreRule.PATCH_MAX, ScoreRule.REFERENCE)
 """In the order in which they are preferred where nothing speaks against it."""
+CENTERINGS = (0.5, 1.0)
+"""Shares of an image's own mean that are taken off its patches where good parts differ from lot to lot."""
 _FINEST, _COARSEST = 4, 16
 """Pixels from cell to cell of the layers that are tried: finer ones see edges only, coarser ones no small defect."""
 _LARGE, _HUGE = 320 * 320, 448 * 448
@@ -47,13 +49,14 @@ class View(BaseModel):
 
 
 class Layout(BaseModel):
-    """What one coreset is chosen for: some layers of a view, in a feature space."""
+    """What one coreset is chosen for: some layers of a view, centred or not, in a feature space."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     view: View
     layers: tuple[str, ...]
     pca: PcaOptions | None = None
+    centering: float = 0.0
 
 
 class Recipe(BaseModel):
@@ -69,11 +72,18 @@ class Recipe(BaseModel):
     score: ScoreRule
     bank_size: PositiveInt
 
+    @property
+    def plain(self) -> Recipe:
+        """The same with features that are not centred."""
+        return self.model_copy(update={"layout": self.layout.model_copy(update={"centering": 0.0})})
+
     def __str__(self) -> str:
         layout = self.layout
         space = "features as they are" if layout.pca is None else f"PCA {layout.pca.dimensions:g}"
         if layout.pca is not None and layout.pca.whitening:
             space += f" whitened by {layout.pca.whitening:g}"
+        if layout.centering:
+            space += f" less {layout.centering:g} of their mean"
         return f"{layout.view}; {' + '.join(layout.layers)}, {space}, bank of {self.bank_size:,}, {self.score}"
 
 

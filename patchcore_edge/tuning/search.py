@@ -21,12 +21,14 @@ from .journal import Journal
 from .judge import SHARES, Found, Judge, Seen
 from .look import Pictures, columns_of, seen, view_model
 from .operations import operations
-from .recipe import RULES, Layout, Recipe, View, layer_sets, spaces
+from .recipe import CENTERINGS, RULES, Layout, Recipe, View, layer_sets, spaces
 
 __all__ = ["Search", "SearchOptions"]
 
 _CARRIED = 8
 """Layouts that are tried at a further size: the best ones of the sizes before."""
+_CENTERED = 4
+"""Layouts that are tried centred as well: the best ones."""
 _TRUST = 0.05
 """Standard deviation between what synthetic and real defects make of a recipe's gain (docs/tuning.md)."""
 
@@ -40,6 +42,7 @@ class SearchOptions:
         judged_bank: of a fold's whole bank.
         seed: of the coresets.
         weights: see ``weights_file``.
+        by_lot: whether good images differ from lot to lot, and centred features are tried.
         deadline: ``time.monotonic`` after which nothing new is begun; None for never.
     """
 
@@ -47,6 +50,7 @@ class SearchOptions:
     judged_bank: int
     seed: int
     weights: str | None
+    by_lot: bool
     deadline: float | None
 
 
@@ -78,7 +82,7 @@ class Search:
         self._sources, self._kinds = self.pictures.defects.sources, self.pictures.defects.kinds
 
     def run(self, views: Sequence[View], say: Callable[[str], None]) -> None:
-        """Judge the layouts of some views: all of each backbone's first, the best of those at the others."""
+        """Judge the layouts of some views: all of each backbone's first, the best at the others, then those centred."""
         known: set[str] = set()
         with tqdm(desc="recipes", unit="recipe", disable=None if self.engine.progress else True) as bar:
             for view in views:
@@ -88,8 +92,29 @@ class Search:
                 known.add(view.backbone)
                 bar.total = len(self.found) + len(layouts)
                 self._judge(view, layouts, bar)
+            for view, layouts in self._centered_best().items():
+                if self._late():
+                    break
+                bar.total = len(self.found) + len(layouts)
+                self._judge(view, layouts, bar)
         if self.stopped:
             say(f"The time limit is reached: {len(self.found)} layouts of features were judged.")
+
+    def _centered(self, layout: Layout) -> list[Layout]:
+        """What of a layout is tried besides: nothing where good images do not differ from lot to lot."""
+        shares = CENTERINGS if self.options.by_lot else ()
+        return [layout.model_copy(update={"centering": share}) for share in shares]
+
+    def _centered_best(self) -> dict[View, list[Layout]]:
+        """By view the best layouts, centred, that were not judged yet."""
+        best: dict[Layout, float] = {}
+        for one in self.judged():
+            layout = one.recipe.plain.layout
+            best[layout] = max(best.get(layout, 0.0), one.evidence.value)
+        found: dict[View, list[Layout]] = {}
+        for layout in sorted(best, key=lambda layout: -best[layout])[:_CENTERED]:
+            found.setdefault(layout.view, []).extend(one for one in self._centered(layout) if one not in self.found)
+        return {view: layouts for view, layouts in found.items() if layouts}
 
     def judged(self) -> list[Judged]:
         """Every recipe, with what speaks for it."""
@@ -102,7 +127,7 @@ class Search:
             for pca in spaces()
         ]
         if not carried:
-            return everything
+            return [everything[0], *self._centered(everything[0]), *everything[1:]]
         own = [one for one in self.judged() if one.recipe.layout.view.backbone == view.backbone]
         best: dict[tuple[object, ...], float] = {}
         for one in own:
@@ -149,7 +174,7 @@ class Search:
         model = view_model(view, self.options.weights, self.pictures.sight)
         with seen(view, model, self.pictures, self.engine) as features:
             judge = self._judge_of(features)
-            yield lambda layout: judge(columns_of(model, layout.layers), layout.pca)
+            yield lambda layout: judge(columns_of(model, layout.layers), layout.pca, layout.centering)
 
     @property
     def _sizes(self) -> tuple[int, int, int]:

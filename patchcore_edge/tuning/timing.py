@@ -45,7 +45,7 @@ def _measured(
 
 def _stand_in(recipe: Recipe, dimensions: int, weights: str | None, sight: Sight) -> Patchcore:
     layout = recipe.layout
-    model = view_model(layout.view, weights, sight, layout.layers, recipe.score)
+    model = view_model(layout.view, weights, sight, layout.layers, recipe.score, layout.centering)
     length = model.model.embedding_dim
     generator = torch.Generator().manual_seed(0)
     if layout.pca is not None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from patchcore_edge_runtime.atomic_folder import require_replaceable
 from patchcore_edge_runtime.errors import ConfigError
@@ -31,8 +30,8 @@ from ..jobs.train import train_run
 from ..models.feature_extractor import layer_strides, size_step
 from ..plugins import Meter, load_meter
 from ..runs.checkpoint import RUN_FILE, RunFacts
-from .choice import Cost, Judged, choose, finalists
-from .grounds import JUDGED, found_folds, pictures_of
+from .choice import Cost, Judged, choose, finalists, to_beat
+from .grounds import JUDGED, Folds, found_folds, pictures_of
 from .journal import Journal
 from .look import Pictures, columns_of, view_model
 from .options import TuneOptions, train_options
@@ -44,7 +43,7 @@ from .tune_page import write_outcome
 
 __all__ = ["TuneResult", "search_recipes", "tune_run"]
 
-_JUDGED_BY = 3
+_JUDGED_BY = 4
 """Counted up where pictures, defects or their measures change: no search goes on with what was judged by others."""
 _FINALISTS = 6
 _TRIED_SIDES = (384, 512, 256)
@@ -213,14 +212,15 @@ def _prepared(
     model = view_model(first, options.train.weights, pictures.sight)
     grid = model.model.patch_grid(first.image_size)
     parted = _folds(journal.folds())
-    if not parted:
+    if parted is None:
         parted = _folds(found_folds(model, default, pictures, engine, seed, say))
+    assert parted is not None
     journal.keep_folds(parted)
     patches = grid[0] * grid[1]
-    rest = len(pictures.good) - len(parted[0])
+    rest = len(pictures.good) - len(parted.images[0])
     search = Search(
         pictures,
-        parted,
+        parted.images,
         journal,
         engine,
         SearchOptions(
@@ -228,6 +228,7 @@ def _prepared(
             judged_bank=options.train.bank_size(rest * patches, model.model.embedding_dim),
             seed=seed,
             weights=options.train.weights,
+            by_lot=parted.by_lot,
             deadline=deadline,
         ),
     )
@@ -235,9 +236,11 @@ def _prepared(
     return search, usual, len(columns_of(model, default.layers))
 
 
-def _folds(own: list[NDArray[np.int64]] | None) -> list[NDArray[np.int64]]:
-    """The first process's folds, none where it has none."""
-    return [np.array(fold, np.int64) for fold in ranks().first_value([fold.tolist() for fold in own or ()])]
+def _folds(own: Folds | None) -> Folds | None:
+    """The first process's folds, None where it has none."""
+    plain = None if own is None else ([fold.tolist() for fold in own.images], own.by_lot)
+    found = ranks().first_value(plain)
+    return None if found is None else Folds([np.array(fold, np.int64) for fold in found[0]], found[1])
 
 
 def _chosen(
@@ -250,7 +253,8 @@ def _chosen(
 ) -> Outcome:
     judged = search.judged()
     default = next(one for one in judged if one.recipe == usual[0])
-    named = finalists(judged, default, _FINALISTS)
+    basis = to_beat(judged, default)
+    named = list({id(one): one for one in (default, *finalists(judged, basis, _FINALISTS))}.values())
     say(f"{len(judged)} recipes were judged; the graphs of {len(named)} are compiled and timed on {options.device}.")
     measured = [
         (
@@ -262,7 +266,7 @@ def _chosen(
         for one in named
     ]
     costs: list[tuple[Judged, Cost]] = [(one, of[options.precision]) for one, of in measured]
-    found = choose(costs, default, options.limits)
+    found = choose(costs, basis, options.limits)
     if found is None:
         fastest = min(costs, key=lambda pair: pair[1].milliseconds)[1]
         raise ConfigError(

@@ -113,11 +113,12 @@ def _words(recipe: Recipe) -> dict[str, str]:
     height, width = layout.view.image_size
     pca = layout.pca
     whitened = f", a {pca.whitening:g}" if pca is not None and pca.whitening else ""
+    centred = f", less {layout.centering:g} of the mean" if layout.centering else ""
     return {
         "backbone": layout.view.backbone,
         "layers": " + ".join(layout.layers),
         "pixels": f"{width}x{height}, /{layout.view.patch_stride}",
-        "space": "–" if pca is None else f"PCA {pca.dimensions:g}{whitened}",
+        "space": (f"PCA {pca.dimensions:g}{whitened}" if pca else "–") + centred,
         "score": str(recipe.score),
         "bank": f"{recipe.bank_size:,}",
     }

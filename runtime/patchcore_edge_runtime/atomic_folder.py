@@ -29,7 +29,7 @@ def replace_text(file: Path, text: str) -> None:
 def require_replaceable(target: Path, marker: str) -> None:
     """Raise ``CheckpointError`` where ``atomic_folder`` would, before hours of work go into what cannot be written."""
     if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
+        raise CheckpointError(f"{target} is there and has no {marker}, so it is not replaced; choose another place.")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import errno
 import inspect
 import math
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -70,7 +71,11 @@ class _Command(TyperCommand):
                 ctx.fail(f"{_called(parameter)} is empty; give a value (is a variable of the shell not set?).")
             if times > 1 and isinstance(parameter, TyperOption) and not (parameter.multiple or parameter.count):
                 ctx.fail(_twice(parameter, times))
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = _in_our_words(error.message)
+            raise
         self._look_at_values(ctx, words)
         return rest
 
@@ -85,6 +90,12 @@ class _Command(TyperCommand):
                 ctx.fail(f"- as the {name} is no file here; give a path.")
             if name in paths and isinstance(value, str | Path) and (home := home_path(value)) != str(value):
                 ctx.params[name] = Path(home)
+
+
+def _in_our_words(message: str) -> str:
+    """What typer says of a word, without the grammar of whoever checks it."""
+    message = re.sub(r"Value error, |, unable to parse string as an? \w+", "", message)
+    return message.replace("Input should be", "it should be")
 
 
 def _called(parameter: Any) -> str:

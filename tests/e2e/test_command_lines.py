@@ -60,6 +60,15 @@ def test_the_commands_page_is_what_the_programs_say_of_themselves() -> None:
     assert page == module["document"](), "run: python docs/write_commands.py"
 
 
+def test_the_commands_page_says_what_each_option_means_and_which_words_it_takes() -> None:
+    page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = [row.strip("| ").split(" | ") for row in page.splitlines() if row.startswith("| `")]
+    assert len(rows) > 150
+    assert [row for row in rows if not row[1].strip()] == []
+    for option, words in (("--log-format", "text, json"), ("--hint", "latency, throughput"), ("--format", "onnx")):
+        assert [row for row in rows if row[0] == f"`{option}`" and f"{words}." in row[1]], option
+
+
 @pytest.mark.parametrize("program", ["patchcore_edge", "patchcore_edge_runtime"])
 def test_an_unknown_option_is_a_usage_error(program: str) -> None:
     assert run_cli("--no-such-option", program=program).returncode == 2

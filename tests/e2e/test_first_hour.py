@@ -5,10 +5,14 @@ README and the site's first page show commands of that page and no others, so th
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -22,6 +26,8 @@ INSTALLS = re.compile(r"^(\. \.venv|python3 -m venv|pip install|make (demo|wheel
 """What makes an environment: ``test_distributions.py``, ``test_boundary.py`` and ``make venv`` itself do that."""
 WITHOUT_A_CAMERA = {"-s 0 --show --save-ng ng": "-s later --save-ng ng"}
 """What stands for the reader's camera and screen: the photos that were not fitted on."""
+FOR_GOOD = "patchcore-edge-runtime run -c line.toml"
+"""The page's last command, which runs until Ctrl-C."""
 PHOTOS, LATER = 24, 6
 
 
@@ -51,7 +57,8 @@ def script() -> str:
     for written, here in WITHOUT_A_CAMERA.items():
         assert text.count(written) == 1, "the page shows a camera once"
         text = text.replace(written, here)
-    return f"set -e\n{text}"
+    assert text.splitlines()[-1] == FOR_GOOD
+    return "set -e\n" + text.rpartition(FOR_GOOD)[0]
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +96,30 @@ def test_the_commands_of_the_page_make_a_line(programs: Path, tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "ng").rglob("*.json")], "the scratched part is in ng"
     assert "line.toml is in order" in done.stdout
     assert len((tmp_path / "results" / "results.jsonl").read_text().splitlines()) == LATER + 1
+    judged = judged_by_the_line(tmp_path, environment)
+    assert [(Path(record["name"]).name, record["verdict"]) for record in judged] == [("scratched.png", "NG")]
+    assert [path.name for path in (tmp_path / "archive").rglob("*.json")], "what was not OK is kept"
+
+
+def judged_by_the_line(folder: Path, environment: dict[str, str]) -> list[dict[str, object]]:
+    """The records of the page's line: a picture comes into its folder, is judged, and somebody presses Ctrl-C."""
+    records = folder / "results.jsonl"
+    with subprocess.Popen(FOR_GOOD.split(), cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as line:
+        assert line.stderr is not None
+        said = []
+        for row in line.stderr:
+            said.append(row)
+            if "It goes on until Ctrl-C" in row:
+                break
+        shutil.copy(folder / "later" / "scratched.png", folder / "incoming" / "scratched.png")
+        for _ in range(2000):
+            if line.poll() is not None or (records.exists() and records.read_text().endswith("\n")):
+                break
+            time.sleep(0.05)
+        line.send_signal(signal.SIGINT)
+        said += line.stderr.readlines()
+    assert line.returncode == 0, "".join(said)
+    return [json.loads(row) for row in records.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("page", OTHERS)

@@ -33,6 +33,11 @@ RECIPES = {
         {"score": ScoreRule.MAP_MAX, "pca": WHITE},
         GraphOptions(precision="int8", search="fast"),
     ),
+    "map's maximum, centred, INT8": (
+        {"score": ScoreRule.MAP_MAX, "centering": 1.0},
+        GraphOptions(precision="int8", search="fast"),
+    ),
+    "eq. 7, half centred and whitened": ({"pca": WHITE, "centering": 0.5}, GraphOptions(search="fast")),
     "largest distances, whitened, patches farther apart": (
         {"score": ScoreRule.TOP_K, "pca": WHITE, "layers": ("layer2",), "patch_stride": 16, "patch_size": 1},
         GraphOptions(precision="fp16", search="fast"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from patchcore_edge.models.feature_extractor import layer_strides
 from patchcore_edge.models.feature_space import pool_moments, pool_origin
 from patchcore_edge.models.k_center_greedy import KCenterGreedy
 from patchcore_edge.runs.checkpoint import load_calibration, load_run
-from patchcore_edge.tuning.choice import Cost, Judged, Limits, choose, finalists, frontier
+from patchcore_edge.tuning.choice import Cost, Judged, Limits, choose, finalists, frontier, to_beat
 from patchcore_edge.tuning.evidence import Evidence, combined, evidence
-from patchcore_edge.tuning.grounds import pictures_of
+from patchcore_edge.tuning.grounds import Folds, pictures_of
 from patchcore_edge.tuning.journal import Journal
 from patchcore_edge.tuning.judge import SHARES, Found, Judge, Seen
 from patchcore_edge.tuning.look import Pictures
@@ -152,6 +153,14 @@ def test_the_default_stays_unless_it_is_clearly_beaten(value: float, spread: flo
     assert found[0] is default
 
 
+@pytest.mark.parametrize(("value", "spread", "taken"), [(0.73, 0.0, True), (0.73, 0.5, False), (0.69, 0.0, False)])
+def test_what_is_to_be_beaten_is_centred_where_that_is_surely_better(value: float, spread: float, taken: bool) -> None:
+    default, other = judged(0.70, 30), judged(0.95, 40)
+    layout = default.recipe.layout.model_copy(update={"centering": 1.0})
+    centred = replace(judged(value, 30, spread), recipe=default.recipe.model_copy(update={"layout": layout}))
+    assert (to_beat([default, other, centred], default) is centred) == taken
+
+
 def test_a_budget_rules_out_what_costs_more() -> None:
     default, best, small = judged(0.7, 30), judged(0.9, 40), judged(0.6, 5)
     costs = [(default, Cost(30, 5)), (best, Cost(40, 5)), (small, Cost(5, 1))]
@@ -179,17 +188,22 @@ def patches(images: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).gamma(2.0, size=(images * 64, 6)).astype(np.float32))
 
 
-@pytest.mark.parametrize("pca", [None, PcaOptions(dimensions=4, whitening=0.5)])
-def test_a_recipe_is_judged_as_the_model_scores(pca: PcaOptions | None) -> None:
+@pytest.mark.parametrize(
+    ("pca", "centering"),
+    [(None, 0.0), (PcaOptions(dimensions=4, whitening=0.5), 0.0), (PcaOptions(dimensions=4, whitening=0.5), 0.5)],
+)
+def test_a_recipe_is_judged_as_the_model_scores(pca: PcaOptions | None, centering: float) -> None:
     good, defects = patches(9, 0), patches(4, 1)
     folds = [np.arange(0, 3), np.arange(3, 6), np.arange(6, 9)]
     coverage = np.zeros((4, 64), np.float32)
     coverage[:, 9] = 1
     seen = Seen(good, defects, np.array([0, 3, 6, 8]), coverage, (8, 8), (64, 64), patches(2, 2))
-    found = Judge(seen, folds, 40, seed=0)(np.arange(6), pca)
+    found = Judge(seen, folds, 40, seed=0)(np.arange(6), pca, centering)
 
     model = PatchcoreModel(["layer2"], "resnet18", pre_trained=False).eval()
-    rest = good.reshape(9, 64, 6)[3:].reshape(-1, 6)
+    by_image = good.reshape(9, 64, 6)
+    by_image = by_image - centering * by_image.mean(1, keepdim=True)
+    rest = by_image[3:].reshape(-1, 6)
     space = None if pca is None else pool_moments(rest, pool_origin(rest)).space(pca)
     model.feature_space = space
     for place, share in enumerate(SHARES):
@@ -197,7 +211,7 @@ def test_a_recipe_is_judged_as_the_model_scores(pca: PcaOptions | None) -> None:
         model.memory_bank = KCenterGreedy(seen_by, 1.0, 0, size=round(40 * share)).sample_coreset()
         for rule, score in enumerate(RULES):
             model.score = score
-            expected = model.score_patches(good.reshape(9, 64, 6)[:3], (8, 8), (64, 64)).pred_score
+            expected = model.score_patches(by_image[:3], (8, 8), (64, 64)).pred_score
             assert torch.allclose(torch.from_numpy(found.good[rule, place, :3]), expected, rtol=1e-4), (share, score)
     assert found.real.shape == (len(RULES), len(SHARES), 2)
     assert ((found.located >= 0) & (found.located <= 1)).all()
@@ -225,8 +239,11 @@ def test_what_was_judged_is_read_again_and_what_was_cut_short_is_not(tmp_path: P
     file.write_bytes(file.read_bytes()[:100])
     assert journal.read(layout) is None
     assert journal.folds() is None
-    journal.keep_folds([np.array([0, 2]), np.array([1])])
-    assert [fold.tolist() for fold in journal.folds() or []] == [[0, 2], [1]]
+    journal.keep_folds(Folds([np.array([0, 2]), np.array([1])], by_lot=True))
+    kept = journal.folds()
+    assert kept is not None
+    assert [fold.tolist() for fold in kept.images] == [[0, 2], [1]]
+    assert kept.by_lot
 
 
 def test_the_default_size_follows_the_photos(tmp_path: Path) -> None:
@@ -334,11 +351,11 @@ def test_an_interrupted_search_goes_on_from_what_it_judged(
     calls: list[object] = []
     judge = Judge.__call__
 
-    def stopping(self: Judge, columns: np.ndarray, pca: PcaOptions | None) -> Found:
+    def stopping(self: Judge, columns: np.ndarray, pca: PcaOptions | None, centering: float = 0.0) -> Found:
         calls.append(pca)
         if len(calls) == 6:
             raise KeyboardInterrupt
-        return judge(self, columns, pca)
+        return judge(self, columns, pca, centering)
 
     monkeypatch.setattr(Judge, "__call__", stopping)
     code, _ = tuned(good_folder, tmp_path / "run", tiny_weights)
@@ -355,6 +372,24 @@ def test_an_interrupted_search_goes_on_from_what_it_judged(
     layouts = total // (len(RULES) * len(SHARES))
     # All but those that were kept (one file is the folds), and none twice.
     assert len(calls) - before == layouts - (kept - 1)
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_centred_features_are_tried_where_lots_are_known(good_folder: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    for place, file in enumerate(sorted(good_folder.iterdir())):
+        lot = tmp_path / "lots" / f"lot{place % 3}"
+        lot.mkdir(parents=True, exist_ok=True)
+        brighter = np.clip(cv2.imread(str(file)).astype(np.int16) + 25 * (place % 3), 0, 255)
+        cv2.imwrite(str(lot / file.name), brighter.astype(np.uint8))
+    tried = {}
+    for data in (good_folder, tmp_path / "lots"):
+        code, text = tuned(data, tmp_path / "run", tiny_weights)
+        assert code == 0, text
+        document = json.loads((tmp_path / "run" / "tune.json").read_text(encoding="utf-8"))
+        tried[data] = {one["recipe"]["layout"]["centering"] for one in document["recipes"]}
+        _, facts = load_run(tmp_path / "run")
+        assert facts.centering == document["chosen"]["recipe"]["layout"]["centering"]
+    assert tried == {good_folder: {0}, tmp_path / "lots": {0, 0.5, 1}}
 
 
 @pytest.mark.usefixtures("no_graphs")

@@ -80,6 +80,32 @@ def test_the_thresholds_that_are_shown_are_the_bundles_and_what_it_was_calibrate
     assert f"{facts.n} good parts scored {facts.scores.min:.4g} to {facts.scores.max:.4g}" in text
 
 
+def test_a_file_beside_its_bundle_and_its_pictures_can_be_moved_with_them(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "incoming").mkdir(parents=True)
+    (tmp_path / "here" / "0").mkdir()
+    shutil.copytree(tiny_bundle, tmp_path / "here" / "bundle")
+    monkeypatch.chdir(tmp_path / "here")
+    for source in ("watch:incoming", "./0"):
+        done = run_cli("init", "-m", "bundle", "-s", source, "-o", f"{source[-1]}.toml", program=RUNTIME)
+        assert done.returncode == 0, done.stderr
+    assert load_line(tmp_path / "here" / "0.toml", {}, {}).source_uri == str(tmp_path / "here" / "0"), "no camera"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert load_line(tmp_path / "there" / "g.toml", {}, {}).source_uri == f"watch:{tmp_path / 'there' / 'incoming'}"
+    done = run_cli("check", "-c", tmp_path / "there" / "g.toml", program=RUNTIME)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_bundles_own_threshold_is_shown_with_what_was_promised_of_it(tiny_bundle: Path, tmp_path: Path) -> None:
+    text = started(tmp_path, tiny_bundle).read_text(encoding="utf-8")
+    manifest = Bundle.load(tiny_bundle).manifest
+    (row,) = (row for row in text.splitlines() if "(the bundle's)" in row)
+    assert f"{manifest.thresholds.image:.4g}: {manifest.calibration.supported_fpr:.2%} of good parts" in row
+    assert f"{manifest.calibration.trade_off[-1].threshold:.4g}: " in text, "the highest there is"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no mode there")
 @pytest.mark.parametrize(
     ("source", "secret"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import PureWindowsPath
 from typing import Annotated, Literal
 
@@ -10,6 +11,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from .facts import Facts, Finite, NonNegative, Share, Text
 
 __all__ = ["CalibrationFacts", "ScoreStats", "TradeOffPoint", "without_folders"]
+
+_SAME = 1e-6
 
 
 def without_folders(data: str) -> str:
@@ -93,3 +96,25 @@ class CalibrationFacts(Facts):
     synthetic_recall: Share | None = None
     trade_off: Annotated[tuple[TradeOffPoint, ...], Field(max_length=100)] = ()
     warnings: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
+
+    def choices(self, calibrated: float) -> tuple[TradeOffPoint, ...]:
+        """The trade-off with the threshold that the calibration set, at the rate that was promised of it.
+
+        The rate of its place among the scores may be lower; but the place was chosen by looking at them.
+
+        Args:
+            calibrated: that threshold.
+
+        Returns:
+            rising; empty where there is no trade-off.
+        """
+        same = [point for point in self.trade_off if math.isclose(point.threshold, calibrated, rel_tol=_SAME)]
+        promised = TradeOffPoint(
+            threshold=calibrated,
+            expected_fpr=self.supported_fpr,
+            fpr_upper_bound=self.fpr_upper_bound,
+            synthetic_recall=self.synthetic_recall,
+            labelled_recall=same[0].labelled_recall if same else None,
+        )
+        points = [*(point for point in self.trade_off if point not in same), promised] if self.trade_off else []
+        return tuple(sorted(points, key=lambda point: point.threshold))

@@ -60,6 +60,7 @@ class ModelFacts(Facts):
         pca: what the feature space keeps; absent where distances are between the backbone's features.
         patch_stride: pixels of the model's input from patch to patch; as the first layer has them when absent.
         patch_size: side of the square of a layer's cells that are averaged into one.
+        centering: share of a frame's mean features that the graph takes off its patches.
         augment: what the bank's further pictures of each image vary; absent where there are none.
         ignore_masks: parts of the frame that the bank has not seen and the graph does not score; no edit takes them
             back.
@@ -76,6 +77,7 @@ class ModelFacts(Facts):
     pca: PcaOptions | None = None
     patch_stride: PositiveInt | None = None
     patch_size: PositiveInt = 3
+    centering: Share = 0.0
     augment: AugmentOptions | None = None
     ignore_masks: Masks = ()
 

@@ -40,7 +40,14 @@ def init(
     if output.exists():
         raise ConfigError(f"{output} is there already; choose another -o, or take it away.")
     manifest = Bundle.load(model).manifest
-    text = starter_file(manifest, str(model.absolute()), source_in(Path.cwd(), source), (name or manifest.name)[:80])
+    folder, bundle = output.absolute().parent, str(model.absolute())
+    # The same folder or address, as the file's own folder is where it is looked for.
+    near = _below(bundle, folder)
+    bundle = near if str(folder / near) == bundle else bundle
+    uri = source_in(Path.cwd(), source)
+    near = _below(uri, folder)
+    uri = near if source_in(folder, near) == uri else uri
+    text = starter_file(manifest, bundle, uri, (name or manifest.name)[:80])
     # Whatever is not shown of it may be one: before an @, in the query, or a part of the path, as recorders have it.
     secret = shown_url(source).rstrip("/") != source.rstrip("/")
     try:
@@ -61,3 +68,8 @@ def init(
         )
         typer.echo("username and password_env in [source].", err=True)
     typer.echo(f"Next: patchcore-edge-runtime check -c {output}")
+
+
+def _below(text: str, folder: Path) -> str:
+    """A name with its path relative to a folder, where it is in it: both can be moved together then."""
+    return text.replace(f"{folder}{os.sep}", "", 1)

@@ -127,7 +127,7 @@ class TriggerTable(Settings):
     """``[trigger]``: every frame (``free``), every ``every_ms`` (``interval``) or when asked (``software``).
 
     Attributes:
-        mode: when a frame is inspected.
+        mode: when a frame is inspected: free (each), interval (the newest, so often), software (one for each call).
         every_ms: milliseconds from one frame to the next, of ``interval``.
     """
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from ..bundle.manifest import Manifest
+from ..bundle.manifest import Manifest, TradeOffPoint
+from ..monitoring.calibration import choices
 from ..sinks.check import EXTRAS
 from ..sources import is_live, is_watched
 from .schema import SCHEMA_FILE, line_schema
@@ -13,12 +15,12 @@ from .schema import SCHEMA_FILE, line_schema
 __all__ = ["starter_file"]
 
 _WIDE = 38
-_EXAMPLES: dict[str, dict[str, Any]] = {
-    "jsonl": {"path": "results.jsonl"},
-    "archive": {"folder": "archive"},
-    "http": {"port": 8080},
-    "mqtt": {"host": "broker", "topic": "plant/line"},
-    "modbus": {"host": "plc"},
+_EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "jsonl": ("A line of JSON for each part, added to a file", {"path": "results.jsonl"}),
+    "archive": ("Pictures of what was not OK, with the suspicious place marked", {"folder": "archive"}),
+    "http": ("A web page of the line: pictures, counts, health", {"port": 8080}),
+    "mqtt": ("Each result to an MQTT broker", {"host": "broker", "topic": "plant/line"}),
+    "modbus": ("Verdicts to a PLC by Modbus TCP", {"host": "plc"}),
 }
 _SET = ("jsonl", "archive")
 _MORE = {"cache_dir": "cache", "inference_num_threads": 1}
@@ -76,11 +78,11 @@ def _thresholds(manifest: Manifest) -> list[str]:
     told = f"# Raw scores. {facts.n} good parts scored {scores.min:.4g} to {scores.max:.4g}, half of them below "
     rows = [f"{told}{scores.median:.4g}."]
     if facts.trade_off:
-        rows.append("# What other image thresholds would do:")
-    step = -(-len(facts.trade_off) // _MOST_POINTS) or 1
-    for point in facts.trade_off[::step]:
+        rows.append("# What image thresholds would do:")
+    for point in _some(choices(manifest)):
         caught = "" if point.synthetic_recall is None else f", {point.synthetic_recall:.0%} of drawn defects caught"
-        rows.append(f"#   {point.threshold:.4g}: {point.expected_fpr:.2%} of good parts rejected{caught}")
+        mine = " (the bundle's)" if point.threshold == limits.image else ""
+        rows.append(f"#   {point.threshold:.4g}: {point.expected_fpr:.2%} of good parts rejected{caught}{mine}")
     warn = limits.warn if limits.warn is not None else (scores.median + limits.image) / 2
     return [
         *rows,
@@ -90,17 +92,22 @@ def _thresholds(manifest: Manifest) -> list[str]:
     ]
 
 
+def _some(points: Sequence[TradeOffPoint]) -> list[TradeOffPoint]:
+    """About eight of them, spread evenly, the first and the last included."""
+    last, count = len(points) - 1, min(len(points), _MOST_POINTS)
+    return [points[round(place * last / max(1, count - 1))] for place in range(count)]
+
+
 def _sink(kind: str, schema: dict[str, Any]) -> list[str]:
     table = schema["properties"]["sinks"]["properties"][kind]["$ref"].rsplit("/", 1)[1]
-    about = schema["$defs"][table]
+    about, (what, example) = schema["$defs"][table], _EXAMPLES[kind]
     mark = "" if kind in _SET else "# "
     extra = f"  (pip install 'patchcore-edge-runtime[{kind}]')" if kind in EXTRAS else ""
     rows = [
         (_row if kind in _SET else _comment)(key, value, about["properties"][key]["description"])
-        for key, value in _EXAMPLES[kind].items()
+        for key, value in example.items()
     ]
-    what = about["description"].partition(": ")[2]
-    return [f"# {what[0].upper()}{what[1:]}{extra}", f"{mark}[sinks.{kind}]", *rows]
+    return [f"# {what}.{extra}", f"{mark}[sinks.{kind}]", *rows]
 
 
 def _rest(properties: dict[str, Any], done: set[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from ..bundle.manifest import Manifest, TradeOffPoint
 from ..verdict import Thresholds
 
-__all__ = ["calibration_facts", "outlook"]
+__all__ = ["calibration_facts", "choices", "outlook"]
 
 
 def calibration_facts(manifest: Manifest, thresholds: Thresholds) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def calibration_facts(manifest: Manifest, thresholds: Thresholds) -> dict[str, A
         rates = (*fpr, above.synthetic_recall if above else None)
         warnings.insert(0, moved)
     names = ("expected_fpr", "fpr_upper_bound", "synthetic_recall")
-    trade_off = [point.model_dump() for point in facts.trade_off]
+    trade_off = [point.model_dump() for point in choices(manifest)]
     return {"threshold": now, **dict(zip(names, rates, strict=True)), "warnings": warnings, "trade_off": trade_off}
 
 
@@ -38,7 +38,7 @@ def outlook(manifest: Manifest, thresholds: Thresholds) -> str:
         manifest: of the bundle that judges.
         thresholds: in use.
     """
-    moved, points = _moved(manifest, thresholds.image), manifest.calibration.trade_off
+    moved, points = _moved(manifest, thresholds.image), choices(manifest)
     if not moved:
         return ""
     if not points:
@@ -57,14 +57,24 @@ def outlook(manifest: Manifest, thresholds: Thresholds) -> str:
 
 def _moved(manifest: Manifest, now: float) -> str:
     """What to say of an image threshold that is not the calibrated one."""
-    changed = (edit.before for edit in manifest.history if edit.field == "thresholds.image")
-    calibrated = next((value for value in changed if isinstance(value, float)), manifest.thresholds.image)
+    calibrated = _calibrated(manifest)
     return "" if now == calibrated else f"The image threshold is {now:.4g}; it was calibrated to {calibrated:.4g}."
+
+
+def choices(manifest: Manifest) -> tuple[TradeOffPoint, ...]:
+    """What image thresholds do, rising, as far as the calibration knows; see ``CalibrationFacts.choices``."""
+    return manifest.calibration.choices(_calibrated(manifest))
+
+
+def _calibrated(manifest: Manifest) -> float:
+    """The image threshold that the calibration set, whatever was edited since."""
+    changed = (edit.before for edit in manifest.history if edit.field == "thresholds.image")
+    return next((value for value in changed if isinstance(value, float)), manifest.thresholds.image)
 
 
 def _neighbours(manifest: Manifest, now: float) -> tuple[TradeOffPoint | None, TradeOffPoint | None]:
     """The points of the trade-off next to a threshold, below and above; None beyond its ends."""
-    points = manifest.calibration.trade_off
+    points = choices(manifest)
     below = max((point for point in points if point.threshold <= now), key=_threshold, default=None)
     above = min((point for point in points if point.threshold >= now), key=_threshold, default=None)
     return below, above
