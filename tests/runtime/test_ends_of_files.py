@@ -18,6 +18,8 @@ from line_records import free_port, make_record, wait_for
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.files import write_image
 from patchcore_edge_runtime.sinks import JsonlSink, SqliteSink, VideoSink
+from patchcore_edge_runtime.sinks.check import check_sinks
+from patchcore_edge_runtime.sinks.jsonl import JsonlSettings
 from patchcore_edge_runtime.sinks.mqtt import MqttSettings, MqttSink
 from patchcore_edge_runtime.sinks.video import VideoSegmentSink
 from patchcore_edge_runtime.verdict import Verdict
@@ -43,6 +45,52 @@ def test_what_a_power_failure_left_of_a_line_is_taken_away_however_long_and_said
     path.write_bytes(b'{"frame": 6}\n{"frame": 7}\n' + end)
     assert go_on(path) == [6, 7, 99]
     assert f"part of a line, {len(end)} bytes" in caplog.text
+
+
+FOREIGN = {
+    "notes": b"Notes of the shift\nwithout a last line end",
+    "one line": b"Notes of the shift",
+    "settings": b'name = "line 3"\n[source]\nuri = "0"\n',
+    "a photo": cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (60, 60), np.uint8))[1].tobytes(),
+    "a manifest": json.dumps({"a": {"b": 1}}, indent=2).encode(),
+    "a list": b"[1, 2]\n",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_of_something_else_is_not_written_to_nor_cut(kind: str, tmp_path: Path) -> None:
+    """``--results line.toml`` left nothing of the line's settings."""
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(FOREIGN[kind])
+    with pytest.raises(ConfigError, match="holds no results"):
+        JsonlSink(path, append=True)
+    with pytest.raises(ConfigError, match="holds no results"):
+        check_sinks({"jsonl": JsonlSettings(path=path)}, tmp_path)
+    assert path.read_bytes() == FOREIGN[kind]
+    path.unlink()
+    # While a line writes there, a copy over its results is no other thing.
+    sink = JsonlSink(path, append=True)
+    path.write_bytes(FOREIGN[kind])
+    os.utime(path, (1, 1))
+    with pytest.raises(ConfigError, match="holds no results"):
+        sink.write(make_record(index=98))
+    assert path.read_bytes() == FOREIGN[kind]
+    path.write_bytes(b"")
+    sink.write(make_record(index=99))
+    sink.close()
+    assert [json.loads(line)["frame"] for line in path.read_bytes().splitlines()] == [99]
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", bytes(5000), b'{"fra', bytes(5000) + b'{"frame": 7}\n', b'{"frame": 7}\n' + b"\xff" * 50]
+)
+def test_what_damage_leaves_of_results_is_gone_on_with(rest: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(rest)
+    sink = JsonlSink(path, append=True)
+    sink.write(make_record(index=99))
+    sink.close()
+    assert json.loads(path.read_bytes().splitlines()[-1])["frame"] == 99
 
 
 def test_a_whole_line_that_lacks_its_end_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
