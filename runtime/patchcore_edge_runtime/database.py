@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -211,7 +213,10 @@ class Database:
             return PlaceBusyError(f"{place} is locked by another program; close that one.")
         if _code(error) == sqlite3.SQLITE_ERROR:  # its tables are of something else
             return cannot_write(place, error)
-        if _code(error) == sqlite3.SQLITE_FULL:
+        no_file = (
+            _code(error) == sqlite3.SQLITE_CANTOPEN and self._path is not None and _takes_no_file(self._path.parent)
+        )
+        if _code(error) == sqlite3.SQLITE_FULL or no_file:
             return cannot_write(place, "the disk is full", MAKE_ROOM, _DiskFullError)
         return cannot_write(place, error, MAKE_ROOM)
 
@@ -222,6 +227,15 @@ def _bring_in(connection: sqlite3.Connection) -> bool:
         _, frames, done = connection.execute("PRAGMA wal_checkpoint").fetchone()
         return bool(frames == done)
     return False
+
+
+def _takes_no_file(folder: Path) -> bool:
+    """Whether a disk has no room for one more file, as when it has no inode left: a database needs two beside it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return False
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class _DiskFullError(ConfigError):

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from line_records import free_port, make_record, wait_for
+from line_records import free_port, make_record, program, wait_for
 
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.files import write_image
@@ -151,6 +151,51 @@ def test_a_database_with_a_hole_within_is_set_aside_before_rows_go_into_it(tmp_p
     assert [row[0] for row in database.execute("SELECT frame FROM results ORDER BY id")] == list(range(90, 95))
     database.close()
     assert len(list(tmp_path.glob("r.db.damaged-*"))) == 1
+
+
+NO_INODES = """
+import sqlite3, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from line_records import make_record
+from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.sinks import SqliteSink
+folder = Path(sys.argv[2])
+sink = SqliteSink(folder / "r.db")
+sink.write(make_record(index=0))
+sink.close()
+fillers = []
+try:
+    for number in range(100):
+        (folder / f"{number}").touch()
+        fillers.append(folder / f"{number}")
+except OSError:
+    pass
+assert len(fillers) < 100
+sink = SqliteSink(folder / "r.db")
+try:
+    sink.write(make_record(index=1))
+    raise SystemExit("it was claimed as written")
+except ConfigError as error:
+    assert "the disk is full" in str(error), error
+for filler in fillers:
+    filler.unlink()
+sink.write(make_record(index=2))
+sink.close()
+print([row[0] for row in sqlite3.connect(folder / "r.db").execute("SELECT frame FROM results")])
+"""
+
+
+@posix
+def test_a_disk_that_takes_no_more_files_keeps_no_line_from_starting_and_no_record_is_claimed(tmp_path: Path) -> None:
+    """The archive's many small pictures use up a disk's inodes; the line was not started again after that."""
+    unshare = [program("unshare"), "--user", "--map-root-user", "--mount", "sh", "-c"]
+    mounted = 'mount -t tmpfs -o nr_inodes=8 none "$0" && exec "$@"'
+    work = [sys.executable, "-c", NO_INODES, str(Path(__file__).parents[1]), str(tmp_path)]
+    done = subprocess.run([*unshare, mounted, str(tmp_path), *work], capture_output=True, text=True, check=False)
+    if "ermission denied" in done.stderr or "not permitted" in done.stderr:
+        pytest.skip("needs the right to use unshare")
+    assert (done.returncode, done.stdout) == (0, "[0, 2]\n"), done.stderr
 
 
 def test_of_a_picture_that_does_not_fit_on_the_disk_nothing_stays(
