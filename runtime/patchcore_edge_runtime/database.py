@@ -19,11 +19,14 @@ from .errors import MAKE_ROOM, ConfigError, cannot_write
 from .journal import Journal, JournalState
 from .system import is_at
 
-__all__ = ["Database", "PlaceBusyError"]
+__all__ = ["Database", "PlaceBusyError", "require_database"]
 
 _LOG = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
+_HEAD = b"SQLite format 3\0"
+_SUFFIXES = {"", ".db", ".db3", ".spool", ".sqlite", ".sqlite3"}
+"""Of files that are set aside where they are damaged; another kind of file was never a database."""
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 # SQLite's own waiting for another program's lock; whoever has time calls again.
@@ -55,7 +58,8 @@ class Database:
         alone: held during ``run``; for what has to go together with it.
 
     Raises:
-        ConfigError: its place refuses. Another program's lock or a full disk does not: that may pass.
+        ConfigError: its place refuses, or has a file of something else. Another program's lock or a full disk does not:
+            that may pass.
     """
 
     def __init__(
@@ -193,6 +197,7 @@ class Database:
 
     def _set_aside(self, path: Path, error: sqlite3.Error) -> None:
         self.close()
+        require_database(path)
         if not self._to_repeat:
             self._kept.clear()
         moment = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -219,6 +224,17 @@ class Database:
         if _code(error) == sqlite3.SQLITE_FULL or no_file:
             return cannot_write(place, "the disk is full", MAKE_ROOM, _DiskFullError)
         return cannot_write(place, error, MAKE_ROOM)
+
+
+def require_database(path: Path) -> None:
+    """Raise ``ConfigError`` where a file is there that is no database, nor called like one that was damaged."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_HEAD))
+    except OSError:
+        return
+    if head and head != _HEAD and path.suffix.lower() not in _SUFFIXES:
+        raise ConfigError(f"{path} is there and is no database; give another place, such as one that ends in .db.")
 
 
 def _bring_in(connection: sqlite3.Connection) -> bool:

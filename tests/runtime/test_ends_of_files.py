@@ -21,7 +21,10 @@ from patchcore_edge_runtime.sinks import JsonlSink, SqliteSink, VideoSink
 from patchcore_edge_runtime.sinks.check import check_sinks
 from patchcore_edge_runtime.sinks.jsonl import JsonlSettings
 from patchcore_edge_runtime.sinks.mqtt import MqttSettings, MqttSink
+from patchcore_edge_runtime.sinks.spool import Spool
+from patchcore_edge_runtime.sinks.sqlite import SqliteSettings
 from patchcore_edge_runtime.sinks.video import VideoSegmentSink
+from patchcore_edge_runtime.sources.seen_pictures import SeenPictures
 from patchcore_edge_runtime.verdict import Verdict
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes and replaces no open file")
@@ -79,6 +82,23 @@ def test_a_file_of_something_else_is_not_written_to_nor_cut(kind: str, tmp_path:
     sink.write(make_record(index=99))
     sink.close()
     assert [json.loads(line)["frame"] for line in path.read_bytes().splitlines()] == [99]
+
+
+@pytest.mark.parametrize("name", ["line.toml", "photo.png", "model.bin", "r.jsonl"])
+def test_a_file_of_something_else_is_not_set_aside_for_a_database(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(FOREIGN["settings"] * 50)
+    tables = {
+        "sqlite": SqliteSettings(path=path),
+        "mqtt": MqttSettings(host="127.0.0.1", spool=path),
+    }
+    for kind, table in tables.items():
+        with pytest.raises(ConfigError, match="is no database"):
+            check_sinks({kind: table}, tmp_path)
+    for make in (lambda: SqliteSink(path), lambda: Spool(path, 5), lambda: SeenPictures(tmp_path, path, "", 10)):
+        with pytest.raises(ConfigError, match="is no database"):
+            make()
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == {name: FOREIGN["settings"] * 50}
 
 
 @pytest.mark.parametrize(
