@@ -16,7 +16,13 @@ __all__ = ["atomic_folder", "replace_text", "require_replaceable"]
 
 
 def replace_text(file: Path, text: str) -> None:
-    """Write a file in UTF-8 that takes the place of what is there when it is whole; raises ``OSError``."""
+    """Write a file in UTF-8 that takes the place of what is there when it is whole; raises ``OSError``.
+
+    A device or a pipe, as ``/dev/null`` is, gets the text and keeps its place.
+    """
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        file.write_text(text, encoding="utf-8")
+        return
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         part.write_text(text, encoding="utf-8")
