@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -80,6 +81,15 @@ def test_what_no_fit_can_be_told_is_said_before_the_data_are_looked_at(
     words = {"--backbone": TINY_BACKBONE, "--weights": tiny_weights, "--layers": "layer2", option: word}
     given = [text for pair in words.items() for text in pair]
     assert what in refused(2, ("train", tmp_path / "nowhere", "-o", tmp_path / "run", *given))
+
+
+@pytest.mark.parametrize(
+    ("option", "word"), [("--budget-ms", -3), ("--budget-mb", 0), ("--time-limit", 0), ("--sizes", 4)]
+)
+def test_what_no_search_can_be_told_is_said_before_hours_of_it(option: str, word: int, tmp_path: Path) -> None:
+    line = refused(2, ("tune", tmp_path / "nowhere", "-o", tmp_path / "run", option, word))
+    assert option in line
+    assert "nowhere" not in line
 
 
 def test_more_components_than_a_patch_has_numbers_are_refused(
@@ -235,3 +245,9 @@ def test_a_sample_without_its_words_prints_how_it_is_used(name: str) -> None:
 def test_a_device_that_there_is_not_is_said_before_the_data_are_looked_at(command: str, tmp_path: Path) -> None:
     line = refused(2, (command, tmp_path, "--data", tmp_path / "nowhere", "-d", "gpu"))
     assert "torch has no device 'gpu'" in line
+
+
+def test_info_is_json_and_no_number_has_a_line_of_its_own(tiny_bundle: Path) -> None:
+    done = run_cli("info", tiny_bundle, program=RUNTIME)
+    assert json.loads(done.stdout)["model_id"]
+    assert [row for row in done.stdout.splitlines() if re.fullmatch(r"\s*-?[\d.e-]+,?", row)] == []
