@@ -158,6 +158,34 @@ def test_frames_that_an_edit_leaves_out_are_not_missing(reader: str, tmp_path: P
 
 
 @needs_av
+@pytest.mark.parametrize("damage", ["lost", "zeros", "noise"])
+def test_a_gap_in_a_transport_stream_is_told_though_it_counts_no_frames(damage: str, tmp_path: Path) -> None:
+    """Pictures that were predicted across the gap were judged, and those that are missing were missing in silence."""
+    path = tmp_path / "a.ts"
+    with av.open(str(path), "w", format="mpegts") as file:
+        stream = file.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 80
+        stream.gop_size = 10
+        for seed in range(FRAMES):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(good_part(seed), format="bgr24")))
+        file.mux(stream.encode(None))
+    assert watch(path) == (FRAMES, 0, "")
+    whole = [frame.image for frame in open_source(str(path))]
+    data = path.read_bytes()
+    gap = slice(len(data) * 2 // 5, len(data) // 2)
+    fill = {
+        "lost": b"",
+        "zeros": bytes(gap.stop - gap.start),
+        "noise": random.Random(3).randbytes(gap.stop - gap.start),
+    }
+    path.write_bytes(data[: gap.start] + fill[damage] + data[gap.stop :])
+    frames = list(until_the_error(path))
+    assert any(frame.error for frame in frames)
+    for frame in frames:
+        assert frame.image is None or any(np.array_equal(frame.image, one) for one in whole), frame.name
+
+
+@needs_av
 def test_an_uneven_rate_is_no_loss(reader: str, tmp_path: Path) -> None:
     for name in ("a.mkv", "a.avi"):
         with av.open(str(tmp_path / name), "w") as file:

@@ -147,7 +147,7 @@ class AvReader:
 
     def _decoded(self, stream: Any) -> Iterator[NDArray[Any] | str]:
         """Each picture, or why there is none."""
-        damaged = False
+        damaged, corrupt = False, set[int | None]()
         packets = self._container.demux(stream)
         while True:
             try:
@@ -156,6 +156,11 @@ class AvReader:
                 return
             except self._faults:
                 return  # what is missing is counted
+            if packet.is_corrupt:
+                # Of a transport stream, which does not say how many frames it holds, its own numbers tell a gap.
+                damaged = True
+                corrupt.add(packet.pts)
+                yield "data are missing"
             try:
                 frames = packet.decode()
             except self._faults as error:
@@ -163,7 +168,7 @@ class AvReader:
                 yield getattr(error, "strerror", None) or "it cannot be decoded"
                 continue
             for frame in frames:
-                damaged = frame.is_corrupt or (damaged and not frame.key_frame)
+                damaged = frame.is_corrupt or frame.pts in corrupt or (damaged and not frame.key_frame)
                 self.seconds = frame.time or 0.0
                 if damaged:
                     yield "the picture, or one that it was made from"
