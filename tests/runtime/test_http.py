@@ -183,7 +183,7 @@ def test_the_status_page_says_that_verdicts_do_not_arrive(tmp_path: Path) -> Non
         running.inspect(Verdict.OK)
         running.context.status.add_sink("plc", lambda: (0, "no answer", "2026-01-02T03:04:05+00:00"), required=True)
         page = _browse(f"http://127.0.0.1:{running.port}/", tmp_path, "--dump-dom")
-    assert '<div id="word">UNSENT</div>' in page
+    assert '<div id="word" class="long">UNSENT</div>' in page
     assert "The required sink plc fails since 2026-01-02T03:04:05+00:00." in page
     assert 'alt="Live view" class=""' in page, "what is seen is what is there now"
 
