@@ -81,6 +81,20 @@ def test_the_thresholds_that_are_shown_are_the_bundles_and_what_it_was_calibrate
     assert f"{facts.n} good parts scored {facts.scores.min:.4g} to {facts.scores.max:.4g}" in text
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no setrlimit")
+@pytest.mark.parametrize("most", [1_000, 10_000])
+def test_a_disk_without_room_is_left_as_it_was(most: int, tiny_bundle: Path, tmp_path: Path) -> None:
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most})); "
+        "from patchcore_edge_runtime.cli import main; main()"
+    )
+    words = ["init", "-m", str(tiny_bundle), "-s", "0", "-o", str(tmp_path / "line.toml")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "line.toml cannot be written" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_beside_its_bundle_and_its_pictures_can_be_moved_with_them(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
