@@ -56,13 +56,12 @@ class TuneOptions:
         object.__setattr__(self, "backbones", tuple(dict.fromkeys(self.backbones)))
         object.__setattr__(self, "sides", tuple(dict.fromkeys(self.sides)))
         object.__setattr__(self, "device", self.device.upper())
-        for name, value in (
-            ("--budget-ms", self.limits.milliseconds),
-            ("--budget-mb", self.limits.megabytes),
-            ("--time-limit", self.time_limit),
-        ):
+        for name, value in (("--budget-ms", self.limits.milliseconds), ("--budget-mb", self.limits.megabytes)):
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} is {value:g}; give a number above 0.")
+        # None is enough for the default alone.
+        if self.time_limit is not None and self.time_limit < 0:
+            raise ConfigError(f"--time-limit is {self.time_limit / 60:g}; give minutes, 0 or more.")
         if small := [side for side in self.sides if side < _LEAST_SIDE]:
             raise ConfigError(f"--sizes has {small[0]}; give sides of {_LEAST_SIDE} pixels or more.")
         if not self.backbones:

@@ -84,7 +84,7 @@ def test_what_no_fit_can_be_told_is_said_before_the_data_are_looked_at(
 
 
 @pytest.mark.parametrize(
-    ("option", "word"), [("--budget-ms", -3), ("--budget-mb", 0), ("--time-limit", 0), ("--sizes", 4)]
+    ("option", "word"), [("--budget-ms", -3), ("--budget-mb", 0), ("--time-limit", -1), ("--sizes", 4)]
 )
 def test_what_no_search_can_be_told_is_said_before_hours_of_it(option: str, word: int, tmp_path: Path) -> None:
     line = refused(2, ("tune", tmp_path / "nowhere", "-o", tmp_path / "run", option, word))
