@@ -46,7 +46,7 @@ test-lowest: ## the runtime's tests with the lowest versions that it allows
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c runtime/constraints-lowest.txt \
 	  -e './runtime[http,modbus,mqtt,serving,video]' -e '.[export,dev]' 'nncf==3.0.*'
-	$(LOWEST)/bin/python -m pytest -m "not slow" tests/runtime
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(LOWEST)/bin/python -m pytest -m "not slow" -n auto --dist loadfile tests/runtime
 
 test-serving: venv ## lines against the model servers of the package index, each in a venv of its own (1.7 GiB)
 	$(BIN)/python -m pytest -m slow tests/e2e/test_model_servers.py

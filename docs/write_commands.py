@@ -17,8 +17,8 @@ INTRO = """# Commands
 Written by `python docs/write_commands.py` from the programs' own `--help`.
 
 Exit codes: 0 done, also for a line that Ctrl-C stopped; 2 usage, configuration or data, and what this user may not read
-or write; 3 device or source; 4 bundle integrity or parity; 70 a fault of the program; 130 Ctrl-C; 141 nobody reads what
-is printed. Never 1.
+or write; 3 device or source, or no memory, threads or files left; 4 bundle integrity or parity; 70 a fault of the
+program; 130 Ctrl-C; 141 nobody reads what is printed. Never 1.
 """
 
 

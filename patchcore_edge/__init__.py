@@ -6,11 +6,11 @@ Examples:
     >>> Engine().fit(model, parts)  # doctest: +SKIP
 """
 
-from typing import TYPE_CHECKING
-
 from patchcore_edge_runtime.lazy_names import lazily
 from patchcore_edge_runtime.version import __version__
 
+# Not from typing: until a command listens to Ctrl-C, as little as can be is loaded.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .data import DataModule, Folder, ImageList, MVTec, MVTecAD, Shards, VisA, open_data
     from .engine import Engine

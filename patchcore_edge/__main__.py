@@ -1,13 +1,13 @@
 """``patchcore-edge``, and ``python -m patchcore_edge``."""
 
-from patchcore_edge_runtime.interrupts import interrupts_end_it
+from patchcore_edge_runtime.interrupts import InterruptsEndIt
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Entry point."""
-    with interrupts_end_it():
+    with InterruptsEndIt():
         from .cli import main as run
     run()
 

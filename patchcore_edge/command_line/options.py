@@ -32,12 +32,12 @@ _LAYOUTS = (
     "MVTec AD layout or VisA's, a folder of good images, a list of files (CSV, Parquet), or tar shards; a path or a "
     "URL; see docs/data.md."
 )
-DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS, parser=as_data)]
+DataArgument = Annotated[Path, typer.Argument(help=_LAYOUTS, parser=as_data, metavar="DATA")]
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", help=f"{_LAYOUTS} Default: what `train` was given.", parser=as_data, metavar="DATA"),
 ]
-RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.")]
+RunArgument = Annotated[Path, typer.Argument(help="Folder that `train` wrote.", metavar="RUN")]
 TestData = Annotated[
     Path | None,
     typer.Option(

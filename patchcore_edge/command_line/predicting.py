@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from patchcore_edge_runtime.command_line.options import JsonOption, OutputOption, OverwriteOption
-from patchcore_edge_runtime.command_line.summary import print_summary
+from patchcore_edge_runtime.command_line.summary import print_summary, say_unfinished
 from patchcore_edge_runtime.command_line.verdict_lines import SortOption, VerdictLines
 
 from ..gc_paused import gc_paused
@@ -23,7 +23,9 @@ def predict(
     run: RunArgument,
     images: Annotated[
         Path,
-        typer.Argument(help="An image, a folder of images, a list of files, or tar shards.", parser=as_data),
+        typer.Argument(
+            help="An image, a folder of images, a list of files, or tar shards.", parser=as_data, metavar="IMAGES"
+        ),
     ],
     output: OutputOption = None,
     device: TorchDevice = "auto",
@@ -47,11 +49,13 @@ def predict(
         status = LineStatus(model_id=inspector.model_id, source=source.status)
         lines = VerdictLines(worst_first=sort, silent=as_json)
         status.start()
-        with stop_signals(source.stop), begin() as sinks, closing(lines):
+        with stop_signals(source.stop) as asked_to_stop, begin() as sinks, closing(lines):
             for frame in source:
                 record = inspector(frame)
                 status.add(record.result)
                 for sink in (*sinks, lines):
                     sink.write(record)
         status.finish()
+    if asked_to_stop.is_set():
+        say_unfinished()
     print_summary(status.snapshot(), as_json)

@@ -136,6 +136,7 @@ def require_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed + _DISK_RESERVE:
         raise ConfigError(
-            f"The features need {format_bytes(needed)} of disk and {existing} has {format_bytes(free)} free; "
+            f"The features need {format_bytes(needed)} of disk, with {format_bytes(_DISK_RESERVE)} to spare, and "
+            f"{existing} has {format_bytes(free)} free; "
             "write to another disk, or give fewer images or a smaller --image-size."
         )

@@ -10,11 +10,11 @@ from patchcore_edge_runtime.path_text import path_from_text
 
 from ..data.lists import is_there
 from ..engine import resolve_device
-from ..models.feature_extractor import layer_strides
+from ..models.feature_extractor import known_layers, layer_strides
 from ..models.weights import weights_file
 from ..runs.checkpoint import RunFacts
 
-__all__ = ["require_means", "require_patches", "training_data"]
+__all__ = ["require_layers", "require_means", "require_patches", "training_data"]
 
 _LEAST_SIDE = 4
 """Patches: below, each is a large part of the picture, and what it shows is the part as a whole."""
@@ -36,6 +36,15 @@ def require_means(backbones: Iterable[str], weights: str | None, device: str) ->
     for backbone in backbones:
         layer_strides(backbone)
         weights_file(backbone, weights)
+
+
+def require_layers(backbone: str, layers: Sequence[str]) -> None:
+    """Raise where a backbone has no layer of a name.
+
+    Raises:
+        ConfigError: it has not, or none is named.
+    """
+    known_layers(layers, list(layer_strides(backbone)), backbone)
 
 
 def require_patches(backbone: str, layers: Sequence[str], size: tuple[int, int], patch_stride: int | None) -> None:

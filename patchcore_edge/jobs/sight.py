@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from patchcore_edge_runtime.errors import ConfigError, DataError
 from patchcore_edge_runtime.images.geometry import Masks, Roi
-from patchcore_edge_runtime.images.preprocess import PreprocessSpec
+from patchcore_edge_runtime.images.preprocess import MIN_SIDE, PreprocessSpec
 from patchcore_edge_runtime.validation import first_fault
 
 from ..data import ImageItem
@@ -113,6 +113,9 @@ def found_sight(items: Sequence[ImageItem], options: SightOptions, say: Callable
     photos = photo_sizes(paths)
     if photos is None:
         raise DataError("None of the images can be read; give photos of good parts.")
+    if min(photos.height, photos.width) < MIN_SIDE:
+        least = f"{MIN_SIDE}x{MIN_SIDE}"
+        raise DataError(f"Most photos have fewer than {least} pixels; give photos in which a part can be seen.")
     pixels = shared_pixel_facts(paths)
     depth = options.bit_depth or pixels.bit_depth
     for sentence in pixels.sentences(depth):

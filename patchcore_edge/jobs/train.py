@@ -30,7 +30,7 @@ from ..models.weights import weights_file
 from ..reporting.report import write_outliers
 from ..runs.checkpoint import RUN_FILE, RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
-from .beforehand import require_means, require_patches
+from .beforehand import require_layers, require_means, require_patches
 from .fitting import Fitted, Looks, fit_bank, held_but_shown
 from .shared import shared_digests, shared_hashes
 from .sight import Sight, SightOptions, found_sight
@@ -69,7 +69,7 @@ class TrainOptions:
             out, or drop so many of the least usual ones.
 
     Raises:
-        ConfigError: more than one of ratio, size and MB is given, or one of them is not positive.
+        ConfigError: more than one of ratio, size and MB is given, or a number is out of its range.
     """
 
     backbone: str
@@ -102,9 +102,18 @@ class TrainOptions:
         given = [v for v in (self.coreset_sampling_ratio, self.coreset_size, self.bank_mb) if v is not None]
         if len(given) > 1:
             raise ConfigError("Give only one of --coreset-sampling-ratio, --coreset-size and --bank-mb.")
-        for name, value in (("--coreset-size", self.coreset_size), ("--bank-mb", self.bank_mb)):
-            if value is not None and value <= 0:
-                raise ConfigError(f"{name} is {value}; give a positive number.")
+        eps, stride = self.projection_eps, self.patch_stride
+        for name, value, is_right, what in (
+            ("--coreset-sampling-ratio", self.ratio, 0 < self.ratio <= 1, "a number above 0, and at most 1"),
+            ("--coreset-size", self.coreset_size, (self.coreset_size or 1) > 0, "a positive number"),
+            ("--bank-mb", self.bank_mb, (self.bank_mb is None) or self.bank_mb > 0, "a positive number"),
+            ("--num-neighbors", self.num_neighbors, self.num_neighbors >= 1, "at least 1"),
+            ("--projection-eps", eps, eps is None or 0 < eps < 1, "a number between 0 and 1"),
+            ("--patch-stride", stride, stride is None or stride >= 1, "at least 1"),
+            ("--patch-size", self.patch_size, self.patch_size > 0 and self.patch_size % 2 == 1, "1, 3, 5 …"),
+        ):
+            if not is_right:
+                raise ConfigError(f"{name} is {value}; give {what}.")
 
     @property
     def ratio(self) -> float:
@@ -151,6 +160,7 @@ def train_run(
     # Not after an hour's work.
     require_replaceable(folder, RUN_FILE)
     require_means([options.backbone], options.weights, options.device)
+    require_layers(options.backbone, options.layers)
     if options.image_size is not None:
         require_patches(options.backbone, options.layers, options.image_size, options.patch_stride)
     module = options.open(data)
@@ -163,6 +173,11 @@ def train_run(
     sight = found_sight([*module.train, *module.validation], options.sight, say)
     size = sight.input_size(options.image_size, size_step(options.backbone), say)
     model = _new_model(options, sight, size)
+    if options.pca is not None and options.pca.dimensions > model.model.embedding_dim:
+        raise ConfigError(
+            f"--pca is {options.pca.dimensions:g}; a patch is described by {model.model.embedding_dim} numbers, "
+            "give fewer."
+        )
     storage = FeatureStorageOptions(
         folder=folder.absolute().with_name(f".{folder.absolute().name}.features"),
         fingerprint=_fingerprint(model, options, module, digest),

@@ -97,13 +97,27 @@ class TimmFeatureExtractor(nn.Module):
 
 def _out_indices(backbone: str, network: nn.Module, layers: tuple[str, ...]) -> tuple[int, ...]:
     """The places of ``layers`` in timm's list, sorted."""
+    known = _module_names(network)
+    return tuple(sorted(known.index(layer) for layer in known_layers(layers, known, backbone)))
+
+
+def known_layers(layers: Sequence[str], known: Sequence[str], backbone: str) -> set[str]:
+    """Each once.
+
+    Args:
+        layers: that somebody names.
+        known: those that the backbone has.
+        backbone: its name.
+
+    Raises:
+        ConfigError: one is not among them, or none is named.
+    """
     if not layers:
         raise ConfigError("No layers were named; give at least one.")
-    known = _module_names(network)
     unknown = [layer for layer in layers if layer not in known]
     if unknown:
         raise ConfigError(f"{backbone} has no layer {unknown[0]!r}; its layers are {', '.join(known)}.")
-    return tuple(sorted(known.index(layer) for layer in set(layers)))
+    return set(layers)
 
 
 def _module_names(network: nn.Module) -> list[str]:

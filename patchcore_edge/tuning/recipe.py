@@ -45,7 +45,7 @@ class View(BaseModel):
 
     def __str__(self) -> str:
         height, width = self.image_size
-        return f"{self.backbone}, {height}x{width} pixels, a patch every {self.patch_stride}"
+        return f"{self.backbone}, {width}x{height} pixels, a patch every {self.patch_stride}"
 
 
 class Layout(BaseModel):

@@ -51,5 +51,5 @@ def frontier_plot(outcome: Outcome, precision: str) -> Markup:
     axes.set(
         xlabel="milliseconds a frame", ylabel="defects found and located, good parts accepted", title="What time buys"
     )
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(loc="best", framealpha=0.8)
     return figure_svg(figure)

@@ -7,17 +7,17 @@ Examples:
     >>> print(result.verdict, result.pred_score)  # doctest: +SKIP
 """
 
-from typing import TYPE_CHECKING
-
 from . import telemetry  # noqa: F401 - before anything that may import OpenVINO
-from .errors import BundleError, ConfigError, DeviceError, FrameError, ParityError, PatchcoreEdgeError, SourceError
 from .images.pixel_limit import MAX_PIXELS
 from .lazy_names import lazily
 from .version import __version__
 
+# Not from typing: until a command listens to Ctrl-C, as little as can be is loaded.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .bundle.bundle import Bundle
     from .display.overlay import draw_overlay
+    from .errors import BundleError, ConfigError, DeviceError, FrameError, ParityError, PatchcoreEdgeError, SourceError
     from .images.preprocess import PreprocessSpec, preprocess
     from .inspection.ignore_mask import IgnoreMask
     from .inspection.inspector import Inspector
@@ -60,6 +60,13 @@ __all__ = [
 _PLACES = {
     "Bundle": "bundle.bundle",
     "draw_overlay": "display.overlay",
+    "BundleError": "errors",
+    "ConfigError": "errors",
+    "DeviceError": "errors",
+    "FrameError": "errors",
+    "ParityError": "errors",
+    "PatchcoreEdgeError": "errors",
+    "SourceError": "errors",
     "PreprocessSpec": "images.preprocess",
     "preprocess": "images.preprocess",
     "IgnoreMask": "inspection.ignore_mask",

@@ -1,13 +1,13 @@
 """``patchcore-edge-runtime``, and ``python -m patchcore_edge_runtime``."""
 
-from .interrupts import interrupts_end_it
+from .interrupts import InterruptsEndIt
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Entry point."""
-    with interrupts_end_it():
+    with InterruptsEndIt():
         from .cli import main as run
     run()
 

@@ -16,7 +16,13 @@ __all__ = ["atomic_folder", "replace_text", "require_replaceable"]
 
 
 def replace_text(file: Path, text: str) -> None:
-    """Write a file in UTF-8 that takes the place of what is there when it is whole; raises ``OSError``."""
+    """Write a file in UTF-8 that takes the place of what is there when it is whole; raises ``OSError``.
+
+    A device or a pipe, as ``/dev/null`` is, gets the text and keeps its place.
+    """
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        file.write_text(text, encoding="utf-8")
+        return
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         part.write_text(text, encoding="utf-8")
@@ -29,7 +35,7 @@ def replace_text(file: Path, text: str) -> None:
 def require_replaceable(target: Path, marker: str) -> None:
     """Raise ``CheckpointError`` where ``atomic_folder`` would, before hours of work go into what cannot be written."""
     if target.exists() and not (target / marker).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(f"{target} exists and has no {marker}; choose another place or empty it first.")
+        raise CheckpointError(f"{target} is there and has no {marker}, so it is not replaced; choose another place.")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import errno
 import inspect
 import math
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -32,7 +33,8 @@ from .validation import first_fault
 
 __all__ = ["new_app", "run_app"]
 
-_USAGE, _FAULT, _NOBODY_READS = 2, 70, 141
+_USAGE, _SHORTAGE, _FAULT, _NOBODY_READS = 2, 3, 70, 141
+_NOTHING_LEFT = "This machine has no memory, threads or files left for this program; close others, or raise its limits."
 _TRACEBACK = "PATCHCORE_EDGE_TRACEBACK"
 """While set, an unforeseen exception is printed with all that Python knows of it."""
 _PLAIN = "patchcore-edge-plain"
@@ -70,7 +72,11 @@ class _Command(TyperCommand):
                 ctx.fail(f"{_called(parameter)} is empty; give a value (is a variable of the shell not set?).")
             if times > 1 and isinstance(parameter, TyperOption) and not (parameter.multiple or parameter.count):
                 ctx.fail(_twice(parameter, times))
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = _in_our_words(error.message)
+            raise
         self._look_at_values(ctx, words)
         return rest
 
@@ -85,6 +91,12 @@ class _Command(TyperCommand):
                 ctx.fail(f"- as the {name} is no file here; give a path.")
             if name in paths and isinstance(value, str | Path) and (home := home_path(value)) != str(value):
                 ctx.params[name] = Path(home)
+
+
+def _in_our_words(message: str) -> str:
+    """What typer says of a word, without the grammar of whoever checks it."""
+    message = re.sub(r"Value error, |, unable to parse string as an? \w+", "", message)
+    return message.replace("Input should be", "it should be")
 
 
 def _called(parameter: Any) -> str:
@@ -163,8 +175,9 @@ def new_app(help_text: str) -> _App:
 def run_app(app: typer.Typer) -> None:
     """Run ``app`` on the command line's words and end the process.
 
-    Exit codes: 0 done; 2 usage, configuration or data, and what the operating system refuses; 3 device or source;
-    4 bundle integrity or parity; 70 a fault of this program; 130 Ctrl-C; 141 nobody reads what is printed. Never 1.
+    Exit codes: 0 done; 2 usage, configuration or data, and what the operating system refuses; 3 device, source, or a
+    machine that has no memory, threads or files left; 4 bundle integrity or parity; 70 a fault of this program;
+    130 Ctrl-C; 141 nobody reads what is printed. Never 1.
     """
     keep_standard_descriptors()
     output = sys.stdout
@@ -206,10 +219,11 @@ def _last_words(error: Exception) -> tuple[str, int]:
     """What is said of an error, and the exit code."""
     if isinstance(error, PatchcoreEdgeError):
         return str(error), error.exit_code
+    if _is_shortage(error):
+        # That may pass: a service is started again.
+        return _NOTHING_LEFT, _SHORTAGE
     if isinstance(error, OSError):
-        if error.errno in (errno.EPIPE, errno.EIO) and error.filename is None:
-            return "", _NOBODY_READS
-        return _of_the_system(error), _USAGE
+        return _of_the_system(error)
     if isinstance(error, ImportError | AttributeError) and (sentence := explain_opencv()):
         return sentence, _USAGE
     if isinstance(error, ValidationError):  # a value that an option gave to what it describes
@@ -220,14 +234,22 @@ def _last_words(error: Exception) -> tuple[str, int]:
     return f"This is a fault of the program ({fault}); report it with what {_TRACEBACK}=1 adds.", _FAULT
 
 
-def _of_the_system(error: OSError) -> str:
+def _is_shortage(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error))
+
+
+def _of_the_system(error: OSError) -> tuple[str, int]:
     """No mistake of the program: a name too long, a folder of somebody else, a disk that is full or does not answer."""
+    if error.errno in (errno.EPIPE, errno.EIO) and error.filename is None:
+        return "", _NOBODY_READS
     if isinstance(error, FileNotFoundError) and error.filename is None:  # what it says when asked where we are
-        return "The folder that this was started in is not there any more; change to one that is there."
+        return "The folder that this was started in is not there any more; change to one that is there.", _USAGE
     nameless = "A file, a connection or what is printed"
     place = nameless if error.filename is None else encodable(shortened(shown(error.filename)))
     why = error.strerror or str(error)
-    return f"{place} cannot be used by {user_name()} ({why}); check the place and who may use it."
+    return f"{place} cannot be used by {user_name()} ({why}); check the place and who may use it.", _USAGE
 
 
 def _say(text: str) -> None:

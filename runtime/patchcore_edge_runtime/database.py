@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,11 +19,14 @@ from .errors import MAKE_ROOM, ConfigError, cannot_write
 from .journal import Journal, JournalState
 from .system import is_at
 
-__all__ = ["Database", "PlaceBusyError"]
+__all__ = ["Database", "PlaceBusyError", "require_database"]
 
 _LOG = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
+_HEAD = b"SQLite format 3\0"
+_SUFFIXES = {"", ".db", ".db3", ".spool", ".sqlite", ".sqlite3"}
+"""Of files that are set aside where they are damaged; another kind of file was never a database."""
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 # SQLite's own waiting for another program's lock; whoever has time calls again.
@@ -53,7 +58,8 @@ class Database:
         alone: held during ``run``; for what has to go together with it.
 
     Raises:
-        ConfigError: its place refuses. Another program's lock or a full disk does not: that may pass.
+        ConfigError: its place refuses, or has a file of something else. Another program's lock or a full disk does not:
+            that may pass.
     """
 
     def __init__(
@@ -191,6 +197,7 @@ class Database:
 
     def _set_aside(self, path: Path, error: sqlite3.Error) -> None:
         self.close()
+        require_database(path)
         if not self._to_repeat:
             self._kept.clear()
         moment = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -211,9 +218,23 @@ class Database:
             return PlaceBusyError(f"{place} is locked by another program; close that one.")
         if _code(error) == sqlite3.SQLITE_ERROR:  # its tables are of something else
             return cannot_write(place, error)
-        if _code(error) == sqlite3.SQLITE_FULL:
+        no_file = (
+            _code(error) == sqlite3.SQLITE_CANTOPEN and self._path is not None and _takes_no_file(self._path.parent)
+        )
+        if _code(error) == sqlite3.SQLITE_FULL or no_file:
             return cannot_write(place, "the disk is full", MAKE_ROOM, _DiskFullError)
         return cannot_write(place, error, MAKE_ROOM)
+
+
+def require_database(path: Path) -> None:
+    """Raise ``ConfigError`` where a file is there that is no database, nor called like one that was damaged."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_HEAD))
+    except OSError:
+        return
+    if head and head != _HEAD and path.suffix.lower() not in _SUFFIXES:
+        raise ConfigError(f"{path} is there and is no database; give another place, such as one that ends in .db.")
 
 
 def _bring_in(connection: sqlite3.Connection) -> bool:
@@ -222,6 +243,15 @@ def _bring_in(connection: sqlite3.Connection) -> bool:
         _, frames, done = connection.execute("PRAGMA wal_checkpoint").fetchone()
         return bool(frames == done)
     return False
+
+
+def _takes_no_file(folder: Path) -> bool:
+    """Whether a disk has no room for one more file, as when it has no inode left: a database needs two beside it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return False
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class _DiskFullError(ConfigError):

@@ -10,7 +10,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["MAX_NAME", "name_fault", "printable", "shown", "shown_url", "shown_values", "shown_variable"]
+__all__ = [
+    "MAX_NAME",
+    "may_hold_login",
+    "name_fault",
+    "printable",
+    "shown",
+    "shown_url",
+    "shown_values",
+    "shown_variable",
+]
 
 MAX_NAME = 200
 """Characters of a name that comes from outside: a part's, a trigger's."""
@@ -52,6 +61,11 @@ def shown_url(url: str) -> str:
     if _HOST.fullmatch(machine) is None or "@" in more or "%40" in more:
         return f"{found[0]}..."
     return f"{found[0]}{machine}{'' if more in ('', '/') else '/...'}"
+
+
+def may_hold_login(text: str) -> bool:
+    """Whether a text that is no URL may be the rest of one that has lost its beginning: ``user:password@machine``."""
+    return re.search(r":.+@", text) is not None
 
 
 def shown_values(value: Any) -> Any:

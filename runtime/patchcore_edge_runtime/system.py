@@ -43,13 +43,14 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
 
 
 @contextmanager
-def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
+def stop_signals(stop: Callable[[], None]) -> Iterator[threading.Event]:
     """While inside, the first request to stop calls ``stop``; a second one is treated as it was before.
 
-    Does nothing outside of the main thread, where Python takes no signals.
+    What it gives is set by that request. Does nothing outside of the main thread, where Python takes no signals.
     """
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
@@ -59,12 +60,13 @@ def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         for known, handler in before.items():
             signal.signal(known, handler)
+        asked.set()
         stop()
 
     for number in before:
         signal.signal(number, handle)
     try:
-        yield
+        yield asked
     finally:
         for known, handler in before.items():
             signal.signal(known, handler)

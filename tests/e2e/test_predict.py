@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import run_cli
+
+from patchcore_edge_runtime.command_line.verdict_lines import VerdictLines
+from patchcore_edge_runtime.display.record import Record
 
 HOST, LINE = "patchcore_edge", "patchcore_edge_runtime"
 
@@ -122,3 +127,24 @@ def test_a_run_without_thresholds_and_a_folder_without_images_are_said(
     (tmp_path / "empty").mkdir()
     done = run_cli("predict", tiny_run, tmp_path / "empty")
     assert (done.returncode, "holds no images" in done.stderr) == (2, True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends itself no Ctrl-C")
+@pytest.mark.parametrize("program", [HOST, LINE])
+def test_a_pass_that_is_stopped_says_that_it_is_not_whole(
+    program: str, tiny_run: Path, tiny_bundle: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = words(program, tiny_run, tiny_bundle, images)
+    assert "Stopped" not in run_cli(*asked, program=program).stderr
+    write = VerdictLines.write
+
+    def press_ctrl_c(lines: VerdictLines, record: Record) -> None:
+        write(lines, record)
+        if record.frame.index == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(VerdictLines, "write", press_ctrl_c)
+    done = run_cli(*asked, program=program)
+    assert done.returncode == 0
+    assert "Stopped before the end: what has no line here was not inspected." in done.stderr
+    assert len(table(done.stdout)) < 13

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,15 @@ def test_the_camera_loop_judges_every_frame_of_a_video(tiny_bundle: Path, tiny_d
 def test_inspect_folder_sorts_by_score(tiny_bundle: Path, tiny_data: Path) -> None:
     lines = run_sample("inspect_folder.py", tiny_bundle, tiny_data / "test" / "*" / "*.png").splitlines()
     assert [("scratch" in line) for line in lines] == [True] * 6 + [False] * 6
+
+
+def test_inspect_folder_puts_what_cannot_be_judged_first(tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
+    for path in [*(tiny_data / "test").glob("good/*.png"), *(tiny_data / "test").glob("scratch/*.png")]:
+        shutil.copy(path, tmp_path / f"{path.parent.name}_{path.name}")
+    (tmp_path / "good_003.png").write_bytes(b"no picture")
+    lines = run_sample("inspect_folder.py", tiny_bundle, tmp_path).splitlines()
+    assert "ERROR" in lines[0]
+    assert [("scratch" in line) for line in lines[1:]] == [True] * 6 + [False] * 5
 
 
 def test_masks_over_photos_draws_each_mask_on_its_photo(tiny_data: Path, tmp_path: Path) -> None:

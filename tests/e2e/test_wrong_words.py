@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,8 @@ from pathlib import Path
 from threading import Thread
 from typing import ClassVar
 
+import cv2
+import numpy as np
 import pytest
 from conftest import REPOSITORY, TINY_BACKBONE, run_cli, spawn_cli
 from refusals import RUNTIME, nothing_but, refused, train_words
@@ -57,6 +61,59 @@ def test_a_misspelt_backbone_is_told_what_is_near_before_anything_else(
 ) -> None:
     line = refused(2, (command[0], tmp_path / "nowhere", "-o", tmp_path / "run", command[1], name))
     assert f"no backbone '{name}'; near are {near}," in line
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "what"),
+    [
+        ("--coreset-sampling-ratio", 2, "above 0, and at most 1"),
+        ("--num-neighbors", 0, "at least 1"),
+        ("--patch-size", 2, "give 1, 3, 5"),
+        ("--patch-stride", 0, "at least 1"),
+        ("--projection-eps", 5, "between 0 and 1"),
+        ("--layers", "layer9", "has no layer 'layer9'"),
+        ("--weights", "nowhere.pth", "no weights file nowhere.pth"),
+    ],
+)
+def test_what_no_fit_can_be_told_is_said_before_the_data_are_looked_at(
+    option: str, word: object, what: str, tmp_path: Path, tiny_weights: Path
+) -> None:
+    words = {"--backbone": TINY_BACKBONE, "--weights": tiny_weights, "--layers": "layer2", option: word}
+    given = [text for pair in words.items() for text in pair]
+    assert what in refused(2, ("train", tmp_path / "nowhere", "-o", tmp_path / "run", *given))
+
+
+@pytest.mark.parametrize(
+    ("option", "word"), [("--budget-ms", -3), ("--budget-mb", 0), ("--time-limit", -1), ("--sizes", 4)]
+)
+def test_what_no_search_can_be_told_is_said_before_hours_of_it(option: str, word: int, tmp_path: Path) -> None:
+    line = refused(2, ("tune", tmp_path / "nowhere", "-o", tmp_path / "run", option, word))
+    assert option in line
+    assert "nowhere" not in line
+
+
+def test_more_components_than_a_patch_has_numbers_are_refused(
+    tiny_data: Path, tmp_path: Path, tiny_weights: Path
+) -> None:
+    line = refused(2, (*train_words(tiny_data, tmp_path / "run", tiny_weights), "--pca", 5000))
+    assert "--pca is 5000; a patch is described by 384 numbers" in line
+
+
+def test_pictures_of_a_few_pixels_are_said_to_be_that(tmp_path: Path, tiny_weights: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / "data" / f"{index}.png"), np.full((6, 6, 3), index, np.uint8))
+    line = refused(2, train_words(tmp_path / "data", tmp_path / "run", tiny_weights))
+    assert "Most photos have fewer than 8x8 pixels" in line
+
+
+@pytest.mark.parametrize(("option", "word"), [("--seed", "x"), ("--score", "best"), ("--num-neighbors", "many")])
+def test_a_word_that_is_no_value_is_refused_without_a_parsers_grammar(option: str, word: str, tmp_path: Path) -> None:
+    done = run_cli("train", tmp_path, "-o", tmp_path / "run", option, word)
+    said = " ".join(re.sub(r"[^ -~]", " ", done.stderr).split())
+    assert done.returncode == 2
+    assert f"Invalid value for '{option}'" in said
+    assert not re.search("Value error|Input should|unable to parse", said)
 
 
 def test_a_name_like_no_other_says_where_all_are(tmp_path: Path) -> None:
@@ -188,3 +245,9 @@ def test_a_sample_without_its_words_prints_how_it_is_used(name: str) -> None:
 def test_a_device_that_there_is_not_is_said_before_the_data_are_looked_at(command: str, tmp_path: Path) -> None:
     line = refused(2, (command, tmp_path, "--data", tmp_path / "nowhere", "-d", "gpu"))
     assert "torch has no device 'gpu'" in line
+
+
+def test_info_is_json_and_no_number_has_a_line_of_its_own(tiny_bundle: Path) -> None:
+    done = run_cli("info", tiny_bundle, program=RUNTIME)
+    assert json.loads(done.stdout)["model_id"]
+    assert [row for row in done.stdout.splitlines() if re.fullmatch(r"\s*-?[\d.e-]+,?", row)] == []

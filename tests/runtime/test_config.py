@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -356,6 +357,12 @@ def test_a_file_that_is_too_large_or_nested_too_deeply_is_refused(tmp_path: Path
         load(tmp_path, "#" * (1 << 20) + LINE)
     with pytest.raises(ConfigError):
         load(tmp_path, "x = " + "[" * 50_000)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no device without an end")
+def test_a_device_without_an_end_is_no_configuration() -> None:
+    with pytest.raises(ConfigError, match="larger than any configuration"):
+        load_line(Path("/dev/zero"), {}, {})
 
 
 def test_the_line_in_the_docs_is_in_order(tmp_path: Path) -> None:

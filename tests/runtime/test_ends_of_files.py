@@ -13,13 +13,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from line_records import free_port, make_record, wait_for
+from line_records import free_port, make_record, program, wait_for
 
 from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.images.files import write_image
 from patchcore_edge_runtime.sinks import JsonlSink, SqliteSink, VideoSink
+from patchcore_edge_runtime.sinks.check import check_sinks
+from patchcore_edge_runtime.sinks.jsonl import JsonlSettings
 from patchcore_edge_runtime.sinks.mqtt import MqttSettings, MqttSink
+from patchcore_edge_runtime.sinks.spool import Spool
+from patchcore_edge_runtime.sinks.sqlite import SqliteSettings
 from patchcore_edge_runtime.sinks.video import VideoSegmentSink
+from patchcore_edge_runtime.sources.seen_pictures import SeenPictures
 from patchcore_edge_runtime.verdict import Verdict
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes and replaces no open file")
@@ -43,6 +48,69 @@ def test_what_a_power_failure_left_of_a_line_is_taken_away_however_long_and_said
     path.write_bytes(b'{"frame": 6}\n{"frame": 7}\n' + end)
     assert go_on(path) == [6, 7, 99]
     assert f"part of a line, {len(end)} bytes" in caplog.text
+
+
+FOREIGN = {
+    "notes": b"Notes of the shift\nwithout a last line end",
+    "one line": b"Notes of the shift",
+    "settings": b'name = "line 3"\n[source]\nuri = "0"\n',
+    "a photo": cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (60, 60), np.uint8))[1].tobytes(),
+    "a manifest": json.dumps({"a": {"b": 1}}, indent=2).encode(),
+    "a list": b"[1, 2]\n",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_of_something_else_is_not_written_to_nor_cut(kind: str, tmp_path: Path) -> None:
+    """``--results line.toml`` left nothing of the line's settings."""
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(FOREIGN[kind])
+    with pytest.raises(ConfigError, match="holds no results"):
+        JsonlSink(path, append=True)
+    with pytest.raises(ConfigError, match="holds no results"):
+        check_sinks({"jsonl": JsonlSettings(path=path)}, tmp_path)
+    assert path.read_bytes() == FOREIGN[kind]
+    path.unlink()
+    # While a line writes there, a copy over its results is no other thing.
+    sink = JsonlSink(path, append=True)
+    path.write_bytes(FOREIGN[kind])
+    os.utime(path, (1, 1))
+    with pytest.raises(ConfigError, match="holds no results"):
+        sink.write(make_record(index=98))
+    assert path.read_bytes() == FOREIGN[kind]
+    path.write_bytes(b"")
+    sink.write(make_record(index=99))
+    sink.close()
+    assert [json.loads(line)["frame"] for line in path.read_bytes().splitlines()] == [99]
+
+
+@pytest.mark.parametrize("name", ["line.toml", "photo.png", "model.bin", "r.jsonl"])
+def test_a_file_of_something_else_is_not_set_aside_for_a_database(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(FOREIGN["settings"] * 50)
+    tables = {
+        "sqlite": SqliteSettings(path=path),
+        "mqtt": MqttSettings(host="127.0.0.1", spool=path),
+    }
+    for kind, table in tables.items():
+        with pytest.raises(ConfigError, match="is no database"):
+            check_sinks({kind: table}, tmp_path)
+    for make in (lambda: SqliteSink(path), lambda: Spool(path, 5), lambda: SeenPictures(tmp_path, path, "", 10)):
+        with pytest.raises(ConfigError, match="is no database"):
+            make()
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == {name: FOREIGN["settings"] * 50}
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", bytes(5000), b'{"fra', bytes(5000) + b'{"frame": 7}\n', b'{"frame": 7}\n' + b"\xff" * 50]
+)
+def test_what_damage_leaves_of_results_is_gone_on_with(rest: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(rest)
+    sink = JsonlSink(path, append=True)
+    sink.write(make_record(index=99))
+    sink.close()
+    assert json.loads(path.read_bytes().splitlines()[-1])["frame"] == 99
 
 
 def test_a_whole_line_that_lacks_its_end_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -103,6 +171,51 @@ def test_a_database_with_a_hole_within_is_set_aside_before_rows_go_into_it(tmp_p
     assert [row[0] for row in database.execute("SELECT frame FROM results ORDER BY id")] == list(range(90, 95))
     database.close()
     assert len(list(tmp_path.glob("r.db.damaged-*"))) == 1
+
+
+NO_INODES = """
+import sqlite3, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from line_records import make_record
+from patchcore_edge_runtime.errors import ConfigError
+from patchcore_edge_runtime.sinks import SqliteSink
+folder = Path(sys.argv[2])
+sink = SqliteSink(folder / "r.db")
+sink.write(make_record(index=0))
+sink.close()
+fillers = []
+try:
+    for number in range(100):
+        (folder / f"{number}").touch()
+        fillers.append(folder / f"{number}")
+except OSError:
+    pass
+assert len(fillers) < 100
+sink = SqliteSink(folder / "r.db")
+try:
+    sink.write(make_record(index=1))
+    raise SystemExit("it was claimed as written")
+except ConfigError as error:
+    assert "the disk is full" in str(error), error
+for filler in fillers:
+    filler.unlink()
+sink.write(make_record(index=2))
+sink.close()
+print([row[0] for row in sqlite3.connect(folder / "r.db").execute("SELECT frame FROM results")])
+"""
+
+
+@posix
+def test_a_disk_that_takes_no_more_files_keeps_no_line_from_starting_and_no_record_is_claimed(tmp_path: Path) -> None:
+    """The archive's many small pictures use up a disk's inodes; the line was not started again after that."""
+    unshare = [program("unshare"), "--user", "--map-root-user", "--mount", "sh", "-c"]
+    mounted = 'mount -t tmpfs -o nr_inodes=8 none "$0" && exec "$@"'
+    work = [sys.executable, "-c", NO_INODES, str(Path(__file__).parents[1]), str(tmp_path)]
+    done = subprocess.run([*unshare, mounted, str(tmp_path), *work], capture_output=True, text=True, check=False)
+    if "ermission denied" in done.stderr or "not permitted" in done.stderr:
+        pytest.skip("needs the right to use unshare")
+    assert (done.returncode, done.stdout) == (0, "[0, 2]\n"), done.stderr
 
 
 def test_of_a_picture_that_does_not_fit_on_the_disk_nothing_stays(

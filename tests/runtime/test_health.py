@@ -13,6 +13,8 @@ import pytest
 from conftest import REPOSITORY, run_cli
 from line_records import free_port, make_frame, wait_for
 
+from patchcore_edge_runtime.atomic_folder import replace_text
+from patchcore_edge_runtime.errors import ConfigError
 from patchcore_edge_runtime.line.heartbeat import HEARTBEAT_SECONDS, HEARTBEAT_VARIABLE, PROBLEM, beat
 from patchcore_edge_runtime.line.watchdog import Notifier, WatchdogSource, watched
 from patchcore_edge_runtime.monitoring.status import LineStatus
@@ -108,6 +110,35 @@ def test_who_asks_while_the_sign_is_given_reads_a_whole_one(sign: Path) -> None:
         assert reader.read() == "The disk is full."
     assert sign.read_text(encoding="utf-8") == "The broker is away."
     assert list(sign.parent.iterdir()) == [sign]
+
+
+@pytest.mark.parametrize("content", [b'bundle = "b"\n', bytes(100_000), None])
+def test_what_is_no_sign_of_life_is_not_written_over_nor_taken_away(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a line's own settings, or of ``/dev/null``, nothing was left."""
+    place = tmp_path / "line.toml"
+    if content is None:
+        place.mkdir()
+    else:
+        place.write_bytes(content)
+    monkeypatch.setenv(HEARTBEAT_VARIABLE, str(place))
+    with pytest.raises(ConfigError, match="is something else"):
+        Notifier(os.environ)
+    assert content is None or place.read_bytes() == content
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
+def test_a_text_for_a_pipe_or_a_device_goes_into_it_and_does_not_take_its_place(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    replace_text(pipe, "report")
+    assert os.read(reader, 100) == b"report"
+    os.close(reader)
+    assert pipe.is_fifo()
+    with pytest.raises(OSError, match="s a directory"):
+        replace_text(tmp_path, "report")
 
 
 def test_a_place_where_nothing_can_be_written_stops_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

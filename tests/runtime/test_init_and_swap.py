@@ -15,6 +15,7 @@ from patchcore_edge_runtime.bundle.edit import BundleEdit, edit_bundle
 from patchcore_edge_runtime.bundle.swap import swap_bundle
 from patchcore_edge_runtime.errors import BundleError, ConfigError
 from patchcore_edge_runtime.line.config_file import load_line
+from patchcore_edge_runtime.line.starter import starter_file
 
 RUNTIME = "patchcore_edge_runtime"
 SOURCES = ["0", "rtsp://camera-3/live", "watch:incoming", "photos", "line.mp4"]
@@ -80,6 +81,20 @@ def test_the_thresholds_that_are_shown_are_the_bundles_and_what_it_was_calibrate
     assert f"{facts.n} good parts scored {facts.scores.min:.4g} to {facts.scores.max:.4g}" in text
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no setrlimit")
+@pytest.mark.parametrize("most", [1_000, 10_000])
+def test_a_disk_without_room_is_left_as_it_was(most: int, tiny_bundle: Path, tmp_path: Path) -> None:
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most})); "
+        "from patchcore_edge_runtime.cli import main; main()"
+    )
+    words = ["init", "-m", str(tiny_bundle), "-s", "0", "-o", str(tmp_path / "line.toml")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "line.toml cannot be written" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_beside_its_bundle_and_its_pictures_can_be_moved_with_them(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +119,13 @@ def test_the_bundles_own_threshold_is_shown_with_what_was_promised_of_it(tiny_bu
     (row,) = (row for row in text.splitlines() if "(the bundle's)" in row)
     assert f"{manifest.thresholds.image:.4g}: {manifest.calibration.supported_fpr:.2%} of good parts" in row
     assert f"{manifest.calibration.trade_off[-1].threshold:.4g}: " in text, "the highest there is"
+    point = manifest.calibration.trade_off[0]
+    limits = [manifest.thresholds.image * (1 + place / 100) for place in range(-37, 9)]
+    many = tuple(point.model_copy(update={"threshold": limit}) for limit in limits)
+    calibration = manifest.calibration.model_copy(update={"trade_off": many})
+    text = starter_file(manifest.model_copy(update={"calibration": calibration}), "bundle", "0", "line")
+    assert text.count("of good parts rejected") == 9
+    assert text.count("(the bundle's)") == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no mode there")

@@ -30,9 +30,10 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHU
 
 # The terminal that is its standard input becomes its own, as in a login shell.
 IN_TERMINAL = """
-import fcntl, termios
+import fcntl, signal, termios
 from patchcore_edge_runtime.cli import main
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may have been started with nohup
 main()
 """
 
@@ -81,7 +82,10 @@ def test_a_terminal_that_is_closed_ends_the_line_like_sigterm_and_a_second_line_
         assert noted.returncode == 0, "a line may be checked while it runs"
         assert noted.stderr.count(f"in use by line 3 (process {line.pid}") == 2
         os.close(master)
-        line.wait(60)
+        try:
+            line.wait(60)
+        finally:
+            line.kill()
     camera.stop()
     written = lines(results)
     assert written == list(range(len(written)))

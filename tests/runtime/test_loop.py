@@ -404,6 +404,18 @@ def test_another_manifest_of_the_same_size_and_times_is_another_bundle(tiny_bund
     assert bundle_stamp(tmp_path) is None
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
+def test_a_pipe_in_place_of_a_manifest_is_not_waited_for(tiny_bundle: Path, tmp_path: Path) -> None:
+    """The swap's thread waited for somebody to write there, and took no bundle any more."""
+    bundle = copy_of(tiny_bundle, tmp_path / "bundle")
+    (bundle / "manifest.json").unlink()
+    os.mkfifo(bundle / "manifest.json")
+    looked = threading.Thread(target=bundle_stamp, args=(bundle,), daemon=True)
+    looked.start()
+    looked.join(20)
+    assert not looked.is_alive()
+
+
 def test_the_benchmark_measures_each_stage_on_pictures_that_pass(tiny_bundle: Path) -> None:
     words = ("benchmark", "-m", tiny_bundle, "--seconds", 0.3, "--json")
     done = run_cli(*words, program="patchcore_edge_runtime")

@@ -158,6 +158,34 @@ def test_frames_that_an_edit_leaves_out_are_not_missing(reader: str, tmp_path: P
 
 
 @needs_av
+@pytest.mark.parametrize("damage", ["lost", "zeros", "noise"])
+def test_a_gap_in_a_transport_stream_is_told_though_it_counts_no_frames(damage: str, tmp_path: Path) -> None:
+    """Pictures that were predicted across the gap were judged, and those that are missing were missing in silence."""
+    path = tmp_path / "a.ts"
+    with av.open(str(path), "w", format="mpegts") as file:
+        stream = file.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 80
+        stream.gop_size = 10
+        for seed in range(FRAMES):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(good_part(seed), format="bgr24")))
+        file.mux(stream.encode(None))
+    assert watch(path) == (FRAMES, 0, "")
+    whole = [frame.image for frame in open_source(str(path))]
+    data = path.read_bytes()
+    gap = slice(len(data) * 2 // 5, len(data) // 2)
+    fill = {
+        "lost": b"",
+        "zeros": bytes(gap.stop - gap.start),
+        "noise": random.Random(3).randbytes(gap.stop - gap.start),
+    }
+    path.write_bytes(data[: gap.start] + fill[damage] + data[gap.stop :])
+    frames = list(until_the_error(path))
+    assert any(frame.error for frame in frames)
+    for frame in frames:
+        assert frame.image is None or any(np.array_equal(frame.image, one) for one in whole), frame.name
+
+
+@needs_av
 def test_an_uneven_rate_is_no_loss(reader: str, tmp_path: Path) -> None:
     for name in ("a.mkv", "a.avi"):
         with av.open(str(tmp_path / name), "w") as file:
@@ -182,6 +210,23 @@ def test_the_run_counts_what_there_is_and_ends_with_3(tiny_bundle: Path, tmp_pat
         assert 0 < frames < FRAMES
         assert f"should hold {FRAMES}" in done.stderr
     assert len(results.read_text().splitlines()) == frames
+
+
+def test_a_recording_that_changes_its_size_is_told_or_it_is_said_that_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """OpenCV gives frames of another size in that of the first, or raises; the frame check never sees the size."""
+    path = tmp_path / "a.mjpeg"
+    sizes = ((80, 80), (60, 160), (80, 80))
+    path.write_bytes(b"".join(cv2.imencode(".jpg", cv2.resize(good_part(), size[::-1]))[1].tobytes() for size in sizes))
+    if av is not None:
+        assert [frame.image.shape[:2] for frame in until_the_error(path)] == list(sizes)
+        assert not caplog.text
+    monkeypatch.setitem(sys.modules, "av", None)
+    frames = list(until_the_error(path))
+    assert len(frames) == len(sizes)
+    assert all(frame.error or frame.image.shape == (80, 80, 3) for frame in frames)
+    assert "scales those of another size" in caplog.text
 
 
 @needs_av

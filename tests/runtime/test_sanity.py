@@ -254,6 +254,36 @@ def test_a_frame_that_holds_no_picture_of_its_own_is_an_error(kind: str, tiny_in
         assert "nlike" in result.reason
 
 
+def on_a_backdrop(seed: int, sigma: float) -> np.ndarray:
+    """A part in the middle of something flat, as a sensor with that much noise sees it."""
+    frame = np.full((256, 256, 3), 120.0)
+    frame[64:192, 64:192] = good_part(seed, size=128)
+    return np.clip(frame + np.random.default_rng(seed).normal(0, sigma, (256, 256, 1)), 0, 255).astype(np.uint8)
+
+
+NOISY_PARTS = {
+    "fills the frame": lambda seed: good_part(seed, size=256),
+    "on a backdrop": lambda seed: on_a_backdrop(seed, 1.5 + seed % 3 / 2),
+}
+
+
+@pytest.mark.parametrize("part", NOISY_PARTS)
+@pytest.mark.parametrize("sigma", [12, 20, 40])
+def test_a_part_of_the_frame_that_is_noise_of_the_parts_own_grey_is_an_error(part: str, sigma: float) -> None:
+    """A model may call it good: in grey and in its finest details it is like the part."""
+    spec = PreprocessSpec(height=256, width=256)
+    frames = [NOISY_PARTS[part](seed) for seed in range(16)]
+    limits = learn_limits([measure(preprocess(one, spec), one) for one in frames[:8]])
+    assert limits is not None
+    for seed, frame in enumerate(frames[8:]):
+        assert limits.reason(measure(preprocess(frame, spec), frame)) == ""
+        noise = np.random.default_rng(seed).normal(frame.mean(), sigma, (256, 256, 1)).clip(0, 255).astype(np.uint8)
+        turned = np.rot90(frame, seed).copy()
+        turned[: 128 if seed % 2 else 64] = noise[: 128 if seed % 2 else 64]
+        found = limits.reason(measure(preprocess(turned, spec), turned))
+        assert "noise and no picture, unlike" in found.lower(), found
+
+
 def colour_part(seed: int, defect: bool = False) -> np.ndarray:
     """A green board with copper and a label, its channels on each other, as a colour camera sees it."""
     rng = np.random.default_rng(seed)

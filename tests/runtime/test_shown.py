@@ -134,6 +134,14 @@ def test_what_no_webhook_is_asked_by_is_refused_at_the_start_without_showing_it(
     assert "hünter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("begins", ["", "rtsp:", "rtsp:/", "tcp:", "//"])
+def test_a_cameras_address_that_lacks_its_beginning_is_refused_without_its_password(begins: str) -> None:
+    for machine in ("camera-3/live", "127.0.0.1:554/live"):
+        with pytest.raises(SourceError, match="rtsp://") as caught:
+            open_source(f"{begins}admin:hunter2/x@{machine}")
+        assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "form", ["http://u:hunter2@{}/x", "http://{}/x?pwd=hunter2", "rtsp://{}/hunter2", "x-cam://{}/hunter2"]
 )

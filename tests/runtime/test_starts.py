@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -387,6 +388,25 @@ def test_what_may_not_be_used_is_said_with_path_and_user_and_code_2_or_4(
         assert "user" in said, (words, said)
         # Beside the news of a line that is about to start.
         assert sum(" INFO " not in row for row in said.splitlines()) == 1, (words, said)
+
+
+@pytest.mark.parametrize(
+    "shortage",
+    [MemoryError(), RuntimeError("can't start new thread"), OSError(errno.EMFILE, "Too many open files", "a")],
+)
+def test_a_machine_that_has_nothing_left_at_the_start_is_a_sentence_and_tried_again(
+    shortage: Exception, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path
+) -> None:
+    """The unit starts a line again unless its code is 2, 4 or 70."""
+
+    def fail(*_: object) -> None:
+        raise shortage
+
+    monkeypatch.setattr(Bundle, "load", fail)
+    done = run_cli("info", "-m", tiny_bundle, program="patchcore_edge_runtime")
+    assert done.returncode == 3
+    assert "no memory, threads or files left" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_fault_of_the_program_has_a_code_that_is_not_started_again(

@@ -183,7 +183,7 @@ def parse_manifest(content: bytes, where: object) -> tuple[Manifest, str]:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise BundleError(
-            f"{where} has schema version {version!r} and this runtime reads 1 to {SCHEMA_VERSION}; "
+            f"{where} has schema version {shortened(repr(version))} and this runtime reads 1 to {SCHEMA_VERSION}; "
             "update the runtime, or export again with the host that goes with it."
         )
     if document.pop("digest", "") != found:

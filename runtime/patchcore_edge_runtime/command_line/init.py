@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..atomic_folder import replace_text
 from ..errors import ConfigError, cannot_write
 from .options import BundleOption, SourceOption
 
@@ -52,12 +53,13 @@ def init(
     secret = shown_url(source).rstrip("/") != source.rstrip("/")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        schema = output.parent / SCHEMA_FILE
-        schema.write_text(json.dumps(line_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        # Made anew or not at all: no other program's file is replaced, and no password is readable for a moment.
-        mode = _ONLY_THE_USER if secret else _READABLE
-        with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-            file.write(text)
+        _write_anew(output, text, _ONLY_THE_USER if secret else _READABLE)
+        try:
+            schema = json.dumps(line_schema(), indent=2, ensure_ascii=False)
+            replace_text(output.parent / SCHEMA_FILE, f"{schema}\n")
+        except OSError:
+            output.unlink()
+            raise
     except OSError as error:
         raise cannot_write(output, error) from None
     load_lines(output, {}, {})
@@ -68,6 +70,17 @@ def init(
         )
         typer.echo("username and password_env in [source].", err=True)
     typer.echo(f"Next: patchcore-edge-runtime check -c {output}")
+
+
+def _write_anew(file: Path, text: str, mode: int) -> None:
+    """Write all of it or nothing: no other program's file is replaced, and no password is readable for a moment."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError:
+        file.unlink()
+        raise
 
 
 def _below(text: str, folder: Path) -> str:

@@ -21,7 +21,7 @@ from .options import (
     as_roi,
     asked_precision,
 )
-from .summary import print_summary
+from .summary import print_summary, say_unfinished
 from .verdict_lines import SortOption, VerdictLines
 
 __all__ = ["predict"]
@@ -55,7 +55,7 @@ def predict(
     with (
         one_pass(output, overwrite=overwrite) as begin,
         closing(open_source(source, recursive=recursive, leave_out=own)) as frames,
-        stop_signals(frames.stop),
+        stop_signals(frames.stop) as asked_to_stop,
     ):
         inspector = Inspector(
             model,
@@ -72,4 +72,6 @@ def predict(
         except SourceError:
             print_summary(status.snapshot(), as_json)
             raise
+    if asked_to_stop.is_set() and not frames.live:
+        say_unfinished()
     print_summary(status.snapshot(), as_json)

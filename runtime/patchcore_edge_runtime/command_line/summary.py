@@ -10,7 +10,12 @@ import typer
 if TYPE_CHECKING:
     from ..monitoring.status import Snapshot
 
-__all__ = ["print_summary"]
+__all__ = ["print_summary", "say_unfinished"]
+
+
+def say_unfinished() -> None:
+    """That somebody stopped a pass: its counts are not those of all images."""
+    typer.echo("Stopped before the end: what has no line here was not inspected.", err=True)
 
 
 def print_summary(now: Snapshot, as_json: bool, *, several: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Is there a picture in the frame at all: what good images have in common beyond brightness and sharpness.
 
 Sensor noise, a picture whose rows come twice, and channels that do not lie on each other are sharp and bright enough,
-and a model may call them good. Five kinds of numbers tell them apart; none of them looks at what the picture shows, so
+and a model may call them good. Six kinds of numbers tell them apart; none of them looks at what the picture shows, so
 that a defect, and a part that is not there, stay the model's to judge.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from .noise import noise_level
 from .resize import Image
 
 __all__ = ["Structure", "StructureLimits", "learn_structure", "measure_structure"]
@@ -29,6 +30,7 @@ _COARSE_SHARE = 0.25
 _REPEAT_SHARE = 0.4
 _TINT_MARGIN = 24.0
 _SPREAD_MARGIN = 2.5
+_NOISE_FACTOR, _NOISE_LEAST = 2.0, 2.5
 _GRID = 8
 _WINDOW, _LAGS = 5, 16
 """Repeated rows count where they make a fifth of the picture, a sixteenth of it or more apart."""
@@ -53,6 +55,7 @@ class Structure:
         channels: correlation between the edges of the colour channels, in [-1, 1]; 1 in grey pictures.
         blue, red: mean of that channel above green, in grey levels.
         spread: standard deviation of the difference that varies more, in grey levels; 0 in grey pictures.
+        noise: as ``noise_level`` has it.
     """
 
     falls: tuple[float, ...]
@@ -62,6 +65,7 @@ class Structure:
     blue: float
     red: float
     spread: float = 0.0
+    noise: float = 0.0
 
 
 class StructureLimits(BaseModel):
@@ -72,6 +76,7 @@ class StructureLimits(BaseModel):
         min_coarse, min_repeat, min_channels: as in ``Structure``.
         min_blue, max_blue, min_red, max_red: of the channels above green.
         max_spread: of what is above green; absent where the good images are in colour.
+        max_noise: of an eighth of the picture; absent in bundles of which it was not measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,12 +90,15 @@ class StructureLimits(BaseModel):
     min_red: float = Field(ge=-512, le=512)
     max_red: float = Field(ge=-512, le=512)
     max_spread: float | None = Field(default=None, ge=0, le=512)
+    max_noise: float | None = Field(default=None, ge=0, le=512)
 
     def reason(self, found: Structure) -> str:
         """Why a frame must not be scored, as one sentence; empty when it may be."""
         falls = zip(found.falls, self.max_falls, strict=False)
         if any(fall > limit for fall, limit in falls) or found.coarse < self.min_coarse:
             return "Noise and no picture, unlike the training images; check the lens cap, the light and the gain."
+        if self.max_noise is not None and found.noise > self.max_noise:
+            return "Part of the frame is noise and no picture, unlike in the training images; check camera and gain."
         if found.repeat < self.min_repeat:
             return "Part of the frame is blank or comes twice, unlike in the training images; check camera and cable."
         if found.channels < self.min_channels or (self.max_spread is not None and found.spread > self.max_spread):
@@ -124,6 +132,7 @@ def measure_structure(image: Image, grey: Image) -> Structure:
         blue=blue - green,
         red=red - green,
         spread=0.0 if is_grey else _spread(channels),
+        noise=noise_level(grey),
     )
 
 
@@ -133,7 +142,7 @@ def learn_structure(seen: Sequence[Structure]) -> StructureLimits:
     The room: three quarters of the way from the most noise-like good image to noise; a quarter of the weakest coarse
     structure; two fifths of the least difference between bands; half of the least correlation of the channels, 0.9 in
     grey pictures, and there 2.5 grey levels more of spread; the observed range of colour, or 24 grey levels where that
-    is more, to either side.
+    is more, to either side; twice the noise, or 2.5 grey levels of it where that is more.
     """
     falls = np.array([one.falls for one in seen]).max(axis=0) if seen[0].falls else np.zeros(0)
     channels = min(one.channels for one in seen)
@@ -149,6 +158,7 @@ def learn_structure(seen: Sequence[Structure]) -> StructureLimits:
         min_red=min(red) - around_red,
         max_red=max(red) + around_red,
         max_spread=max(one.spread for one in seen) + _SPREAD_MARGIN if channels > _GREY else None,
+        max_noise=max(_NOISE_LEAST, _NOISE_FACTOR * max(one.noise for one in seen)),
     )
 
 

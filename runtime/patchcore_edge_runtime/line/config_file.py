@@ -194,11 +194,12 @@ def _set(document: dict[str, Any], key: str, value: Any) -> None:
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
     try:
-        size = file.stat().st_size
-        data = file.read_bytes() if size <= _MAX_BYTES else b""
+        with file.open("rb") as reader:
+            # Not by the size it says: of a device, or of a pipe, it says none.
+            data = reader.read(_MAX_BYTES + 1)
     except OSError as error:
         raise cannot_read(file, error) from None
-    if size > _MAX_BYTES:
+    if len(data) > _MAX_BYTES:
         raise ConfigError(f"{file} is larger than any configuration; give the line's TOML file.")
     try:
         text = data.decode("utf-8-sig")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..atomic_folder import replace_text
+from ..errors import ConfigError
 
 __all__ = ["HEARTBEAT_SECONDS", "HEARTBEAT_VARIABLE", "PROBLEM", "beat", "heartbeat_file", "missing_heartbeat"]
 
@@ -18,12 +19,28 @@ PROBLEM = "X_PROBLEM="
 HEARTBEAT_SECONDS = 60.0
 """A sign of life older than this is none; a line gives one three times as often."""
 _LONGEST = 2000
+_MOST_BYTES = 1 << 16
 
 
 def heartbeat_file(environment: Mapping[str, str]) -> Path | None:
-    """The file that the environment names, if it does."""
+    """The file that the environment names, if it does.
+
+    Raises:
+        ConfigError: something else is there, which the line would write over and take away at its end.
+    """
     name = environment.get(HEARTBEAT_VARIABLE, "")
-    return Path(name) if name else None
+    file = Path(name) if name else None
+    if file is not None and file.exists() and not _is_sign(file):
+        raise ConfigError(f"{file}, which {HEARTBEAT_VARIABLE} names, is something else; give a file of its own.")
+    return file
+
+
+def _is_sign(file: Path) -> bool:
+    """A sign is one line without its end, or nothing."""
+    try:
+        return file.is_file() and file.stat().st_size <= _MOST_BYTES and b"\n" not in file.read_bytes()
+    except OSError:
+        return True  # gone since, or not to be read: then not to be written either
 
 
 def beat(file: Path, lines: Sequence[str]) -> None:

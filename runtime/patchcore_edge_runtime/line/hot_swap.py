@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from stat import S_ISREG
 
 from ..bundle.bundle import MANIFEST, MAX_MANIFEST_BYTES, MODEL_BIN, MODEL_XML
 from ..errors import BundleError
@@ -180,7 +182,13 @@ def _facts(file: Path) -> tuple[int, ...]:
 def _digest(manifest: Path) -> str:
     """Of what it says: times, sizes and inodes may all be those of the file before, as of archives without times."""
     try:
-        with manifest.open("rb") as file:
-            return hashlib.sha256(file.read(MAX_MANIFEST_BYTES)).hexdigest()
+        with open(manifest, "rb", opener=_without_waiting) as file:
+            is_file = S_ISREG(os.fstat(file.fileno()).st_mode)
+            return hashlib.sha256(file.read(MAX_MANIFEST_BYTES)).hexdigest() if is_file else ""
     except OSError:
         return ""
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A named pipe that nobody writes to would be waited for without end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

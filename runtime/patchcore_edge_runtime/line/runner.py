@@ -18,7 +18,7 @@ from ..monitoring.health import health_of
 from ..monitoring.status import LineStatus, Snapshot
 from ..sinks import Sink, SinkContext, open_sinks
 from ..sinks.registry import SinkMaker
-from ..sources import LiveSource, Source, open_source
+from ..sources import LiveSource, Source, is_watched, open_source
 from ..sources.triggers import IntervalSource, TriggeredSource
 from ..system import stop_signals
 from ..threads import describe_failure
@@ -139,7 +139,14 @@ class Line:
             stack.enter_context(stop_signals(partial(_stop, source, viewer)))
             # Sinks come after all that may fail: a start that fails leaves no empty files behind.
             answers = TriggerAnswers(source.trigger, source.give_up) if isinstance(source, TriggeredSource) else None
-            context = SinkContext(status, source.fps, config.folder, answers.ask if answers else None, source.live)
+            context = SinkContext(
+                status,
+                source.fps,
+                config.folder,
+                answers.ask if answers else None,
+                source.live,
+                patient=is_watched(config.source.uri),
+            )
             configured = stack.enter_context(
                 closing(open_sinks(config.sinks, context, {**shared.sinks, **(sinks or {})}))
             )

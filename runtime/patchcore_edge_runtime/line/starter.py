@@ -79,7 +79,7 @@ def _thresholds(manifest: Manifest) -> list[str]:
     rows = [f"{told}{scores.median:.4g}."]
     if facts.trade_off:
         rows.append("# What image thresholds would do:")
-    for point in _some(choices(manifest)):
+    for point in _some(choices(manifest), limits.image):
         caught = "" if point.synthetic_recall is None else f", {point.synthetic_recall:.0%} of drawn defects caught"
         mine = " (the bundle's)" if point.threshold == limits.image else ""
         rows.append(f"#   {point.threshold:.4g}: {point.expected_fpr:.2%} of good parts rejected{caught}{mine}")
@@ -92,10 +92,11 @@ def _thresholds(manifest: Manifest) -> list[str]:
     ]
 
 
-def _some(points: Sequence[TradeOffPoint]) -> list[TradeOffPoint]:
-    """About eight of them, spread evenly, the first and the last included."""
+def _some(points: Sequence[TradeOffPoint], own: float) -> list[TradeOffPoint]:
+    """About eight of them, spread evenly, with the first, the last and the bundle's own."""
     last, count = len(points) - 1, min(len(points), _MOST_POINTS)
-    return [points[round(place * last / max(1, count - 1))] for place in range(count)]
+    shown = {round(place * last / max(1, count - 1)) for place in range(count)}
+    return [point for place, point in enumerate(points) if place in shown or point.threshold == own]
 
 
 def _sink(kind: str, schema: dict[str, Any]) -> list[str]:

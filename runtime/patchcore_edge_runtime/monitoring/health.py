@@ -50,7 +50,8 @@ def health_of(now: Snapshot, stale_seconds: float | None) -> Health:
 
     Args:
         now: its figures.
-        stale_seconds: silence that counts as standing still; None where a line may be silent, as one with triggers.
+        stale_seconds: silence that counts as standing still;
+            None where a line may be silent: with triggers, or a folder that it watches.
     """
     stopped = ""
     if now.source != "running":

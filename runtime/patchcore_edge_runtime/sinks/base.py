@@ -104,6 +104,7 @@ class SinkContext:
         trigger: asks for one frame of the part of that name and returns at once: the record to come, or None when the
             source refuses. Absent where the source runs free.
         live: the source cannot wait, so a slow sink loses records rather than delaying verdicts.
+        patient: pictures come when somebody puts them there, as into a watched folder: silence is no fault.
     """
 
     status: LineStatus = field(default_factory=LineStatus)
@@ -111,6 +112,7 @@ class SinkContext:
     folder: Path = field(default_factory=Path)
     trigger: Trigger | None = None
     live: bool = True
+    patient: bool = False
 
 
 class LineSink(Sink, Protocol):

@@ -65,9 +65,10 @@ def _check_sink(name: str, table: SinkSettings, folder: Path) -> list[str]:
     if not all(find_spec(package) for package in EXTRAS.get(kind, ())):
         raise missing_extra(kind)
     notes = []
-    for place in check_places(table, folder).values():
+    places = check_places(table, folder)
+    for place in places.values():
         who = PlaceLock.holder(place)
         if who is not None:
             notes.append(f"{place} is in use by {who}; a second line there is refused.")
     check = getattr(SINKS[kind], "check", None)
-    return notes if check is None else [*notes, *check(table)]
+    return notes if check is None else [*notes, *check(table, places)]

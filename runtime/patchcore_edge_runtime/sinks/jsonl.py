@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
@@ -14,15 +15,15 @@ from typing import BinaryIO, ClassVar
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from ..display.record import Record
-from ..errors import MAKE_ROOM, cannot_write
+from ..errors import MAKE_ROOM, ConfigError, cannot_write
 from ..system import is_at
 from .base import SinkContext, SinkSettings
+from .json_lines import go_on_with, require_lines
 from .places import without_waiting
 
 __all__ = ["JsonlSettings", "JsonlSink"]
 
 _LOG = logging.getLogger(__name__)
-_TAIL_BYTES = 1 << 20
 
 
 class JsonlSettings(SinkSettings):
@@ -75,6 +76,14 @@ class JsonlSink:
         path = context.folder / settings.path
         return cls(path, append=True, max_bytes=round(settings.max_mb * 2**20), keep=settings.keep)
 
+    @classmethod
+    def check(cls, _: JsonlSettings, places: Mapping[str, Path]) -> list[str]:
+        """Nothing to note; raises ``ConfigError`` where the file is there and of something else."""
+        for path in places.values():
+            with suppress(OSError):
+                require_lines(path)
+        return []
+
     def write(self, record: Record) -> None:
         """Write one line; a line that does not fit on the disk leaves no half of itself."""
         line = (json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -107,10 +116,13 @@ class JsonlSink:
             raise cannot_write(self._path, error, MAKE_ROOM) from None
         try:
             if _state(file) is not None:
-                _go_on_with(file, self._path)
+                go_on_with(file, self._path)
         except OSError as error:
             file.close()
             raise cannot_write(self._path, error, MAKE_ROOM) from None
+        except ConfigError:
+            file.close()
+            raise
         return file
 
     def _is_there(self) -> bool:
@@ -129,7 +141,7 @@ class JsonlSink:
         self._cut()
         if self._left != (left := _state(self._file)) and left is not None:
             # Somebody else has changed it, and what is there may end within a line.
-            _go_on_with(self._file, self._path)
+            go_on_with(self._file, self._path)
         return os.fstat(self._file.fileno()).st_size
 
     def _cut(self) -> None:
@@ -186,38 +198,3 @@ def _state(file: BinaryIO) -> tuple[int, int] | None:
 
 def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")
-
-
-def _go_on_with(file: BinaryIO, path: Path) -> None:
-    """Bring a file to the end of a line: one that lacks no more than that is whole, and half of one is taken away."""
-    size = path.stat().st_size
-    with path.open("rb") as reader:
-        end = _end_of_lines(reader, size)
-        reader.seek(end)
-        rest = reader.read(_TAIL_BYTES)
-    if end < size and size - end == len(rest) and _is_record(rest):
-        # An editor, or a copy of the last line, left its end out.
-        file.write(b"\n")
-    elif end < size:
-        _LOG.warning("%s ends in part of a line, %d bytes, which are taken away.", path, size - end)
-        file.truncate(end)
-
-
-def _end_of_lines(reader: BinaryIO, size: int) -> int:
-    """Bytes up to the end of the last whole line; after a power failure megabytes of zeros may follow."""
-    end = size
-    while end:
-        begin = max(0, end - _TAIL_BYTES)
-        reader.seek(begin)
-        found = reader.read(end - begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
-        end = begin
-    return 0
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False

@@ -9,12 +9,13 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from ..database import require_database
 from ..display.record import Record
 from ..errors import ConfigError
 from ..monitoring.trouble import Trouble
@@ -133,6 +134,13 @@ class MqttSink:
     def from_settings(cls, settings: MqttSettings, context: SinkContext) -> MqttSink:
         """Start talking to the broker; a broker that is away now is tried again for good."""
         return cls(settings, context.folder)
+
+    @classmethod
+    def check(cls, _: MqttSettings, places: Mapping[str, Path]) -> list[str]:
+        """Nothing to note; raises ``ConfigError`` where its spool is a file of something else."""
+        for path in places.values():
+            require_database(path)
+        return []
 
     @property
     def pending(self) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import PositiveInt
 
-from ..database import Database
+from ..database import Database, require_database
 from ..display.record import Record
 from .base import SinkContext, SinkSettings
 
@@ -69,6 +70,13 @@ class SqliteSink:
     def from_settings(cls, settings: SqliteSettings, context: SinkContext) -> SqliteSink:
         """Open the database that the settings name."""
         return cls(context.folder / settings.path, settings.max_rows)
+
+    @classmethod
+    def check(cls, _: SqliteSettings, places: Mapping[str, Path]) -> list[str]:
+        """Nothing to note; raises ``ConfigError`` where the file is there and of something else."""
+        for path in places.values():
+            require_database(path)
+        return []
 
     def write(self, record: Record) -> None:
         """Insert and commit one row."""

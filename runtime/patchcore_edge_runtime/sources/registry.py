@@ -17,7 +17,7 @@ from ..errors import ConfigError, DataError, SourceError, cannot_read
 from ..images.formats import is_picture_name
 from ..images.listing import LeftOut, describe_left_out, list_images, why_left_out
 from ..path_text import home_path, path_text
-from ..shown import shown_url
+from ..shown import may_hold_login, shown_url
 from ..validation import require
 from .address import Address
 from .base import Source, Turned
@@ -129,6 +129,8 @@ def _path(text: str, settings: FolderSettings) -> Source:
         return ImageSource([path], path_text(text)) if is_picture_name(path) else VideoSource(path)
     if glob.has_magic(text):
         return _pattern(text)
+    if may_hold_login(text):
+        raise SourceError("There is no such file (not shown: is it a camera's URL with a login, without its rtsp://?).")
     raise SourceError(f"There is no {text}; give a camera index, a URL, a video, an image, a folder or a pattern.")
 
 

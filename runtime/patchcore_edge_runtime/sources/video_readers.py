@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +13,11 @@ from numpy.typing import NDArray
 from ..errors import FrameError, SourceError
 from ..images.size_limit import most_pixels, video_fault
 from ..opencv_check import opencv_name
+from ..path_text import path_text
 
 __all__ = ["AvReader", "OpenCvReader", "VideoReader", "open_reader"]
+
+_LOG = logging.getLogger(__name__)
 
 # How a phone was held: degrees counterclockwise, which OpenCV turns by too.
 _HELD = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
@@ -52,6 +56,11 @@ def open_reader(path: Path) -> VideoReader:
     try:
         import av  # noqa: F401
     except ImportError:
+        _LOG.warning(
+            "%s is read by OpenCV, which shows damaged pictures as if they were whole and scales those of another size "
+            "to that of the first; install PyAV to have both told: pip install 'patchcore-edge-runtime[video]'.",
+            path_text(path),
+        )
         return OpenCvReader(path)
     return AvReader(path)
 
@@ -61,9 +70,10 @@ def _cannot_open(path: Path) -> SourceError:
 
 
 class OpenCvReader:
-    """Through OpenCV, which shows a damaged picture as if it were whole."""
+    """Through OpenCV, which shows a damaged picture as a whole one, and one of another size in that of the first."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._capture = cv2.VideoCapture(opencv_name(path))
         if not self._capture.isOpened():
             raise _cannot_open(path)
@@ -78,7 +88,10 @@ class OpenCvReader:
 
     def read(self) -> NDArray[Any] | None:
         """The next frame."""
-        more, image = self._capture.read()
+        try:
+            more, image = self._capture.read()
+        except cv2.error:  # before 4.13 at a picture of another size
+            raise FrameError(f"{self._path} cannot be decoded here; record it again.") from None
         self.seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
         return image if more else None
 
@@ -134,7 +147,7 @@ class AvReader:
 
     def _decoded(self, stream: Any) -> Iterator[NDArray[Any] | str]:
         """Each picture, or why there is none."""
-        damaged = False
+        damaged, corrupt = False, set[int | None]()
         packets = self._container.demux(stream)
         while True:
             try:
@@ -143,6 +156,11 @@ class AvReader:
                 return
             except self._faults:
                 return  # what is missing is counted
+            if packet.is_corrupt:
+                # Of a transport stream, which does not say how many frames it holds, its own numbers tell a gap.
+                damaged = True
+                corrupt.add(packet.pts)
+                yield "data are missing"
             try:
                 frames = packet.decode()
             except self._faults as error:
@@ -150,7 +168,7 @@ class AvReader:
                 yield getattr(error, "strerror", None) or "it cannot be decoded"
                 continue
             for frame in frames:
-                damaged = frame.is_corrupt or (damaged and not frame.key_frame)
+                damaged = frame.is_corrupt or frame.pts in corrupt or (damaged and not frame.key_frame)
                 self.seconds = frame.time or 0.0
                 if damaged:
                     yield "the picture, or one that it was made from"

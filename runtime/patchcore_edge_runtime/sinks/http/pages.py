@@ -149,7 +149,8 @@ class Pages:
         # Its figures stand still then, and what they say was true a while ago.
         if reason := self._closed():
             return Health(stopped=reason)
-        stale = self._settings.stale_seconds if self._context.trigger is None else None
+        silent = self._context.trigger is not None or self._context.patient
+        stale = None if silent else self._settings.stale_seconds
         return health_of(self._context.status.snapshot(), stale)
 
     async def _pictures(self) -> AsyncIterator[bytes]:

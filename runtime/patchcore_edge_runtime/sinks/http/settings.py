@@ -24,7 +24,8 @@ class HttpSettings(SinkSettings):
         token_env: environment variable with the token that clients must show; needed when not on loopback, and then
             of 16 characters or more.
         results: newest results to keep for GET /results.
-        stale_seconds: silence after which /healthz says that the line stands still; a triggered line may be silent.
+        stale_seconds: silence after which /healthz says that the line stands still; one with triggers, or that
+            watches a folder, may be silent.
         live_fps, live_width: upper limits of the live view, in frames per second and pixels.
         viewers: live views at a time.
         trigger_timeout: seconds that POST /trigger waits for its verdict.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from ...display.record import Record
@@ -46,7 +48,7 @@ class HttpSink:
         return cls(settings, context)
 
     @classmethod
-    def check(cls, settings: HttpSettings) -> list[str]:
+    def check(cls, settings: HttpSettings, _: Mapping[str, Path]) -> list[str]:
         """What stands in the way of listening there; raises ``ConfigError`` unless it may be this very line."""
         settings.token()
         try:
