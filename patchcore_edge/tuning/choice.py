@@ -11,7 +11,7 @@ from .recipe import Recipe
 __all__ = ["Cost", "Judged", "Limits", "choose", "finalists", "frontier", "to_beat", "worth"]
 
 _GAIN = 0.05
-"""What the default has to be beaten by, besides the error: of a gain on synthetic defects a part is real."""
+"""What the default has to be beaten by for every size of defects: of a gain on synthetic defects a part is real."""
 _LOSS = 0.01
 """What may be lost, error included, for a cheaper recipe."""
 
@@ -81,7 +81,7 @@ def frontier(judged: Sequence[Judged], default: Judged) -> list[Judged]:
 
 
 def finalists(judged: Sequence[Judged], default: Judged, most: int) -> list[Judged]:
-    """Those whose real cost is worth measuring: the default, the best, and the frontier's steps below it.
+    """Those whose real cost is worth measuring: the default, what beats it, their smaller banks, and the frontier.
 
     Args:
         judged: all.
@@ -89,10 +89,9 @@ def finalists(judged: Sequence[Judged], default: Judged, most: int) -> list[Judg
         most: how many in all.
     """
     steps = frontier(judged, default)
-    best = steps[-1]
-    # The cheapest that is as good as the best, then what lies between in even steps.
-    level = next(place for place, one in enumerate(steps) if _equals(one, best))
-    wanted = list({id(one): one for one in (default, best, steps[level])}.values())
+    best = max((one for one in judged if _beats(one, default)), key=lambda one: worth(one, default), default=default)
+    small = (min((one for one in judged if _replaces(one, other)), key=_cost) for other in (default, best))
+    wanted = list({id(one): one for one in (default, best, *small, steps[-1])}.values())
     rest = [one for one in steps if one not in wanted]
     count = max(0, most - len(wanted))
     if len(rest) > count:
@@ -105,14 +104,17 @@ def choose(measured: Sequence[tuple[Judged, Cost]], default: Judged, limits: Lim
     allowed = [(one, cost) for one, cost in measured if limits.allow(cost)]
     if not allowed:
         return None
-    best = max(allowed, key=lambda pair: worth(pair[0], default))[0]
     usual = next((pair for pair in allowed if pair[0] is default), None)
-    if usual is not None and not _beats(best, default):
-        best = default
-    level = sorted((pair for pair in allowed if _equals(pair[0], best)), key=lambda pair: pair[1].milliseconds)
+    clear = [one for one, _ in allowed if usual is None or one is default or _beats(one, default)]
+    best = max(clear, key=lambda one: (one is not default, worth(one, default)))
+    level = sorted((pair for pair in allowed if _replaces(pair[0], best)), key=lambda pair: pair[1].milliseconds)
     chosen = level[0][0]
     if chosen is not best:
-        return chosen, f"It is as good as what measured best and takes {level[0][1].milliseconds:.1f} ms a frame."
+        what = "the default" if best is default else "what measured best"
+        return (
+            chosen,
+            f"It is as good as {what} with a smaller bank, and takes {level[0][1].milliseconds:.1f} ms a frame.",
+        )
     if chosen is default and default.recipe.layout.centering:
         return (
             chosen,
@@ -126,8 +128,18 @@ def choose(measured: Sequence[tuple[Judged, Cost]], default: Judged, limits: Lim
 
 
 def _beats(one: Judged, default: Judged) -> bool:
-    return worth(one, default) > default.evidence.value and one.evidence.value >= default.evidence.value + _GAIN
+    """Whether it is surely better, and for defects of every size: nobody knows how large the real ones are."""
+    return worth(one, default) > default.evidence.value and one.evidence.least_gain(default.evidence) >= _GAIN
 
 
-def _equals(one: Judged, best: Judged) -> bool:
-    return worth(one, best) >= best.evidence.value - _LOSS
+def _replaces(one: Judged, best: Judged) -> bool:
+    """Whether it is the same but for a smaller bank, and surely as good.
+
+    Other features are no cheaper form of it: what they lose on real defects may be made up for on those that were made.
+    """
+    same = one.recipe.layout == best.recipe.layout and one.recipe.score == best.recipe.score
+    return same and worth(one, best) >= best.evidence.value - _LOSS
+
+
+def _cost(one: Judged) -> float:
+    return one.estimate

@@ -8,7 +8,8 @@ pictures, comes from each good image's influence with the defects made on it (th
 Clarke-Pearson 1988, summed by image, as pictures of one part are no independent witnesses).
 
 Other images are not all that may come: the real defects are of a kind that nobody made. Each kind of synthetic defect
-tells of a recipe's gain by itself; how far the kinds disagree says how far a further one may lie from their mean.
+tells of a recipe's gain by itself; how far the kinds disagree says how far a further one may lie from their mean. And
+nobody knows how large the real ones are: small, middling and large synthetic ones are told apart.
 """
 
 from __future__ import annotations
@@ -37,16 +38,22 @@ class Evidence:
         value: the measure.
         influence: ``[u]`` of each witness; their variance through u is that of the value.
         kinds: ``[k]`` the measure by kind of defect.
+        sizes: ``[s]`` the measure by size of defect, from small to large.
     """
 
     value: float
     influence: _Floats
     kinds: _Floats
+    sizes: _Floats
 
     @property
     def error(self) -> float:
         """The value's standard error."""
         return _error(self.influence)
+
+    def least_gain(self, other: Evidence) -> float:
+        """The difference to a measure of the same pictures for the size of defects that gains least."""
+        return float((self.sizes - other.sizes).min())
 
     def difference_error(self, other: Evidence) -> float:
         """Standard error of the difference to a measure of the same pictures.
@@ -65,6 +72,7 @@ def evidence(
     sources: NDArray[np.int64],
     located: NDArray[np.float32] | None = None,
     kinds: NDArray[np.int64] | None = None,
+    sizes: NDArray[np.int64] | None = None,
     rate: float = RATE,
 ) -> Evidence:
     """Of good images and defects made on them.
@@ -76,6 +84,7 @@ def evidence(
         located: ``[m]`` how well the map finds each, in [0, 1]; where it is given it has a quarter of the weight: a
             verdict is worth more than the picture that explains it.
         kinds: ``[m]`` number of each defect's kind; all of one when None.
+        sizes: ``[m]`` number of each defect's class of sizes; all of one when None.
         rate: of good images rejected, in (0, 1], up to which defects count as found; 1 for the area under the ROC.
     """
     n, m = len(good), len(defects)
@@ -86,8 +95,7 @@ def evidence(
         influence = (1 - _MAP) * influence + _MAP * np.bincount(sources, located - mean, n) * n / m
         value = (1 - _MAP) * value + _MAP * mean
         of_defects = (1 - _MAP) * of_defects + _MAP * located
-    by_kind = [of_defects.mean()] if kinds is None else [of_defects[kinds == one].mean() for one in np.unique(kinds)]
-    return Evidence(value, influence, np.array(by_kind, np.float64))
+    return Evidence(value, influence, _by(kinds, of_defects), _by(sizes, of_defects))
 
 
 def combined(synthetic: Evidence, good: NDArray[np.float32], real: NDArray[np.float32], trust: float) -> Evidence:
@@ -113,7 +121,15 @@ def combined(synthetic: Evidence, good: NDArray[np.float32], real: NDArray[np.fl
         / len(synthetic.influence),
         second * (own - value) * count / len(real),
     ]
-    return Evidence(first * synthetic.value + second * value, influence, first * synthetic.kinds + second * value)
+    parts = (first * part + second * value for part in (synthetic.value, synthetic.kinds, synthetic.sizes))
+    combined_value, kinds, sizes = parts
+    return Evidence(float(combined_value), influence, np.asarray(kinds), np.asarray(sizes))
+
+
+def _by(group: NDArray[np.int64] | None, of_defects: _Floats) -> _Floats:
+    """Mean of each group, in the groups' order."""
+    numbers = np.zeros(len(of_defects), np.int64) if group is None else group
+    return np.array([of_defects[numbers == one].mean() for one in np.unique(numbers)], np.float64)
 
 
 def _found(good: NDArray[np.float32], defects: NDArray[np.float32], rate: float) -> tuple[float, _Floats, _Floats]:

@@ -43,6 +43,12 @@ class Defects:
         """``[m]`` number of each defect's kind."""
         return np.array([KINDS.index(defect.kind) for defect in self.defects], np.int64)
 
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """``[m]`` 0, 1 or 2: whether each is among the small, the middling or the large third by area."""
+        areas = [int(defect.mask.sum()) for defect in self.defects]
+        return np.digitize(areas, np.quantile(areas, [1 / 3, 2 / 3])) if areas else np.zeros(0, np.int64)
+
     def dataset(self, spec: PreprocessSpec) -> ImageDataset:
         """Them as the model sees them."""
         items = [ImageItem(Path(f"synthetic-{place}"), "synthetic") for place in range(len(self))]

@@ -79,7 +79,8 @@ class Search:
     stopped: bool = False
 
     def __post_init__(self) -> None:
-        self._sources, self._kinds = self.pictures.defects.sources, self.pictures.defects.kinds
+        defects = self.pictures.defects
+        self._sources, self._kinds, self._classes = defects.sources, defects.kinds, defects.sizes
 
     def run(self, views: Sequence[View], say: Callable[[str], None]) -> None:
         """Judge the layouts of some views: all of each backbone's first, the best at the others, then those centred."""
@@ -202,7 +203,7 @@ class Search:
     def _judged(self, recipe: Recipe, found: Found, rule: int, share: int) -> Judged:
         good, defects, located = found.good[rule, share], found.defects[rule, share], found.located[share]
         sources = self._sources
-        known = evidence(good, defects, sources, located, self._kinds)
+        known = evidence(good, defects, sources, located, self._kinds, self._classes)
         labels = np.array([item.is_defective for item in self.pictures.real], np.bool_)
         real = found.real[rule, share]
         weighed: Evidence = combined(known, np.r_[good, real[~labels]], real[labels], _TRUST)

@@ -117,9 +117,12 @@ def recipe(bank: int = 100, pca: PcaOptions | None = None) -> Recipe:
     return Recipe(layout=Layout(view=VIEW, layers=("layer2",), pca=pca), score=ScoreRule.MAP_MAX, bank_size=bank)
 
 
-def judged(value: float, estimate: float, spread: float = 0.0, seed: int = 0) -> Judged:
-    noise = np.random.default_rng(seed).normal(0, spread, 100) if spread else np.zeros(100)
-    return Judged(recipe(int(estimate)), Evidence(value, noise, np.array([value])), value, value, estimate)
+def judged(
+    value: float, estimate: float, spread: float = 0.0, sizes: tuple[float, ...] = (), pca: PcaOptions | None = None
+) -> Judged:
+    noise = np.random.default_rng(0).normal(0, spread, 100) if spread else np.zeros(100)
+    known = Evidence(value, noise, np.array([value]), np.array(sizes or [value] * 3))
+    return Judged(recipe(int(estimate), pca), known, value, value, estimate)
 
 
 def test_the_frontier_has_each_step_that_is_worth_its_time() -> None:
@@ -159,6 +162,25 @@ def test_what_is_to_be_beaten_is_centred_where_that_is_surely_better(value: floa
     layout = default.recipe.layout.model_copy(update={"centering": 1.0})
     centred = replace(judged(value, 30, spread), recipe=default.recipe.model_copy(update={"layout": layout}))
     assert (to_beat([default, other, centred], default) is centred) == taken
+
+
+@pytest.mark.parametrize(("sizes", "taken"), [((0.45, 0.90, 0.95), False), ((0.56, 0.81, 0.86), True)])
+def test_what_is_taken_is_better_for_small_and_for_large_defects(sizes: tuple[float, ...], taken: bool) -> None:
+    default, other = judged(0.70, 30, sizes=(0.50, 0.75, 0.80)), judged(0.80, 31, sizes=sizes)
+    found = choose([(default, Cost(30, 5)), (other, Cost(31, 5))], default, Limits())
+    assert found is not None
+    assert (found[0] is other) == taken
+
+
+def test_other_features_are_no_cheaper_form_of_the_default() -> None:
+    default, smaller = judged(0.70, 30), judged(0.695, 15)
+    other = judged(0.72, 10, pca=PcaOptions(dimensions=0.99))
+    costs = [(one, Cost(one.estimate, 5)) for one in (default, smaller, other)]
+    found = choose(costs, default, Limits())
+    assert found is not None
+    assert found[0] is smaller
+    assert "smaller bank" in found[1]
+    assert smaller in finalists([default, smaller, other], default, 6)
 
 
 def test_a_budget_rules_out_what_costs_more() -> None:
