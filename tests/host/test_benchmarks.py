@@ -110,7 +110,7 @@ def test_a_spread_is_the_mean_of_all_seeds_and_the_outermost_ones() -> None:
 def test_what_was_detected_is_kept_by_work_and_seed(work: Work, tmp_path: Path) -> None:
     kept = accuracy.Kept(tmp_path)
     found = dict(accuracy.measure(work, 1, None))
-    assert set(found) == {accuracy.REFERENCE, accuracy.DEFAULT}
+    assert set(found) == {accuracy.REFERENCE, accuracy.DEFAULT, accuracy.CENTERED}
     for side, figures in found.items():
         kept.add(work, 1, side, figures)
     assert accuracy.Kept(tmp_path).load(work, 1) == found
