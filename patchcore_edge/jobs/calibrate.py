@@ -110,6 +110,7 @@ def calibrate_run(
         result = CalibrationResult(thresholds, _with_shift(found, scored), scored)
         if ranks().is_first:
             _save(folder, result, files, other)
+        ranks().wait_for_first()
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -35,6 +36,25 @@ def append_or_die(store, images, rows):
 FeatureStore.append = append_or_die
 sys.argv[0:3] = ["patchcore-edge"]
 main()
+"""
+SLOW_DISK = """
+import sys, time
+from pathlib import Path
+from patchcore_edge.fit.distributed.launch import distributed
+from patchcore_edge.jobs import calibrate
+from patchcore_edge.runs.checkpoint import load_calibration
+
+save = calibrate.save_calibration
+
+def slowly(*given):
+    time.sleep(2)
+    save(*given)
+
+calibrate.save_calibration = slowly
+run, data = map(Path, sys.argv[1:])
+with distributed("cpu"):
+    found = calibrate.calibrate_run(run, data, 0.1, "cpu")
+    assert load_calibration(run).thresholds == found.thresholds
 """
 JOBS = Path(shared_jobs.__file__)
 
@@ -142,6 +162,14 @@ def test_every_process_knows_what_the_first_one_writes(name: str, shared: tuple[
         assert {key: value for key, value in other.items() if key != "said"} == {
             key: value for key, value in first.items() if key != "said"
         }
+
+
+def test_no_process_goes_on_before_the_thresholds_are_written(data: Path, alone: Path, tmp_path: Path) -> None:
+    run, program = tmp_path / "run", tmp_path / "slow_disk.py"
+    shutil.copytree(alone / "three", run, ignore=shutil.ignore_patterns("calibration*"))
+    program.write_text(SLOW_DISK)
+    done = torchrun(2, program, run, data / "three")
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_copies_batches_and_outliers_are_said_as_by_one_process(shared: tuple[int, Path, str], alone: Path) -> None:

@@ -105,6 +105,10 @@ class Ranks:
         text = torch.frombuffer(bytearray(json.dumps(own if self.is_first else 0).encode()), dtype=torch.uint8)
         return json.loads(self.from_first(text).numpy().tobytes())
 
+    def wait_for_first(self) -> None:
+        """Return once the first process has come here too: what it wrote before, the others find."""
+        self.first_value(None)
+
     def _do(self, exchange: Callable[[], Any], given: Tensor) -> None:
         self.exchanged += given.nbytes
         try:
