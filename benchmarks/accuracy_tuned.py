@@ -9,6 +9,7 @@ from shutil import rmtree
 
 from patchcore_edge.models import Patchcore
 from patchcore_edge.runs.checkpoint import load_run
+from patchcore_edge.tuning.tune_page import TUNE_JSON
 
 from .works import Work
 
@@ -20,13 +21,25 @@ def tuned_model(work: Work, seed: int, scratch: Path) -> Patchcore:
     return load_run(tuned(work, seed, scratch))[0]
 
 
-def tuned(work: Work, seed: int, scratch: Path) -> Path:
-    """Let the command line tune on the training images; the RUN folder it wrote, in ``scratch``."""
-    place = scratch / "tuned" / f"{work.name.replace(', ', '_').replace(' ', '_')}_{seed}"
+def tuned(work: Work, seed: int, scratch: Path, sides: tuple[int, ...] = ()) -> Path:
+    """Let the command line tune on the training images; the RUN folder it wrote, in ``scratch``, or had written before.
+
+    Args:
+        work: whose test images it does not see.
+        seed: of the search.
+        scratch: where runs are kept.
+        sides: of the sizes to try; those that ``tune`` tries when empty.
+    """
+    words = [work.name.replace(", ", "_").replace(" ", "_"), *map(str, (seed, *sides))]
+    place = scratch / "tuned" / "_".join(words)
+    run = place / "run"
+    if (run / TUNE_JSON).exists():
+        return run
     rmtree(place, ignore_errors=True)
-    data, run = _training_images(work, place / "data"), place / "run"
-    words = [sys.executable, "-m", "patchcore_edge", "tune", data, "-o", run, *_options(work, seed)]
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    sizes = ["--sizes", ",".join(map(str, sides))] if sides else []
+    data = _training_images(work, place / "data")
+    command = [sys.executable, "-m", "patchcore_edge", "tune", data, "-o", run, *_options(work, seed), *sizes]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"`tune` failed on {work.name}:\n{done.stderr[-2000:]}")
     return run

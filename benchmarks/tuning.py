@@ -7,10 +7,11 @@ on all training images as well and held against the labelled test images, which 
 from __future__ import annotations
 
 import argparse
-import shutil
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +22,12 @@ from patchcore_edge.data import DataModule
 from patchcore_edge.engine import Engine
 from patchcore_edge.jobs.sight import SightOptions, found_sight
 from patchcore_edge.models import Patchcore
-from patchcore_edge.tuning.choice import Judged
 from patchcore_edge.tuning.judge import Judge, Seen
 from patchcore_edge.tuning.look import columns_of, view_model
-from patchcore_edge.tuning.options import TuneOptions, base_options
-from patchcore_edge.tuning.outcome import Outcome
-from patchcore_edge.tuning.recipe import RULES, Layout, View
-from patchcore_edge.tuning.tune import search_recipes
+from patchcore_edge.tuning.recipe import RULES, Layout, Recipe, View
+from patchcore_edge.tuning.tune_page import TUNE_JSON
 
+from .accuracy_tuned import tuned
 from .pages import write_page
 from .works import Work, all_works, works_by_module
 
@@ -73,35 +72,52 @@ def _final(work: Work, view: View, bank_size: int, weights: str | None) -> tuple
     return Judge(seen, [np.zeros(0, np.int64)], bank_size, 0), model
 
 
-def row(work: Work, sides: tuple[int, ...] = ()) -> str:
+@dataclass(frozen=True)
+class Tried:
+    """A recipe with what ``tune`` makes of it, from good images and synthetic defects."""
+
+    recipe: Recipe
+    value: float
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Tried:
+        """One of those in ``tune.json``."""
+        return cls(Recipe.model_validate(facts["recipe"]), facts["value"])
+
+
+def row(work: Work, scratch: Path, sides: tuple[int, ...] = ()) -> str:
     """The page's row of one work; what each size makes of it is printed.
 
     Args:
         work: what is searched and tested.
+        scratch: where the run that ``tune`` wrote is kept.
         sides: of the sizes to try; those that ``tune`` tries when empty.
     """
-    weights = None if work.weights is None else str(work.weights)
-    train = base_options(weights=weights, seed=0, device="cpu", strict=False, group_by=None, outliers="keep")
-    options = TuneOptions(train=train, backbones=(work.backbone,), sides=sides)
-    with TemporaryDirectory() as folder:
-        outcome = search_recipes(_folder(work, Path(folder) / "data"), Path(folder) / "run", options, print)
-    whole = [one for one in outcome.judged if one.recipe.bank_size == outcome.default.recipe.bank_size]
+    outcome = json.loads((tuned(work, 0, scratch, sides) / TUNE_JSON).read_text(encoding="utf-8"))
+    default, chosen = Tried.of(outcome["default"]), Tried.of(outcome["chosen"])
+    bank = default.recipe.bank_size
+    whole = [one for one in map(Tried.of, outcome["recipes"]) if one.recipe.bank_size == bank]
     layouts = list(dict.fromkeys(one.recipe.layout for one in whole))
-    real = real_aurocs(work, layouts, outcome.default.recipe.bank_size, weights)
+    real = real_aurocs(work, layouts, bank, None if work.weights is None else str(work.weights))
     print(*_by_size(whole, real), sep="\n", flush=True)
-    return _row(work.name, outcome, whole, real)
+    values = [_real(one, real) for one in whole]
+    best = whole[int(np.argmax(values))]
+    three = (f"{_real(one, real):.4f}" for one in (default, chosen, best))
+    figures = [f"{_agreement(whole, values):.2f}", *three]
+    words = [_short(one.recipe) for one in (default, chosen)]
+    return f"| {' | '.join([work.name, str(len(whole)), *figures, *words])} |"
 
 
-def _real(one: Judged, real: dict[Layout, list[float]]) -> float:
+def _real(one: Tried, real: dict[Layout, list[float]]) -> float:
     return real[one.recipe.layout][RULES.index(one.recipe.score)]
 
 
-def _agreement(judged: list[Judged], values: list[float]) -> float:
+def _agreement(judged: list[Tried], values: list[float]) -> float:
     """Spearman's rank correlation of what ``tune`` makes of recipes with their image AUROC."""
-    return float(spearmanr([one.evidence.value for one in judged], values).statistic)
+    return float(spearmanr([one.value for one in judged], values).statistic)
 
 
-def _by_size(whole: list[Judged], real: dict[Layout, list[float]]) -> Iterator[str]:
+def _by_size(whole: list[Tried], real: dict[Layout, list[float]]) -> Iterator[str]:
     """For each size and stride how its recipes rank by synthetic and by real defects, and the real AUROC's mean."""
     for view in dict.fromkeys(one.recipe.layout.view for one in whole):
         own = [one for one in whole if one.recipe.layout.view == view]
@@ -113,29 +129,12 @@ def _by_size(whole: list[Judged], real: dict[Layout, list[float]]) -> Iterator[s
         )
 
 
-def _row(name: str, outcome: Outcome, whole: list[Judged], real: dict[Layout, list[float]]) -> str:
-    values = [_real(one, real) for one in whole]
-    best = whole[int(np.argmax(values))]
-    three = (f"{_real(one, real):.4f}" for one in (outcome.default, outcome.chosen, best))
-    figures = [f"{_agreement(whole, values):.2f}", *three]
-    words = [_short(one) for one in (outcome.default, outcome.chosen)]
-    return f"| {' | '.join([name, str(len(whole)), *figures, *words])} |"
-
-
-def _short(one: Judged) -> str:
-    layout = one.recipe.layout
+def _short(recipe: Recipe) -> str:
+    layout = recipe.layout
     height, width = layout.view.image_size
     pca = "" if layout.pca is None else f", PCA {layout.pca.dimensions:g} a {layout.pca.whitening:g}"
     centred = f", less {layout.centering:g} of the mean" if layout.centering else ""
-    return f"{width}x{height} /{layout.view.patch_stride}, {'+'.join(layout.layers)}{pca}{centred}, {one.recipe.score}"
-
-
-def _folder(work: Work, folder: Path) -> Path:
-    """The training images as a plain folder, in their order."""
-    folder.mkdir(parents=True)
-    for place, item in enumerate(work.data.train):
-        shutil.copy(item.path, folder / f"{place:04d}_{item.path.name}")
-    return folder
+    return f"{width}x{height} /{layout.view.patch_stride}, {'+'.join(layout.layers)}{pca}{centred}, {recipe.score}"
 
 
 def works(shared: Path | None) -> Iterator[Work]:
@@ -148,12 +147,13 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, help="folder with data/magnetic_tile and weights/")
     parser.add_argument("--only", help="part of the name of the works to measure; writes no page")
     parser.add_argument("--sizes", type=int, nargs="+", default=[], metavar="SIDE", help="sizes to try in tune's place")
+    parser.add_argument("--scratch", type=Path, default=Path("demo/accuracy"), help="folder for what tune finds")
     given = parser.parse_args()
     rows = []
     for work in works(given.shared):
         if given.only and given.only not in work.name:
             continue
-        rows.append(row(work, tuple(given.sizes)))
+        rows.append(row(work, given.scratch.resolve(), tuple(given.sizes)))
         print(rows[-1], flush=True)
         if not given.only and not given.sizes:
             write_page("tuning.md", [HEAD + "\n".join(rows) + "\n" + FOOT])
