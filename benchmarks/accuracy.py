@@ -196,7 +196,7 @@ class Kept:
         self._folder = folder
 
     def _file(self, work: Work, seed: int) -> Path:
-        return self._folder / f"{work.name.replace(', ', '_').replace(' ', '_')}_{seed}.json"
+        return self._folder / f"{work.stem}_{seed}.json"
 
     def load(self, work: Work, seed: int) -> dict[str, Figures]:
         """By side."""

@@ -30,8 +30,7 @@ def tuned(work: Work, seed: int, scratch: Path, sides: tuple[int, ...] = ()) -> 
         scratch: where runs are kept.
         sides: of the sizes to try; those that ``tune`` tries when empty.
     """
-    words = [work.name.replace(", ", "_").replace(" ", "_"), *map(str, (seed, *sides))]
-    place = scratch / "tuned" / "_".join(words)
+    place = scratch / "tuned" / "_".join([work.stem, *map(str, (seed, *sides))])
     run = place / "run"
     if (run / TUNE_JSON).exists():
         return run

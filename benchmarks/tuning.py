@@ -147,7 +147,9 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, help="folder with data/magnetic_tile and weights/")
     parser.add_argument("--only", help="part of the name of the works to measure; writes no page")
     parser.add_argument("--sizes", type=int, nargs="+", default=[], metavar="SIDE", help="sizes to try in tune's place")
-    parser.add_argument("--scratch", type=Path, default=Path("demo/accuracy"), help="folder for what tune finds")
+    parser.add_argument(
+        "--scratch", type=Path, default=Path("demo/accuracy"), help="folder where what tune finds is kept"
+    )
     given = parser.parse_args()
     rows = []
     for work in works(given.shared):

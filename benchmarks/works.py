@@ -31,6 +31,11 @@ class Work:
     ratio: float = 0.01
     weights: Path | None = None
 
+    @property
+    def stem(self) -> str:
+        """The name as files and folders bear it."""
+        return self.name.replace(", ", "_").replace(" ", "_")
+
     def model(self, *, prepared: bool = False) -> Patchcore:
         """The model of this work, not fitted; with ``prepared`` it takes normalised images."""
         return Patchcore(

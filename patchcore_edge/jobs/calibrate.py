@@ -108,9 +108,7 @@ def calibrate_run(
             scored = out_of_sample.cross_fitted(items) if trained_on else out_of_sample.held_out(items)
             thresholds, found = calibrate_good(scored.good, target_fpr, str(module), scored.method, scored.caught)
         result = CalibrationResult(thresholds, _with_shift(found, scored), scored)
-        if ranks().is_first:
-            _save(folder, result, files, other)
-        ranks().wait_for_first()
+        ranks().by_first(lambda: _save(folder, result, files, other))
     return result
 
 

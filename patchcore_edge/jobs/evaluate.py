@@ -94,18 +94,18 @@ def evaluate_run(
     evaluation = evaluate(scores, thresholds)
     unmasked = _unmasked(evaluation)
     say(unmasked)
-    if not ranks().is_first:
-        return evaluation
-    write_report(
-        report,
-        f"{facts.name}: {data}",
-        _facts_table(model, facts, calibration),
-        scores,
-        evaluation,
-        _pixel_scale(scores, thresholds),
-        partial(_views, Engine(device, strict=True), model, dataset),
-        calibration.facts if calibration else None,
-        [sentence for sentence in (seen, unmasked) if sentence],
+    ranks().by_first(
+        lambda: write_report(
+            report,
+            f"{facts.name}: {data}",
+            _facts_table(model, facts, calibration),
+            scores,
+            evaluation,
+            _pixel_scale(scores, thresholds),
+            partial(_views, Engine(device, strict=True), model, dataset),
+            calibration.facts if calibration else None,
+            [sentence for sentence in (seen, unmasked) if sentence],
+        )
     )
     return evaluation
 

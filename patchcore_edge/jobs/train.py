@@ -203,8 +203,7 @@ def train_run(
                 f"{len(shown)} of the images held out show parts that are among the training images; "
                 "`calibrate` will leave them out."
             )
-        if ranks().is_first:
-            _report_outliers(folder, model, module.with_train(used), found, say)
+        ranks().by_first(lambda: _report_outliers(folder, model, module.with_train(used), found, say))
         if facts.bank_size <= options.num_neighbors:
             (warn or say)(_small_bank(facts))
         store.discard()
@@ -213,8 +212,8 @@ def train_run(
 
 def _saved(folder: Path, model: Patchcore, fitted: DataModule, findings: FitFindings, digest: FileDigests) -> RunFacts:
     """The run's facts, once the first process has written it."""
-    own = save_fitted(folder, model, fitted, findings, digest).model_dump(mode="json") if ranks().is_first else None
-    return RunFacts.model_validate(ranks().first_value(own))
+    written = ranks().by_first(lambda: save_fitted(folder, model, fitted, findings, digest).model_dump(mode="json"))
+    return RunFacts.model_validate(written)
 
 
 def _small_bank(facts: RunFacts) -> str:

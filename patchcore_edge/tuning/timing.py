@@ -29,9 +29,8 @@ def timed(recipe: Recipe, dimensions: int, pictures: Pictures, meter: Meter, opt
     Args:
         dimensions: of its feature space.
     """
-    job = ranks()
-    own = _measured(recipe, dimensions, pictures, meter, options) if job.is_first else {}
-    return {name: Cost(*figures) for name, figures in job.first_value(own).items()}
+    found = ranks().by_first(lambda: _measured(recipe, dimensions, pictures, meter, options))
+    return {name: Cost(*figures) for name, figures in found.items()}
 
 
 def _measured(

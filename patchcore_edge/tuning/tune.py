@@ -41,7 +41,7 @@ from .search import Search, SearchOptions
 from .timing import timed
 from .tune_page import write_outcome
 
-__all__ = ["TuneResult", "search_recipes", "tune_run"]
+__all__ = ["TuneResult", "tune_run"]
 
 _JUDGED_BY = 4
 """Counted up where pictures, defects or their measures change: no search goes on with what was judged by others."""
@@ -107,24 +107,9 @@ def tune_run(
         calibration = calibrate_run(
             folder, module, options.target_fpr, train.device, strict=train.strict, notify=notify
         )
-        if ranks().is_first:
-            write_outcome(folder, outcome, pictures, path_text(data), options)
+        ranks().by_first(lambda: write_outcome(folder, outcome, pictures, path_text(data), options))
     journal.discard()
     return TuneResult(outcome, facts, calibration)
-
-
-def search_recipes(
-    data: Path, folder: Path, options: TuneOptions, notify: Callable[[str], None] | None = None
-) -> Outcome:
-    """The search alone: as ``tune_run``, but nothing is fitted on all images or written."""
-    meter = load_meter()
-    require_means(options.backbones, options.train.weights, options.train.device)
-    module, say = options.train.open(data), telling(notify)
-    journal = _journal(folder, options, module, FileDigests())
-    with _grounds(module, options, say) as (tried, pictures):
-        outcome = _found(tried, pictures, journal, meter, options, len(module.train), say)
-    journal.discard()
-    return outcome
 
 
 def _journal(folder: Path, options: TuneOptions, module: DataModule, digests: FileDigests) -> Journal:

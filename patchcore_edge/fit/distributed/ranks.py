@@ -105,9 +105,9 @@ class Ranks:
         text = torch.frombuffer(bytearray(json.dumps(own if self.is_first else 0).encode()), dtype=torch.uint8)
         return json.loads(self.from_first(text).numpy().tobytes())
 
-    def wait_for_first(self) -> None:
-        """Return once the first process has come here too: what it wrote before, the others find."""
-        self.first_value(None)
+    def by_first(self, work: Callable[[], Any]) -> Any:
+        """What the first process's work gives, of JSON's types, once it is done: what it wrote, all find."""
+        return self.first_value(work() if self.is_first else None)
 
     def _do(self, exchange: Callable[[], Any], given: Tensor) -> None:
         self.exchanged += given.nbytes
