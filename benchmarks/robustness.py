@@ -23,7 +23,8 @@ from patchcore_edge.data.evenly_spaced import evenly_chosen
 from patchcore_edge.jobs.calibrate import calibrate_run
 from patchcore_edge.jobs.train import TrainOptions, train_run
 from patchcore_edge.models import Patchcore
-from patchcore_edge.runs.checkpoint import Calibration, load_calibration, load_run
+from patchcore_edge.runs.checkpoint import load_calibration, load_run
+from patchcore_edge.runs.facts import Calibration
 from patchcore_edge_runtime.bundle.recipe import Augmentation, AugmentOptions, ScoreRule
 from patchcore_edge_runtime.images.files import read_image
 from patchcore_edge_runtime.images.frame_check import check_frame

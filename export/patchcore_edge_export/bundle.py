@@ -17,14 +17,13 @@ from patchcore_edge.data import DataModule, open_data
 from patchcore_edge.data.digests import file_sha256
 from patchcore_edge.models import Patchcore
 from patchcore_edge.runs.checkpoint import (
-    Calibration,
-    RunFacts,
     calibration_images,
     load_calibrated,
     load_calibration,
     train_samples,
     unseen_model,
 )
+from patchcore_edge.runs.facts import Calibration, RunFacts
 from patchcore_edge_runtime.atomic_folder import atomic_folder
 from patchcore_edge_runtime.bundle.bundle import MANIFEST, MODEL_XML, Bundle, file_facts, write_manifest
 from patchcore_edge_runtime.bundle.calibration_facts import without_folders

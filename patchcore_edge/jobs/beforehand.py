@@ -12,7 +12,7 @@ from ..data.lists import is_there
 from ..engine import resolve_device
 from ..models.feature_extractor import known_layers, layer_strides
 from ..models.weights import weights_file
-from ..runs.checkpoint import RunFacts
+from ..runs.facts import RunFacts
 
 __all__ = ["require_layers", "require_means", "require_patches", "training_data"]
 

@@ -16,7 +16,8 @@ from ..data import DataModule, ImageItem, describe_batches, open_data
 from ..data.decoded_files import DecodedFiles
 from ..engine import Engine, resolve_device
 from ..fit.distributed.ranks import ranks
-from ..runs.checkpoint import Calibration, RunFacts, ViewFacts, load_run, save_calibration
+from ..runs.checkpoint import load_run, save_calibration
+from ..runs.facts import Calibration, RunFacts, ViewFacts
 from ..thresholds import DEFAULT_FPR, calibrate_good, calibrate_on_defects, describe, require_rate
 from .beforehand import training_data
 from .out_of_sample import OutOfSample, Scored

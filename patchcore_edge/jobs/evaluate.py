@@ -23,7 +23,8 @@ from ..metrics.evaluator import Evaluation, evaluate
 from ..metrics.scores import Scores
 from ..models import Patchcore
 from ..reporting.report import View, write_report
-from ..runs.checkpoint import Calibration, RunFacts, load_calibrated
+from ..runs.checkpoint import load_calibrated
+from ..runs.facts import Calibration, RunFacts
 from ..thresholds import describe
 from .beforehand import training_data
 from .shared import shared_digests, shared_scores

@@ -29,7 +29,7 @@ from ..metrics.scores import Scores
 from ..models import Patchcore
 from ..models.images_pool import without_copies
 from ..models.k_center_greedy import Pool
-from ..runs.checkpoint import RunFacts
+from ..runs.facts import RunFacts
 from ..thresholds import Caught, GoodScores
 from .cross_validation import (
     OutOfFold,

@@ -16,7 +16,7 @@ from ..data import ImageItem
 from ..data.photo_size import PhotoSizes, photo_sizes
 from ..models import Patchcore
 from ..models.ignored import ignored_cells
-from ..runs.checkpoint import ViewFacts
+from ..runs.facts import ViewFacts
 from .shared import shared_pixel_facts
 
 __all__ = ["Sight", "SightOptions", "found_sight", "look_otherwise", "looked_at"]

@@ -28,7 +28,8 @@ from ..models.k_center_greedy import Pool, coreset_size
 from ..models.pre_processor import PreProcessor
 from ..models.weights import weights_file
 from ..reporting.report import write_outliers
-from ..runs.checkpoint import RUN_FILE, RunFacts
+from ..runs.checkpoint import RUN_FILE
+from ..runs.facts import RunFacts
 from ..runs.fitted import FitFindings, save_fitted, split_off
 from .beforehand import require_layers, require_means, require_patches
 from .fitting import Fitted, Looks, fit_bank, held_but_shown

@@ -16,7 +16,8 @@ from ..data.digests import FileDigests
 from ..data.evenly_spaced import evenly_spaced
 from ..data.lists import is_there
 from ..models import Patchcore
-from .checkpoint import RunFacts, save_run
+from .checkpoint import save_run
+from .facts import RunFacts
 
 __all__ = ["FitFindings", "save_fitted", "split_off"]
 

@@ -29,7 +29,8 @@ from ..jobs.telling import tell_data, telling
 from ..jobs.train import train_run
 from ..models.feature_extractor import layer_strides, size_step
 from ..plugins import Meter, load_meter
-from ..runs.checkpoint import RUN_FILE, RunFacts
+from ..runs.checkpoint import RUN_FILE
+from ..runs.facts import RunFacts
 from .choice import Cost, Judged, choose, finalists, to_beat
 from .grounds import JUDGED, Folds, found_folds, pictures_of
 from .journal import Journal

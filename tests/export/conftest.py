@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from patchcore_edge.models import Patchcore
-from patchcore_edge.runs.checkpoint import Calibration, calibration_images, load_calibration, load_run
+from patchcore_edge.runs.checkpoint import calibration_images, load_calibration, load_run
+from patchcore_edge.runs.facts import Calibration
 from patchcore_edge_export.build import GraphOptions
 from patchcore_edge_export.bundle import export_bundle
 from patchcore_edge_runtime.images.preprocess import Image

@@ -17,7 +17,7 @@ from conftest import run_cli
 from numpy.typing import NDArray
 
 from patchcore_edge.models import Patchcore
-from patchcore_edge.runs.checkpoint import Calibration
+from patchcore_edge.runs.facts import Calibration
 from patchcore_edge_export import build
 from patchcore_edge_export.build import BuildResult, GraphOptions, build_graph, gate_samples
 from patchcore_edge_export.gate import parity

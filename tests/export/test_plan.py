@@ -10,7 +10,7 @@ import torch
 
 from patchcore_edge.data.synthetic_defects import synthetic_defects
 from patchcore_edge.models import Patchcore
-from patchcore_edge.runs.checkpoint import Calibration
+from patchcore_edge.runs.facts import Calibration
 from patchcore_edge_export.gate.parity import LIMITS
 from patchcore_edge_export.graph.edge_model import EdgeModel
 from patchcore_edge_export.graph.fast_search import FastPlan

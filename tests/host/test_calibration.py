@@ -19,7 +19,8 @@ from patchcore_edge.jobs.calibrate import calibrate_run
 from patchcore_edge.jobs.cross_validation import OutOfFold, Scorer, folds, out_of_fold_scores
 from patchcore_edge.metrics.pixel_histogram import PixelHistogram
 from patchcore_edge.models import PatchcoreModel
-from patchcore_edge.runs.checkpoint import Calibration, RunFacts, load_calibration
+from patchcore_edge.runs.checkpoint import load_calibration
+from patchcore_edge.runs.facts import Calibration, RunFacts
 from patchcore_edge.thresholds import calibrate, calibrate_on_defects, describe
 from patchcore_edge_runtime.errors import ConfigError, DataError
 
